@@ -1,0 +1,23 @@
+"""AlexNet (Krizhevsky, Sutskever, Hinton 2012) in TensorFlow and Keras.
+
+    import alexnet_tf
+    model = alexnet_tf.AlexNet("paper", classes=1000)
+
+The commands are modules: `python -m alexnet_tf.train --help`.
+"""
+
+__version__ = "0.1.0"
+__all__ = ["AlexNet", "PRESETS"]
+
+_HOMES = {"AlexNet": "models", "PRESETS": "presets"}
+
+
+def __getattr__(name):
+    # Looked up on first use, because TensorFlow takes seconds to import and
+    # `python -m alexnet_tf.train --help`, which passes here, needs none of it.
+    import importlib
+
+    if name in _HOMES:
+        home = importlib.import_module(f"alexnet_tf.{_HOMES[name]}")
+        return getattr(home, name)
+    raise AttributeError(f"module 'alexnet_tf' has no attribute {name!r}")

@@ -1,0 +1,212 @@
+"""The layers of AlexNet that Keras lacks.
+
+Each is a serialisable Keras layer for the TensorFlow backend, takes and gives
+[B, H, W, C], and normalises in float32 whatever the policy: activations of
+raw pixels reach hundreds, and the squares of those overflow float16.
+"""
+
+import keras
+import tensorflow as tf
+
+_register = keras.saving.register_keras_serializable("alexnet_tf")
+
+
+def _positive(**arguments):
+    for name, value in arguments.items():
+        if not value > 0:
+            raise ValueError(
+                f"Expected {name} to be positive. Received: {name}={value}."
+            )
+
+
+@_register
+class LocalResponseNormalization(keras.layers.Layer):
+    """The input divided by (bias + alpha * sum of squares)^beta.
+
+    The sum runs over `2 * depth_radius + 1` neighbouring channels at the same
+    pixel, fewer at the first and the last ones (paper, section 3.3). `alpha`
+    multiplies the plain sum: for a figure from Caffe, PyTorch or the original
+    source divide it by the number of channels in the sum first.
+
+    Input and output are [B, H, W, C] of any floating dtype.
+
+    Args:
+        depth_radius: channels on each side; the paper's n = 5 is 2.
+        bias: the paper's k.
+        alpha, beta: as in the paper.
+        groups: towers; the sum does not cross from one to another (the
+            original normalised on each GPU by itself, layers-145.cfg:35-45).
+
+    Raises:
+        ValueError: if an argument is out of range or `groups` does not divide
+            the channels.
+    """
+
+    def __init__(
+        self,
+        depth_radius=2,
+        bias=2.0,
+        alpha=1e-4,
+        beta=0.75,
+        groups=1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        _positive(
+            depth_radius=depth_radius, bias=bias, beta=beta, groups=groups
+        )
+        self.depth_radius = depth_radius
+        self.bias = bias
+        self.alpha = alpha
+        self.beta = beta
+        self.groups = groups
+
+    def build(self, input_shape):
+        _check_groups(self.groups, input_shape[-1], "channels")
+
+    def call(self, inputs):
+        towers = tf.split(tf.cast(inputs, tf.float32), self.groups, axis=-1)
+        normalized = [
+            tf.nn.local_response_normalization(
+                tower, self.depth_radius, self.bias, self.alpha, self.beta
+            )
+            for tower in towers
+        ]
+        return tf.cast(tf.concat(normalized, axis=-1), inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "depth_radius": self.depth_radius,
+            "bias": self.bias,
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "groups": self.groups,
+        }
+
+
+@_register
+class SpatialResponseNormalization(keras.layers.Layer):
+    """The input divided by (bias + alpha * sum of squares)^beta.
+
+    The sum runs over the `size` x `size` pixels of the same channel around
+    each pixel, fewer at the edges. The original network has it after norm2
+    though the paper does not mention it (`type=rnorm`, layers-145.cfg:107-117);
+    Caffe calls it WITHIN_CHANNEL. `alpha` multiplies the plain sum: divide
+    their figures by `size`^2 first.
+
+    Input and output are [B, H, W, C] of any floating dtype.
+
+    Args:
+        size: side of the window in pixels, odd.
+        bias, alpha, beta: as above.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    def __init__(self, size=5, bias=1.0, alpha=4e-5, beta=0.75, **kwargs):
+        super().__init__(**kwargs)
+        _positive(size=size, bias=bias, beta=beta)
+        if size % 2 == 0:
+            raise ValueError(
+                "Expected an odd window, so that it has a centre. "
+                f"Received: size={size}."
+            )
+        self.size = size
+        self.bias = bias
+        self.alpha = alpha
+        self.beta = beta
+
+    def call(self, inputs):
+        x = tf.cast(inputs, tf.float32)
+        margin = self.size // 2
+        edges = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
+        means = tf.nn.avg_pool2d(
+            tf.pad(tf.square(x), edges), self.size, strides=1, padding="VALID"
+        )
+        sums = self.size**2 * means
+        divisor = tf.pow(self.bias + self.alpha * sums, self.beta)
+        return tf.cast(x / divisor, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "size": self.size,
+            "bias": self.bias,
+            "alpha": self.alpha,
+            "beta": self.beta,
+        }
+
+
+@_register
+class GroupedConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D(groups=...)` that trains well on a CPU.
+
+    The first 1 / `groups` of the filters see the first 1 / `groups` of the
+    channels, and so on: the paper's two GPUs (section 3.5). The kernel is
+    [H, W, in / groups, out], as in Keras, Caffe and the `.npy` files.
+
+    Args:
+        implementation: "split" convolves each group by itself and
+            concatenates, "native" leaves the groups to one operation, "auto"
+            is "native" where there is a GPU and "split" elsewhere. On a CPU
+            Keras compiles grouped convolutions with XLA: training `paper` is
+            4 times slower with that than with "split".
+
+    Raises:
+        ValueError: if `implementation` is unknown or `groups` does not divide
+            the filters or the input's channels.
+    """
+
+    def __init__(self, *args, implementation="auto", **kwargs):
+        super().__init__(*args, **kwargs)
+        if implementation not in ("auto", "split", "native"):
+            raise ValueError(
+                'Expected implementation "auto", "split" or "native". '
+                f"Received: implementation={implementation!r}."
+            )
+        self.implementation = implementation
+
+    def build(self, input_shape):
+        _check_groups(self.groups, input_shape[-1], "channels")
+        super().build(input_shape)
+
+    def convolution_op(self, inputs, kernel):
+        groups = 1 if self._is_native() else self.groups
+        convolved = [
+            tf.nn.conv2d(
+                maps,
+                filters,
+                self.strides,
+                self.padding.upper(),
+                dilations=self.dilation_rate,
+            )
+            for maps, filters in zip(
+                tf.split(inputs, groups, axis=-1),
+                tf.split(tf.convert_to_tensor(kernel), groups, axis=-1),
+            )
+        ]
+        return tf.concat(convolved, axis=-1)
+
+    def _is_native(self):
+        if self.implementation == "auto":
+            return bool(tf.config.list_logical_devices("GPU"))
+        return self.implementation == "native"
+
+    def get_config(self):
+        return {**super().get_config(), "implementation": self.implementation}
+
+
+def _check_groups(groups, channels, what):
+    if channels % groups:
+        raise ValueError(
+            f"Expected the {what} to be divisible by the groups. "
+            f"Received: {what}={channels}, groups={groups}."
+        )

@@ -1,0 +1,208 @@
+"""A preset becomes a Keras model.
+
+A photograph on its way through `paper` (B pictures at a time):
+
+    input    [B, 224, 224, 3]   RGB minus the mean, about -136 to 162
+    overhang [B, 227, 227, 3]   3 rows and columns of zeros, bottom and right
+    conv1    [B, 55, 55, 96]    then relu1, norm1
+    pool1    [B, 27, 27, 96]
+    conv2    [B, 27, 27, 256]   then relu2, norm2
+    pool2    [B, 13, 13, 256]
+    conv3    [B, 13, 13, 384]   conv4 likewise
+    conv5    [B, 13, 13, 256]
+    pool5    [B, 6, 6, 256]     flattened in the order H, W, C: [B, 9216]
+    fc6, fc7 [B, 4096]          each followed by its ReLU and dropout
+    fc8      [B, classes]       logits
+    prob     [B, classes]       float32, sums to 1
+"""
+
+import itertools
+import math
+
+import keras
+
+from alexnet_tf import layers as alexnet_layers
+from alexnet_tf import presets
+
+
+def AlexNet(
+    preset="paper",
+    classes=1000,
+    weights=None,
+    include_top=True,
+    classifier_activation="softmax",
+    *,
+    input_shape=None,
+    name=None,
+):
+    """A `keras.Model` of the network that `preset` names.
+
+    Its input is float32 [B, S, S, 3], preprocessed for the preset; its output
+    is float32 [B, classes], or pool5's maps without the top. Layers have
+    Caffe's names: `model.get_layer("conv1")`.
+
+    Args:
+        preset: a name in `presets.PRESETS`, or a `presets.Preset`.
+        classes: outputs of the last layer; ignored without the top.
+        weights: path of a `.weights.h5` file that such a model has saved, or
+            None for the preset's random start.
+        include_top: whether to include the fully connected layers.
+        classifier_activation: "softmax", or None for logits.
+        input_shape: (height, width, 3) in place of the preset's; the fully
+            connected layers fit themselves to it. Without the top, height and
+            width may be None.
+        name: of the model; "alexnet_" and the preset's by default.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    if not isinstance(preset, presets.Preset):
+        preset = presets.get(preset)
+    size = preset.preprocessing.crop_size
+    input_shape = tuple(input_shape or (size, size, 3))
+    _check_arguments(input_shape, classes, include_top, classifier_activation)
+
+    inputs = x = keras.Input(input_shape, name="input")
+    for spec in preset.layers if include_top else _features(preset.layers):
+        if isinstance(spec, presets.Dense) and len(x.shape) == 4:
+            x = keras.layers.Flatten(name="flatten")(x)  # [B, H * W * C]
+        x = _apply(spec, x, classes)
+    if include_top:
+        # Probabilities need float32: bfloat16 has 8 bits of precision.
+        x = keras.layers.Activation(
+            classifier_activation or "linear", dtype="float32", name="prob"
+        )(x)
+    model = keras.Model(inputs, x, name=name or f"alexnet_{preset.name}")
+    if weights is not None:
+        model.load_weights(weights)
+    return model
+
+
+def neurons(model):
+    """{layer name: number of outputs for one picture}, of input and weights.
+
+    Those are the layers that Fig. 2 of the paper counts.
+    """
+    return {
+        layer.name: math.prod(layer.output.shape[1:])
+        for layer in model.layers
+        if layer.weights or isinstance(layer, keras.layers.InputLayer)
+    }
+
+
+def dropout_states(model):
+    """The seed variables of the dropout layers, in the layers' order."""
+    return [
+        layer.seed_generator.state
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Dropout)
+    ]
+
+
+def _features(layers):
+    """The layers up to the last pooling, before any dropout."""
+    return itertools.takewhile(
+        lambda spec: not isinstance(spec, presets.Dense | presets.Dropout),
+        layers,
+    )
+
+
+def _apply(spec, x, classes):
+    match spec:
+        case presets.Conv():
+            return _convolution(spec, x)
+        case presets.ReLU():
+            return keras.layers.ReLU(name=spec.name)(x)
+        case presets.ResponseNorm():
+            return alexnet_layers.LocalResponseNormalization(
+                spec.depth_radius,
+                spec.bias,
+                spec.alpha,
+                spec.beta,
+                spec.groups,
+                name=spec.name,
+            )(x)
+        case presets.SpatialNorm():
+            return alexnet_layers.SpatialResponseNormalization(
+                spec.size, spec.bias, spec.alpha, spec.beta, name=spec.name
+            )(x)
+        case presets.Pool():
+            return _pooling(spec, x)
+        case presets.Dropout():
+            return keras.layers.Dropout(spec.rate, name=spec.name)(x)
+        case presets.Dense():
+            return keras.layers.Dense(
+                spec.units or classes,
+                kernel_initializer=_kernel_initializer(spec.init),
+                bias_initializer=_bias_initializer(spec, x.shape[-1]),
+                name=spec.name,
+            )(x)
+
+
+def _convolution(spec, x):
+    padding = spec.padding
+    fan_in = spec.kernel_size**2 * x.shape[-1] // spec.groups
+    if not isinstance(padding, str):
+        x = keras.layers.ZeroPadding2D(padding, name=f"pad_{spec.name}")(x)
+        padding = "valid"
+    return alexnet_layers.GroupedConv2D(
+        spec.filters,
+        spec.kernel_size,
+        spec.stride,
+        padding,
+        groups=spec.groups,
+        kernel_initializer=_kernel_initializer(spec.init),
+        bias_initializer=_bias_initializer(spec, fan_in),
+        name=spec.name,
+    )(x)
+
+
+def _pooling(spec, x):
+    pooling = {
+        "max": keras.layers.MaxPooling2D,
+        "average": keras.layers.AveragePooling2D,
+    }[spec.kind]
+    return pooling(spec.size, spec.stride, spec.padding, name=spec.name)(x)
+
+
+def _kernel_initializer(init):
+    if init == "torch":
+        # Uniform within sqrt(3 * scale / fan_in) = 1 / sqrt(fan_in).
+        return keras.initializers.VarianceScaling(
+            scale=1 / 3, mode="fan_in", distribution="uniform"
+        )
+    if init == "he":
+        return keras.initializers.VarianceScaling(
+            scale=2, mode="fan_in", distribution="untruncated_normal"
+        )
+    return keras.initializers.RandomNormal(stddev=init)
+
+
+def _bias_initializer(spec, fan_in):
+    if spec.init == "torch":
+        limit = 1 / math.sqrt(fan_in)
+        return keras.initializers.RandomUniform(-limit, limit)
+    return keras.initializers.Constant(spec.bias)
+
+
+def _check_arguments(input_shape, classes, include_top, activation):
+    if len(input_shape) != 3 or input_shape[-1] != 3:
+        raise ValueError(
+            "Expected pictures of 3 channels, (height, width, 3): repeat a "
+            f"grey channel three times. Received: input_shape={input_shape}."
+        )
+    if include_top and None in input_shape:
+        raise ValueError(
+            "Expected a fixed height and width, which the fully connected "
+            "layers need: give them, or leave the top out with "
+            f"include_top=False. Received: input_shape={input_shape}."
+        )
+    if not (isinstance(classes, int) and classes > 0):
+        raise ValueError(
+            f"Expected a positive number of classes. Received: {classes=}."
+        )
+    if activation not in ("softmax", None):
+        raise ValueError(
+            'Expected classifier_activation "softmax" or None. '
+            f"Received: classifier_activation={activation!r}."
+        )
