@@ -457,3 +457,52 @@ def get(name: str) -> Preset:
             f"Received: preset={name!r}."
         )
     return PRESETS[name]
+
+
+def override(preset: Preset, **values) -> Preset:
+    """`preset` with single values replaced; None leaves one as it is.
+
+    Args:
+        preset: the `Preset` to start from.
+        **values: fields of `Recipe` and `Preprocessing` by their names;
+            `init`, for all kernels, with which all biases start at 0; and
+            `dropout`, the rate of all dropout layers.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+    values = {k: v for k, v in values.items() if v is not None}
+    init, dropout = values.pop("init", None), values.pop("dropout", None)
+    recipe, preprocessing = (
+        dataclasses.replace(
+            part,
+            **{
+                field.name: values.pop(field.name)
+                for field in dataclasses.fields(part)
+                if field.name in values
+            },
+        )
+        for part in (preset.recipe, preset.preprocessing)
+    )
+    if values:
+        raise ValueError(f"Expected fields of a preset. Received: {values}.")
+    if preprocessing.crop_size > preprocessing.image_size:
+        raise ValueError(
+            "Expected a crop no larger than the picture. Received: crop_size="
+            f"{preprocessing.crop_size}, image_size={preprocessing.image_size}."
+        )
+    layers = preset.layers
+    if init is not None:
+        layers = _replace(layers, Conv | Dense, init=init, bias=0.0)
+    if dropout is not None:
+        layers = _replace(layers, Dropout, rate=dropout)
+    return Preset(preset.name, layers, preprocessing, recipe)
+
+
+def _replace(layers, kind, **values):
+    return tuple(
+        dataclasses.replace(layer, **values)
+        if isinstance(layer, kind)
+        else layer
+        for layer in layers
+    )

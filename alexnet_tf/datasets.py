@@ -1,0 +1,413 @@
+"""A name becomes a stream of encoded pictures and labels.
+
+Names: any image classification data set of TFDS ("imagenet2012",
+"cifar10:3.0.2"), "textures" (embedded), "folder:PATH" of class folders, and
+"list:FILE" of `path label` lines. Splits are selected as in TFDS:
+"train[:90%]".
+"""
+
+import dataclasses
+import hashlib
+import os
+from typing import Callable
+
+from absl import logging
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+# In the order in which they serve as the evaluation split.
+_EVALUATION_SPLITS = ("validation", "val", "valid", "test")
+_CARVE = 'Carve one: train_split="train[:90%]", eval_split="train[90%:]".'
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One split of a data set.
+
+    Attributes:
+        name, split: as asked for.
+        classes: their names, in the order of the labels.
+        num_examples: in the split.
+        folder: of the data.
+        fingerprint: text that changes when the examples do.
+        read: shuffle seed or None -> `tf.data.Dataset`, see `examples`.
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    num_examples: int
+    folder: str
+    fingerprint: str
+    read: Callable[[int | None], tf.data.Dataset]
+
+    def __str__(self):
+        return f"{self.name}, split {self.split}"
+
+    @property
+    def is_imagenet(self):
+        """Whether the training split's published statistics are these."""
+        return self.name.split(":")[0] == "imagenet2012"
+
+    def examples(self, shuffle_seed=None):
+        """Each example once, as a `tf.data.Dataset` of dictionaries.
+
+        {"image": string [], its encoded bytes; "label": int32 []; "name":
+        string [], its path or its place in the data set}.
+
+        Args:
+            shuffle_seed: which order; None for the data set's own. Large data
+                sets in TFDS's format are shuffled by file only: see
+                `input_pipeline.training_batches` for the rest.
+        """
+        return self.read(shuffle_seed)
+
+
+def load(name, split, data_dir=None):
+    """The `Source` of one split of a data set.
+
+    Args:
+        name: see the module.
+        split: of TFDS's form, "train" or "train[:90%]"; None for the one to
+            evaluate on: validation if there is one, else test.
+        data_dir: of TFDS, "~/tensorflow_datasets" by default.
+
+    Raises:
+        ValueError: if the name, the split or the examples are not as they
+            should be.
+        FileNotFoundError: if the data is not there and can't be had.
+    """
+    kind, _, path = name.partition(":")
+    if kind == "folder":
+        return _load_files(name, split, *_scan_folder(path))
+    if kind == "list":
+        return _load_files(name, split, *_read_lists(path))
+    return _load_tfds(name, split, data_dir)
+
+
+def explain(error, source, examples):
+    """The error to raise for `error`: one that names the picture, if any is bad.
+
+    TensorFlow does not say which picture it could not decode, so they are read
+    once more, one at a time, up to the first that fails.
+
+    Args:
+        error: a `tf.errors.InvalidArgumentError` out of a pipeline.
+        source: the `datasets.Source` that the pipeline read.
+        examples: its examples in the pipeline's order, from where it was.
+    """
+    logging.error("Looking for a picture that can't be read in %s.", source)
+    for example in examples:
+        reason = _fault(example, source)
+        if reason:
+            return ValueError(
+                "Expected a JPEG, PNG, BMP or GIF picture and a label from 0 "
+                f"to {len(source.classes) - 1}. Received: "
+                f"{example['name'].numpy().decode()} of {source} "
+                f"({len(example['image'].numpy())} bytes): {reason}. Mend it "
+                "or take it out of the data set."
+            )
+    return error
+
+
+def _fault(example, source):
+    """What is wrong with an example, "" for nothing."""
+    label = int(example["label"])
+    if not 0 <= label < len(source.classes):
+        return f"its label is {label}"
+    try:
+        tf.io.decode_image(example["image"], expand_animations=False)
+    except tf.errors.InvalidArgumentError as error:
+        return error.message.splitlines()[0].strip()
+    return ""
+
+
+def _load_tfds(name, split, data_dir):
+    builder = _builder(name, data_dir)
+    _prepare(builder)
+    _check_features(builder)
+    split = split or _evaluation_split(name, list(builder.info.splits))
+    try:
+        info = builder.info.splits[split]
+    except (KeyError, ValueError) as error:
+        raise _unknown_split(name, split, list(builder.info.splits)) from error
+    _check_not_empty(name, split, info.num_examples)
+
+    def read(shuffle_seed):
+        examples = builder.as_dataset(
+            split=split,
+            shuffle_files=shuffle_seed is not None,
+            decoders={"image": tfds.decode.SkipDecoding()},
+            read_config=tfds.ReadConfig(
+                shuffle_seed=shuffle_seed,
+                add_tfds_id=True,
+                # It would hold a small data set's bytes twice.
+                try_autocache=False,
+                # Ours comes at the end of the pipeline.
+                skip_prefetch=True,
+            ),
+        )
+        return examples.map(
+            lambda example: {
+                "image": example["image"],
+                "label": tf.cast(example["label"], tf.int32),
+                "name": example["tfds_id"],
+            }
+        )
+
+    return Source(
+        name,
+        split,
+        tuple(builder.info.features["label"].names),
+        info.num_examples,
+        str(builder.data_path),
+        f"{builder.info.full_name} {split} {info.num_examples}",
+        read,
+    )
+
+
+def _builder(name, data_dir):
+    if name == "textures":
+        # Imported here so that only who wants it has it registered with TFDS.
+        from alexnet_tf.textures import Textures
+
+        return Textures(data_dir=data_dir)
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, AssertionError) as error:
+        raise ValueError(
+            "Expected textures, folder:PATH, list:FILE or the name of a data "
+            f"set of TFDS. Received: dataset={name!r} "
+            f"({str(error).strip().splitlines()[0]})."
+        ) from error
+
+
+def _prepare(builder):
+    """Makes sure that the data set lies prepared on the disk."""
+    if builder.is_prepared():
+        return
+    manual = getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None)
+    folder = os.path.join(
+        os.path.dirname(os.path.dirname(builder.data_dir)),
+        "downloads",
+        "manual",
+    )
+    if manual and not (os.path.isdir(folder) and os.listdir(folder)):
+        raise FileNotFoundError(
+            f"Expected {builder.name} prepared in {builder.data_dir}, or its "
+            f"archives in {folder}. Received: neither. "
+            + _archives(builder.name, manual)
+            + " Or point data_dir at the folder that holds it prepared."
+        )
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # Whatever stopped it, the way out is the same.
+        raise FileNotFoundError(
+            f"{builder.name} could not be prepared in {builder.data_dir}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _archives(name, instructions):
+    if name == "imagenet2012":
+        return (
+            "Download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar "
+            "from https://image-net.org/ and put them there as they are."
+        )
+    return " ".join(instructions.split())
+
+
+def _check_features(builder):
+    features = dict(builder.info.features)
+    if not (
+        isinstance(features.get("image"), tfds.features.Image)
+        and isinstance(features.get("label"), tfds.features.ClassLabel)
+    ):
+        raise ValueError(
+            "Expected a data set for image classification, with the features "
+            f'"image" and "label". Received: {builder.name} with '
+            f"{', '.join(features)}."
+        )
+
+
+def _scan_folder(path):
+    """({split: [(file, label)]}, classes, folder) of a tree of class folders."""
+    path = os.path.expanduser(path)
+    if not os.path.isdir(path):
+        raise FileNotFoundError(
+            "Expected a folder that holds one folder per class. Received: "
+            f"{path}, which is none."
+        )
+    names = _subfolders(path)
+    if "train" in names:
+        roots = {name: os.path.join(path, name) for name in names}
+    else:
+        roots = {"train": path}
+    classes = _subfolders(roots["train"])
+    splits = {
+        split: _class_files(root, classes) for split, root in roots.items()
+    }
+    return splits, classes, path
+
+
+def _class_files(root, classes):
+    if _subfolders(root) != classes:
+        odd = sorted(set(_subfolders(root)) ^ set(classes))
+        raise ValueError(
+            "Expected the same class folders in each split. Received: "
+            f"{', '.join(odd)} in one only ({root})."
+        )
+    files, ignored = [], []
+    for label, name in enumerate(classes):
+        folder = os.path.join(root, name)
+        for entry in sorted(os.listdir(folder)):
+            fits = entry.lower().endswith(_EXTENSIONS)
+            (files if fits else ignored).append(
+                (os.path.join(folder, entry), label)
+            )
+    if ignored:
+        logging.info(
+            "Left out %d files in %s that are not called %s: %s, ...",
+            len(ignored), root, " ".join(_EXTENSIONS), ignored[0][0],
+        )
+    return files
+
+
+def _subfolders(path):
+    return sorted(
+        entry.name
+        for entry in os.scandir(path)
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
+
+
+def _read_lists(path):
+    """({split: [(file, label)]}, classes, folder) of `path label` lines.
+
+    A file is the split "train"; of a folder each NAME.txt is the split NAME.
+    The labels of "train" say how many classes there are.
+    """
+    path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        folder = path
+        names = [n for n in sorted(os.listdir(path)) if n.endswith(".txt")]
+        files = {n.removesuffix(".txt"): os.path.join(path, n) for n in names}
+    else:
+        folder = os.path.dirname(path) or "."
+        files = {"train": path}
+    if "train" not in files or not os.path.isfile(files["train"]):
+        raise FileNotFoundError(
+            "Expected a file of `path label` lines, or a folder that holds "
+            f"train.txt. Received: {path}."
+        )
+    splits = {split: _read_list(file) for split, file in files.items()}
+    count = 1 + max((label for _, label in splits["train"]), default=0)
+    for split, examples in splits.items():
+        for file, label in examples:
+            if label >= count:
+                raise ValueError(
+                    f"Expected labels from 0 to {count - 1}, those of "
+                    f"{files['train']}. Received: {label} for {file} in "
+                    f"{files[split]}."
+                )
+    return splits, [str(label) for label in range(count)], folder
+
+
+def _read_list(list_file):
+    folder = os.path.dirname(list_file)
+    examples = []
+    with open(list_file, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            path, _, label = line.strip().rpartition(" ")
+            where = f"line {number} of {list_file}: {line.strip()!r}"
+            if not (path and label.isdecimal()):
+                raise ValueError(
+                    "Expected a path, a space and a label, an integer of 0 or "
+                    f"more. Received: {where}."
+                )
+            path = os.path.join(folder, os.path.expanduser(path.strip()))
+            if not os.path.isfile(path):
+                raise FileNotFoundError(
+                    f"Expected a picture at {path}. Received: no such file, "
+                    f"{where}."
+                )
+            examples.append((path, int(label)))
+    return examples
+
+
+def _load_files(name, split, splits, classes, folder):
+    split = split or _evaluation_split(name, list(splits))
+    examples = _select(name, split, splits)
+    _check_not_empty(name, split, len(examples))
+    paths = [path for path, _ in examples]
+    labels = np.array([label for _, label in examples], np.int32)
+
+    def read(shuffle_seed):
+        order = np.arange(len(paths))
+        if shuffle_seed is not None:
+            order = np.random.default_rng(shuffle_seed).permutation(order)
+        return tf.data.Dataset.from_tensor_slices(
+            ([paths[i] for i in order], labels[order])
+        ).map(
+            lambda path, label: {
+                "image": tf.io.read_file(path),
+                "label": label,
+                "name": path,
+            },
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+
+    digest = hashlib.sha256("\n".join(paths).encode()).hexdigest()
+    return Source(
+        name, split, tuple(classes), len(paths), folder, digest, read
+    )
+
+
+def _select(name, split, splits):
+    """The (file, label) pairs of a split of TFDS's form."""
+    infos = {
+        key: tfds.core.SplitInfo(key, [len(files)], 0)
+        for key, files in splits.items()
+    }
+    try:
+        parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+    except (ValueError, AssertionError) as error:
+        raise _unknown_split(name, split, list(splits)) from error
+    chosen = []
+    for part in parts:
+        files = splits[part.splitname]
+        # Files lie class by class: without a shuffle "train[:90%]" would
+        # leave the last classes out. The order is the same for each slice.
+        order = np.random.default_rng(0).permutation(len(files))
+        chosen += [files[i] for i in order[part.from_ : part.to]]
+    return chosen
+
+
+def _evaluation_split(name, splits):
+    for split in _EVALUATION_SPLITS:
+        if split in splits:
+            return split
+    raise ValueError(
+        "Expected a split to evaluate on, one of "
+        f"{', '.join(_EVALUATION_SPLITS)}. Received: {name}, which has only "
+        f"{', '.join(splits)}. {_CARVE}"
+    )
+
+
+def _unknown_split(name, split, splits):
+    return ValueError(
+        f"Expected one of the splits {', '.join(splits)} of {name}, or a part "
+        f'of one such as "{splits[0]}[:90%]". Received: split={split!r}.'
+    )
+
+
+def _check_not_empty(name, split, count):
+    if count == 0:
+        raise ValueError(
+            f"Expected pictures ({', '.join(_EXTENSIONS)}) in {name}, split "
+            f"{split}. Received: none."
+        )

@@ -1,0 +1,108 @@
+"""A stream of encoded pictures becomes batches for the network."""
+
+import tensorflow as tf
+
+from alexnet_tf import preprocess
+
+# Of no class: fills the last evaluation batch.
+PADDING_LABEL = -1
+
+
+def training_batches(
+    source,
+    preprocessing,
+    statistics,
+    *,
+    batch_size,
+    seed,
+    epoch,
+    steps,
+    first_step=0,
+    pieces=1,
+    shuffle_buffer=16384,
+):
+    """One epoch of random views in random order, as a `tf.data.Dataset`.
+
+    (float32 [b, crop, crop, 3], int32 [b]) with b = batch_size / pieces. A
+    function of its arguments alone: the same epoch always brings the same
+    views in the same order, so that a run can resume in the middle of one.
+
+    Args:
+        source: a `datasets.Source`.
+        preprocessing: a `presets.Preprocessing`.
+        statistics: a `statistics.Statistics` of the training split.
+        batch_size: pictures a step.
+        seed, epoch: which order and which views.
+        steps: of the epoch; what is left of the pictures waits for another.
+        first_step: steps of the epoch to leave out, before any decoding.
+        pieces: elements that make up a batch, one for each device.
+        shuffle_buffer: pictures, still encoded, to draw the next one from,
+            where the source is only shuffled by file.
+    """
+
+    def view(index, example):
+        view_seed = tf.random.fold_in(tf.random.fold_in(key, epoch), index)
+        image = preprocess.training_image(
+            example["image"], view_seed, preprocessing, statistics
+        )
+        return image, _label(example, source)
+
+    key = tf.constant([seed, 0], tf.int64)
+    return (
+        shuffled(source, seed, epoch, shuffle_buffer)
+        .enumerate()
+        .take(steps * batch_size)
+        .skip(first_step * batch_size)
+        .map(view, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(batch_size // pieces, drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def evaluation_batches(
+    source, preprocessing, statistics, *, batch_size, pieces=1
+):
+    """Each picture's central view once, as a `tf.data.Dataset`.
+
+    (float32 [b, crop, crop, 3], int32 [b]) with b = batch_size / pieces.
+    Black pictures labelled `PADDING_LABEL` fill the last batch, so that no
+    device goes without and none of the split is dropped.
+    """
+
+    def view(example):
+        image = preprocess.evaluation_image(
+            example["image"], preprocessing, statistics
+        )
+        return image, _label(example, source)
+
+    size = preprocessing.crop_size
+    padding = tf.data.Dataset.from_tensors(
+        (tf.zeros([size, size, 3]), PADDING_LABEL)
+    ).repeat(-source.num_examples % batch_size)
+    return (
+        source.examples()
+        .map(view, num_parallel_calls=tf.data.AUTOTUNE)
+        .concatenate(padding)
+        .batch(batch_size // pieces, drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def shuffled(source, seed, epoch, shuffle_buffer):
+    """The examples of a `datasets.Source` in the order of an epoch.
+
+    Args as in `training_batches`.
+    """
+    order = tf.random.fold_in(tf.constant([seed, 1], tf.int64), epoch)
+    shuffle_seed = int(order[0])
+    return source.examples(shuffle_seed & 0x7FFFFFFF).shuffle(
+        min(shuffle_buffer, source.num_examples), seed=shuffle_seed
+    )
+
+
+def _label(example, source):
+    label = example["label"]
+    in_range = (label >= 0) & (label < len(source.classes))
+    check = tf.debugging.Assert(in_range, [example["name"], label])
+    with tf.control_dependencies([check]):
+        return tf.identity(label)

@@ -1,0 +1,42 @@
+"""How many steps to run in one call of a `tf.function`."""
+
+import contextlib
+import time
+
+
+class Pace:
+    """Counts of steps that take about a second a call.
+
+    Many steps a call keep Python out of the loop; few let signals, the
+    progress bar and checkpoints have their turn. The count never changes what
+    is computed.
+
+    Attributes:
+        count: steps to run in the next call.
+        rate: steps a second so far, without the first call, which compiles.
+    """
+
+    def __init__(self, seconds=1.0, limit=100):
+        self.count = 1
+        self._seconds = seconds
+        self._limit = limit
+        self._steps = 0
+        self._elapsed = 0.0
+        self._warm = False
+
+    @property
+    def rate(self):
+        return self._steps / self._elapsed if self._elapsed else 0.0
+
+    @contextlib.contextmanager
+    def measure(self, count):
+        """Around a call that runs `count` steps."""
+        start = time.perf_counter()
+        yield
+        elapsed = time.perf_counter() - start
+        if self._warm:
+            self._steps += count
+            self._elapsed += elapsed
+            fitting = int(self._seconds * count / elapsed)
+            self.count = max(1, min(fitting, 2 * self.count, self._limit))
+        self._warm = True

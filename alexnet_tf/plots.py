@@ -1,0 +1,80 @@
+"""Pictures of a run."""
+
+from matplotlib import figure
+import numpy as np
+
+# Okabe and Ito's colours, which the colour-blind can tell apart.
+_TRAIN, _EVALUATION, _DROP = "#0072B2", "#D55E00", "#999999"
+
+
+def curves(metrics, path, title=""):
+    """Writes the loss and the errors over the epochs as a PNG.
+
+    Drops of the learning rate are dotted lines.
+
+    Args:
+        metrics: what `workdir.read_metrics` gives.
+        path: of the PNG.
+        title: above the picture.
+    """
+    fig = figure.Figure(figsize=(11, 3.8), layout="constrained")
+    axes = fig.subplots(1, 3)
+    for ax, (key, scale, label) in zip(
+        axes,
+        [
+            ("loss", 1, "cross-entropy (nats)"),
+            ("top1_error", 100, "top-1 error (%)"),
+            ("top5_error", 100, "top-5 error (%)"),
+        ],
+    ):
+        for split, colour in (("train", _TRAIN), ("eval", _EVALUATION)):
+            lines = [line for line in metrics if line["split"] == split]
+            epochs = [line["epoch"] for line in lines]
+            values = [scale * line[key] for line in lines]
+            ax.plot(epochs, values, color=colour, label=split, marker=".")
+        for epoch in _drops(metrics):
+            ax.axvline(epoch, color=_DROP, linestyle=":", zorder=0)
+        ax.set(xlabel="epoch", ylabel=label, ylim=(0, None))
+        ax.grid(alpha=0.3)
+    axes[0].legend()
+    fig.suptitle(title)
+    fig.savefig(path, dpi=100)
+
+
+def kernels(weights, path, title=""):
+    """Writes the first layer's kernels as a PNG, as in the paper's Fig. 3.
+
+    Each kernel is stretched to the full range by itself; zero need not be
+    grey.
+
+    Args:
+        weights: float [H, W, 3, kernels], RGB.
+        path: of the PNG.
+        title: above the picture.
+    """
+    tiles = np.moveaxis(np.asarray(weights, np.float32), -1, 0)
+    low = tiles.min(axis=(1, 2, 3), keepdims=True)
+    high = tiles.max(axis=(1, 2, 3), keepdims=True)
+    tiles = (tiles - low) / np.maximum(high - low, 1e-12)
+    columns = 16 if len(tiles) > 32 else 8
+    rows = -(-len(tiles) // columns)
+    fig = figure.Figure(
+        figsize=(0.55 * columns, 0.55 * rows + 0.5), layout="constrained"
+    )
+    axes = np.atleast_1d(fig.subplots(rows, columns)).ravel()
+    for ax, tile in zip(axes, tiles):
+        ax.imshow(tile, interpolation="nearest")
+    for ax in axes:
+        ax.set_axis_off()
+    fig.suptitle(title)
+    fig.savefig(path, dpi=120)
+
+
+def _drops(metrics):
+    """Epochs at whose start the learning rate fell."""
+    lines = [line for line in metrics if line["split"] == "train"]
+    return [
+        int(before["epoch"])
+        for before, after in zip(lines, lines[1:])
+        if after["learning_rate"] < before["learning_rate"]
+    ]

@@ -1,0 +1,242 @@
+"""Trains AlexNet.
+
+    python -m alexnet_tf.train
+    python -m alexnet_tf.train --dataset=imagenet2012
+
+The same command goes on where it was stopped. Flags that are not given keep
+the value of the preset; the work directory's flags.txt says which that was.
+"""
+
+import os
+import sys
+
+from absl import app
+from absl import flags
+from absl import logging
+
+from alexnet_tf import presets
+
+# TensorFlow is imported in main: --help must not wait for it.
+
+_ENUM, _STRING = flags.DEFINE_enum, flags.DEFINE_string
+_INTEGER, _FLOAT = flags.DEFINE_integer, flags.DEFINE_float
+_BOOLEAN = flags.DEFINE_boolean
+
+_WHAT = [
+    _STRING(
+        "dataset",
+        "textures",
+        "What to train on: textures (embedded, drawn on first use), any image "
+        "classification data set of TFDS (imagenet2012, cifar10:3.0.2), "
+        "folder:PATH of class folders, list:FILE of `path label` lines.",
+    ),
+    _STRING("train_split", "train", "Split to train on, such as train[:90%]."),
+    _STRING(
+        "eval_split",
+        None,
+        "Split to measure the validation error on. Default: validation, else "
+        "test.",
+    ),
+    _ENUM(
+        "preset",
+        None,
+        list(presets.PRESETS),
+        "Network, preprocessing and recipe. Default: tiny on textures, paper "
+        "elsewhere.",
+    ),
+    _ENUM(
+        "precision",
+        "float32",
+        ["float32", "mixed_bfloat16", "mixed_float16"],
+        "Type of the arithmetic; the weights are always float32.",
+    ),
+    _INTEGER("seed", 0, "Of the start, the order, the crops and the dropout."),
+    _INTEGER(
+        "shuffle_buffer",
+        16384,
+        "Pictures, still encoded, to draw the next one from.",
+        lower_bound=1,
+    ),
+    _INTEGER(
+        "log_steps",
+        100,
+        "Steps between two lines of metrics within an epoch.",
+        lower_bound=1,
+    ),
+    _INTEGER(
+        "num_devices",
+        None,
+        "GPUs to use; without any, virtual CPU devices. Default: all GPUs, or "
+        "one CPU.",
+        lower_bound=1,
+    ),
+]
+
+_WHERE = [
+    _STRING(
+        "data_dir",
+        None,
+        "Folder of TFDS's data sets. Default: ~/tensorflow_datasets.",
+    ),
+    _STRING(
+        "workdir",
+        None,
+        "Folder of the run: checkpoints, metrics, pictures. Default: "
+        "runs/DATASET-PRESET.",
+    ),
+    _FLOAT(
+        "checkpoint_minutes",
+        10.0,
+        "Minutes between two checkpoints.",
+        lower_bound=0,
+    ),
+]
+
+_PRESET = [
+    _INTEGER("batch_size", None, "Images a step.", lower_bound=1),
+    _FLOAT("learning_rate", None, "Of the first step.", lower_bound=0),
+    _FLOAT(
+        "momentum", None, "What is left of the velocity.",
+        lower_bound=0, upper_bound=1,
+    ),
+    _FLOAT(
+        "weight_decay", None, "Of the update rule, on kernels.", lower_bound=0
+    ),
+    _FLOAT(
+        "bias_lr_multiplier",
+        None,
+        "The biases' learning rate over the kernels'.",
+        lower_bound=0,
+    ),
+    _ENUM(
+        "schedule",
+        None,
+        ["plateau", "step", "dexp", "constant"],
+        "How the learning rate falls: divided by 10 when the validation error "
+        "has not fallen for --patience epochs, at the fourth time ended; "
+        "divided by 10 before the epochs --drops; in four levels down to a "
+        "250th; not at all.",
+    ),
+    flags.DEFINE_list("drops", None, "Epochs, for --schedule=step."),
+    _INTEGER("patience", None, "Epochs, for --schedule=plateau.", lower_bound=1),
+    _INTEGER(
+        "epochs", None, "Passes over the training split, at most.",
+        lower_bound=1,
+    ),
+    _INTEGER(
+        "image_size", None, "Pixels of the short side once resized.",
+        lower_bound=1,
+    ),
+    _INTEGER(
+        "crop_size", None, "Pixels of a side of the network's input.",
+        lower_bound=1,
+    ),
+    _ENUM(
+        "resize",
+        None,
+        ["short_side", "squash"],
+        "Resize keeping the aspect ratio and take the centre, or squash.",
+    ),
+    _ENUM(
+        "mean",
+        None,
+        ["image", "channel"],
+        "Subtract the training split's mean image, or its mean per channel.",
+    ),
+    _BOOLEAN(
+        "divide_by_std", None, "Divide by the standard deviation per channel."
+    ),
+    _BOOLEAN("flip", None, "Mirror half of the training pictures."),
+    _FLOAT(
+        "colour_noise",
+        None,
+        "Standard deviation of the multiples of the RGB values' principal "
+        "components that are added in training.",
+        lower_bound=0,
+    ),
+    _FLOAT(
+        "colour_noise_divisor",
+        None,
+        "What training divides by after adding them; 1.1 in the 2012 code.",
+        lower_bound=0.01,
+    ),
+    _ENUM(
+        "init",
+        None,
+        ["he", "torch"],
+        "Start of all kernels in place of the preset's; biases start at 0.",
+    ),
+    _FLOAT(
+        "dropout", None, "Rate of all dropout layers.",
+        lower_bound=0, upper_bound=0.99,
+    ),
+]
+
+
+def _preset():
+    """The preset with the values that flags give."""
+    textures = flags.FLAGS.dataset == "textures"
+    name = flags.FLAGS.preset or ("tiny" if textures else "paper")
+    values = {flag.name: flag.value for flag in _PRESET}
+    if values["drops"] is not None:
+        values["drops"] = tuple(int(epoch) for epoch in values["drops"])
+    return presets.override(presets.get(name), **values)
+
+
+def _settings(preset, eval_split):
+    """{flag: value} of all that define the run, for flags.txt."""
+    given = {flag.name: flag.value for flag in _WHAT}
+    parts = vars(preset.recipe) | vars(preset.preprocessing)
+    for flag in _PRESET:
+        given[flag.name] = parts.get(flag.name, flag.value)
+    return given | {"preset": preset.name, "eval_split": eval_split}
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from alexnet_tf import datasets, training, workdir
+
+    args = flags.FLAGS
+    try:
+        preset = _preset()
+        path = args.workdir or os.path.join(
+            "runs", f"{os.path.basename(args.dataset)}-{preset.name}"
+        )
+        strategy = training.make_strategy(args.num_devices)
+        source = datasets.load(args.dataset, args.train_split, args.data_dir)
+        eval_source = datasets.load(
+            args.dataset, args.eval_split, args.data_dir
+        )
+        settings = _settings(preset, eval_source.split)
+        workdir.claim(path, settings, free=("num_devices",))
+        result = training.train(
+            preset,
+            source,
+            eval_source,
+            path,
+            seed=args.seed,
+            strategy=strategy,
+            precision=args.precision,
+            shuffle_buffer=args.shuffle_buffer,
+            checkpoint_minutes=args.checkpoint_minutes,
+            log_steps=args.log_steps,
+        )
+    except training.Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(128 + stopped.signum)
+    except (ValueError, OSError, FloatingPointError) as error:
+        logging.debug("", exc_info=True)
+        sys.exit(f"alexnet_tf.train: {error}")
+    print(
+        f"Validation error: top-1 {result['top1_error']:.2%}, top-5 "
+        f"{result['top5_error']:.2%} (central view, {eval_source.num_examples} "
+        "pictures)."
+    )
+    for name in ("curves.png", "conv1.png", "metrics.jsonl", "checkpoints"):
+        print(os.path.join(path, name))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,513 @@
+"""The training loop: from a preset and a data set to weights.
+
+A library: nothing here reads flags. `train` is to be read from top to bottom.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+
+from absl import logging
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf import datasets
+from alexnet_tf import evaluation
+from alexnet_tf import input_pipeline
+from alexnet_tf import models
+from alexnet_tf import optimizer as optimizers
+from alexnet_tf import plots
+from alexnet_tf import statistics as statistics_lib
+from alexnet_tf import workdir as workdirs
+from alexnet_tf.pace import Pace
+
+
+def make_strategy(num_devices=None):
+    """The `tf.distribute.Strategy` for this machine.
+
+    All GPUs, or `num_devices` of them; without GPUs one CPU, or `num_devices`
+    virtual ones. TensorFlow must not have touched its devices yet if virtual
+    ones are wanted.
+
+    Raises:
+        ValueError: if there are fewer GPUs.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus and num_devices and num_devices > len(gpus):
+        raise ValueError(
+            f"Expected at most {len(gpus)} devices, the GPUs of this machine. "
+            f"Received: num_devices={num_devices}."
+        )
+    kind, count = ("GPU", num_devices or len(gpus)) if gpus else (
+        "CPU", num_devices or 1
+    )
+    if count == 1:
+        return tf.distribute.get_strategy()
+    if kind == "CPU":
+        _make_virtual_cpus(count)
+    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(count)])
+
+
+def train(
+    preset,
+    source,
+    eval_source,
+    workdir,
+    *,
+    seed=0,
+    strategy=None,
+    precision="float32",
+    shuffle_buffer=16384,
+    checkpoint_minutes=10.0,
+    log_steps=100,
+    callbacks=(),
+):
+    """Trains `preset` on `source` and returns the metrics of the last epoch.
+
+    Run again with the same arguments it goes on where it was stopped, and
+    ends with the weights of a run that never was (bit for bit on one CPU).
+    `workdir` receives metrics.jsonl, metrics.csv, checkpoints/, tensorboard/,
+    curves.png and conv1.png.
+
+    Args:
+        preset: a `presets.Preset`.
+        source: the `datasets.Source` to train on.
+        eval_source: the one to measure the validation error on.
+        workdir: an existing directory.
+        seed: of the start, the order, the views and the dropout.
+        strategy: from `make_strategy`; one device by default.
+        precision: a Keras dtype policy, "float32", "mixed_bfloat16" or
+            "mixed_float16" (which scales the loss).
+        shuffle_buffer: see `input_pipeline.training_batches`.
+        checkpoint_minutes: between two checkpoints.
+        log_steps: between two lines of metrics within an epoch.
+        callbacks: further `keras.callbacks.Callback` objects.
+
+    Returns:
+        {"loss", "top1_error", "top5_error"} of `eval_source`, errors in [0, 1].
+
+    Raises:
+        ValueError: if the sizes do not fit each other or a picture is bad.
+        FloatingPointError: if the loss is not finite.
+        Stopped: after SIGINT or SIGTERM, when all is saved.
+    """
+    # ---- 1. Sizes --------------------------------------------------------
+    strategy = strategy or tf.distribute.get_strategy()
+    recipe, pixels = preset.recipe, preset.preprocessing
+    _check_sizes(recipe.batch_size, strategy, source, eval_source)
+    steps_per_epoch = source.num_examples // recipe.batch_size
+    statistics = statistics_lib.load_or_compute(source, pixels, workdir)
+
+    # ---- 2. The network and its optimizer --------------------------------
+    keras.utils.set_random_seed(seed)
+    with strategy.scope(), _dtype_policy(precision):
+        model = models.AlexNet(
+            preset, len(source.classes), classifier_activation=None
+        )
+        optimizer = _make_optimizer(model, recipe, precision)
+    _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch)
+    run_steps = _make_run_steps(model, optimizer, strategy, recipe, seed)
+    evaluate = evaluation.evaluator(model, strategy)
+
+    # ---- 3. Where the run was stopped ------------------------------------
+    progress = Progress()
+    checkpoints = tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=model, optimizer=optimizer, progress=progress),
+        os.path.join(workdir, "checkpoints"),
+        max_to_keep=2,
+    )
+    _restore(checkpoints, progress, workdir)
+    watchers = _make_callbacks(
+        model, workdir, recipe.epochs, steps_per_epoch, progress, callbacks
+    )
+    saved_at = time.monotonic()
+
+    # ---- 4. Epochs -------------------------------------------------------
+    def batches_of(make_batches, *args, **kwargs):
+        return strategy.distribute_datasets_from_function(
+            lambda _: make_batches(
+                *args,
+                batch_size=recipe.batch_size,
+                pieces=strategy.num_replicas_in_sync,
+                **kwargs,
+            )
+        )
+
+    def save_and_stop_if_asked():
+        if signals.received:
+            _save(checkpoints, model, progress)
+            raise Stopped(signals.received, progress.step)
+
+    watchers.on_train_begin()
+    with _Signals() as signals:
+        while True:
+            epoch = len(progress.errors)
+            rate = optimizers.learning_rate(recipe, epoch, progress.errors)
+            if rate is None:
+                break
+            optimizer.learning_rate = rate
+            watchers.on_epoch_begin(epoch)
+            step = progress.step - epoch * steps_per_epoch
+            iterator = iter(
+                batches_of(
+                    input_pipeline.training_batches,
+                    source,
+                    pixels,
+                    statistics,
+                    seed=seed,
+                    epoch=epoch,
+                    steps=steps_per_epoch,
+                    first_step=step,
+                    shuffle_buffer=shuffle_buffer,
+                )
+            )
+
+            # ---- 4a. Steps -----------------------------------------------
+            pace = Pace()
+            while step < steps_per_epoch:
+                until_line = log_steps - progress.step % log_steps
+                count = min(pace.count, until_line, steps_per_epoch - step)
+                try:
+                    with pace.measure(count):
+                        sums = run_steps(iterator, progress.step, count)
+                except tf.errors.InvalidArgumentError as error:
+                    left = input_pipeline.shuffled(
+                        source, seed, epoch, shuffle_buffer
+                    ).skip(step * recipe.batch_size)
+                    raise datasets.explain(error, source, left) from error
+                _check_finite(sums, progress.step, checkpoints)
+                step += count
+                progress.add(count, sums)
+                logs = evaluation.rates(progress.totals)
+                watchers.on_train_batch_end(step - 1, logs)
+                if progress.step % log_steps == 0 or step == steps_per_epoch:
+                    workdirs.append_metrics(
+                        workdir,
+                        split="train",
+                        step=progress.step,
+                        epoch=progress.step / steps_per_epoch,
+                        **logs,
+                        learning_rate=rate,
+                        images_per_second=pace.rate * recipe.batch_size,
+                    )
+                    progress.totals = [0.0] * 4
+                if time.monotonic() - saved_at > 60 * checkpoint_minutes:
+                    _save(checkpoints, model, progress)
+                    saved_at = time.monotonic()
+                save_and_stop_if_asked()
+
+            # ---- 4b. Validation ------------------------------------------
+            measured = evaluate(
+                batches_of(
+                    input_pipeline.evaluation_batches,
+                    eval_source,
+                    pixels,
+                    statistics,
+                ),
+                eval_source,
+                recipe.batch_size,
+                between=save_and_stop_if_asked,
+            )
+            workdirs.append_metrics(
+                workdir,
+                split="eval",
+                step=progress.step,
+                epoch=epoch + 1,
+                **measured,
+            )
+            progress.errors.append(measured["top1_error"])
+            watchers.on_epoch_end(epoch, _epoch_logs(workdir))
+
+    # ---- 5. The end ------------------------------------------------------
+    _save(checkpoints, model, progress)
+    watchers.on_train_end()
+    _draw(workdir, preset, model)
+    last = [m for m in workdirs.read_metrics(workdir) if m["split"] == "eval"][-1]
+    return {key: last[key] for key in ("loss", "top1_error", "top5_error")}
+
+
+class Stopped(Exception):
+    """Training was asked to stop by a signal, and has saved its state."""
+
+    def __init__(self, signum, step):
+        super().__init__(
+            f"Stopped by {signal.Signals(signum).name} after step {step}; the "
+            "same command goes on from there."
+        )
+        self.signum = signum
+
+
+class Progress(tf.train.experimental.PythonState):
+    """How far a run has come: what a checkpoint keeps beside the variables.
+
+    Attributes:
+        step: steps done, and with it the position in the data.
+        errors: the validation errors of the epochs done.
+        totals: `evaluation.sums` since the last line of metrics.
+    """
+
+    def __init__(self):
+        self.step = 0
+        self.errors = []
+        self.totals = [0.0] * 4
+
+    def add(self, steps, sums):
+        self.step += steps
+        self.totals = list(self.totals + sums.sum(axis=0, dtype=np.float64))
+
+    def serialize(self):
+        return json.dumps([self.step, self.errors, self.totals])
+
+    def deserialize(self, string_value):
+        self.step, self.errors, self.totals = json.loads(string_value)
+
+
+class _Signals:
+    """Remembers SIGINT or SIGTERM instead of dying of it; the second kills."""
+
+    def __enter__(self):
+        self.received = None
+        self._previous = {
+            signum: signal.signal(signum, self._remember)
+            for signum in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def _remember(self, signum, frame):
+        del frame
+        self.received = signum
+        print("\nSaving. Once more ends at once.", file=sys.stderr)
+        self._restore()
+
+    def _restore(self):
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def __exit__(self, *unused):
+        self._restore()
+
+
+def _make_virtual_cpus(count):
+    try:
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0],
+            [tf.config.LogicalDeviceConfiguration()] * count,
+        )
+    except RuntimeError as error:
+        have = len(tf.config.list_logical_devices("CPU"))
+        if have < count:
+            raise ValueError(
+                f"Expected at most {have} devices, since TensorFlow has set "
+                f"up as many. Received: num_devices={count}. Ask for them "
+                "before anything else."
+            ) from error
+
+
+def _check_sizes(batch_size, strategy, source, eval_source):
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise ValueError(
+            f"Expected a batch that {replicas} devices can share equally. "
+            f"Received: batch_size={batch_size}. Take a multiple of "
+            f"{replicas}."
+        )
+    if batch_size > source.num_examples:
+        raise ValueError(
+            f"Expected at least one full batch in {source}. Received: "
+            f"{source.num_examples} pictures, batch_size={batch_size}. Take "
+            "a smaller batch_size."
+        )
+    if source.classes != eval_source.classes:
+        raise ValueError(
+            f"Expected the same classes in {source} and {eval_source}. "
+            f"Received: {len(source.classes)} and {len(eval_source.classes)}, "
+            "or others of the same number."
+        )
+
+
+@contextlib.contextmanager
+def _dtype_policy(name):
+    """Layers made inside have this dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _make_optimizer(model, recipe, precision):
+    optimizer = optimizers.MomentumSGD(
+        recipe.learning_rate,
+        recipe.momentum,
+        recipe.weight_decay,
+        recipe.bias_lr_multiplier,
+    )
+    if precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    # Callbacks look for it there.
+    model.compile(optimizer)
+    return optimizer
+
+
+def _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch):
+    decayed = [v for v in model.trainable_variables if optimizers.is_kernel(v)]
+    others = [
+        v for v in model.trainable_variables if not optimizers.is_kernel(v)
+    ]
+    logging.info(
+        "%s: %d parameters. Weight decay %g on %d kernels (%d parameters), "
+        "none on %d biases (%d).",
+        model.name,
+        model.count_params(),
+        recipe.weight_decay,
+        len(decayed),
+        sum(v.shape.num_elements() for v in decayed),
+        len(others),
+        sum(v.shape.num_elements() for v in others),
+    )
+    logging.info(
+        "%d pictures of %d classes (%s), %d to evaluate (%s). %d steps an "
+        "epoch, %d pictures a step on %d device(s), at most %d epochs.",
+        source.num_examples,
+        len(source.classes),
+        source,
+        eval_source.num_examples,
+        eval_source,
+        steps_per_epoch,
+        recipe.batch_size,
+        strategy.num_replicas_in_sync,
+        recipe.epochs,
+    )
+
+
+def _make_run_steps(model, optimizer, strategy, recipe, seed):
+    """run_steps(iterator, first_step, count) -> `evaluation.sums` [count, 4]."""
+    states = models.dropout_states(model)
+
+    def train_step(images, labels, step):
+        with keras.StatelessScope(_dropout_seeds(states, seed, step)):
+            logits = model(images, training=True)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        # The mean over the global batch: the optimizer sums over devices.
+        return tf.reduce_sum(losses) / recipe.batch_size, logits
+
+    def replica_step(images, labels, step):
+        with tf.GradientTape() as tape:
+            loss, logits = train_step(images, labels, step)
+            loss = optimizer.scale_loss(loss)
+        variables = model.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return evaluation.sums(logits, labels)
+
+    @tf.function
+    def run_steps(iterator, first_step, count):
+        sums = tf.TensorArray(tf.float32, size=count)
+        for i in tf.range(count):
+            images, labels = next(iterator)
+            per_replica = strategy.run(
+                replica_step, args=(images, labels, first_step + i)
+            )
+            sums = sums.write(i, strategy.reduce("SUM", per_replica, axis=None))
+        return sums.stack()  # [count, 4]
+
+    return lambda iterator, first_step, count: run_steps(
+        iterator, tf.constant(first_step), tf.constant(count)
+    ).numpy()
+
+
+def _dropout_seeds(states, seed, step):
+    """[(state, value)]: the masks are a function of seed, step and device.
+
+    Keras would advance the states, and a resumed run would draw other masks.
+    """
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    key = tf.constant([seed, 2], tf.int64)
+    for number in (step, replica):
+        key = tf.random.fold_in(key, number)
+    return [
+        (state, tf.cast(tf.random.fold_in(key, layer), state.dtype))
+        for layer, state in enumerate(states)
+    ]
+
+
+def _restore(checkpoints, progress, workdir):
+    if checkpoints.latest_checkpoint:
+        checkpoints.restore_or_initialize()
+        logging.info("Going on from %s.", checkpoints.latest_checkpoint)
+    workdirs.forget_after(workdir, progress.step, len(progress.errors))
+
+
+def _save(checkpoints, model, progress):
+    """Writes a checkpoint, unless there is one of this very state."""
+    finite = [
+        tf.reduce_all(tf.math.is_finite(variable.value))
+        for variable in model.trainable_variables
+    ]
+    if not tf.reduce_all(finite):
+        raise _not_finite(f"weights after step {progress.step}", checkpoints)
+    checkpoints.save(checkpoint_number=progress.step)
+
+
+def _check_finite(sums, steps_before, checkpoints):
+    bad = np.flatnonzero(~np.isfinite(sums[:, 0]))
+    if bad.size:
+        step = steps_before + 1 + bad[0]
+        raise _not_finite(f"loss {sums[bad[0], 0]} at step {step}", checkpoints)
+
+
+def _not_finite(what, checkpoints):
+    return FloatingPointError(
+        f"Expected a finite loss and finite weights. Received: {what}. The "
+        f"last good checkpoint is {checkpoints.latest_checkpoint}. Take a "
+        "smaller learning_rate."
+    )
+
+
+def _make_callbacks(model, workdir, epochs, steps, progress, more):
+    return keras.callbacks.CallbackList(
+        [
+            keras.callbacks.TensorBoard(
+                os.path.join(workdir, "tensorboard"), write_graph=False
+            ),
+            keras.callbacks.CSVLogger(
+                os.path.join(workdir, "metrics.csv"),
+                append=progress.step > 0,
+            ),
+            *more,
+        ],
+        add_progbar=True,
+        model=model,
+        epochs=epochs,
+        steps=steps,
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+
+
+def _epoch_logs(workdir):
+    """The last measurements, under the names that Keras would give them."""
+    lines = {line["split"]: line for line in workdirs.read_metrics(workdir)}
+    keys = ("loss", "top1_error", "top5_error")
+    return {
+        **{key: lines["train"][key] for key in keys},
+        **{f"val_{key}": lines["eval"][key] for key in keys},
+        "learning_rate": lines["train"]["learning_rate"],
+    }
+
+
+def _draw(workdir, preset, model):
+    title = f"{preset.name} on {os.path.basename(os.path.abspath(workdir))}"
+    plots.curves(
+        workdirs.read_metrics(workdir),
+        os.path.join(workdir, "curves.png"),
+        title,
+    )
+    kernels = model.get_layer("conv1").kernel.numpy()
+    if preset.preprocessing.channel_order == "bgr":
+        kernels = kernels[:, :, ::-1]
+    plots.kernels(kernels, os.path.join(workdir, "conv1.png"), "conv1")

@@ -1,0 +1,98 @@
+"""The work directory of a run: what it is, and what it has measured.
+
+    flags.txt      the resolved flags, one a line, usable as an absl flagfile
+    metrics.jsonl  one JSON object a line
+"""
+
+import json
+import os
+
+
+def claim(path, settings, free=()):
+    """Makes `path` the work directory of a run with these settings.
+
+    Args:
+        path: of the directory; made if need be.
+        settings: {flag: value}, all that define the run.
+        free: flags that may change when a run is resumed.
+
+    Raises:
+        ValueError: if it belongs to a run with other settings.
+        PermissionError: if it can't be written to.
+    """
+    lines = [_line(*item) for item in settings.items() if item[1] is not None]
+    flags = os.path.join(path, "flags.txt")
+    try:
+        os.makedirs(path, exist_ok=True)
+        if os.path.exists(flags):
+            with open(flags, encoding="utf-8") as file:
+                _check_same(path, file.read().splitlines(), lines, free)
+        write(flags, "".join(line + "\n" for line in lines))
+    except (OSError, NotADirectoryError) as error:
+        raise PermissionError(
+            f"Expected a directory that can be written to. Received: workdir="
+            f"{path} ({error.strerror}). Give another --workdir."
+        ) from error
+
+
+def write(path, text):
+    """Replaces a file as a whole, or leaves the old one."""
+    temporary = f"{path}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
+def append_metrics(path, **values):
+    """Adds a line to metrics.jsonl."""
+    with open(_metrics(path), "a", encoding="utf-8") as file:
+        file.write(json.dumps(values) + "\n")
+
+
+def read_metrics(path):
+    """The lines of metrics.jsonl as dictionaries, in order."""
+    if not os.path.exists(_metrics(path)):
+        return []
+    with open(_metrics(path), encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.endswith("\n")]
+
+
+def forget_after(path, step, epochs):
+    """Takes back what was measured after a step, which is to be run again.
+
+    Args:
+        path: of the directory.
+        step: lines of metrics.jsonl up to here are kept.
+        epochs: done, whose lines of metrics.csv are kept.
+    """
+    kept = [line for line in read_metrics(path) if line["step"] <= step]
+    write(_metrics(path), "".join(json.dumps(line) + "\n" for line in kept))
+    table = os.path.join(path, "metrics.csv")
+    if os.path.exists(table):
+        with open(table, encoding="utf-8") as file:
+            write(table, "".join(file.readlines()[: 1 + epochs]))
+
+
+def _metrics(path):
+    return os.path.join(path, "metrics.jsonl")
+
+
+def _line(name, value):
+    if isinstance(value, (tuple, list)):
+        value = ",".join(str(item) for item in value)
+    return f"--{name}={value}"
+
+
+def _check_same(path, old, new, free):
+    def fixed(lines):
+        return {line for line in lines if line[2:].split("=")[0] not in free}
+
+    differing = sorted(fixed(old) ^ fixed(new))
+    if differing:
+        before = [line for line in old if line in differing]
+        now = [line for line in new if line in differing]
+        raise ValueError(
+            f"Expected the flags of the run in {path}: {' '.join(before)}. "
+            f"Received: {' '.join(now)}. Give the same flags to resume it, or "
+            "another --workdir to start a new run."
+        )
