@@ -8,13 +8,15 @@ Names: any image classification data set of TFDS ("imagenet2012",
 
 import dataclasses
 import hashlib
+import logging
 import os
 from typing import Callable
 
-from absl import logging
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+
+_log = logging.getLogger(__name__)
 
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 # In the order in which they serve as the evaluation split.
@@ -98,7 +100,7 @@ def explain(error, source, examples):
         source: the `datasets.Source` that the pipeline read.
         examples: its examples in the pipeline's order, from where it was.
     """
-    logging.error("Looking for a picture that can't be read in %s.", source)
+    _log.error("Looking for a picture that can't be read in %s.", source)
     for example in examples:
         reason = _fault(example, source)
         if reason:
@@ -268,7 +270,7 @@ def _class_files(root, classes):
                 (os.path.join(folder, entry), label)
             )
     if ignored:
-        logging.info(
+        _log.info(
             "Left out %d files in %s that are not called %s: %s, ...",
             len(ignored), root, " ".join(_EXTENSIONS), ignored[0][0],
         )

@@ -95,7 +95,8 @@ def dropout_states(model):
     return [
         layer.seed_generator.state
         for layer in model.layers
-        if isinstance(layer, keras.layers.Dropout)
+        # Keras gives a dropout of rate 0 no seed.
+        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0
     ]
 
 

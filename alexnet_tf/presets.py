@@ -438,7 +438,7 @@ _ALL = (
         Preprocessing(
             image_size=73, crop_size=64, mean="channel", divide_by_std=True
         ),
-        Recipe(batch_size=32, schedule="dexp", epochs=30),
+        Recipe(batch_size=32, schedule="dexp", epochs=40),
     ),
 )
 

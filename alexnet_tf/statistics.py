@@ -5,15 +5,17 @@ One streaming pass computes them; the result is kept beside the data.
 
 import dataclasses
 import hashlib
+import logging
 import os
 
-from absl import logging
 import keras
 import numpy as np
 import tensorflow as tf
 
 from alexnet_tf import datasets
 from alexnet_tf import preprocess
+
+_log = logging.getLogger(__name__)
 
 _BATCH = 32
 
@@ -133,7 +135,7 @@ def load_or_compute(source, preprocessing, fallback_folder, verbose=1):
         if os.path.exists(path):
             with np.load(path) as arrays:
                 return Statistics(arrays["mean_image"], arrays["covariance"])
-    logging.info("Computing the mean image of %s, once.", source)
+    _log.info("Computing the mean image of %s, once.", source)
     statistics = compute(source, preprocessing, verbose)
     _save(statistics, paths)
     return statistics
@@ -183,9 +185,9 @@ def _save(statistics, paths):
             )
             os.replace(temporary, path)
         except OSError as error:
-            logging.info("Not kept in %s: %s", path, error.strerror)
+            _log.info("Not kept in %s: %s", path, error.strerror)
             if os.path.exists(temporary):
                 os.remove(temporary)
         else:
-            logging.info("Mean image and covariance kept in %s.", path)
+            _log.info("Mean image and covariance kept in %s.", path)
             return

@@ -7,12 +7,13 @@ The same command goes on where it was stopped. Flags that are not given keep
 the value of the preset; the work directory's flags.txt says which that was.
 """
 
+import logging
 import os
 import sys
 
 from absl import app
 from absl import flags
-from absl import logging
+from absl import logging as absl_logging
 
 from alexnet_tf import presets
 
@@ -192,10 +193,18 @@ def _settings(preset, eval_split):
     return given | {"preset": preset.name, "eval_split": eval_split}
 
 
+def _set_up_logging():
+    """Our own messages, and of TensorFlow's and TFDS's only the warnings."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if not flags.FLAGS["verbosity"].present:
+        absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger("alexnet_tf").setLevel(logging.INFO)
+
+
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _set_up_logging()
     from alexnet_tf import datasets, training, workdir
 
     args = flags.FLAGS
@@ -227,7 +236,7 @@ def main(argv):
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signum)
     except (ValueError, OSError, FloatingPointError) as error:
-        logging.debug("", exc_info=True)
+        absl_logging.debug("", exc_info=True)
         sys.exit(f"alexnet_tf.train: {error}")
     print(
         f"Validation error: top-1 {result['top1_error']:.2%}, top-5 "

@@ -5,12 +5,12 @@ A library: nothing here reads flags. `train` is to be read from top to bottom.
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
 import time
 
-from absl import logging
 import keras
 import numpy as np
 import tensorflow as tf
@@ -24,6 +24,8 @@ from alexnet_tf import plots
 from alexnet_tf import statistics as statistics_lib
 from alexnet_tf import workdir as workdirs
 from alexnet_tf.pace import Pace
+
+_log = logging.getLogger(__name__)
 
 
 def make_strategy(num_devices=None):
@@ -49,7 +51,12 @@ def make_strategy(num_devices=None):
         return tf.distribute.get_strategy()
     if kind == "CPU":
         _make_virtual_cpus(count)
-    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(count)])
+    return tf.distribute.MirroredStrategy(
+        [f"{kind}:{i}" for i in range(count)],
+        # TensorFlow's collectives on CPUs refuse a second strategy of another
+        # size in one process.
+        tf.distribute.ReductionToOneDevice() if kind == "CPU" else None,
+    )
 
 
 def train(
@@ -100,7 +107,11 @@ def train(
     recipe, pixels = preset.recipe, preset.preprocessing
     _check_sizes(recipe.batch_size, strategy, source, eval_source)
     steps_per_epoch = source.num_examples // recipe.batch_size
-    statistics = statistics_lib.load_or_compute(source, pixels, workdir)
+    # A line at the end of each epoch where a bar can't be redrawn.
+    verbose = 1 if sys.stdout.isatty() else 2
+    statistics = statistics_lib.load_or_compute(
+        source, pixels, workdir, verbose
+    )
 
     # ---- 2. The network and its optimizer --------------------------------
     keras.utils.set_random_seed(seed)
@@ -122,7 +133,8 @@ def train(
     )
     _restore(checkpoints, progress, workdir)
     watchers = _make_callbacks(
-        model, workdir, recipe.epochs, steps_per_epoch, progress, callbacks
+        [*callbacks], model, workdir, progress, verbose,
+        epochs=recipe.epochs, steps=steps_per_epoch,
     )
     saved_at = time.monotonic()
 
@@ -360,7 +372,7 @@ def _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch):
     others = [
         v for v in model.trainable_variables if not optimizers.is_kernel(v)
     ]
-    logging.info(
+    _log.info(
         "%s: %d parameters. Weight decay %g on %d kernels (%d parameters), "
         "none on %d biases (%d).",
         model.name,
@@ -371,7 +383,7 @@ def _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch):
         len(others),
         sum(v.shape.num_elements() for v in others),
     )
-    logging.info(
+    _log.info(
         "%d pictures of %d classes (%s), %d to evaluate (%s). %d steps an "
         "epoch, %d pictures a step on %d device(s), at most %d epochs.",
         source.num_examples,
@@ -439,7 +451,7 @@ def _dropout_seeds(states, seed, step):
 def _restore(checkpoints, progress, workdir):
     if checkpoints.latest_checkpoint:
         checkpoints.restore_or_initialize()
-        logging.info("Going on from %s.", checkpoints.latest_checkpoint)
+        _log.info("Going on from %s.", checkpoints.latest_checkpoint)
     workdirs.forget_after(workdir, progress.step, len(progress.errors))
 
 
@@ -469,7 +481,7 @@ def _not_finite(what, checkpoints):
     )
 
 
-def _make_callbacks(model, workdir, epochs, steps, progress, more):
+def _make_callbacks(more, model, workdir, progress, verbose, **shape):
     return keras.callbacks.CallbackList(
         [
             keras.callbacks.TensorBoard(
@@ -483,9 +495,8 @@ def _make_callbacks(model, workdir, epochs, steps, progress, more):
         ],
         add_progbar=True,
         model=model,
-        epochs=epochs,
-        steps=steps,
-        verbose=1 if sys.stdout.isatty() else 2,
+        verbose=verbose,
+        **shape,
     )
 
 

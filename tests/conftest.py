@@ -1,0 +1,65 @@
+"""Three virtual CPU devices, so that distribution is tested on any machine."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+
+def pytest_configure():
+    cpus = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(
+        cpus[0], [tf.config.LogicalDeviceConfiguration()] * 3
+    )
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--large", action="store_true", help="Run the tests marked large too."
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--large"):
+        return
+    skip = pytest.mark.skip(reason="large: give --large to run it")
+    for item in items:
+        if "large" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture
+def make_source(tmp_path):
+    """make_source(count): a `datasets.Source` of small JPEGs in 10 classes."""
+    from alexnet_tf import datasets
+
+    def make(count, name="pictures", mean=128, classes=10):
+        random = np.random.default_rng(count)
+        pictures = [
+            tf.io.encode_jpeg(
+                np.clip(random.normal(mean, 60, (72, 80, 3)), 0, 255).astype(
+                    np.uint8
+                )
+            ).numpy()
+            for _ in range(count)
+        ]
+        return datasets.Source(
+            name,
+            "train",
+            tuple(str(label) for label in range(classes)),
+            count,
+            str(tmp_path),
+            f"{name} {count} {mean}",
+            lambda shuffle_seed: tf.data.Dataset.from_tensor_slices(
+                {
+                    "image": pictures,
+                    "label": np.arange(count, dtype=np.int32) % classes,
+                    "name": [f"{name} {index}" for index in range(count)],
+                }
+            ),
+        )
+
+    return make

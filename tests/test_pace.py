@@ -1,0 +1,35 @@
+"""Calls come to take about a second."""
+
+from alexnet_tf import pace
+
+
+def run(monkeypatch, seconds_per_step, calls, **kwargs):
+    """The counts that a `Pace` asks for."""
+    clock = [0.0]
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: clock[0])
+    measured, counts = pace.Pace(**kwargs), []
+    for _ in range(calls):
+        counts.append(measured.count)
+        with measured.measure(measured.count):
+            clock[0] += seconds_per_step * measured.count
+    return measured, counts
+
+
+def test_counts_double_up_to_a_second(monkeypatch):
+    measured, counts = run(monkeypatch, 0.1, 7)
+    assert counts == [1, 1, 2, 4, 8, 9, 9] or counts[:5] == [1, 1, 2, 4, 8]
+    assert 9 <= measured.count <= 10
+
+
+def test_slow_steps_come_one_by_one(monkeypatch):
+    assert run(monkeypatch, 3.0, 4)[1] == [1, 1, 1, 1]
+
+
+def test_counts_have_a_limit(monkeypatch):
+    assert run(monkeypatch, 1e-6, 20, limit=50)[1][-1] == 50
+
+
+def test_rate_leaves_the_first_call_out(monkeypatch):
+    measured, _ = run(monkeypatch, 0.25, 1)
+    assert measured.rate == 0.0
+    assert round(run(monkeypatch, 0.25, 5)[0].rate, 6) == 4.0

@@ -1,0 +1,286 @@
+"""The loop: devices, resuming, precision and faults, on small pictures."""
+
+import json
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf import models
+from alexnet_tf import presets
+from alexnet_tf import training
+from alexnet_tf import workdir as workdirs
+
+
+def small(**values):
+    """The tiny preset for a few steps."""
+    defaults = dict(epochs=2, batch_size=12, schedule="constant", dropout=0.5)
+    return presets.override(presets.get("tiny"), **defaults | values)
+
+
+def run(path, source, *, preset=None, devices=1, **kwargs):
+    path.mkdir(exist_ok=True)
+    return training.train(
+        preset or small(),
+        source,
+        source,
+        str(path),
+        strategy=training.make_strategy(devices),
+        **kwargs,
+    )
+
+
+def final_arrays(path):
+    """{name: array} of the newest checkpoint, without its bookkeeping."""
+    latest = tf.train.latest_checkpoint(str(path / "checkpoints"))
+    reader = tf.train.load_checkpoint(latest)
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name.endswith("VARIABLE_VALUE") and "save_counter" not in name
+    }
+
+
+def assert_same(one, other, atol=0.0):
+    assert one.keys() == other.keys() and len(one) >= 32
+    for name in one:
+        np.testing.assert_allclose(
+            other[name], one[name], rtol=0, atol=atol, err_msg=name
+        )
+
+
+def final_model(path, preset):
+    """The network of the newest checkpoint, in float32."""
+    model = models.AlexNet(preset, 10)
+    latest = tf.train.latest_checkpoint(str(path / "checkpoints"))
+    status = tf.train.Checkpoint(model=model).restore(latest)
+    status.assert_existing_objects_matched().expect_partial()
+    return model
+
+
+class At(keras.callbacks.Callback):
+    """Does something when the optimizer has come to a step."""
+
+    def __init__(self, step, action):
+        super().__init__()
+        self.step, self.action = step, action
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations.numpy()) >= self.step:
+            self.step = float("inf")
+            self.action()
+
+
+def test_a_run_leaves_what_it_promises(tmp_path, make_source):
+    measured = run(tmp_path, make_source(30), log_steps=1)
+    names = {"checkpoints", "conv1.png", "curves.png", "metrics.csv"}
+    assert names | {"metrics.jsonl", "tensorboard"} <= set(os.listdir(tmp_path))
+    lines = workdirs.read_metrics(str(tmp_path))
+    # 30 pictures are 2 full batches an epoch.
+    assert [(m["split"], m["step"], m["epoch"]) for m in lines] == [
+        ("train", 1, 0.5),
+        ("train", 2, 1.0),
+        ("eval", 2, 1),
+        ("train", 3, 1.5),
+        ("train", 4, 2.0),
+        ("eval", 4, 2),
+    ]
+    assert lines[-1]["top1_error"] == measured["top1_error"]
+    assert all(np.isfinite(m["loss"]) for m in lines)
+    csv = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert csv[0].startswith("epoch,") and len(csv) == 3
+    events = list((tmp_path / "tensorboard").rglob("events*"))
+    assert events
+
+
+@pytest.mark.parametrize("devices", [2, 3])
+def test_devices_share_the_global_batch(tmp_path, make_source, devices):
+    """Without dropout, whose masks each device draws for itself."""
+    source = make_source(36)
+    preset = small(dropout=0.0)
+    one = run(tmp_path / "one", source, preset=preset)
+    many = run(tmp_path / "many", source, preset=preset, devices=devices)
+    assert many == pytest.approx(one, abs=1e-4)
+    assert_same(
+        final_arrays(tmp_path / "one"),
+        final_arrays(tmp_path / "many"),
+        atol=1e-5,
+    )
+
+
+def test_a_batch_that_devices_can_not_share_is_refused(tmp_path, make_source):
+    with pytest.raises(ValueError, match="3 devices.*batch_size=16"):
+        run(tmp_path, make_source(36), preset=small(batch_size=16), devices=3)
+
+
+def test_fewer_pictures_than_a_batch_are_refused(tmp_path, make_source):
+    with pytest.raises(ValueError, match="30 pictures, batch_size=31"):
+        run(tmp_path, make_source(30), preset=small(batch_size=31))
+
+
+def test_other_classes_for_evaluation_are_refused(tmp_path, make_source):
+    with pytest.raises(ValueError, match="same classes.*10 and 5"):
+        training.train(
+            small(), make_source(30), make_source(30, classes=5), str(tmp_path)
+        )
+
+
+def test_the_same_seed_gives_the_same_bits(tmp_path, make_source):
+    source = make_source(36)
+    for name in ("one", "two"):
+        run(tmp_path / name, source, seed=3)
+    run(tmp_path / "other", source, seed=4)
+    one = final_arrays(tmp_path / "one")
+    assert_same(one, final_arrays(tmp_path / "two"))
+    with pytest.raises(AssertionError):
+        assert_same(one, final_arrays(tmp_path / "other"), atol=1e-3)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_stopped_and_resumed_equals_straight(
+    tmp_path, make_source, step, signum
+):
+    """Stopped within an epoch, and at its end before it was evaluated."""
+    source = make_source(36)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    expected = run(whole, source, log_steps=2)
+    stop = At(step, lambda: os.kill(os.getpid(), signum))
+    with pytest.raises(training.Stopped, match=signal.Signals(signum).name):
+        run(parts, source, log_steps=2, callbacks=[stop])
+    assert run(parts, source, log_steps=2) == expected
+    assert_same(final_arrays(whole), final_arrays(parts))
+    assert_same_metrics(whole, parts)
+
+
+def assert_same_metrics(one, other):
+    """All but the speed."""
+
+    def lines(path):
+        kept = workdirs.read_metrics(str(path))
+        for line in kept:
+            line.pop("images_per_second", None)
+        return kept
+
+    assert lines(one) == lines(other)
+    tables = [(path / "metrics.csv").read_text() for path in (one, other)]
+    assert tables[0] == tables[1]
+
+
+def test_killed_and_resumed_equals_straight(tmp_path, make_source):
+    """An exception stands for a kill: nothing is saved on the way out."""
+    source = make_source(36)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(whole, source, log_steps=1)
+
+    def die():
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        # A checkpoint after each call, the last before step 5.
+        run(
+            parts, source, log_steps=1, checkpoint_minutes=0,
+            callbacks=[At(5, die)],
+        )
+    run(parts, source, log_steps=1)
+    assert_same(final_arrays(whole), final_arrays(parts))
+    assert_same_metrics(whole, parts)
+
+
+def test_a_finished_run_only_reports(tmp_path, make_source):
+    source = make_source(24)
+    first = run(tmp_path, source)
+    before = final_arrays(tmp_path)
+    assert run(tmp_path, source) == first
+    assert_same(before, final_arrays(tmp_path))
+
+
+def test_a_loss_that_is_not_finite_names_the_step(tmp_path, make_source):
+    source = make_source(36)
+    preset = small(learning_rate=1e20, epochs=9)
+    with pytest.raises(FloatingPointError, match="at step|after step") as error:
+        run(tmp_path, source, preset=preset, checkpoint_minutes=1e9)
+    step = int(str(error.value).split("step ")[1].split(".")[0])
+    assert 2 <= step <= 9
+
+
+def test_bad_weights_never_replace_a_good_checkpoint(tmp_path, make_source):
+    """The loss of a step is finite before its update breaks the weights."""
+    source = make_source(36)
+
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations.numpy()) == 3:
+                kernel = self.model.get_layer("fc8").kernel
+                kernel.assign(kernel.value * np.nan)
+
+    with pytest.raises(FloatingPointError, match="after step 3.*ckpt-2"):
+        run(
+            tmp_path, source, log_steps=1, checkpoint_minutes=0,
+            callbacks=[Poison()],
+        )
+    assert all(np.isfinite(a).all() for a in final_arrays(tmp_path).values())
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_low_precision_trains_float32_weights(
+    tmp_path, make_source, precision
+):
+    source = make_source(36)
+    preset = small(dropout=0.0, epochs=1)
+    run(tmp_path / "full", source, preset=preset)
+    run(tmp_path / "low", source, preset=preset, precision=precision)
+    assert keras.config.dtype_policy().name == "float32"
+    full, low = (final_model(tmp_path / name, preset) for name in ("full", "low"))
+    start = models.AlexNet(preset, 10)
+    for one, other, before in zip(full.weights, low.weights, start.weights):
+        assert other.dtype == "float32"
+        moved = np.abs(one.numpy() - other.numpy()).max()
+        assert moved < 0.1 * np.abs(one.numpy() - before.numpy()).max() + 1e-3
+
+
+def test_dropout_masks_differ_by_step_and_layer():
+    """Of one device; the run's seed and the step say which."""
+    states = [keras.Variable([0, 0], dtype="int64") for _ in range(2)]
+
+    def seeds(seed, step):
+        pairs = training._dropout_seeds(states, seed, step)
+        return [tuple(value.numpy()) for _, value in pairs]
+
+    values = [s for args in [(0, 0), (0, 1), (1, 0)] for s in seeds(*args)]
+    assert len(set(values)) == 6
+    assert seeds(0, 1) == seeds(0, 1)
+
+
+def test_progress_survives_a_checkpoint(tmp_path):
+    progress = training.Progress()
+    progress.add(3, np.array([[0.1, 1, 2, 4]] * 3, np.float32))
+    progress.errors.append(0.3)
+    path = tf.train.Checkpoint(progress=progress).save(str(tmp_path / "c"))
+    again = training.Progress()
+    tf.train.Checkpoint(progress=again).restore(path)
+    assert again.step == 3
+    assert again.errors == [0.3]
+    assert again.totals == pytest.approx([0.3, 3, 6, 12])
+    assert json.loads(again.serialize()) == json.loads(progress.serialize())
+
+
+def test_a_bad_picture_is_named(tmp_path, make_source):
+    source = make_source(24)
+
+    def read(shuffle_seed):
+        def spoil(example):
+            bad = example["name"] == "pictures 17"
+            image = tf.where(bad, b"no picture", example["image"])
+            return {**example, "image": image}
+
+        return make_source(24).read(shuffle_seed).map(spoil)
+
+    bad = training.datasets.Source(**{**vars(source), "read": read})
+    # Statistics of the good ones, so that training meets the bad one.
+    run(tmp_path / "statistics", source, preset=small(epochs=1))
+    with pytest.raises(ValueError, match="pictures 17 .*10 bytes"):
+        run(tmp_path / "run", bad)

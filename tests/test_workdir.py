@@ -1,0 +1,61 @@
+"""A work directory belongs to one run."""
+
+import pytest
+
+from alexnet_tf import workdir
+
+
+def test_claim_writes_a_flagfile(tmp_path):
+    path = tmp_path / "new" / "run"
+    workdir.claim(str(path), {"seed": 3, "drops": (1, 2), "init": None})
+    assert (path / "flags.txt").read_text() == "--seed=3\n--drops=1,2\n"
+
+
+def test_the_same_settings_may_claim_again(tmp_path):
+    for _ in range(2):
+        workdir.claim(str(tmp_path), {"seed": 3})
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    workdir.claim(str(tmp_path), {"seed": 3, "epochs": 9})
+    with pytest.raises(ValueError, match="--seed=3. Received: --seed=4.") as e:
+        workdir.claim(str(tmp_path), {"seed": 4, "epochs": 9})
+    assert "epochs" not in str(e.value)
+    assert (tmp_path / "flags.txt").read_text() == "--seed=3\n--epochs=9\n"
+
+
+def test_free_settings_may_change(tmp_path):
+    workdir.claim(str(tmp_path), {"devices": 1})
+    workdir.claim(str(tmp_path), {"devices": 2}, free=("devices",))
+    assert (tmp_path / "flags.txt").read_text() == "--devices=2\n"
+
+
+def test_a_place_that_takes_no_directory_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PermissionError, match="workdir=.*file/run"):
+        workdir.claim(str(tmp_path / "file" / "run"), {})
+
+
+def test_metrics_come_back_in_order(tmp_path):
+    for step in (1, 2):
+        workdir.append_metrics(str(tmp_path), step=step, loss=0.1)
+    assert workdir.read_metrics(str(tmp_path)) == [
+        {"step": 1, "loss": 0.1},
+        {"step": 2, "loss": 0.1},
+    ]
+
+
+def test_a_line_cut_short_is_none(tmp_path):
+    workdir.append_metrics(str(tmp_path), step=1)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 2, "lo')
+    assert workdir.read_metrics(str(tmp_path)) == [{"step": 1}]
+
+
+def test_what_comes_after_a_step_is_forgotten(tmp_path):
+    for step in (10, 20, 30):
+        workdir.append_metrics(str(tmp_path), step=step)
+    (tmp_path / "metrics.csv").write_text("epoch,loss\n0,3\n1,2\n")
+    workdir.forget_after(str(tmp_path), step=20, epochs=1)
+    assert [m["step"] for m in workdir.read_metrics(str(tmp_path))] == [10, 20]
+    assert (tmp_path / "metrics.csv").read_text() == "epoch,loss\n0,3\n"
