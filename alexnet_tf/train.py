@@ -173,6 +173,12 @@ _PRESET = [
     ),
 ]
 
+flags.register_validator(
+    "drops",
+    lambda epochs: all(epoch.isdecimal() for epoch in epochs or ()),
+    "must be epochs, whole numbers with commas between them",
+)
+
 
 def _preset():
     """The preset with the values that flags give."""

@@ -181,7 +181,7 @@ def train(
             # ---- 4a. Steps -----------------------------------------------
             pace = Pace()
             while step < steps_per_epoch:
-                until_line = log_steps - progress.step % log_steps
+                until_line = log_steps - step % log_steps
                 count = min(pace.count, until_line, steps_per_epoch - step)
                 try:
                     with pace.measure(count):
@@ -196,7 +196,7 @@ def train(
                 progress.add(count, sums)
                 logs = evaluation.rates(progress.totals)
                 watchers.on_train_batch_end(step - 1, logs)
-                if progress.step % log_steps == 0 or step == steps_per_epoch:
+                if step % log_steps == 0 or step == steps_per_epoch:
                     workdirs.append_metrics(
                         workdir,
                         split="train",
@@ -237,7 +237,7 @@ def train(
     # ---- 5. The end ------------------------------------------------------
     _save(checkpoints, model, progress)
     watchers.on_train_end()
-    _draw(workdir, preset, model)
+    _draw(workdir, preset, source, model)
     last = [m for m in workdirs.read_metrics(workdir) if m["split"] == "eval"][-1]
     return {key: last[key] for key in ("loss", "top1_error", "top5_error")}
 
@@ -511,12 +511,11 @@ def _epoch_logs(workdir):
     }
 
 
-def _draw(workdir, preset, model):
-    title = f"{preset.name} on {os.path.basename(os.path.abspath(workdir))}"
+def _draw(workdir, preset, source, model):
     plots.curves(
         workdirs.read_metrics(workdir),
         os.path.join(workdir, "curves.png"),
-        title,
+        f"{preset.name} on {source}",
     )
     kernels = model.get_layer("conv1").kernel.numpy()
     if preset.preprocessing.channel_order == "bgr":

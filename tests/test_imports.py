@@ -1,0 +1,108 @@
+"""Which module may know which, and that importing one costs nothing."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "alexnet_tf"
+MODULES = sorted(
+    path
+    for path in PACKAGE.rglob("*.py")
+    if not path.name.startswith("__init__")
+)
+COMMANDS = {"train"}
+DATA = {"datasets", "input_pipeline", "preprocess", "statistics"}
+DATA |= {"textures_dataset_builder"}
+MODEL = {"layers", "models"}
+
+
+def imported(path):
+    """Names of all modules that a file imports, in functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def ours(path):
+    prefix = "alexnet_tf."
+    return {
+        name.removeprefix(prefix).split(".")[0]
+        for name in imported(path)
+        if name.startswith(prefix)
+    }
+
+
+def ids(path):
+    return path.stem
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_only_commands_read_flags(path):
+    reads_flags = any("absl.flags" in name for name in imported(path))
+    assert reads_flags == (path.stem in COMMANDS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_imports_run_one_way(path):
+    names = ours(path)
+    if path.stem in DATA:
+        assert not names & (MODEL | {"training", "optimizer", "evaluation"})
+    if path.stem in MODEL:
+        assert names <= {"layers", "presets"}
+    if path.stem == "presets":
+        assert not names
+    if path.stem not in COMMANDS:
+        assert not names & COMMANDS
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_no_private_modules_of_the_libraries(path):
+    private = ("tensorflow.python", "keras.src", "tensorflow_datasets.core")
+    assert not [n for n in imported(path) if n.startswith(private)]
+
+
+def python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+
+
+def test_importing_the_package_imports_no_tensorflow():
+    done = python(
+        "import sys, alexnet_tf, alexnet_tf.presets\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        "assert 'keras' not in sys.modules\n"
+        "assert alexnet_tf.PRESETS['paper'].name == 'paper'\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        "assert callable(alexnet_tf.AlexNet)\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_a_module_touches_no_device():
+    modules = ", ".join(
+        f"alexnet_tf.{path.stem}" for path in MODULES if path.parent == PACKAGE
+    )
+    done = python(
+        f"import {modules}\n"
+        "import tensorflow as tf\n"
+        # Fails once TensorFlow has set its devices up.
+        "tf.config.set_logical_device_configuration(\n"
+        "    tf.config.list_physical_devices('CPU')[0],\n"
+        "    [tf.config.LogicalDeviceConfiguration()] * 2)\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import alexnet_tf
+
+    with pytest.raises(AttributeError, match="no attribute 'ResNet'"):
+        alexnet_tf.ResNet

@@ -1,0 +1,234 @@
+"""The train command, as a user would type it."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+from absl import flags
+from absl.testing import flagsaver
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf import presets
+from alexnet_tf import train
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def write_pictures(folder, *, classes=2, count=6, side=80):
+    """A folder of class folders with random JPEGs."""
+    for label in range(classes):
+        os.makedirs(folder / f"class{label}")
+        for index in range(count):
+            random = np.random.default_rng((label, index))
+            pixels = random.integers(0, 256, (side, side, 3), np.uint8)
+            encoded = tf.io.encode_jpeg(pixels).numpy()
+            (folder / f"class{label}" / f"{index}.jpg").write_bytes(encoded)
+    return f"folder:{folder}"
+
+
+def command(*args):
+    """Runs the command in this process; returns why it exited, or None."""
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["train", *args])
+        try:
+            train.main(["train"])
+        except SystemExit as exit:
+            return exit.code
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Flags for a run of two steps on 12 pictures."""
+    data = write_pictures(tmp_path / "data")
+    return [
+        f"--dataset={data}",
+        "--eval_split=train",
+        "--preset=tiny",
+        "--batch_size=6",
+        "--epochs=1",
+        f"--workdir={tmp_path / 'run'}",
+    ]
+
+
+def python(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "alexnet_tf.train", *args],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_help_names_every_flag_and_needs_no_tensorflow(tmp_path):
+    for name in ("tensorflow", "keras", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')")
+    done = subprocess.run(
+        [sys.executable, "-m", "alexnet_tf.train", "--help"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )
+    for flag in train._WHAT + train._WHERE + train._PRESET:
+        name = f"[no]{flag.name}" if flag.flag_type() == "bool" else flag.name
+        assert f"--{name}:" in done.stdout, done.stderr
+        assert len(flag.help) > 10
+
+
+def test_the_main_job_for_one_epoch(tmp_path):
+    """No flags but where to, and how long."""
+    done = python(
+        "--epochs=1", f"--data_dir={tmp_path}/data", f"--workdir={tmp_path}/run"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Validation error: top-1 " in done.stdout
+    for line in done.stdout.splitlines()[-4:]:
+        assert os.path.exists(line)
+    settings = (tmp_path / "run" / "flags.txt").read_text().splitlines()
+    assert "--preset=tiny" in settings
+    assert "--eval_split=validation" in settings
+    assert "--learning_rate=0.01" in settings
+
+
+def test_flags_txt_is_a_flagfile_of_the_same_run(tmp_path, pictures):
+    assert command(*pictures, "--learning_rate=0.02", "--noflip") is None
+    resolved = tmp_path / "run" / "flags.txt"
+    before = resolved.read_text()
+    again = [f"--flagfile={resolved}", f"--workdir={tmp_path / 'run'}"]
+    assert command(*again) is None
+    assert resolved.read_text() == before
+    assert "--flip=False\n" in before and "--learning_rate=0.02\n" in before
+
+
+@pytest.mark.parametrize("dataset, name", [("textures", "tiny"), ("x", "paper")])
+def test_the_preset_follows_the_data_set(dataset, name):
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["train", f"--dataset={dataset}"])
+        assert train._preset() == presets.get(name)
+
+
+def test_flags_override_single_values():
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(
+            ["train", "--drops=3,5", "--schedule=step", "--mean=channel"]
+        )
+        preset = train._preset()
+    assert preset.recipe.drops == (3, 5)
+    assert preset.recipe.schedule == "step"
+    assert preset.preprocessing.mean == "channel"
+    assert preset.recipe.batch_size == 32
+
+
+def test_drops_are_whole_numbers():
+    with flagsaver.flagsaver(), pytest.raises(
+        flags.IllegalFlagValueError, match="drops=3,a: must be epochs"
+    ):
+        flags.FLAGS(["train", "--drops=3,a"])
+
+
+def test_devices_may_change_when_resuming(pictures):
+    assert command(*pictures, "--num_devices=2") is None
+    assert command(*pictures, "--num_devices=3") is None
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ("--dataset=nothing_like_it", "nothing_like_it"),
+        ("--dataset=folder:/nowhere", "/nowhere"),
+        ("--dataset=list:/nowhere.txt", "/nowhere.txt"),
+        ("--eval_split=test", "one of the splits train.*split='test'"),
+        ("--train_split=trian[:5]", "split='trian"),
+        ("--batch_size=13", "12 pictures, batch_size=13"),
+        ("--num_devices=4", "num_devices=4|4 devices"),
+        ("--crop_size=99", "crop_size=99"),
+        ("--workdir=/dev/null/run", "workdir=/dev/null/run"),
+    ],
+)
+def test_a_bad_flag_is_said_in_one_line(pictures, change, message):
+    reason = command(*pictures, change)
+    assert isinstance(reason, str) and "\n" not in reason
+    assert re.search(message, reason), reason
+
+
+@pytest.mark.parametrize("flag", ["--preset=alexnet", "--precision=half"])
+def test_an_unknown_choice_lists_the_choices(flag):
+    done = python(flag)
+    assert done.returncode == 1
+    assert "should be one of <" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_folder_is_said(tmp_path, pictures):
+    (tmp_path / "empty").mkdir()
+    reason = command(*pictures, f"--dataset=folder:{tmp_path / 'empty'}")
+    assert "Received: none" in reason
+
+
+def test_a_run_with_other_flags_is_refused_by_name(pictures):
+    assert command(*pictures) is None
+    reason = command(*pictures, "--seed=1")
+    assert "--seed=0. Received: --seed=1." in reason
+
+
+@pytest.mark.parametrize("keep", [0, 200])
+@pytest.mark.parametrize("pass_first", [True, False])
+def test_a_bad_jpeg_is_named(tmp_path, pictures, keep, pass_first):
+    """A zero-byte and a truncated one; found by the pass for the mean image,
+    or in training when the pass is done."""
+    if not pass_first:
+        assert command(*pictures) is None
+        pictures.append(f"--workdir={tmp_path / 'again'}")
+    bad = tmp_path / "data" / "class1" / "3.jpg"
+    bad.write_bytes(bad.read_bytes()[:keep])
+    reason = command(*pictures)
+    assert f"{bad} of folder:" in reason
+    assert f"({keep} bytes)" in reason
+
+
+def test_imagenet_without_its_archives_says_what_to_download(tmp_path):
+    reason = command("--dataset=imagenet2012", f"--data_dir={tmp_path}")
+    for part in (
+        "ILSVRC2012_img_train.tar",
+        "ILSVRC2012_img_val.tar",
+        str(tmp_path / "downloads" / "manual"),
+    ):
+        assert part in reason
+
+
+def test_metrics_are_json_lines(tmp_path, pictures):
+    assert command(*pictures) is None
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    for line in map(json.loads, lines):
+        assert {"step", "epoch", "loss", "top1_error", "top5_error"} <= set(line)
+
+
+def test_a_signal_ends_with_its_exit_status(tmp_path):
+    """Stopped in the middle and run again to the end."""
+    args = [
+        "--epochs=3",
+        f"--data_dir={tmp_path}/data",
+        f"--workdir={tmp_path}/run",
+    ]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "alexnet_tf.train", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in child.stdout:
+        if line.startswith("Epoch 1/"):
+            break
+    child.terminate()
+    _, errors = child.communicate()
+    assert child.returncode == 128 + 15, errors
+    assert "Stopped by SIGTERM after step" in errors
+    done = python(*args)
+    assert done.returncode == 0, done.stderr
+    assert "Going on from" in done.stderr
