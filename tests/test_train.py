@@ -74,9 +74,8 @@ def test_help_names_every_flag_and_needs_no_tensorflow(tmp_path):
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
     )
     for flag in train._WHAT + train._WHERE + train._PRESET:
-        name = f"[no]{flag.name}" if flag.flag_type() == "bool" else flag.name
-        assert f"--{name}:" in done.stdout, done.stderr
-        assert len(flag.help) > 10
+        pattern = rf"--(\[no\])?{flag.name}: \w+ \w+"
+        assert re.search(pattern, done.stdout), flag.name + done.stderr
 
 
 def test_the_main_job_for_one_epoch(tmp_path):
@@ -127,7 +126,7 @@ def test_flags_override_single_values():
 
 def test_drops_are_whole_numbers():
     with flagsaver.flagsaver(), pytest.raises(
-        flags.IllegalFlagValueError, match="drops=3,a: must be epochs"
+        flags.IllegalFlagValueError, match="drops=.*'a'.*: must be epochs"
     ):
         flags.FLAGS(["train", "--drops=3,a"])
 
