@@ -204,6 +204,8 @@ def _set_up_logging():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not flags.FLAGS["verbosity"].present:
         absl_logging.set_verbosity(absl_logging.WARNING)
+    # TFDS's own calls are deprecated ones.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("alexnet_tf").setLevel(logging.INFO)
 
 

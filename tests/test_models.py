@@ -25,11 +25,17 @@ PARAMETERS = {
     "cifar10_quick": 89_578,
     "tiny": 65_514,
 }
-# Multiplications for one picture; torchvision prints .714 GFLOPs for `owt`.
+# For one picture; torchvision prints .714 GFLOPs for `owt`.
 MULTIPLICATIONS = {
     "paper": 724_406_816,
+    "code2012": 724_406_816,
+    "caffe": 724_406_816,
+    "caffenet": 724_406_816,
     "single_tower": 1_135_256_096,
     "owt": 714_188_480,
+    "paper_conv6": 745_640_480,
+    "cifar10_quick": 12_298_240,
+    "tiny": 1_922_096,
 }
 PARAMETERS_BY_LAYER = {
     "paper": {
@@ -228,15 +234,32 @@ def test_shapes(full):
 
 
 def test_multiplications(full):
-    """Kernel sizes times the places they are applied at."""
+    """Sizes of the kernels times the places they are applied at."""
     name, model = full
-    if name not in MULTIPLICATIONS:
-        pytest.skip("no published figure")
     found = sum(
         math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
         for layer in weighted(model)
     )
     assert found == MULTIPLICATIONS[name]
+
+
+@pytest.mark.parametrize("full", ["paper"], indirect=True)
+def test_neurons(full):
+    """Fig. 2's caption is right but for conv1: 290,400, not 253,440."""
+    _, model = full
+    found = models.neurons(model)
+    assert found == {
+        "input": 150_528,
+        "conv1": 290_400,
+        "conv2": 186_624,
+        "conv3": 64_896,
+        "conv4": 64_896,
+        "conv5": 43_264,
+        "fc6": 4096,
+        "fc7": 4096,
+        "fc8": 1000,
+    }
+    assert sum(found.values()) - found["input"] == 659_272
 
 
 def test_kernels_start(full):
@@ -287,16 +310,298 @@ def assert_uniform(values, limit):
     assert abs(values.mean()) < 5 * limit / math.sqrt(3 * n)
 
 
-def test_neurons():
-    """Fig. 2's caption is right but for conv1: 290,400, not 253,440."""
-    symbolic = models.neurons(narrow_classifier("paper"))
-    del symbolic["fc6"], symbolic["fc7"]
-    assert symbolic == {
-        "input": 150_528,
-        "conv1": 290_400,
-        "conv2": 186_624,
-        "conv3": 64_896,
-        "conv4": 64_896,
-        "conv5": 43_264,
-        "fc8": 1000,
+def tiny(**arguments):
+    """The `tiny` preset from a fixed seed, with 10 classes."""
+    keras.utils.set_random_seed(arguments.pop("seed", 1))
+    return models.AlexNet("tiny", **{"classes": 10, **arguments})
+
+
+def pictures(*shape, deviation=1.0):
+    rng = np.random.default_rng(3)
+    return rng.normal(0, deviation, shape).astype("float32")
+
+
+def test_seed_decides_start():
+    """The same seed gives the same start, another seed another one."""
+    one, same, other = (tiny(seed=seed).get_weights() for seed in (5, 5, 6))
+    for a, b, c in zip(one, same, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.ndim == 1 or not np.isclose(a, c).all()
+
+
+def test_layers_start_apart():
+    """No two kernels come from the same draws."""
+    first = [
+        layer.kernel.numpy().ravel()[:2] for layer in weighted(tiny())
+    ]
+    ratios = {round(float(one / two), 4) for one, two in first}
+    assert len(ratios) == len(first) == 8
+
+
+@pytest.mark.parametrize("family", SIDES)
+def test_reference_gradients(family):
+    """The reference's gradients predict how its loss changes."""
+    images, labels, weights, _, gradients = expected(family)
+    rng = np.random.default_rng(11)
+    direction = {
+        name: tuple(part.std() * rng.standard_normal(part.shape) for part in pair)
+        for name, pair in weights.items()
     }
+    loss = [
+        reference.cross_entropy(
+            reference.forward(family, moved(weights, direction, step), images)[0],
+            labels,
+        )[0]
+        for step in (1e-6, -1e-6)
+    ]
+    slope = sum(
+        (gradient * change).sum()
+        for name in weights
+        for gradient, change in zip(gradients[name], direction[name])
+    )
+    assert slope == pytest.approx((loss[0] - loss[1]) / 2e-6, rel=1e-5)
+
+
+def moved(weights, direction, step):
+    return {
+        name: tuple(w + step * d for w, d in zip(pair, direction[name]))
+        for name, pair in weights.items()
+    }
+
+
+@functools.cache
+def expected(family):
+    """Pictures, labels, weights, and the reference's logits and gradients."""
+    rng = np.random.default_rng(7)
+    images = rng.normal(0, 60, (4, SIDES[family], SIDES[family], 3))
+    labels = rng.integers(0, 7, 4)
+    weights = reference.draw(family, narrow_widths(family), images, rng)
+    logits, _ = reference.forward(family, weights, images)
+    _, gradients = reference.gradients(family, weights, images, labels)
+    return images, labels, weights, logits, gradients
+
+
+def narrow_widths(name):
+    return CIFAR10_WIDTHS if name == "cifar10_quick" else WIDTHS
+
+
+def narrow(name):
+    """The preset's layers with few filters and units."""
+    preset, widths = presets.get(name), narrow_widths(name)
+    for layer in preset.layers:
+        if isinstance(layer, presets.Conv):
+            preset = changed(preset, layer.name, filters=widths[layer.name])
+        if isinstance(layer, presets.Dense) and layer.units:
+            preset = changed(preset, layer.name, units=widths[layer.name])
+    return preset
+
+
+def changed(preset, which, **values):
+    """`preset` with `values` in the layers of that name or class."""
+    layers = tuple(
+        dataclasses.replace(layer, **values)
+        if which in (layer.name, type(layer))
+        else layer
+        for layer in preset.layers
+    )
+    return dataclasses.replace(preset, layers=layers)
+
+
+def ordered(preset, *names):
+    """`preset` with the layers of those names only, in that order."""
+    by_name = {layer.name: layer for layer in preset.layers}
+    layers = tuple(by_name[name] for name in names)
+    return dataclasses.replace(preset, layers=layers)
+
+
+def moved_before(preset, name, other):
+    """`preset` with the layer `name` in front of `other`."""
+    names = [layer.name for layer in preset.layers if layer.name != name]
+    names.insert(names.index(other), name)
+    return ordered(preset, *names)
+
+
+def without(preset, name):
+    names = [layer.name for layer in preset.layers if layer.name != name]
+    return ordered(preset, *names)
+
+
+def errors(preset, family, kernels=None):
+    """Errors of logits, and largest of gradients, of `preset` as a network.
+
+    Each is relative to the largest value of the reference's array. `kernels`
+    gives functions that change single kernels before the network gets them.
+    """
+    images, labels, weights, logits, gradients = expected(family)
+    model = models.AlexNet(
+        preset, 7, classifier_activation=None, input_shape=images.shape[1:]
+    )
+    for name, (kernel, bias) in weights.items():
+        kernel = (kernels or {}).get(name, lambda same: same)(kernel)
+        model.get_layer(name).set_weights([kernel, bias])
+    with tf.GradientTape() as tape:
+        found = model(images.astype("float32"), training=False)
+        loss = keras.losses.sparse_categorical_crossentropy(
+            labels, found, from_logits=True
+        )
+        loss = tf.reduce_mean(loss)
+    found_gradients = tape.gradient(
+        loss, [[model.get_layer(n).kernel, model.get_layer(n).bias] for n in weights]
+    )
+    return relative(found, logits), max(
+        relative(one, other)
+        for pair, name in zip(found_gradients, weights)
+        for one, other in zip(pair, gradients[name])
+    )
+
+
+def relative(found, wanted):
+    return np.abs(np.asarray(found) - wanted).max() / np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("family", SIDES)
+def test_network_equals_reference(family):
+    """Logits and the gradients of all kernels and biases."""
+    assert max(errors(narrow(family), family)) < TOLERANCE
+
+
+# What a network may get wrong without any shape telling.
+MISTAKES = {
+    "alpha not divided by 5, caffe": (
+        "caffe",
+        lambda p: changed(p, presets.ResponseNorm, alpha=1e-4),
+    ),
+    "alpha not divided by 5, code2012": (
+        "code2012",
+        lambda p: changed(p, presets.ResponseNorm, alpha=1e-4),
+    ),
+    "alpha divided by 5, paper": (
+        "paper",
+        lambda p: changed(p, presets.ResponseNorm, alpha=2e-5),
+    ),
+    "alpha not divided by 9, cifar10_quick": (
+        "cifar10_quick",
+        lambda p: changed(p, presets.SpatialNorm, alpha=5e-5),
+    ),
+    "k of the paper, caffe": (
+        "caffe",
+        lambda p: changed(p, presets.ResponseNorm, bias=2.0),
+    ),
+    "k of Caffe, paper": (
+        "paper",
+        lambda p: changed(p, presets.ResponseNorm, bias=1.0),
+    ),
+    "n as the radius, paper": (
+        "paper",
+        lambda p: changed(p, presets.ResponseNorm, depth_radius=5),
+    ),
+    "norm across towers, code2012": (
+        "code2012",
+        lambda p: changed(p, presets.ResponseNorm, groups=1),
+    ),
+    "norm per tower, paper": (
+        "paper",
+        lambda p: changed(p, presets.ResponseNorm, groups=2),
+    ),
+    "pool before norm, caffe": (
+        "caffe",
+        lambda p: moved_before(
+            moved_before(p, "pool1", "norm1"), "pool2", "norm2"
+        ),
+    ),
+    "norm before pool, caffenet": (
+        "caffenet",
+        lambda p: moved_before(
+            moved_before(p, "norm1", "pool1"), "norm2", "pool2"
+        ),
+    ),
+    "ReLU before norm1, code2012": (
+        "code2012",
+        lambda p: moved_before(p, "relu1", "norm1"),
+    ),
+    "no spatial norm, code2012": (
+        "code2012",
+        lambda p: without(p, "cnorm2"),
+    ),
+    "conv1 padded on all sides, paper": (
+        "paper",
+        lambda p: changed(p, "conv1", padding=((1, 2), (1, 2))),
+    ),
+    "conv1 SAME, paper": (
+        "paper",
+        lambda p: changed(p, "conv1", padding="same"),
+    ),
+    "conv1 SAME, caffe": (
+        "caffe",
+        lambda p: changed(p, "conv1", padding="same"),
+    ),
+    "conv1 overhanging, owt": (
+        "owt",
+        lambda p: changed(p, "conv1", padding=((0, 3), (0, 3))),
+    ),
+    "max for average, cifar10_quick": (
+        "cifar10_quick",
+        lambda p: changed(p, presets.Pool, kind="max"),
+    ),
+    "no ReLU after fc7, paper": (
+        "paper",
+        lambda p: without(p, "relu7"),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_noticed(mistake):
+    """The comparison with the reference fails by far, in both directions."""
+    family, change = MISTAKES[mistake]
+    assert min(errors(change(narrow(family)), family)) > WRONG
+
+
+@pytest.mark.parametrize(
+    "layer, change",
+    [
+        ("conv1", lambda kernel: kernel[:, :, ::-1]),
+        (
+            "fc6",
+            lambda kernel: kernel.reshape(2, 2, 8, 20)
+            .transpose(2, 0, 1, 3)
+            .reshape(32, 20),
+        ),
+        ("conv2", lambda kernel: np.roll(kernel, 12, axis=3)),
+    ],
+    ids=["colours reversed", "flattened as C, H, W", "towers swapped"],
+)
+def test_layouts_are_noticed(layer, change):
+    """So it does with a kernel whose layout alone is wrong."""
+    assert min(errors(narrow("caffe"), "caffe", {layer: change})) > WRONG
+
+
+def test_last_relu_commutes_with_pool5():
+    """Where code2012 has its ReLU in layer 5 makes no difference."""
+    preset = moved_before(narrow("code2012"), "relu5", "pool5")
+    assert max(errors(preset, "code2012")) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_every_variable_gets_a_gradient(name):
+    """In training, with dropout, the gradient of no variable is all zero."""
+    keras.utils.set_random_seed(1)
+    preset = presets.get(name)
+    if name != "tiny":
+        preset = presets.override(narrow_or_wide(name), init="he")
+    side = {"cifar10_quick": 32}.get(name, 96)
+    model = models.AlexNet(
+        preset, 7, classifier_activation=None, input_shape=(side, side, 3)
+    )
+    with tf.GradientTape() as tape:
+        logits = model(pictures(8, side, side, 3), training=True)
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tf.range(8) % 7, logits
+            )
+        )
+    gradients = tape.gradient(loss, model.trainable_variables)
+    assert len(gradients) == 2 * len(DEVIATIONS[name])
+    for variable, gradient in zip(model.trainable_variables, gradients):
+        assert np.isfinite(gradient).all(), variable.path
+        assert np.any(gradient), variable.path
