@@ -13,7 +13,6 @@ class Pace:
 
     Attributes:
         count: steps to run in the next call.
-        rate: steps a second so far, without the first call, which compiles.
     """
 
     def __init__(self, seconds=1.0, limit=100):
@@ -22,11 +21,7 @@ class Pace:
         self._limit = limit
         self._steps = 0
         self._elapsed = 0.0
-        self._warm = False
-
-    @property
-    def rate(self):
-        return self._steps / self._elapsed if self._elapsed else 0.0
+        self._compiled = False
 
     @contextlib.contextmanager
     def measure(self, count):
@@ -34,9 +29,16 @@ class Pace:
         start = time.perf_counter()
         yield
         elapsed = time.perf_counter() - start
-        if self._warm:
+        if self._compiled:
             self._steps += count
             self._elapsed += elapsed
             fitting = int(self._seconds * count / elapsed)
             self.count = max(1, min(fitting, 2 * self.count, self._limit))
-        self._warm = True
+        self._compiled = True
+
+    def lap(self):
+        """Steps a second since the last lap; the first call, which compiles,
+        is left out. None if there was no other."""
+        rate = self._steps / self._elapsed if self._elapsed else None
+        self._steps, self._elapsed = 0, 0.0
+        return rate

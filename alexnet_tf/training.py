@@ -154,6 +154,7 @@ def train(
             _save(checkpoints, model, progress)
             raise Stopped(signals.received, progress.step)
 
+    pace = Pace()
     watchers.on_train_begin()
     with _Signals() as signals:
         while True:
@@ -179,7 +180,6 @@ def train(
             )
 
             # ---- 4a. Steps -----------------------------------------------
-            pace = Pace()
             while step < steps_per_epoch:
                 until_line = log_steps - step % log_steps
                 count = min(pace.count, until_line, steps_per_epoch - step)
@@ -197,6 +197,7 @@ def train(
                 logs = evaluation.rates(progress.totals)
                 watchers.on_train_batch_end(step - 1, logs)
                 if step % log_steps == 0 or step == steps_per_epoch:
+                    speed = pace.lap()
                     workdirs.append_metrics(
                         workdir,
                         split="train",
@@ -204,7 +205,7 @@ def train(
                         epoch=progress.step / steps_per_epoch,
                         **logs,
                         learning_rate=rate,
-                        images_per_second=pace.rate * recipe.batch_size,
+                        images_per_second=speed and speed * recipe.batch_size,
                     )
                     progress.totals = [0.0] * 4
                 if time.monotonic() - saved_at > 60 * checkpoint_minutes:
@@ -463,7 +464,15 @@ def _save(checkpoints, model, progress):
     ]
     if not tf.reduce_all(finite):
         raise _not_finite(f"weights after step {progress.step}", checkpoints)
-    checkpoints.save(checkpoint_number=progress.step)
+    try:
+        checkpoints.save(checkpoint_number=progress.step)
+    except tf.errors.OpError as error:
+        raise OSError(
+            f"Expected room for a checkpoint in {checkpoints.directory}. "
+            f"Received: {error.message.splitlines()[0]}. The last good "
+            f"checkpoint is {checkpoints.latest_checkpoint}. Make room and "
+            "run the same command again."
+        ) from error
 
 
 def _check_finite(sums, steps_before, checkpoints):

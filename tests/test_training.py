@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 
 import keras
@@ -223,6 +224,29 @@ def test_bad_weights_never_replace_a_good_checkpoint(tmp_path, make_source):
             callbacks=[Poison()],
         )
     assert all(np.isfinite(a).all() for a in final_arrays(tmp_path).values())
+
+
+def test_a_full_disk_is_said_and_keeps_the_last_checkpoint(
+    tmp_path, make_source
+):
+    """A limit on the size of files, smaller than a checkpoint, stands for it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_the_disk():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+
+    try:
+        with pytest.raises(OSError, match="room for a checkpoint.*ckpt-2"):
+            run(
+                tmp_path,
+                make_source(36),
+                log_steps=1,
+                checkpoint_minutes=0,
+                callbacks=[At(3, fill_the_disk)],
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert len(final_arrays(tmp_path)) >= 32
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
