@@ -10,6 +10,7 @@ import pytest
 import reference
 import tensorflow as tf
 
+import alexnet_tf
 from alexnet_tf import models, presets
 
 # With the classes that the preset was made for.
@@ -155,7 +156,7 @@ DEVIATIONS = {
     "cifar10_quick": {
         "conv1": 0.0001, "conv2": 0.01, "conv3": 0.01, "fc10": 0.01,
     },
-    "tiny": dict.fromkeys(_LAYERS, "he"),
+    "tiny": {**dict.fromkeys(_LAYERS, "he"), "fc8": 0.01},
 }  # fmt: skip
 _ONES = dict.fromkeys(("conv2", "conv4", "conv5", "fc6", "fc7"), 1.0)
 # Of the layers that do not start at 0; those of `owt` are drawn.
@@ -174,8 +175,9 @@ BIASES = {
 # Narrow copies: pool5 is 2x2, so that the order of its maps matters to fc6,
 # and conv1's last window hangs over the edge where the full network's does.
 WIDTHS = dict(
-    conv1=16, conv2=24, conv3=12, conv4=16, conv5=8, fc6=20, fc7=18, fc8=7
-)
+    conv1=16, conv2=24, conv3=12, conv4=16, conv5=8, conv6=8,
+    fc6=20, fc7=18, fc8=7,
+)  # fmt: skip
 CIFAR10_WIDTHS = dict(conv1=6, conv2=8, conv3=10, fc10=7)
 SIDES = {
     "paper": 96,
@@ -316,9 +318,8 @@ def tiny(**arguments):
     return models.AlexNet("tiny", **{"classes": 10, **arguments})
 
 
-def pictures(*shape, deviation=1.0):
-    rng = np.random.default_rng(3)
-    return rng.normal(0, deviation, shape).astype("float32")
+def pictures(*shape):
+    return np.random.default_rng(3).standard_normal(shape, "float32")
 
 
 def test_seed_decides_start():
@@ -331,9 +332,7 @@ def test_seed_decides_start():
 
 def test_layers_start_apart():
     """No two kernels come from the same draws."""
-    first = [
-        layer.kernel.numpy().ravel()[:2] for layer in weighted(tiny())
-    ]
+    first = [layer.kernel.numpy().ravel()[:2] for layer in weighted(tiny())]
     ratios = {round(float(one / two), 4) for one, two in first}
     assert len(ratios) == len(first) == 8
 
@@ -344,29 +343,25 @@ def test_reference_gradients(family):
     images, labels, weights, _, gradients = expected(family)
     rng = np.random.default_rng(11)
     direction = {
-        name: tuple(part.std() * rng.standard_normal(part.shape) for part in pair)
+        name: [w.std() * rng.standard_normal(w.shape) for w in pair]
         for name, pair in weights.items()
     }
-    loss = [
-        reference.cross_entropy(
-            reference.forward(family, moved(weights, direction, step), images)[0],
-            labels,
-        )[0]
-        for step in (1e-6, -1e-6)
-    ]
+
+    def loss(step):
+        moved = {
+            name: [w + step * d for w, d in zip(pair, direction[name])]
+            for name, pair in weights.items()
+        }
+        logits, _ = reference.forward(family, moved, images)
+        return reference.cross_entropy(logits, labels)[0]
+
     slope = sum(
-        (gradient * change).sum()
+        (gradient * d).sum()
         for name in weights
-        for gradient, change in zip(gradients[name], direction[name])
+        for gradient, d in zip(gradients[name], direction[name])
     )
-    assert slope == pytest.approx((loss[0] - loss[1]) / 2e-6, rel=1e-5)
-
-
-def moved(weights, direction, step):
-    return {
-        name: tuple(w + step * d for w, d in zip(pair, direction[name]))
-        for name, pair in weights.items()
-    }
+    # Longer steps meet the corners of ReLU and pooling.
+    assert slope == pytest.approx((loss(1e-7) - loss(-1e-7)) / 2e-7, rel=1e-6)
 
 
 @functools.cache
@@ -441,17 +436,22 @@ def errors(preset, family, kernels=None):
         model.get_layer(name).set_weights([kernel, bias])
     with tf.GradientTape() as tape:
         found = model(images.astype("float32"), training=False)
-        loss = keras.losses.sparse_categorical_crossentropy(
-            labels, found, from_logits=True
-        )
-        loss = tf.reduce_mean(loss)
-    found_gradients = tape.gradient(
-        loss, [[model.get_layer(n).kernel, model.get_layer(n).bias] for n in weights]
-    )
+        loss = cross_entropy(labels, found)
+    variables = {
+        name: [variable.value for variable in model.get_layer(name).weights]
+        for name in weights
+    }
+    found_gradients = tape.gradient(loss, variables)
     return relative(found, logits), max(
         relative(one, other)
-        for pair, name in zip(found_gradients, weights)
-        for one, other in zip(pair, gradients[name])
+        for name in weights
+        for one, other in zip(found_gradients[name], gradients[name])
+    )
+
+
+def cross_entropy(labels, logits):
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     )
 
 
@@ -584,24 +584,223 @@ def test_last_relu_commutes_with_pool5():
 
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_variable_gets_a_gradient(name):
-    """In training, with dropout, the gradient of no variable is all zero."""
+    """In training, with dropout: finite everywhere and not all zero."""
     keras.utils.set_random_seed(1)
-    preset = presets.get(name)
-    if name != "tiny":
-        preset = presets.override(narrow_or_wide(name), init="he")
-    side = {"cifar10_quick": 32}.get(name, 96)
+    side = 32 if name == "cifar10_quick" else 96
+    # From .01, narrow networks let too little through to be told from none.
+    preset = presets.override(narrow(name), init="he")
     model = models.AlexNet(
         preset, 7, classifier_activation=None, input_shape=(side, side, 3)
     )
     with tf.GradientTape() as tape:
         logits = model(pictures(8, side, side, 3), training=True)
-        loss = tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(
-                tf.range(8) % 7, logits
-            )
-        )
+        loss = cross_entropy(tf.range(8) % 7, logits)
     gradients = tape.gradient(loss, model.trainable_variables)
     assert len(gradients) == 2 * len(DEVIATIONS[name])
     for variable, gradient in zip(model.trainable_variables, gradients):
         assert np.isfinite(gradient).all(), variable.path
         assert np.any(gradient), variable.path
+
+
+def test_training_drops_half():
+    """Dropout doubles what it keeps in training, and only then acts."""
+    model, images = tiny(), pictures(64, 64, 64, 3)
+    hidden = keras.Model(
+        model.input, [model.get_layer(n).output for n in ("relu6", "drop6")]
+    )
+    before, after = map(np.asarray, hidden(images, training=True))
+    kept = after[before > 0] > 0
+    assert abs(kept.mean() - 0.5) < 5 * math.sqrt(0.25 / kept.size)
+    assert kept.size > 1000
+    np.testing.assert_allclose(after[after > 0], 2 * before[after > 0])
+    before, after = map(np.asarray, hidden(images, training=False))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_dropout_states():
+    """One state for each dropout; it moves in training, not in evaluation."""
+    model, images = tiny(), pictures(2, 64, 64, 3)
+    states = models.dropout_states(model)
+    assert len(states) == 2
+    start = [state.numpy() for state in states]
+    model(images, training=False)
+    for state, value in zip(states, start):
+        np.testing.assert_array_equal(state.numpy(), value)
+    model(images, training=True)
+    for state, value in zip(states, start):
+        assert (state.numpy() != value).any()
+
+
+def test_same_dropout_states_same_masks():
+    """Putting the states back repeats a training pass exactly."""
+    model, images = tiny(), pictures(4, 64, 64, 3)
+    states = models.dropout_states(model)
+    start = [state.numpy() for state in states]
+    first, second = (model(images, training=True).numpy() for _ in range(2))
+    for state, value in zip(states, start):
+        state.assign(value)
+    again = model(images, training=True).numpy()
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, second)
+
+
+def test_without_dropout():
+    """At rate 0 training changes nothing and there are no states."""
+    preset = presets.override(presets.get("tiny"), dropout=0.0)
+    model = models.AlexNet(preset, 10)
+    images = pictures(4, 64, 64, 3)
+    assert models.dropout_states(model) == []
+    np.testing.assert_array_equal(
+        model(images, training=True), model(images, training=False)
+    )
+
+
+def test_softmax():
+    """The default output: float32, sums to 1, the softmax of the logits."""
+    images = pictures(4, 64, 64, 3)
+    probabilities = tiny()(images).numpy()
+    logits = tiny(classifier_activation=None)(images).numpy()
+    assert probabilities.shape == logits.shape == (4, 10)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    wanted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    wanted /= wanted.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities, wanted, rtol=1e-5)
+    assert np.ptp(logits, axis=1).min() > 0.1
+
+
+@pytest.fixture
+def policy(request):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", "mixed_float16"], indirect=True
+)
+def test_mixed_precision(policy):
+    """Float32 probabilities close to those of float32 throughout."""
+    images = pictures(4, 64, 64, 3)
+    mixed = tiny()
+    found = mixed(images).numpy()
+    keras.config.set_dtype_policy("float32")
+    wanted = tiny()(images).numpy()
+    assert mixed.get_layer("conv1").compute_dtype == policy.split("_")[1]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(found, wanted, atol=0.02)
+    assert not np.array_equal(found, wanted)
+
+
+def test_without_top():
+    """pool5's maps, of pictures of any size, with the same convolutions."""
+    model = models.AlexNet("paper", include_top=False)
+    assert model.output.shape == (None, 6, 6, 256)
+    assert model.layers[-1].name == "pool5"
+    assert model.count_params() == sum(
+        count
+        for name, count in PARAMETERS_BY_LAYER["paper"].items()
+        if name.startswith("conv")
+    )
+
+
+@pytest.mark.parametrize(
+    "name, last, shape",
+    [
+        ("code2012", "relu5", (None, 6, 6, 256)),
+        ("owt", "pool5", (None, 6, 6, 256)),
+        ("paper_conv6", "relu_conv6", (None, 6, 6, 256)),
+        ("cifar10_quick", "pool3", (None, 4, 4, 64)),
+    ],
+)
+def test_without_top_ends(name, last, shape):
+    """The last layer before dropout or the fully connected ones."""
+    model = models.AlexNet(name, include_top=False)
+    assert (model.layers[-1].name, model.output.shape) == (last, shape)
+
+
+def test_without_top_any_size():
+    """Height and width may be left open; the maps equal the whole model's."""
+    whole = tiny()
+    model = tiny(include_top=False, input_shape=(None, None, 3))
+    assert model.output.shape == (None, None, None, 32)
+    assert model(pictures(2, 224, 96, 3)).shape == (2, 6, 2, 32)
+    images = pictures(2, 64, 64, 3)
+    pool5 = keras.Model(whole.input, whole.get_layer("pool5").output)
+    np.testing.assert_array_equal(model(images), pool5(images))
+
+
+@pytest.mark.parametrize(
+    "side, maps", [((64, 64), 1), ((128, 128), 9), ((64, 128), 3)]
+)
+def test_input_shape(side, maps):
+    """fc6 fits itself to the pictures, square or not."""
+    model = tiny(input_shape=(*side, 3))
+    assert model.get_layer("fc6").kernel.shape == (maps * 32, 128)
+    assert model(pictures(2, *side, 3)).shape == (2, 10)
+
+
+def test_names():
+    """The model is called after its preset unless told otherwise."""
+    assert tiny().name == "alexnet_tiny"
+    assert tiny(name="mine").name == "mine"
+
+
+def test_public_names():
+    """The package's own names are these."""
+    assert alexnet_tf.AlexNet is models.AlexNet
+    assert alexnet_tf.PRESETS is presets.PRESETS
+
+
+def test_weights_path(tmp_path):
+    """A file of weights restores the outputs of the model that wrote it."""
+    path, images = str(tmp_path / "tiny.weights.h5"), pictures(4, 64, 64, 3)
+    wanted = tiny()
+    wanted.save_weights(path)
+    restored = tiny(seed=2, weights=path)
+    np.testing.assert_array_equal(wanted(images), restored(images))
+    assert not np.allclose(wanted(images), tiny(seed=2)(images))
+
+
+def test_saved_model(tmp_path):
+    """A saved model loads in safe mode, knowing its layers by itself."""
+    path, images = str(tmp_path / "model.keras"), pictures(2, 96, 96, 3)
+    keras.utils.set_random_seed(1)
+    preset = presets.override(narrow("code2012"), init="he")
+    model = models.AlexNet(preset, 7, input_shape=(96, 96, 3))
+    model.save(path)
+    restored = keras.saving.load_model(path, safe_mode=True)
+    np.testing.assert_array_equal(model(images), restored(images))
+    for one, other in zip(model.layers, restored.layers, strict=True):
+        assert one.get_config() == other.get_config()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(preset="alexnet"), "paper.*tiny.*preset='alexnet'"),
+        (dict(classes=0), "classes=0"),
+        (dict(classes=-3), "classes=-3"),
+        (dict(classes=10.0), "classes=10.0"),
+        (dict(input_shape=(64, 64, 1)), r"3 channels.*\(64, 64, 1\)"),
+        (dict(input_shape=(64, 64)), r"3 channels.*\(64, 64\)"),
+        (dict(input_shape=(None, None, 3)), r"include_top=False.*\(None"),
+        (dict(input_shape=(64, None, 3)), r"include_top=False.*\(64, None"),
+        (
+            dict(classifier_activation="sigmoid"),
+            "classifier_activation='sigmoid'",
+        ),
+    ],
+)
+def test_refused(arguments, message):
+    """The message says what was expected and what came."""
+    with pytest.raises(ValueError, match=f"Expected.*{message}"):
+        models.AlexNet(**{"preset": "tiny", **arguments})
+
+
+def test_grey_maps_refused_without_top():
+    """One channel is no more welcome without the top."""
+    with pytest.raises(ValueError, match=r"\(None, None, 1\)"):
+        models.AlexNet("tiny", include_top=False, input_shape=(None, None, 1))
