@@ -1,0 +1,570 @@
+"""Pixels by hand: each operation eagerly and inside `tf.data.map`."""
+
+import dataclasses
+import functools
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf import preprocess
+from alexnet_tf import presets
+from alexnet_tf import statistics
+
+# Small, so that thousands of views cost nothing: 3 x 3 places of a crop.
+SMALL = dict(image_size=18, crop_size=16)
+
+
+def pixels_of(name, **changes):
+    return dataclasses.replace(presets.get(name).preprocessing, **changes)
+
+
+def both(op, *arguments):
+    """What `op` gives eagerly, if `tf.data.map` gives the same."""
+    arguments = tuple(map(tf.convert_to_tensor, arguments))
+    eager = op(*arguments)
+    dataset = tf.data.Dataset.from_tensors(arguments).map(op)
+    assert dataset.element_spec.dtype == eager.dtype
+    (mapped,) = dataset.as_numpy_iterator()
+    np.testing.assert_allclose(mapped, eager.numpy(), rtol=1e-5, atol=1e-4)
+    return eager.numpy()
+
+
+def over_seeds(op, count):
+    """[count, ...]: `op` of as many seeds, of which the first eagerly too."""
+    seeds = np.stack([np.arange(count), np.full(count, 5)], axis=1)
+    dataset = tf.data.Dataset.from_tensor_slices(seeds.astype(np.int64))
+    (results,) = dataset.map(op).batch(count).as_numpy_iterator()
+    for seed, result in zip(seeds[:3], results):
+        np.testing.assert_allclose(op(seed).numpy(), result, rtol=1e-5)
+    return results
+
+
+def photograph(height, width):
+    """uint8 RGB [height, width, 3]: waves, and noise of all frequencies."""
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([y / 17 + x / 29, x / 11, (x + y) / 23], axis=-1)
+    noise = np.random.default_rng(height).normal(0, 25, waves.shape)
+    return np.clip(127 + 95 * np.sin(waves) + noise, 0, 255).astype(np.uint8)
+
+
+def coordinates(size):
+    """uint8 RGB [size, size, 3] that holds y, x and a mix of both."""
+    y, x = np.mgrid[:size, :size]
+    return np.stack([y, x, y * 7 + x * 13], axis=-1).astype(np.uint8)
+
+
+def encode(pixels, form):
+    if form == "png":
+        return tf.io.encode_png(pixels).numpy()
+    return tf.io.encode_jpeg(pixels, quality=95).numpy()
+
+
+@functools.lru_cache
+def resized_square(shape, form, resize, size):
+    """The central square of the whole picture, resized by `tf.image`."""
+    pixels = photograph(*shape)
+    if form == "jpeg":
+        pixels = tf.io.decode_jpeg(
+            encode(pixels, form), dct_method="INTEGER_ACCURATE"
+        )
+    sides = (size, size)
+    if resize == "short_side":
+        sides = tuple(round(side / min(shape) * size) for side in shape)
+    whole = tf.image.resize(pixels, sides, antialias=True).numpy()
+    top, left = ((side - size) // 2 for side in sides)
+    return np.rint(whole[top : top + size, left : left + size])
+
+
+def assert_crop(preset, shape, form, offset):
+    p = pixels_of(preset)
+    crop = both(
+        lambda encoded, offset: preprocess.decode_crop(encoded, offset, p),
+        encode(photograph(*shape), form),
+        offset,
+    )
+    square = resized_square(shape, form, p.resize, p.image_size)
+    (y, x), size = offset, p.crop_size
+    off = np.abs(crop - square[y : y + size, x : x + size])
+    assert crop.dtype == np.uint8 and crop.shape == (size, size, 3)
+    # Halves fall either way where sums are taken in another order.
+    assert off.max() <= 1 and (off > 0).mean() < 1e-3
+    assert crop.std() > 10
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+@pytest.mark.parametrize("preset", ["paper", "caffe"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (375, 500),
+        (500, 375),
+        (333, 487),
+        (601, 257),
+        (256, 256),
+        (257, 256),
+        (68, 91),
+        (1, 500),
+        (500, 1),
+        (7, 5),
+    ],
+)
+def test_a_crop_is_that_of_the_whole_picture(shape, preset, form):
+    assert_crop(preset, shape, form, (7, 20))
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (32, 32), (0, 32), (32, 0), (16, 16)])
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+def test_a_crop_lies_where_it_says_short_side(offset, form):
+    assert_crop("paper", (375, 500), form, offset)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (29, 29), (0, 29), (29, 0)])
+def test_a_crop_lies_where_it_says_squash(offset):
+    assert_crop("caffe", (375, 500), "jpeg", offset)
+
+
+@pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_quick"])
+def test_a_picture_of_the_right_size_stays_as_it_is(preset):
+    p = pixels_of(preset)
+    picture, size = coordinates(p.image_size), p.crop_size
+    last = p.image_size - size
+    for y, x in {(0, 0), (last, last), (last // 3, last), (last // 2, 0)}:
+        crop = both(
+            lambda e, offset: preprocess.decode_crop(e, offset, p),
+            encode(picture, "png"),
+            (y, x),
+        )
+        np.testing.assert_array_equal(
+            crop, picture[y : y + size, x : x + size]
+        )
+
+
+def pillow(pixels, form, mode="RGB", **options):
+    image = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    image.fromarray(pixels).convert(mode).save(file, form, **options)
+    return file.getvalue()
+
+
+def _grey(pixels):
+    return np.repeat(pixels[..., :1], 3, axis=-1)
+
+
+def _with_alpha(pixels):
+    return np.concatenate([pixels, 255 - pixels[..., :1]], axis=-1)
+
+
+def _wide(pixels):
+    # What 8 bits drop must not be rounded up.
+    return pixels.astype(np.uint16) * 256 + 255
+
+
+# name: (pixels -> bytes, pixels -> RGB, grey levels that the format costs)
+FORMS = {
+    "grey jpeg": (
+        lambda p: tf.io.encode_jpeg(p[..., :1], quality=100).numpy(), _grey, 2
+    ),
+    "progressive jpeg": (
+        lambda p: tf.io.encode_jpeg(
+            p, quality=100, progressive=True, chroma_downsampling=False
+        ).numpy(),
+        lambda p: p,
+        4,
+    ),
+    "cmyk jpeg": (
+        lambda p: pillow(p, "JPEG", "CMYK", quality=100, subsampling=0),
+        lambda p: p,
+        4,
+    ),
+    "rgba png": (lambda p: encode(_with_alpha(p), "png"), lambda p: p, 0),
+    "grey png": (lambda p: encode(p[..., :1], "png"), _grey, 0),
+    "grey-alpha png": (
+        lambda p: encode(_with_alpha(p)[..., [0, 3]], "png"), _grey, 0
+    ),
+    "16-bit png": (lambda p: encode(_wide(p), "png"), lambda p: p, 0),
+    "16-bit grey png": (lambda p: encode(_wide(p)[..., :1], "png"), _grey, 0),
+    "gif": (lambda p: pillow(p[..., 0], "GIF", "L"), _grey, 0),
+    "palette png": (lambda p: pillow(p[..., 0], "PNG", "P"), _grey, 0),
+    "bmp": (lambda p: pillow(p, "BMP"), lambda p: p, 0),
+    "grey bmp": (lambda p: pillow(p[..., 0], "BMP", "L"), _grey, 0),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_picture_becomes_rgb(form):
+    make, colours, worst = FORMS[form]
+    y, x = np.mgrid[:256, :256]
+    # Smooth, so that quality 100 loses next to nothing.
+    pixels = np.stack([y, (x + y) // 2, 255 - x], axis=-1).astype(np.uint8)
+    encoded = make(pixels)
+    crop = both(
+        lambda e: preprocess.decode_crop(e, [3, 30], pixels_of("paper")),
+        encoded,
+    )
+    expected = colours(pixels)[3:227, 30:254].astype(int)
+    assert np.abs(crop - expected).max() <= worst
+    assert tuple(both(preprocess.image_shape, encoded)) == (256, 256)
+
+
+def test_the_first_frame_of_a_film_counts():
+    image = pytest.importorskip("PIL.Image")
+    frames = [
+        image.fromarray(np.full((40, 50), level, np.uint8))
+        for level in (10, 200)
+    ]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    crop = both(
+        lambda e: preprocess.decode_crop(e, [0, 0], pixels_of("tiny")),
+        file.getvalue(),
+    )
+    assert (crop == 10).all()
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+def test_the_shape_is_height_then_width(form):
+    encoded = encode(photograph(31, 57), form)
+    assert tuple(both(preprocess.image_shape, encoded)) == (31, 57)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"",
+        b"no picture",
+        encode(photograph(80, 90), "jpeg")[:2000],
+        encode(photograph(80, 90), "png")[:2000],
+    ],
+    ids=["empty", "text", "half a jpeg", "half a png"],
+)
+def test_what_is_no_picture_is_refused(encoded):
+    def crop(encoded):
+        return preprocess.decode_crop(encoded, [9, 9], pixels_of("tiny"))
+
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        crop(tf.constant(encoded))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        list(tf.data.Dataset.from_tensors(encoded).map(crop))
+
+
+@pytest.mark.parametrize(
+    "preset, places, centre",
+    [("paper", 33, 16), ("caffe", 30, 14), ("cifar10_quick", 1, 0)],
+)
+def test_offsets_are_uniform_over_all_places(preset, places, centre):
+    p = pixels_of(preset)
+    count = 200 * places
+    offsets = over_seeds(lambda seed: preprocess.random_offset(seed, p), count)
+    assert offsets.shape == (count, 2)
+    for axis in offsets.T:
+        seen = np.bincount(axis, minlength=places)
+        assert len(seen) == places and seen.min() > 0
+        # For 32 degrees of freedom 75 comes once in 30,000 times.
+        assert ((seen - 200) ** 2 / 200).sum() < 75
+    if places > 1:
+        assert abs(np.corrcoef(offsets.T)[0, 1]) < 0.05
+    assert preprocess.centre_offset(p).numpy().tolist() == [centre, centre]
+
+
+def test_equal_seeds_bring_equal_views():
+    p, known = pixels_of("paper"), statistics.imagenet(256)
+    seed = tf.constant([3, 4])
+    ops = [
+        lambda s: preprocess.random_offset(s, p),
+        lambda s: preprocess.colour_noise(s, known, 0.1),
+    ]
+    for op in ops:
+        np.testing.assert_array_equal(op(seed), op(seed))
+        assert (op(seed).numpy() != op(tf.constant([3, 5])).numpy()).any()
+
+
+def test_half_of_the_pictures_are_mirrored():
+    image = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)
+    flipped = over_seeds(lambda s: preprocess.random_flip(image, s), 2000)
+    mirrored = (flipped == image[:, ::-1]).all(axis=(1, 2, 3))
+    same = (flipped == image).all(axis=(1, 2, 3))
+    assert (mirrored ^ same).all()
+    assert 0.46 < mirrored.mean() < 0.54
+
+
+def skewed_statistics(size=18):
+    """`Statistics` none of whose figures are alike or symmetric."""
+    random = np.random.default_rng(0)
+    spread = random.normal(size=(3, 3)) * [[60], [40], [20]]
+    return statistics.Statistics(
+        random.uniform(80, 160, (size, size, 3)).astype(np.float32),
+        spread @ spread.T,
+    )
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.5])
+def test_colour_noise_by_hand(strength):
+    known = skewed_statistics()
+    variances, vectors = np.linalg.eigh(known.covariance)
+    for seed in ([0, 1], [7, 9]):
+        noise = both(
+            lambda s: preprocess.colour_noise(s, known, strength), seed
+        )
+        draws = tf.random.stateless_normal([3], seed).numpy() * strength
+        # The paper's [p1, p2, p3][a1 l1, a2 l2, a3 l3]^T.
+        expected = sum(
+            draw * np.sqrt(variance) * vector
+            for draw, variance, vector in zip(draws, variances, vectors.T)
+        )
+        np.testing.assert_allclose(noise, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_colour_noise_spreads_like_the_colours():
+    known = statistics.imagenet(256)
+    noise = over_seeds(lambda s: preprocess.colour_noise(s, known, 0.1), 8000)
+    along = noise @ known.components
+    # Facts of the original: 1.97, 3.71 and 12.18 grey levels.
+    np.testing.assert_allclose(
+        along.std(axis=0), [1.972, 3.709, 12.178], rtol=0.03
+    )
+    assert (np.abs(along.mean(axis=0)) < 0.05 * along.std(axis=0)).all()
+    np.testing.assert_allclose(
+        np.cov(noise.T), 0.01 * known.covariance, rtol=0.08
+    )
+
+
+# What a preset makes of the view at (y, x) of a `square`, from the right if
+# `step` is -1, with the mean image `m`; written from facts.md, by hand.
+HAND = {
+    "paper": lambda square, m, y, x, step: (
+        square[y : y + 224, x : x + 224][:, ::step] - m[16:240, 16:240]
+    ),
+    "code2012": lambda square, m, y, x, step: (
+        square[y : y + 224, x : x + 224][:, ::step] - m[16:240, 16:240]
+    )
+    / 1.1,
+    "caffe": lambda square, m, y, x, step: (
+        (square - m)[y : y + 227, x : x + 227][:, ::step, ::-1]
+    ),
+    "owt": lambda square, m, y, x, step: (
+        square[y : y + 224, x : x + 224][:, ::step] / 255
+        - [0.485, 0.456, 0.406]
+    )
+    / [0.229, 0.224, 0.225],
+    "tiny": lambda square, m, y, x, step: (
+        square[y : y + 64, x : x + 64][:, ::step] - m.mean(axis=(0, 1))
+    )
+    / np.sqrt(np.diag(skewed_statistics().covariance)),
+    "cifar10_quick": lambda square, m, y, x, step: square[:, ::step] - m,
+}
+HAND["caffenet"] = HAND["caffe"]
+HAND["single_tower"] = HAND["paper_conv6"] = HAND["paper"]
+
+
+def test_each_preset_has_its_pixels_by_hand():
+    assert HAND.keys() == presets.PRESETS.keys()
+
+
+def find_view(output, hand, square, mean, places):
+    """The one (y, x, step) whose view has the same corners as `output`."""
+    corners = np.ix_([0, -1], [0, -1])
+    found = [
+        (y, x, step)
+        for y in range(places)
+        for x in range(places)
+        for step in (1, -1)
+        if np.allclose(
+            hand(square, mean, y, x, step)[corners], output[corners], atol=0.01
+        )
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("name", HAND)
+def test_a_training_image_by_hand(name):
+    p = pixels_of(name, colour_noise=0.0)
+    picture = coordinates(p.image_size)
+    known = skewed_statistics(p.image_size)
+    square, mean = picture.astype(np.float64), known.mean_image
+    places = p.image_size - p.crop_size + 1
+    views = set()
+    for seed in range(6):
+        output = both(
+            lambda e, s: preprocess.training_image(e, s, p, known),
+            encode(picture, "png"),
+            np.array([seed, 2], np.int64),
+        )
+        assert output.dtype == np.float32
+        view = find_view(output, HAND[name], square, mean, places)
+        np.testing.assert_allclose(
+            output, HAND[name](square, mean, *view), rtol=1e-4, atol=1e-3
+        )
+        views.add(view)
+    assert {step for _, _, step in views} == {1, -1}
+    assert len(views) > 3 or places == 1
+
+
+@pytest.mark.parametrize("name", HAND)
+def test_an_evaluation_image_by_hand(name):
+    p = pixels_of(name)
+    picture, known = coordinates(p.image_size), skewed_statistics(p.image_size)
+    output = both(
+        lambda e: preprocess.evaluation_image(e, p, known),
+        encode(picture, "png"),
+    )
+    # The original divides while training only.
+    hand = HAND["paper" if name == "code2012" else name]
+    margin = {224: 16, 227: 14, 64: 4, 32: 0}[p.crop_size]
+    expected = hand(
+        picture.astype(np.float64), known.mean_image, margin, margin, 1
+    )
+    assert output.dtype == np.float32
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_picture_is_resized_the_preset_s_way():
+    """Caffe sees all of a wide picture, the paper its central square."""
+    picture = np.zeros((256, 512, 3), np.uint8)
+    picture[:, 120:392] = 255
+    for name, share in [("paper", 1.0), ("caffe", 272 / 512 * 256 / 227)]:
+        p, known = pixels_of(name), skewed_statistics(256)
+        output = preprocess.evaluation_image(encode(picture, "png"), p, known)
+        margin = (256 - p.crop_size) // 2
+        part = slice(margin, margin + p.crop_size)
+        mean = known.mean_image[part, part]
+        if name == "caffe":
+            mean = mean[..., ::-1]
+        bright = (output + mean).numpy() / 255
+        assert bright.mean() == pytest.approx(share, abs=1e-3)
+
+
+def small_views(count, name="paper", **changes):
+    """[count, 16, 16, 3]: training images of one picture, and its pixels."""
+    p = pixels_of(name, **SMALL | changes)
+    picture, known = photograph(18, 18), skewed_statistics()
+    encoded = encode(picture, "png")
+    views = over_seeds(
+        lambda seed: preprocess.training_image(encoded, seed, p, known), count
+    )
+    return views, picture
+
+
+def test_every_place_and_both_sides_come_equally_often():
+    views, picture = small_views(1800, colour_noise=0.0)
+    mean = skewed_statistics().mean_image[1:17, 1:17]
+    counts = [
+        sum(
+            np.allclose(view, expected, atol=0.01)
+            for view in views[:, :2, :2]
+        )
+        for y in range(3)
+        for x in range(3)
+        for step in (1, -1)
+        for expected in [
+            (picture[y : y + 16, x : x + 16][:, ::step] - mean)[:2, :2]
+        ]
+    ]
+    assert sum(counts) == 1800
+    # 17 degrees of freedom: 45 comes once in 4,000 times.
+    assert ((np.array(counts) - 100.0) ** 2 / 100).sum() < 45
+
+
+def test_no_view_is_mirrored_without_flip():
+    views, picture = small_views(60, flip=False, colour_noise=0.0)
+    mean = skewed_statistics().mean_image[1:17, 1:17]
+    crops = [
+        picture[y : y + 16, x : x + 16] for y in range(3) for x in range(3)
+    ]
+    for view in views:
+        assert any(np.allclose(view + mean, crop, atol=0.01) for crop in crops)
+
+
+@pytest.mark.parametrize(
+    "name, divisor", [("paper", 1), ("code2012", 1.1), ("owt", (58.395, 57.12, 57.375))]
+)
+def test_noise_is_one_colour_for_all_pixels(name, divisor):
+    """The same seeds bring the same crops and flips without the noise."""
+    with_noise, _ = small_views(3000, name)
+    without, _ = small_views(3000, name, colour_noise=0.0)
+    noise = (with_noise - without) * divisor
+    np.testing.assert_allclose(
+        noise, np.broadcast_to(noise[:, :1, :1], noise.shape), atol=1e-2
+    )
+    known = skewed_statistics()
+    np.testing.assert_allclose(
+        (noise[:, 0, 0] @ known.components).std(axis=0),
+        0.1 * known.component_stds,
+        rtol=0.05,
+    )
+
+
+@pytest.mark.parametrize("changes", [{"mean": "channel"}, {"channel_mean": (104.0, 117.0, 123.0)}])
+def test_a_mean_per_channel_goes_with_caffe_s_pixels(changes):
+    """104, 117 and 123 are what many subtract in place of Caffe's image."""
+    p = pixels_of("caffe", **changes)
+    picture, known = coordinates(256), skewed_statistics(256)
+    mean = changes.get("channel_mean", known.mean_image.mean(axis=(0, 1)))
+
+    def hand(square, _, y, x, step):
+        view = square[y : y + 227, x : x + 227] - mean
+        return view[:, ::step, ::-1]
+
+    for seed in range(4):
+        output = both(
+            lambda e, s: preprocess.training_image(e, s, p, known),
+            encode(picture, "png"),
+            np.array([seed, 2], np.int64),
+        )
+        square = picture.astype(np.float64)
+        view = find_view(output, hand, square, None, 30)
+        np.testing.assert_allclose(
+            output, hand(square, None, *view), rtol=1e-4, atol=1e-3
+        )
+
+
+@pytest.mark.parametrize(
+    "name, level, expected",
+    [
+        # torchvision's well-known range.
+        ("owt", 0, (-2.1179, -2.0357, -1.8044)),
+        ("owt", 255, (2.2489, 2.4286, 2.6400)),
+        ("paper", 0, (-127.3049, -119.7154, -104.9126)),
+        ("paper", 255, (127.6951, 135.2846, 150.0874)),
+        ("caffe", 0, (-104.9126, -119.7154, -127.3049)),
+        ("caffe", 255, (150.0874, 135.2846, 127.6951)),
+    ],
+)
+def test_the_range_is_that_of_the_preset(name, level, expected):
+    black_or_white = np.full((90, 70, 3), level, np.uint8)
+    output = both(
+        lambda e: preprocess.evaluation_image(
+            e, pixels_of(name), statistics.imagenet(256)
+        ),
+        encode(black_or_white, "png"),
+    )
+    np.testing.assert_allclose(
+        output, np.broadcast_to(expected, output.shape), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("name, place", [("paper", (16, 16)), ("caffe", (5, 29))])
+def test_the_mean_lies_where_the_preset_says(name, place):
+    known = skewed_statistics(256)
+    p = pixels_of(name)
+    mean = both(
+        lambda offset: preprocess.mean_pixels(offset, p, known), (5, 29)
+    )
+    (y, x), size = place, p.crop_size
+    np.testing.assert_array_equal(
+        mean, known.mean_image[y : y + size, x : x + size]
+    )
+
+
+def test_shapes_are_static():
+    known = statistics.imagenet(256)
+    p = pixels_of("paper")
+    encoded = tf.data.Dataset.from_tensors(b"")
+    for op in (
+        lambda e: preprocess.decode_crop(e, [0, 0], p),
+        lambda e: preprocess.training_image(e, [0, 0], p, known),
+        lambda e: preprocess.evaluation_image(e, p, known),
+    ):
+        assert encoded.map(op).element_spec.shape == (224, 224, 3)
