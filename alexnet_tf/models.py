@@ -18,6 +18,7 @@ A photograph on its way through `paper` (B pictures at a time):
 
 import itertools
 import math
+import numbers
 
 import keras
 
@@ -38,8 +39,8 @@ def AlexNet(
     """A `keras.Model` of the network that `preset` names.
 
     Its input is float32 [B, S, S, 3], preprocessed for the preset; its output
-    is float32 [B, classes], or pool5's maps without the top. Layers have
-    Caffe's names: `model.get_layer("conv1")`.
+    is float32 [B, classes], or without the top the maps that fc6 would take.
+    Layers have Caffe's names: `model.get_layer("conv1")`.
 
     Args:
         preset: a name in `presets.PRESETS`, or a `presets.Preset`.
@@ -66,6 +67,7 @@ def AlexNet(
     for spec in preset.layers if include_top else _features(preset.layers):
         if isinstance(spec, presets.Dense) and len(x.shape) == 4:
             x = keras.layers.Flatten(name="flatten")(x)  # [B, H * W * C]
+        _check_not_shrunk(spec, x, input_shape)
         x = _apply(spec, x, classes)
     if include_top:
         # Probabilities need float32: bfloat16 has 8 bits of precision.
@@ -133,7 +135,7 @@ def _apply(spec, x, classes):
             return keras.layers.Dropout(spec.rate, name=spec.name)(x)
         case presets.Dense():
             return keras.layers.Dense(
-                spec.units or classes,
+                spec.units or int(classes),
                 kernel_initializer=_kernel_initializer(spec.init),
                 bias_initializer=_bias_initializer(spec, x.shape[-1]),
                 name=spec.name,
@@ -186,6 +188,16 @@ def _bias_initializer(spec, fan_in):
     return keras.initializers.Constant(spec.bias)
 
 
+def _check_not_shrunk(spec, x, input_shape):
+    if isinstance(spec, presets.Pool) and spec.padding == "valid":
+        if any(side is not None and side < spec.size for side in x.shape[1:3]):
+            raise ValueError(
+                f"Expected pictures large enough to leave {spec.name} at least "
+                f"{spec.size} x {spec.size} maps. Received: input_shape="
+                f"{input_shape}, which leaves {x.shape[1]} x {x.shape[2]}."
+            )
+
+
 def _check_arguments(input_shape, classes, include_top, activation):
     if len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(
@@ -198,7 +210,8 @@ def _check_arguments(input_shape, classes, include_top, activation):
             "layers need: give them, or leave the top out with "
             f"include_top=False. Received: input_shape={input_shape}."
         )
-    if not (isinstance(classes, int) and classes > 0):
+    whole = isinstance(classes, numbers.Integral) and classes is not True
+    if include_top and not (whole and classes > 0):
         raise ValueError(
             f"Expected a positive number of classes. Received: {classes=}."
         )

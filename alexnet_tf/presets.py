@@ -424,8 +424,8 @@ _ALL = (
             epochs=20,
         ),
     ),
-    # The paper's structure an eighth as wide on a quarter of the side, with
-    # the start and the pixels that learn at once (README, "The demonstration").
+    # The paper's layers, narrow and on small pictures, with the start and the
+    # pixels that learn at once (README, "The demonstration").
     Preset(
         "tiny",
         (
@@ -472,9 +472,11 @@ def override(preset: Preset, **values) -> Preset:
             `dropout`, the rate of all dropout layers.
 
     Raises:
-        ValueError: if a value is out of range.
+        ValueError: if a value is negative, a rate of dropout not below 1, the
+            crop larger than the picture, or the start or a name unknown.
     """
     values = {k: v for k, v in values.items() if v is not None}
+    _check_values(values)
     init, dropout = values.pop("init", None), values.pop("dropout", None)
     recipe, preprocessing = (
         dataclasses.replace(
@@ -500,6 +502,23 @@ def override(preset: Preset, **values) -> Preset:
     if dropout is not None:
         layers = _replace(layers, Dropout, rate=dropout)
     return Preset(preset.name, layers, preprocessing, recipe)
+
+
+def _check_values(values):
+    for name, value in values.items():
+        if isinstance(value, int | float) and value < 0:
+            raise ValueError(
+                f"Expected {name} not to be negative. Received: {name}={value}."
+            )
+    if values.get("dropout", 0) >= 1:
+        raise ValueError(
+            "Expected a rate of dropout below 1. Received: dropout="
+            f"{values['dropout']}."
+        )
+    if values.get("init", "he") not in ("he", "torch"):
+        raise ValueError(
+            f'Expected init "he" or "torch". Received: init={values["init"]!r}.'
+        )
 
 
 def _replace(layers, kind, **values):

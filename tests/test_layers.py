@@ -450,3 +450,24 @@ def test_channels_not_divisible(layer):
     message = "Expected the channels.*channels=6, groups=4"
     with pytest.raises(ValueError, match=message):
         layer(draw(1, 5, 5, 6))
+
+
+@pytest.mark.parametrize(
+    "make, received",
+    [
+        (lambda: layers.LocalResponseNormalization(alpha=-1.0), "alpha=-1.0"),
+        (
+            lambda: layers.LocalResponseNormalization(depth_radius=1.5),
+            "depth_radius=1.5",
+        ),
+        (lambda: layers.SpatialResponseNormalization(size=2.5), "size=2.5"),
+        (
+            lambda: layers.GroupedConv2D(4, 3, data_format="channels_first"),
+            "data_format=channels_first",
+        ),
+    ],
+)
+def test_constants_without_a_meaning_are_refused(make, received):
+    """Silently they would give NaN, or another layer than meant."""
+    with pytest.raises(ValueError, match=received):
+        make()

@@ -804,3 +804,22 @@ def test_grey_maps_refused_without_top():
     """One channel is no more welcome without the top."""
     with pytest.raises(ValueError, match=r"\(None, None, 1\)"):
         models.AlexNet("tiny", include_top=False, input_shape=(None, None, 1))
+
+
+@pytest.mark.parametrize("name", ["paper", "owt", "tiny"])
+def test_too_small_a_picture_is_refused_with_its_size(name):
+    """Where pooling would have no window left."""
+    with pytest.raises(ValueError, match=r"pool\d .*input_shape=\(30, 30, 3\)"):
+        models.AlexNet(name, input_shape=(30, 30, 3))
+
+
+@pytest.mark.parametrize("classes", [True, 0, -1, 2.0, "ten"])
+def test_only_a_count_is_a_number_of_classes(classes):
+    """Without the top nothing depends on it."""
+    with pytest.raises(ValueError, match="number of classes"):
+        models.AlexNet("tiny", classes=classes)
+    models.AlexNet("tiny", classes=classes, include_top=False)
+
+
+def test_a_numpy_integer_counts_classes():
+    assert models.AlexNet("tiny", classes=np.int64(7)).output_shape == (None, 7)

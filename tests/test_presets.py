@@ -351,3 +351,39 @@ def test_override_refuses():
         presets.override(paper, learning_rat=0.1)
     with pytest.raises(ValueError, match="crop_size=224, image_size=200"):
         presets.override(paper, image_size=200)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"batch_size": -1},
+        {"init": "foo"},
+        {"crop_size": 257},
+        {"widht": 3},
+    ],
+)
+def test_an_override_out_of_range_is_refused(values):
+    """The message names what was received."""
+    with pytest.raises(ValueError, match=next(iter(values))):
+        presets.override(presets.get("paper"), **values)
+
+
+def test_an_override_replaces_what_it_names_and_nothing_else():
+    """In the recipe, the preprocessing and the layers."""
+    before = presets.get("paper")
+    after = presets.override(
+        before, epochs=3, mean="channel", init="he", dropout=0.1, flip=None
+    )
+    assert after.recipe == dataclasses.replace(before.recipe, epochs=3)
+    assert after.preprocessing == dataclasses.replace(
+        before.preprocessing, mean="channel"
+    )
+    for old, new in zip(before.layers, after.layers, strict=True):
+        if isinstance(new, presets.Conv | presets.Dense):
+            assert new == dataclasses.replace(old, init="he", bias=0.0)
+        elif isinstance(new, presets.Dropout):
+            assert new == dataclasses.replace(old, rate=0.1)
+        else:
+            assert new == old
