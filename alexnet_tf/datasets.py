@@ -128,8 +128,8 @@ def _fault(example, source):
 
 def _load_tfds(name, split, data_dir):
     builder = _builder(name, data_dir)
-    _prepare(builder)
     _check_features(builder)
+    _prepare(builder)
     split = split or _evaluation_split(name, list(builder.info.splits))
     try:
         info = builder.info.splits[split]
@@ -178,7 +178,7 @@ def _builder(name, data_dir):
         return Textures(data_dir=data_dir)
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, AssertionError) as error:
+    except (ValueError, AssertionError, LookupError) as error:
         raise ValueError(
             "Expected textures, folder:PATH, list:FILE or the name of a data "
             f"set of TFDS. Received: dataset={name!r} "
@@ -191,11 +191,9 @@ def _prepare(builder):
     if builder.is_prepared():
         return
     manual = getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None)
-    folder = os.path.join(
-        os.path.dirname(os.path.dirname(builder.data_dir)),
-        "downloads",
-        "manual",
-    )
+    # data_dir/NAME/VERSION or data_dir/NAME/CONFIGURATION/VERSION
+    root = str(builder.data_dir).rpartition(f"{os.sep}{builder.name}{os.sep}")[0]
+    folder = os.path.join(root, "downloads", "manual")
     if manual and not (os.path.isdir(folder) and os.listdir(folder)):
         raise FileNotFoundError(
             f"Expected {builder.name} prepared in {builder.data_dir}, or its "
@@ -243,7 +241,8 @@ def _scan_folder(path):
             f"{path}, which is none."
         )
     names = _subfolders(path)
-    if "train" in names:
+    # Not so where "train" is one class among others.
+    if "train" in names and _subfolders(os.path.join(path, "train")):
         roots = {name: os.path.join(path, name) for name in names}
     else:
         roots = {"train": path}
@@ -265,7 +264,8 @@ def _class_files(root, classes):
     for label, name in enumerate(classes):
         folder = os.path.join(root, name)
         for entry in sorted(os.listdir(folder)):
-            fits = entry.lower().endswith(_EXTENSIONS)
+            # macOS puts a "._1.jpg" beside 1.jpg that is no picture.
+            fits = entry.lower().endswith(_EXTENSIONS) and entry[0] != "."
             (files if fits else ignored).append(
                 (os.path.join(folder, entry), label)
             )
@@ -363,10 +363,25 @@ def _load_files(name, split, splits, classes, folder):
             num_parallel_calls=tf.data.AUTOTUNE,
         )
 
-    digest = hashlib.sha256("\n".join(paths).encode()).hexdigest()
     return Source(
-        name, split, tuple(classes), len(paths), folder, digest, read
+        name,
+        split,
+        tuple(classes),
+        len(paths),
+        folder,
+        _fingerprint(paths),
+        read,
     )
+
+
+def _fingerprint(paths):
+    digest = hashlib.sha256()
+    for path in paths:
+        status = os.stat(path)
+        digest.update(
+            f"{path} {status.st_size} {status.st_mtime_ns}\n".encode()
+        )
+    return digest.hexdigest()
 
 
 def _select(name, split, splits):

@@ -1,5 +1,6 @@
 """A stream of encoded pictures becomes batches for the network."""
 
+import numpy as np
 import tensorflow as tf
 
 from alexnet_tf import preprocess
@@ -24,8 +25,9 @@ def training_batches(
     """One epoch of random views in random order, as a `tf.data.Dataset`.
 
     (float32 [b, crop, crop, 3], int32 [b]) with b = batch_size / pieces. A
-    function of its arguments alone: the same epoch always brings the same
-    views in the same order, so that a run can resume in the middle of one.
+    function of its arguments (and of `tf.random.set_seed`, as `tf.data` has
+    it): the same epoch always brings the same views in the same order, so that
+    a run can resume in the middle of one.
 
     Args:
         source: a `datasets.Source`.
@@ -93,10 +95,11 @@ def shuffled(source, seed, epoch, shuffle_buffer):
 
     Args as in `training_batches`.
     """
-    order = tf.random.fold_in(tf.constant([seed, 1], tf.int64), epoch)
-    shuffle_seed = int(order[0])
-    return source.examples(shuffle_seed & 0x7FFFFFFF).shuffle(
-        min(shuffle_buffer, source.num_examples), seed=shuffle_seed
+    shuffle_seed = int(np.random.default_rng((seed, epoch)).integers(2**31))
+    return source.examples(shuffle_seed).shuffle(
+        min(shuffle_buffer, source.num_examples),
+        seed=shuffle_seed,
+        reshuffle_each_iteration=False,
     )
 
 

@@ -118,7 +118,7 @@ def training_image(encoded, seed, preprocessing, statistics):
     mean = mean_pixels(offset, preprocessing, statistics)
     if preprocessing.flip:
         image = random_flip(image, flip_seed)
-        if preprocessing.mean_position == "crop":
+        if preprocessing.mean_position == "crop" and mean.shape.rank == 3:
             # Caffe mirrors the difference, so the mean turns with it.
             mean = random_flip(mean, flip_seed)
     image -= mean
@@ -153,9 +153,9 @@ def mean_pixels(offset, preprocessing, statistics):
 
 def _standardize(image, preprocessing, statistics):
     if preprocessing.divide_by_std:
-        image /= tf.constant(
-            preprocessing.channel_std or statistics.channel_std, tf.float32
-        )
+        std = preprocessing.channel_std or tuple(statistics.channel_std)
+        # A channel that is the same everywhere is 0 by now, and stays so.
+        image = tf.math.divide_no_nan(image, tf.constant(std, tf.float32))
     if preprocessing.channel_order == "bgr":
         image = image[..., ::-1]
     return image

@@ -42,7 +42,8 @@ class Statistics:
     @property
     def channel_std(self):
         """float32 [3], RGB on the 0-255 scale."""
-        return np.sqrt(np.diag(self.covariance)).astype(np.float32)
+        variances = np.maximum(np.diag(self.covariance), 0)
+        return np.sqrt(variances).astype(np.float32)
 
     @property
     def component_stds(self):

@@ -51,11 +51,17 @@ _WHAT = [
         ["float32", "mixed_bfloat16", "mixed_float16"],
         "Type of the arithmetic; the weights are always float32.",
     ),
-    _INTEGER("seed", 0, "Of the start, the order, the crops and the dropout."),
+    _INTEGER(
+        "seed",
+        0,
+        "Of the start, the order, the crops and the dropout.",
+        lower_bound=0,
+    ),
     _INTEGER(
         "shuffle_buffer",
         16384,
-        "Pictures, still encoded, to draw the next one from.",
+        "Pictures, still encoded, to draw the next one from; of ImageNet about "
+        "110 KB each.",
         lower_bound=1,
     ),
     _INTEGER(
