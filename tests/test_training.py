@@ -112,9 +112,14 @@ def test_devices_share_the_global_batch(tmp_path, make_source, devices):
     )
 
 
-def test_a_batch_that_devices_can_not_share_is_refused(tmp_path, make_source):
-    with pytest.raises(ValueError, match="3 devices.*batch_size=16"):
-        run(tmp_path, make_source(36), preset=small(batch_size=16), devices=3)
+@pytest.mark.parametrize("batch_size", [16, 2])
+def test_a_batch_that_devices_can_not_share_is_refused(
+    tmp_path, make_source, batch_size
+):
+    """Not a multiple of the devices, and fewer than they are."""
+    preset = small(batch_size=batch_size)
+    with pytest.raises(ValueError, match=f"3 devices.*batch_size={batch_size}"):
+        run(tmp_path, make_source(36), preset=preset, devices=3)
 
 
 def test_fewer_pictures_than_a_batch_are_refused(tmp_path, make_source):
