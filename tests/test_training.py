@@ -162,6 +162,26 @@ def test_stopped_and_resumed_equals_straight(
     assert_same_metrics(whole, parts)
 
 
+def test_loss_scaling_survives_a_drop_and_a_stop(tmp_path, make_source):
+    """In float16 the update rule sits inside Keras' loss scaling."""
+    source = make_source(36)
+    preset = small(schedule="step", drops=(1,))
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    args = dict(preset=preset, precision="mixed_float16", log_steps=1)
+    run(whole, source, **args)
+    stop = At(4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(training.Stopped):
+        run(parts, source, callbacks=[stop], **args)
+    run(parts, source, **args)
+    assert_same(final_arrays(whole), final_arrays(parts))
+    lines = workdirs.read_metrics(str(parts))
+    rates = [m["learning_rate"] for m in lines if m["split"] == "train"]
+    assert rates == pytest.approx(3 * [0.01] + 3 * [0.001])
+    arrays = final_arrays(parts)
+    (name,) = [n for n in arrays if "inner_optimizer/_learning_rate" in n]
+    assert arrays[name] == pytest.approx(0.001)
+
+
 def assert_same_metrics(one, other):
     """All but the speed."""
 
