@@ -126,7 +126,7 @@ def training_image(encoded, seed, preprocessing, statistics):
         image += colour_noise(
             noise_seed, statistics, preprocessing.colour_noise
         )
-    image /= preprocessing.colour_noise_divisor
+        image /= preprocessing.colour_noise_divisor
     return _standardize(image, preprocessing, statistics)
 
 
@@ -140,10 +140,10 @@ def evaluation_image(encoded, preprocessing, statistics):
 
 def mean_pixels(offset, preprocessing, statistics):
     """What to subtract: float32 RGB [3], or [crop, crop, 3] of a mean image."""
-    if preprocessing.channel_mean is not None:
-        return tf.constant(preprocessing.channel_mean, tf.float32)
     if preprocessing.mean == "channel":
-        return tf.constant(statistics.channel_mean, tf.float32)
+        published = preprocessing.channel_mean
+        mean = statistics.channel_mean if published is None else published
+        return tf.constant(mean, tf.float32)
     if preprocessing.mean_position == "centre":
         offset = centre_offset(preprocessing)
     size = preprocessing.crop_size

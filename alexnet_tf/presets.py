@@ -468,7 +468,8 @@ def override(preset: Preset, **values) -> Preset:
     Args:
         preset: the `Preset` to start from.
         **values: fields of `Recipe` and `Preprocessing` by their names;
-            `init`, for all kernels, with which all biases start at 0; and
+            `init`, for all kernels, with which biases start at 0 ("he") or
+            are drawn too ("torch"); and
             `dropout`, the rate of all dropout layers.
 
     Raises:

@@ -171,7 +171,8 @@ _PRESET = [
         "init",
         None,
         ["he", "torch"],
-        "Start of all kernels in place of the preset's; biases start at 0.",
+        "Start of all kernels in place of the preset's; biases start at 0, or with "
+        "torch are drawn too.",
     ),
     _FLOAT(
         "dropout", None, "Rate of all dropout layers.",

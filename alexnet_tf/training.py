@@ -415,7 +415,14 @@ def _make_run_steps(model, optimizer, strategy, recipe, seed):
             loss, logits = train_step(images, labels, step)
             loss = optimizer.scale_loss(loss)
         variables = model.trainable_variables
-        optimizer.apply(tape.gradient(loss, variables), variables)
+        gradients = tape.gradient(loss, variables)
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            # Keras looks for overflow on the first device alone, before the
+            # gradients are summed: one on any device must show on all.
+            poison = tf.add_n([tf.reduce_sum(0 * g) for g in gradients])
+            context = tf.distribute.get_replica_context()
+            gradients[0] += context.all_reduce("SUM", poison)
+        optimizer.apply(gradients, variables)
         return evaluation.sums(logits, labels)
 
     @tf.function

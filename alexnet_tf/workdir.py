@@ -17,18 +17,19 @@ def claim(path, settings, free=()):
         free: flags that may change when a run is resumed.
 
     Raises:
-        ValueError: if it belongs to a run with other settings.
+        ValueError: if it holds a checkpoint of a run with other settings.
         PermissionError: if it can't be written to.
     """
     lines = [_line(*item) for item in settings.items() if item[1] is not None]
     flags = os.path.join(path, "flags.txt")
     try:
         os.makedirs(path, exist_ok=True)
-        if os.path.exists(flags):
+        # A run that never saved anything binds nobody.
+        if os.path.exists(os.path.join(path, "checkpoints", "checkpoint")):
             with open(flags, encoding="utf-8") as file:
                 _check_same(path, file.read().splitlines(), lines, free)
         write(flags, "".join(line + "\n" for line in lines))
-    except (OSError, NotADirectoryError) as error:
+    except OSError as error:
         raise PermissionError(
             f"Expected a directory that can be written to. Received: workdir="
             f"{path} ({error.strerror}). Give another --workdir."
@@ -65,7 +66,13 @@ def forget_after(path, step, epochs):
         step: lines of metrics.jsonl up to here are kept.
         epochs: done, whose lines of metrics.csv are kept.
     """
-    kept = [line for line in read_metrics(path) if line["step"] <= step]
+    kept = [
+        line
+        for line in read_metrics(path)
+        if line["step"] <= step
+        # An epoch's last step may be saved and its evaluation not.
+        and (line.get("split") != "eval" or line["epoch"] <= epochs)
+    ]
     write(_metrics(path), "".join(json.dumps(line) + "\n" for line in kept))
     table = os.path.join(path, "metrics.csv")
     if os.path.exists(table):

@@ -182,6 +182,31 @@ def test_loss_scaling_survives_a_drop_and_a_stop(tmp_path, make_source):
     assert arrays[name] == pytest.approx(0.001)
 
 
+def test_an_overflow_on_any_device_skips_the_step(make_source):
+    """Of two devices the second alone has a gradient that is not finite."""
+    strategy = training.make_strategy(2)
+    preset = small(dropout=0.0, batch_size=2)
+    with strategy.scope(), training._dtype_policy("mixed_float16"):
+        model = models.AlexNet(preset, 10, classifier_activation=None)
+        optimizer = training._make_optimizer(
+            model, preset.recipe, "mixed_float16"
+        )
+    images = np.ones((2, 64, 64, 3), np.float32)
+    images[1] = np.inf
+    batches = strategy.distribute_datasets_from_function(
+        lambda _: tf.data.Dataset.from_tensor_slices(
+            (images, np.array([1, 2], np.int32))
+        ).batch(1)
+    )
+    before = [w.numpy() for w in model.weights]
+    run_steps = training._make_run_steps(
+        model, optimizer, strategy, preset.recipe, 0
+    )
+    run_steps(iter(batches), 0, 1)
+    for weight, array in zip(model.weights, before):
+        np.testing.assert_array_equal(weight.numpy(), array)
+
+
 def assert_same_metrics(one, other):
     """All but the speed."""
 
@@ -196,7 +221,8 @@ def assert_same_metrics(one, other):
     assert tables[0] == tables[1]
 
 
-def test_killed_and_resumed_equals_straight(tmp_path, make_source):
+@pytest.mark.parametrize("step", [4, 5])
+def test_killed_and_resumed_equals_straight(tmp_path, make_source, step):
     """An exception stands for a kill: nothing is saved on the way out."""
     source = make_source(36)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -206,10 +232,10 @@ def test_killed_and_resumed_equals_straight(tmp_path, make_source):
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        # A checkpoint after each call, the last before step 5.
+        # A checkpoint after each call; before step 4 at the epoch's last step.
         run(
             parts, source, log_steps=1, checkpoint_minutes=0,
-            callbacks=[At(5, die)],
+            callbacks=[At(step, die)],
         )
     run(parts, source, log_steps=1)
     assert_same(final_arrays(whole), final_arrays(parts))

@@ -16,8 +16,20 @@ def test_the_same_settings_may_claim_again(tmp_path):
         workdir.claim(str(tmp_path), {"seed": 3})
 
 
+def save_something(path):
+    (path / "checkpoints").mkdir()
+    (path / "checkpoints" / "checkpoint").write_text("")
+
+
+def test_a_run_that_saved_nothing_binds_nobody(tmp_path):
+    workdir.claim(str(tmp_path), {"seed": 3})
+    workdir.claim(str(tmp_path), {"seed": 4})
+    assert (tmp_path / "flags.txt").read_text() == "--seed=4\n"
+
+
 def test_other_settings_are_refused_by_name(tmp_path):
     workdir.claim(str(tmp_path), {"seed": 3, "epochs": 9})
+    save_something(tmp_path)
     with pytest.raises(ValueError, match="--seed=3. Received: --seed=4.") as e:
         workdir.claim(str(tmp_path), {"seed": 4, "epochs": 9})
     assert "epochs" not in str(e.value)
@@ -26,6 +38,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
 
 def test_free_settings_may_change(tmp_path):
     workdir.claim(str(tmp_path), {"devices": 1})
+    save_something(tmp_path)
     workdir.claim(str(tmp_path), {"devices": 2}, free=("devices",))
     assert (tmp_path / "flags.txt").read_text() == "--devices=2\n"
 
