@@ -7,9 +7,16 @@ The commands are modules: `python -m alexnet_tf.train --help`.
 """
 
 __version__ = "0.1.0"
-__all__ = ["AlexNet", "PRESETS"]
-
-_HOMES = {"AlexNet": "models", "PRESETS": "presets"}
+_HOMES = {
+    "AlexNet": "models",
+    "PRESETS": "presets",
+    "decode_predictions": "labels",
+    "features": "models",
+    "load_weights": "weights",
+    "preprocess_input": "preprocess",
+    "save_weights": "weights",
+}
+__all__ = list(_HOMES)
 
 
 def __getattr__(name):

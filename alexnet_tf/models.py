@@ -24,6 +24,7 @@ import keras
 
 from alexnet_tf import layers as alexnet_layers
 from alexnet_tf import presets
+from alexnet_tf import weights as weights_lib
 
 
 def AlexNet(
@@ -45,8 +46,9 @@ def AlexNet(
     Args:
         preset: a name in `presets.PRESETS`, or a `presets.Preset`.
         classes: outputs of the last layer; ignored without the top.
-        weights: path of a `.weights.h5` file that such a model has saved, or
-            None for the preset's random start.
+        weights: path of a file or a run for `weights.load_weights`, of the
+            whole network even without the top; None for the preset's random
+            start.
         include_top: whether to include the fully connected layers.
         classifier_activation: "softmax", or None for logits.
         input_shape: (height, width, 3) in place of the preset's; the fully
@@ -76,8 +78,38 @@ def AlexNet(
         )(x)
     model = keras.Model(inputs, x, name=name or f"alexnet_{preset.name}")
     if weights is not None:
-        model.load_weights(weights)
+        top = {spec.name for spec in preset.layers} - {
+            layer.name for layer in model.layers
+        }
+        weights_lib.load_weights(
+            model, weights, skip=top & weights_lib.shapes(weights).keys()
+        )
     return model
+
+
+def features(model, layer="fc7"):
+    """A `keras.Model` from the input of `model` to the outputs of a layer.
+
+    Outputs of convolutions and fully connected layers are taken after their
+    ReLU, as Caffe's are and as the paper's Fig. 4 takes them: fc7 gives
+    float32 [B, 4096], 0 and up. It shares its weights with `model`.
+
+    Raises:
+        ValueError: if there is no such layer.
+    """
+    names = [each.name for each in model.layers]
+    if layer not in names:
+        raise ValueError(
+            f"Expected one of the layers {', '.join(names)}. Received: "
+            f"{layer=}."
+        )
+    place = names.index(layer)
+    after = model.layers[place + 1 : place + 2]
+    if after and isinstance(after[0], keras.layers.ReLU):
+        place += 1
+    return keras.Model(
+        model.input, model.layers[place].output, name=f"{model.name}_{layer}"
+    )
 
 
 def neurons(model):

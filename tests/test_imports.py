@@ -16,6 +16,7 @@ MODULES = sorted(
 COMMANDS = {"train"}
 DATA = {"datasets", "input_pipeline", "preprocess", "statistics"}
 DATA |= {"textures_dataset_builder"}
+FILES = {"pickles", "weight_files", "weights"}
 MODEL = {"layers", "models"}
 
 
@@ -53,9 +54,13 @@ def test_only_commands_read_flags(path):
 def test_imports_run_one_way(path):
     names = ours(path)
     if path.stem in DATA:
-        assert not names & (MODEL | {"training", "optimizer", "evaluation"})
+        assert not names & (
+            MODEL | FILES | {"training", "optimizer", "evaluation"}
+        )
     if path.stem in MODEL:
-        assert names <= {"layers", "presets"}
+        assert names <= {"layers", "presets", "weights"}
+    if path.stem in FILES:
+        assert names <= FILES
     if path.stem == "presets":
         assert not names
     if path.stem not in COMMANDS:

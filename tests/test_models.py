@@ -752,6 +752,11 @@ def test_public_names():
     """The package's own names are these."""
     assert alexnet_tf.AlexNet is models.AlexNet
     assert alexnet_tf.PRESETS is presets.PRESETS
+    assert alexnet_tf.features is models.features
+    for name in alexnet_tf.__all__:
+        assert getattr(alexnet_tf, name).__module__.startswith("alexnet_tf.") or (
+            name == "PRESETS"
+        )
 
 
 def test_weights_path(tmp_path):
