@@ -600,7 +600,8 @@ def test_the_description_in_a_keras_file_is_not_read(tmp_path):
     assert_untouched(other, model.get_weights())
 
 
-FUZZED = [".npy", ".npz", ".safetensors", ".keras", ".weights.h5"]
+# HDF5's library itself can crash: see `weight_files`.
+FUZZED = [".npy", ".npz", ".safetensors"]
 
 
 @pytest.fixture(scope="module")
