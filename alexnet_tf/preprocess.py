@@ -5,6 +5,8 @@ Training and evaluation share the head (`decode_crop`) and the tail
 (`_standardize`). Pixels are RGB in [0, 255] until the very end.
 """
 
+import dataclasses
+
 import tensorflow as tf
 
 
@@ -32,8 +34,7 @@ def decode_crop(encoded, offset, preprocessing):
     """
     size = preprocessing.crop_size
     shape = image_shape(encoded)  # [2]
-    scale, centre = _resizing(shape, preprocessing)
-    start = tf.cast(offset + centre, tf.float32)
+    scale, start = _placement(shape, offset, preprocessing)
     # The window in the original that the crop's pixels are averages of.
     reach = tf.maximum(1 / scale, 1.0) + 1
     first = tf.floor(start / scale - reach)
@@ -41,16 +42,9 @@ def decode_crop(encoded, offset, preprocessing):
     first = tf.maximum(tf.cast(first, tf.int32), 0)
     last = tf.minimum(tf.cast(last, tf.int32), shape)
     window = _decode_window(encoded, first, last - first)  # [h, w, 3]
-    pixels = tf.raw_ops.ScaleAndTranslate(
-        images=tf.cast(window, tf.float32)[tf.newaxis],
-        size=[size, size],
-        scale=scale,
-        translation=tf.cast(first, tf.float32) * scale - start,
-        kernel_type="triangle",
-        antialias=True,
-    )[0]
-    pixels = tf.cast(tf.round(pixels), tf.uint8)
-    return tf.ensure_shape(pixels, [size, size, 3])
+    translation = tf.cast(first, tf.float32) * scale - start
+    pixels = _resample(window[tf.newaxis], size, scale, translation)[0]
+    return tf.cast(pixels, tf.uint8)
 
 
 def image_shape(encoded):
@@ -118,8 +112,7 @@ def training_image(encoded, seed, preprocessing, statistics):
     mean = mean_pixels(offset, preprocessing, statistics)
     if preprocessing.flip:
         image = random_flip(image, flip_seed)
-        if preprocessing.mean_position == "crop" and mean.shape.rank == 3:
-            # Caffe mirrors the difference, so the mean turns with it.
+        if _mean_turns(mean, preprocessing):
             mean = random_flip(mean, flip_seed)
     image -= mean
     if preprocessing.colour_noise:
@@ -138,6 +131,50 @@ def evaluation_image(encoded, preprocessing, statistics):
     return _standardize(image, preprocessing, statistics)
 
 
+def central_view(images, preprocessing, statistics):
+    """The network's input, float32 [B, crop, crop, 3], from pixels.
+
+    What `evaluation_image` makes of encoded pictures.
+
+    Args:
+        images: [B, H, W, 3], RGB in [0, 255], of any size and type.
+        preprocessing, statistics: as in `training_image`.
+    """
+    size, offset = preprocessing.crop_size, centre_offset(preprocessing)
+    scale, start = _placement(tf.shape(images)[1:3], offset, preprocessing)
+    pixels = _resample(images, size, scale, -start)
+    pixels -= mean_pixels(offset, preprocessing, statistics)
+    return _standardize(pixels, preprocessing, statistics)
+
+
+def ten_crop(encoded, preprocessing, statistics):
+    """The network's input, float32 [10, crop, crop, 3]: the paper's ten views.
+
+    The corners (top left, top right, bottom left, bottom right) and the
+    centre of the central square, and these five mirrored (paper, section 4.1;
+    convdata_jpeg.py:224-233). Their probabilities are averaged, not their
+    logits.
+
+    Args and errors as in `training_image`.
+    """
+    size = preprocessing.crop_size
+    last = preprocessing.image_size - size
+    square = decode_crop(
+        encoded,
+        [0, 0],
+        dataclasses.replace(preprocessing, crop_size=preprocessing.image_size),
+    )
+    views, mirrored = [], []
+    for y, x in [(0, 0), (0, last), (last, 0), (last, last), (last // 2,) * 2]:
+        crop = tf.cast(square[y : y + size, x : x + size], tf.float32)
+        mean = mean_pixels([y, x], preprocessing, statistics)
+        views.append(crop - mean)
+        if _mean_turns(mean, preprocessing):
+            mean = mean[:, ::-1]
+        mirrored.append(crop[:, ::-1] - mean)
+    return _standardize(tf.stack(views + mirrored), preprocessing, statistics)
+
+
 def mean_pixels(offset, preprocessing, statistics):
     """What to subtract: float32 RGB [3], or [crop, crop, 3] of a mean image."""
     if preprocessing.mean == "channel":
@@ -149,6 +186,12 @@ def mean_pixels(offset, preprocessing, statistics):
     size = preprocessing.crop_size
     mean_image = tf.constant(statistics.mean_image, tf.float32)
     return tf.slice(mean_image, [offset[0], offset[1], 0], [size, size, 3])
+
+
+def _mean_turns(mean, preprocessing):
+    """Whether the mean is mirrored with the picture: Caffe mirrors their
+    difference."""
+    return preprocessing.mean_position == "crop" and mean.shape.rank == 3
 
 
 def _standardize(image, preprocessing, statistics):
@@ -172,6 +215,25 @@ def _resizing(shape, preprocessing):
         resized = tf.cast(tf.round(ratio * size), tf.int32)
     scale = tf.cast(resized, tf.float32) / tf.cast(shape, tf.float32)
     return scale, (resized - size) // 2
+
+
+def _placement(shape, offset, preprocessing):
+    """Scale and, in resized pixels, (y, x) of a crop: both float32 [2]."""
+    scale, centre = _resizing(shape, preprocessing)
+    return scale, tf.cast(offset + centre, tf.float32)
+
+
+def _resample(images, size, scale, translation):
+    """float32 [B, size, size, 3], whole numbers, of [B, H, W, 3]."""
+    pixels = tf.raw_ops.ScaleAndTranslate(
+        images=tf.cast(images, tf.float32),
+        size=[size, size],
+        scale=scale,
+        translation=translation,
+        kernel_type="triangle",
+        antialias=True,
+    )
+    return tf.round(tf.ensure_shape(pixels, [None, size, size, 3]))
 
 
 def _decode_window(encoded, start, size):

@@ -120,6 +120,9 @@ class Preprocessing:
             channel.
         channel_mean, channel_std: RGB on the 0-255 scale; published figures
             in place of those of the training split.
+        imagenet_mean: RGB on the 0-255 scale; ILSVRC-2012's mean per channel
+            in the pixels of the published weights, which serves where they do
+            and no training split is at hand.
         flip: whether training mirrors half of the pictures.
         colour_noise: standard deviation of the multiples of the principal
             components of the RGB values that training adds (PAPER 4.1).
@@ -136,6 +139,8 @@ class Preprocessing:
     divide_by_std: bool = False
     channel_mean: tuple[float, float, float] | None = None
     channel_std: tuple[float, float, float] | None = None
+    # CC2 make-data/input_meta, data_mean.
+    imagenet_mean: tuple[float, float, float] = (127.3049, 119.7154, 104.9126)
     flip: bool = True
     colour_noise: float = 0.1
     colour_noise_divisor: float = 1.0
@@ -274,6 +279,8 @@ _CAFFE_PREPROCESSING = Preprocessing(
     resize="squash",
     channel_order="bgr",
     mean_position="crop",
+    # Of CAFFE's ilsvrc_2012_mean.npy, which holds them as B, G, R.
+    imagenet_mean=(122.67891434, 116.66876762, 104.00698793),
     colour_noise=0.0,
 )
 # CAFFE models/bvlc_alexnet/solver.prototxt: 450,000 iterations of 256 images

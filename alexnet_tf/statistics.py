@@ -57,12 +57,13 @@ class Statistics:
         return np.linalg.eigh(self.covariance)[1]
 
 
-def imagenet(image_size):
-    """The published figures of ILSVRC-2012, for a mean per channel.
+def imagenet(preprocessing):
+    """The published figures of ILSVRC-2012, one mean per channel.
 
-    Standard deviations along the principal components and their directions
-    (columns) as the authors' code ships them, RGB on the 0-255 scale
-    (cuda-convnet2 at 3238bf0, make-data/input_meta: color_pca, data_mean).
+    Means: `presets.Preprocessing.imagenet_mean`. Standard deviations along the
+    principal components and their directions (columns): as the authors' code
+    ships them, RGB on the 0-255 scale (cuda-convnet2 at 3238bf0,
+    make-data/input_meta, color_pca).
     """
     stds = np.array([19.72083305, 37.09388853, 121.78006099])
     components = np.array(
@@ -72,9 +73,10 @@ def imagenet(image_size):
             [0.39731118, 0.70119634, -0.59200296],
         ]
     )
-    mean = np.array([127.3049, 119.7154, 104.9126], np.float32)
+    side = preprocessing.image_size
+    mean = np.array(preprocessing.imagenet_mean, np.float32)
     return Statistics(
-        np.broadcast_to(mean, (image_size, image_size, 3)),
+        np.broadcast_to(mean, (side, side, 3)),
         components * stds**2 @ components.T,
     )
 
@@ -129,17 +131,37 @@ def load_or_compute(source, preprocessing, fallback_folder, verbose=1):
         verbose: 1 for a progress bar, 0 for none.
     """
     if source.is_imagenet and preprocessing.mean == "channel":
-        return imagenet(preprocessing.image_size)
+        return imagenet(preprocessing)
     name = _file_name(source, preprocessing)
     paths = [os.path.join(f, name) for f in (source.folder, fallback_folder)]
     for path in paths:
         if os.path.exists(path):
-            with np.load(path) as arrays:
-                return Statistics(arrays["mean_image"], arrays["covariance"])
+            return read(path)
     _log.info("Computing the mean image of %s, once.", source)
     statistics = compute(source, preprocessing, verbose)
     _save(statistics, paths)
     return statistics
+
+
+def read(path):
+    """The `Statistics` that `write` has written."""
+    with np.load(path) as arrays:
+        return Statistics(arrays["mean_image"], arrays["covariance"])
+
+
+def write(statistics, path):
+    """Writes `Statistics` as .npz; a file of that name is replaced whole."""
+    temporary = f"{path}.{os.getpid()}.tmp.npz"
+    try:
+        np.savez(
+            temporary,
+            mean_image=statistics.mean_image,
+            covariance=statistics.covariance,
+        )
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
 
 
 def _sums(source, preprocessing):
@@ -177,18 +199,10 @@ def _file_name(source, preprocessing):
 
 def _save(statistics, paths):
     for path in paths:
-        temporary = f"{path}.{os.getpid()}.tmp.npz"
         try:
-            np.savez(
-                temporary,
-                mean_image=statistics.mean_image,
-                covariance=statistics.covariance,
-            )
-            os.replace(temporary, path)
+            write(statistics, path)
         except OSError as error:
             _log.info("Not kept in %s: %s", path, error.strerror)
-            if os.path.exists(temporary):
-                os.remove(temporary)
         else:
             _log.info("Mean image and covariance kept in %s.", path)
             return

@@ -518,7 +518,7 @@ def test_real_imagenet():
     assert train.classes[0] == "n01440764" and train.classes[355] == "n02437616"
     preprocessing = presets.get("paper").preprocessing
     batches = input_pipeline.evaluation_batches(
-        validation, preprocessing, statistics.imagenet(256), batch_size=32
+        validation, preprocessing, statistics.imagenet(preprocessing), batch_size=32
     )
     labels = []
     for images, batch_labels in batches.as_numpy_iterator():

@@ -51,7 +51,7 @@ def pixels():
 
 
 def known_statistics():
-    return statistics.imagenet(pixels().image_size)
+    return statistics.imagenet(pixels())
 
 
 def evaluate(source, batch_size, strategy=None, **changes):

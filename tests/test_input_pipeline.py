@@ -12,7 +12,7 @@ from alexnet_tf import presets
 from alexnet_tf import statistics
 
 PIXELS = presets.get("tiny").preprocessing
-KNOWN = statistics.imagenet(PIXELS.image_size)
+KNOWN = statistics.imagenet(PIXELS)
 
 
 def training(source, **changes):

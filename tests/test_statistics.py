@@ -133,7 +133,7 @@ def test_rounding_below_zero_is_no_spread(covariance):
 
 
 def test_imagenet_has_the_published_figures():
-    result = statistics.imagenet(256)
+    result = statistics.imagenet(presets.get("paper").preprocessing)
     assert result.mean_image.shape == (256, 256, 3)
     np.testing.assert_allclose(
         result.channel_mean, [127.3049, 119.7154, 104.9126], rtol=1e-6
@@ -237,11 +237,27 @@ def test_the_crop_does_not_ask_for_another_pass(tmp_path):
     assert len(readings) == 1
 
 
+def test_imagenet_under_published_weights_has_their_mean():
+    """CAFFE's ilsvrc_2012_mean.npy: 104.007, 116.669, 122.679 as B, G, R."""
+    result = statistics.imagenet(presets.get("caffe").preprocessing)
+    np.testing.assert_allclose(
+        result.channel_mean, [122.678914, 116.668768, 104.006988], rtol=1e-6
+    )
+
+
+def test_written_and_read(tmp_path):
+    source, _ = png_source(tmp_path, 6)
+    result = load(source, tmp_path)
+    statistics.write(result, str(tmp_path / "again.npz"))
+    assert_same(statistics.read(str(tmp_path / "again.npz")), result)
+    assert not [name for name in os.listdir(tmp_path) if ".tmp" in name]
+
+
 @pytest.mark.parametrize("name", ["imagenet2012", "imagenet2012:5.1.0"])
 def test_imagenet_needs_no_pass_for_its_channels(tmp_path, name):
     source, readings = png_source(tmp_path, 6, name=name)
     channels = dataclasses.replace(PIXELS, mean="channel")
-    assert_same(load(source, tmp_path, channels), statistics.imagenet(SIZE))
+    assert_same(load(source, tmp_path, channels), statistics.imagenet(channels))
     assert not readings and not kept_in(tmp_path)
     load(source, tmp_path)
     assert len(readings) == 1
