@@ -90,6 +90,55 @@ def evaluation_batches(
     )
 
 
+def cached_training_batches(
+    features,
+    labels,
+    *,
+    batch_size,
+    seed,
+    epoch,
+    steps,
+    first_step=0,
+    pieces=1,
+):
+    """One epoch of features in random order, as a `tf.data.Dataset`.
+
+    (float32 [b, ...], int32 [b]) with b = batch_size / pieces.
+
+    Args:
+        features, labels: float32 [N, ...], int32 [N]: of all pictures.
+        batch_size, seed, epoch, steps, first_step, pieces: as in
+            `training_batches`.
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(len(labels))
+    order = order[first_step * batch_size : steps * batch_size]
+    features, labels = tf.constant(features), tf.constant(labels)
+    return (
+        tf.data.Dataset.from_tensor_slices(order)
+        .batch(batch_size // pieces, drop_remainder=True)
+        .map(lambda i: (tf.gather(features, i), tf.gather(labels, i)))
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def cached_evaluation_batches(features, labels, *, batch_size, pieces=1):
+    """The features of each picture once, as a `tf.data.Dataset`.
+
+    As `evaluation_batches`, of `features` and `labels` as in
+    `cached_training_batches`.
+    """
+    count = -len(labels) % batch_size
+    padding = tf.data.Dataset.from_tensors(
+        (tf.zeros(features.shape[1:]), PADDING_LABEL)
+    ).repeat(count)
+    return (
+        tf.data.Dataset.from_tensor_slices((features, labels))
+        .concatenate(padding)
+        .batch(batch_size // pieces, drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
 def shuffled(source, seed, epoch, shuffle_buffer):
     """The examples of a `datasets.Source` in the order of an epoch.
 

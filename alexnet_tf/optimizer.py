@@ -27,6 +27,7 @@ class MomentumSGD(keras.optimizers.SGD):
         momentum: what is left of v after a step.
         weight_decay: for kernels.
         bias_lr_multiplier: lr of the biases over that of the kernels.
+        lr_multipliers: {layer name: lr of its variables over the others'}.
     """
 
     def __init__(
@@ -35,19 +36,27 @@ class MomentumSGD(keras.optimizers.SGD):
         momentum=0.9,
         weight_decay=0.0005,
         bias_lr_multiplier=1.0,
+        lr_multipliers=None,
         **kwargs,
     ):
         super().__init__(learning_rate, momentum, **kwargs)
         self.kernel_decay = weight_decay
         self.bias_lr_multiplier = bias_lr_multiplier
-        self._is_kernel = []
+        self.lr_multipliers = dict(lr_multipliers or {})
+        self._is_kernel, self._multipliers = [], []
 
     def build(self, variables):
         super().build(variables)
         self._is_kernel = [is_kernel(variable) for variable in variables]
+        self._multipliers = [
+            self.lr_multipliers.get(variable.path.split("/")[0], 1.0)
+            for variable in variables
+        ]
 
     def update_step(self, gradient, variable, learning_rate):
-        if self._is_kernel[self._get_variable_index(variable)]:
+        index = self._get_variable_index(variable)
+        learning_rate = learning_rate * self._multipliers[index]
+        if self._is_kernel[index]:
             gradient = gradient + self.kernel_decay * variable
         else:
             learning_rate = learning_rate * self.bias_lr_multiplier
@@ -58,6 +67,7 @@ class MomentumSGD(keras.optimizers.SGD):
             **super().get_config(),
             "weight_decay": self.kernel_decay,
             "bias_lr_multiplier": self.bias_lr_multiplier,
+            "lr_multipliers": self.lr_multipliers,
         }
 
 

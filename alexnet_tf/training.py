@@ -4,6 +4,7 @@ A library: nothing here reads flags. `train` is to be read from top to bottom.
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ import tensorflow as tf
 
 from alexnet_tf import datasets
 from alexnet_tf import evaluation
+from alexnet_tf import fine_tuning as fine_tuning_lib
 from alexnet_tf import input_pipeline
 from alexnet_tf import models
 from alexnet_tf import optimizer as optimizers
@@ -26,6 +28,8 @@ from alexnet_tf import workdir as workdirs
 from alexnet_tf.pace import Pace
 
 _log = logging.getLogger(__name__)
+
+_CACHE_BATCH = 64
 
 
 def make_strategy(num_devices=None):
@@ -65,6 +69,7 @@ def train(
     eval_source,
     workdir,
     *,
+    fine_tuning=None,
     seed=0,
     strategy=None,
     precision="float32",
@@ -78,13 +83,15 @@ def train(
     Run again with the same arguments it goes on where it was stopped, and
     ends with the weights of a run that never was (bit for bit on one CPU).
     `workdir` receives metrics.jsonl, metrics.csv, checkpoints/, tensorboard/,
-    curves.png and conv1.png.
+    curves.png and conv1.png, and with network.json and statistics.npz all
+    that its weights need to be used.
 
     Args:
         preset: a `presets.Preset`.
         source: the `datasets.Source` to train on.
         eval_source: the one to measure the validation error on.
         workdir: an existing directory.
+        fine_tuning: a `fine_tuning.FineTuning` to start from weights.
         seed: of the start, the order, the views and the dropout.
         strategy: from `make_strategy`; one device by default.
         precision: a Keras dtype policy, "float32", "mixed_bfloat16" or
@@ -104,14 +111,13 @@ def train(
     """
     # ---- 1. Sizes --------------------------------------------------------
     strategy = strategy or tf.distribute.get_strategy()
+    plan = fine_tuning or fine_tuning_lib.FineTuning()
     recipe, pixels = preset.recipe, preset.preprocessing
     _check_sizes(recipe.batch_size, strategy, source, eval_source)
     steps_per_epoch = source.num_examples // recipe.batch_size
     # A line at the end of each epoch where a bar can't be redrawn.
     verbose = 1 if sys.stdout.isatty() else 2
-    statistics = statistics_lib.load_or_compute(
-        source, pixels, workdir, verbose
-    )
+    statistics = _statistics(plan, source, pixels, workdir, verbose)
 
     # ---- 2. The network and its optimizer --------------------------------
     keras.utils.set_random_seed(seed)
@@ -119,18 +125,26 @@ def train(
         model = models.AlexNet(
             preset, len(source.classes), classifier_activation=None
         )
-        optimizer = _make_optimizer(model, recipe, precision)
+        fine_tuning_lib.freeze(model, plan)
+        optimizer = _make_optimizer(model, recipe, precision, plan.lr_mult)
     _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch)
-    run_steps = _make_run_steps(model, optimizer, strategy, recipe, seed)
-    evaluate = evaluation.evaluator(model, strategy)
-
     # ---- 3. Where the run was stopped ------------------------------------
     progress = Progress()
     checkpoints = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model, optimizer=optimizer, progress=progress),
+        tf.train.Checkpoint(
+            layers={layer.name: layer for layer in model.layers},
+            optimizer=optimizer,
+            progress=progress,
+        ),
         os.path.join(workdir, "checkpoints"),
         max_to_keep=2,
     )
+    if not workdirs.has_checkpoint(workdir):
+        fine_tuning_lib.load(model, plan)
+        workdirs.write_network(workdir, preset, source.classes)
+        statistics_lib.write(
+            statistics, os.path.join(workdir, workdirs.STATISTICS)
+        )
     _restore(checkpoints, progress, workdir)
     watchers = _make_callbacks(
         [*callbacks], model, workdir, progress, verbose,
@@ -138,11 +152,30 @@ def train(
     )
     saved_at = time.monotonic()
 
-    # ---- 4. Epochs -------------------------------------------------------
-    def batches_of(make_batches, *args, **kwargs):
+    # ---- 4. What is fed to what ------------------------------------------
+    training_batches = functools.partial(
+        input_pipeline.training_batches,
+        source,
+        pixels,
+        statistics,
+        shuffle_buffer=shuffle_buffer,
+    )
+    evaluation_batches = functools.partial(
+        input_pipeline.evaluation_batches, eval_source, pixels, statistics
+    )
+    learner = model
+    if plan.cache_features:
+        beginning, learner = fine_tuning_lib.split(model)
+        training_batches, evaluation_batches = _cached(
+            beginning, source, eval_source, pixels, statistics
+        )
+    run_steps = _make_run_steps(learner, optimizer, strategy, recipe, seed)
+    evaluate = evaluation.evaluator(learner, strategy)
+
+    # ---- 5. Epochs -------------------------------------------------------
+    def batches_of(make_batches, **kwargs):
         return strategy.distribute_datasets_from_function(
             lambda _: make_batches(
-                *args,
                 batch_size=recipe.batch_size,
                 pieces=strategy.num_replicas_in_sync,
                 **kwargs,
@@ -167,19 +200,15 @@ def train(
             step = progress.step - epoch * steps_per_epoch
             iterator = iter(
                 batches_of(
-                    input_pipeline.training_batches,
-                    source,
-                    pixels,
-                    statistics,
+                    training_batches,
                     seed=seed,
                     epoch=epoch,
                     steps=steps_per_epoch,
                     first_step=step,
-                    shuffle_buffer=shuffle_buffer,
                 )
             )
 
-            # ---- 4a. Steps -----------------------------------------------
+            # ---- 5a. Steps -----------------------------------------------
             while step < steps_per_epoch:
                 until_line = log_steps - step % log_steps
                 count = min(pace.count, until_line, steps_per_epoch - step)
@@ -213,14 +242,9 @@ def train(
                     saved_at = time.monotonic()
                 save_and_stop_if_asked()
 
-            # ---- 4b. Validation ------------------------------------------
+            # ---- 5b. Validation ------------------------------------------
             measured = evaluate(
-                batches_of(
-                    input_pipeline.evaluation_batches,
-                    eval_source,
-                    pixels,
-                    statistics,
-                ),
+                batches_of(evaluation_batches),
                 eval_source,
                 recipe.batch_size,
                 between=save_and_stop_if_asked,
@@ -235,7 +259,7 @@ def train(
             progress.errors.append(measured["top1_error"])
             watchers.on_epoch_end(epoch, _epoch_logs(workdir))
 
-    # ---- 5. The end ------------------------------------------------------
+    # ---- 6. The end ------------------------------------------------------
     _save(checkpoints, model, progress)
     watchers.on_train_end()
     _draw(workdir, preset, source, model)
@@ -353,12 +377,41 @@ def _dtype_policy(name):
         keras.config.set_dtype_policy(before)
 
 
-def _make_optimizer(model, recipe, precision):
+def _statistics(plan, source, pixels, workdir, verbose):
+    """Of the run, of the weights that it starts from, or of its pictures."""
+    if workdirs.has_checkpoint(workdir):
+        return statistics_lib.read(os.path.join(workdir, workdirs.STATISTICS))
+    if plan.weights:
+        return fine_tuning_lib.statistics(plan, pixels)
+    return statistics_lib.load_or_compute(source, pixels, workdir, verbose)
+
+
+def _cached(beginning, source, eval_source, pixels, statistics):
+    """Makers of batches of features, computed here and now."""
+    _log.info("Computing the features of all pictures, once.")
+    train, evaluation_ = (
+        fine_tuning_lib.features(
+            beginning,
+            input_pipeline.evaluation_batches(
+                each, pixels, statistics, batch_size=_CACHE_BATCH
+            ),
+            each.num_examples,
+        )
+        for each in (source, eval_source)
+    )
+    return (
+        functools.partial(input_pipeline.cached_training_batches, *train),
+        functools.partial(input_pipeline.cached_evaluation_batches, *evaluation_),
+    )
+
+
+def _make_optimizer(model, recipe, precision, lr_multipliers=None):
     optimizer = optimizers.MomentumSGD(
         recipe.learning_rate,
         recipe.momentum,
         recipe.weight_decay,
         recipe.bias_lr_multiplier,
+        lr_multipliers,
     )
     if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -384,6 +437,9 @@ def _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch):
         len(others),
         sum(v.shape.num_elements() for v in others),
     )
+    frozen = [layer.name for layer in model.layers if not layer.trainable]
+    if frozen:
+        _log.info("Frozen: %s.", ", ".join(frozen))
     _log.info(
         "%d pictures of %d classes (%s), %d to evaluate (%s). %d steps an "
         "epoch, %d pictures a step on %d device(s), at most %d epochs.",

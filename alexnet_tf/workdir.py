@@ -1,11 +1,19 @@
 """The work directory of a run: what it is, and what it has measured.
 
-    flags.txt      the resolved flags, one a line, usable as an absl flagfile
-    metrics.jsonl  one JSON object a line
+    flags.txt       the resolved flags, one a line, usable as an absl flagfile
+    metrics.jsonl   one JSON object a line
+    network.json    what the weights are of: preset, preprocessing, classes
+    statistics.npz  the mean image and the colours' covariance that it is fed
+                    with, see `statistics`
 """
 
+import dataclasses
 import json
 import os
+
+from alexnet_tf import presets
+
+STATISTICS = "statistics.npz"
 
 
 def claim(path, settings, free=()):
@@ -25,7 +33,7 @@ def claim(path, settings, free=()):
     try:
         os.makedirs(path, exist_ok=True)
         # A run that never saved anything binds nobody.
-        if os.path.exists(os.path.join(path, "checkpoints", "checkpoint")):
+        if has_checkpoint(path):
             with open(flags, encoding="utf-8") as file:
                 _check_same(path, file.read().splitlines(), lines, free)
         write(flags, "".join(line + "\n" for line in lines))
@@ -34,6 +42,46 @@ def claim(path, settings, free=()):
             f"Expected a directory that can be written to. Received: workdir="
             f"{path} ({error.strerror}). Give another --workdir."
         ) from error
+
+
+def has_checkpoint(path):
+    return os.path.exists(os.path.join(path, "checkpoints", "checkpoint"))
+
+
+def write_network(path, preset, classes):
+    """Writes network.json: a `presets.Preset` and the names of the classes."""
+    network = {
+        "preset": preset.name,
+        "preprocessing": dataclasses.asdict(preset.preprocessing),
+        "classes": list(classes),
+    }
+    write(os.path.join(path, "network.json"), json.dumps(network, indent=1))
+
+
+def read_network(path):
+    """(`presets.Preset`, names of the classes) of a run.
+
+    Raises:
+        FileNotFoundError: if `path` is no directory of a run.
+    """
+    file = os.path.join(path, "network.json")
+    if not os.path.exists(file):
+        raise FileNotFoundError(
+            "Expected the directory of a run, with a network.json. Received: "
+            f"{path}, which has none."
+        )
+    with open(file, encoding="utf-8") as lines:
+        network = json.load(lines)
+    preprocessing = presets.Preprocessing(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in network["preprocessing"].items()
+        }
+    )
+    preset = dataclasses.replace(
+        presets.get(network["preset"]), preprocessing=preprocessing
+    )
+    return preset, tuple(network["classes"])
 
 
 def write(path, text):

@@ -57,7 +57,8 @@ def final_model(path, preset):
     """The network of the newest checkpoint, in float32."""
     model = models.AlexNet(preset, 10)
     latest = tf.train.latest_checkpoint(str(path / "checkpoints"))
-    status = tf.train.Checkpoint(model=model).restore(latest)
+    layers = {layer.name: layer for layer in model.layers}
+    status = tf.train.Checkpoint(layers=layers).restore(latest)
     status.assert_existing_objects_matched().expect_partial()
     return model
 
