@@ -2,6 +2,8 @@
 
     python -m alexnet_tf.train
     python -m alexnet_tf.train --dataset=imagenet2012
+    python -m alexnet_tf.train --dataset=folder:PATH --preset=caffe \
+        --weights=bvlc_alexnet.npy --reinit=fc8
 
 The same command goes on where it was stopped. Flags that are not given keep
 the value of the preset; the work directory's flags.txt says which that was.
@@ -9,6 +11,7 @@ the value of the preset; the work directory's flags.txt says which that was.
 
 import logging
 import os
+import re
 import sys
 
 from absl import app
@@ -16,12 +19,13 @@ from absl import flags
 from absl import logging as absl_logging
 
 from alexnet_tf import presets
+from alexnet_tf import workdir
 
 # TensorFlow is imported in main: --help must not wait for it.
 
 _ENUM, _STRING = flags.DEFINE_enum, flags.DEFINE_string
 _INTEGER, _FLOAT = flags.DEFINE_integer, flags.DEFINE_float
-_BOOLEAN = flags.DEFINE_boolean
+_BOOLEAN, _LIST = flags.DEFINE_boolean, flags.DEFINE_list
 
 _WHAT = [
     _STRING(
@@ -99,6 +103,29 @@ _WHERE = [
     ),
 ]
 
+_FINE_TUNING = [
+    _STRING(
+        "weights",
+        None,
+        "File of weights to start from (.npy, .npz, .safetensors, .weights.h5, "
+        ".keras, .pth), or the directory of a run, whose preset it brings "
+        "along. The learning rate is then a tenth of the preset's, and the "
+        "mean is that of the weights' pictures.",
+    ),
+    _LIST("reinit", None, "Layers that start at random all the same: fc8."),
+    _LIST("freeze", None, "Layers that do not move: conv1,conv2."),
+    _LIST("train_layers", None, "The only layers that move: fc6,fc7,fc8."),
+    _LIST(
+        "lr_mult", None, "A layer's learning rate over the others': fc8:10."
+    ),
+    _BOOLEAN(
+        "cache_features",
+        False,
+        "Compute the outputs of the frozen convolutions once, of one central "
+        "view: no crops, flips or colour noise, 37 KB of memory a picture.",
+    ),
+]
+
 _PRESET = [
     _INTEGER("batch_size", None, "Images a step.", lower_bound=1),
     _FLOAT("learning_rate", None, "Of the first step.", lower_bound=0),
@@ -124,7 +151,7 @@ _PRESET = [
         "divided by 10 before the epochs --drops; in four levels down to a "
         "250th; not at all.",
     ),
-    flags.DEFINE_list("drops", None, "Epochs, for --schedule=step."),
+    _LIST("drops", None, "Epochs, for --schedule=step."),
     _INTEGER("patience", None, "Epochs, for --schedule=plateau.", lower_bound=1),
     _INTEGER(
         "epochs", None, "Passes over the training split, at most.",
@@ -185,21 +212,91 @@ flags.register_validator(
     lambda epochs: all(epoch.isdecimal() for epoch in epochs or ()),
     "must be epochs, whole numbers with commas between them",
 )
+flags.register_validator(
+    "lr_mult",
+    lambda pairs: all(re.fullmatch(r"\w+:\d*\.?\d+", p) for p in pairs or ()),
+    "must be layers and numbers, such as fc8:10,fc7:2.5",
+)
+flags.mark_flags_as_mutual_exclusive(["freeze", "train_layers"])
+
+
+def _base_preset():
+    """The preset before flags change it: asked for, the weights', the data's."""
+    args = flags.FLAGS
+    if args.weights and os.path.isdir(args.weights):
+        preset, _ = workdir.read_network(args.weights)
+        if args.preset not in (None, preset.name):
+            raise ValueError(
+                f"Expected the preset of the run {args.weights}, {preset.name}"
+                f". Received: preset={args.preset}."
+            )
+        return preset
+    textures = args.dataset == "textures"
+    return presets.get(args.preset or ("tiny" if textures else "paper"))
 
 
 def _preset():
     """The preset with the values that flags give."""
-    textures = flags.FLAGS.dataset == "textures"
-    name = flags.FLAGS.preset or ("tiny" if textures else "paper")
+    preset = _base_preset()
     values = {flag.name: flag.value for flag in _PRESET}
     if values["drops"] is not None:
         values["drops"] = tuple(int(epoch) for epoch in values["drops"])
-    return presets.override(presets.get(name), **values)
+    if flags.FLAGS.weights and values["learning_rate"] is None:
+        # At .01 pretrained networks fall apart; those who fine-tuned
+        # bvlc_alexnet.npy settled on .001.
+        values["learning_rate"] = preset.recipe.learning_rate / 10
+    return presets.override(preset, **values)
+
+
+def _fitting(preset, source, strategy):
+    """With batches no larger than the data set, unless they were asked for."""
+    replicas = strategy.num_replicas_in_sync
+    most = source.num_examples // replicas * replicas
+    if flags.FLAGS.batch_size or preset.recipe.batch_size <= most or not most:
+        return preset
+    logging.getLogger("alexnet_tf").info(
+        "Batches of %d in place of %d: there are no more pictures.",
+        most, preset.recipe.batch_size,
+    )
+    return presets.override(preset, batch_size=most)
+
+
+def _fine_tuning(preset):
+    from alexnet_tf import fine_tuning
+
+    args = flags.FLAGS
+    if args.reinit and not args.weights:
+        raise ValueError(
+            f"Expected weights. Received: reinit={','.join(args.reinit)} alone. "
+            "Without weights all layers start at random."
+        )
+    frozen = args.freeze or ()
+    if args.train_layers:
+        names = [
+            spec.name
+            for spec in preset.layers
+            if isinstance(spec, presets.Conv | presets.Dense)
+        ]
+        unknown = [n for n in args.train_layers if n not in names]
+        if unknown:
+            raise ValueError(
+                f"Expected in train_layers some of {', '.join(names)}. "
+                f"Received: {', '.join(unknown)}."
+            )
+        frozen = [name for name in names if name not in args.train_layers]
+    pairs = (pair.split(":") for pair in args.lr_mult or ())
+    return fine_tuning.FineTuning(
+        args.weights,
+        tuple(args.reinit or ()),
+        tuple(frozen),
+        {layer: float(number) for layer, number in pairs},
+        args.cache_features,
+    )
 
 
 def _settings(preset, eval_split):
     """{flag: value} of all that define the run, for flags.txt."""
-    given = {flag.name: flag.value for flag in _WHAT}
+    given = {flag.name: flag.value for flag in _WHAT + _FINE_TUNING}
     parts = vars(preset.recipe) | vars(preset.preprocessing)
     for flag in _PRESET:
         given[flag.name] = parts.get(flag.name, flag.value)
@@ -220,7 +317,7 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
     _set_up_logging()
-    from alexnet_tf import datasets, training, workdir
+    from alexnet_tf import datasets, training
 
     args = flags.FLAGS
     try:
@@ -230,6 +327,7 @@ def main(argv):
         )
         strategy = training.make_strategy(args.num_devices)
         source = datasets.load(args.dataset, args.train_split, args.data_dir)
+        preset = _fitting(preset, source, strategy)
         eval_source = datasets.load(
             args.dataset, args.eval_split, args.data_dir
         )
@@ -240,6 +338,7 @@ def main(argv):
             source,
             eval_source,
             path,
+            fine_tuning=_fine_tuning(preset),
             seed=args.seed,
             strategy=strategy,
             precision=args.precision,
@@ -250,7 +349,9 @@ def main(argv):
     except training.Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signum)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (
+        ValueError, OSError, FloatingPointError, ModuleNotFoundError
+    ) as error:
         absl_logging.debug("", exc_info=True)
         sys.exit(f"alexnet_tf.train: {error}")
     print(

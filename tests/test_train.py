@@ -73,7 +73,9 @@ def test_help_names_every_flag_and_needs_no_tensorflow(tmp_path):
         text=True,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
     )
-    for flag in train._WHAT + train._WHERE + train._PRESET:
+    for flag in (
+        train._WHAT + train._WHERE + train._FINE_TUNING + train._PRESET
+    ):
         pattern = rf"--(\[no\])?{flag.name}:"
         assert re.search(pattern, done.stdout), flag.name + done.stderr
         assert len(flags.FLAGS[flag.name].help) > 10
@@ -146,6 +148,16 @@ def test_devices_may_change_when_resuming(pictures):
         ("--eval_split=test", "one of the splits train.*split='test'"),
         ("--train_split=trian[:5]", "split='trian"),
         ("--batch_size=13", "12 pictures, batch_size=13"),
+        ("--weights=/nowhere.npy", "/nowhere.npy, which is none"),
+        ("--reinit=fc8", "reinit=fc8 alone"),
+        ("--freeze=fc9", "in freeze some of the layers conv1.*fc9"),
+        ("--train_layers=fc9", "train_layers some of conv1.*: fc9"),
+        ("--lr_mult=fc9:2", "in lr_mult some of the layers conv1.*fc9"),
+        (
+            "--freeze=conv1,conv2,conv3,conv4,conv5,fc6,fc7,fc8",
+            "layer that is not frozen",
+        ),
+        ("--cache_features", "all convolutions frozen.*conv1, conv2"),
         ("--num_devices=4", "num_devices=4|4 devices"),
         ("--crop_size=99", "crop_size=99"),
         ("--workdir=/dev/null/run", "workdir=/dev/null/run"),
@@ -232,3 +244,104 @@ def test_a_signal_ends_with_its_exit_status(tmp_path):
     done = python(*args)
     assert done.returncode == 0, done.stderr
     assert "Going on from" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["fc8", "fc8:", "fc8:x", ":2", "fc8:-1"])
+def test_multipliers_are_layers_and_numbers(value):
+    with flagsaver.flagsaver(), pytest.raises(
+        flags.IllegalFlagValueError, match="lr_mult=.*such as fc8:10"
+    ):
+        flags.FLAGS(["train", f"--lr_mult={value}"])
+
+
+def test_freeze_and_train_layers_exclude_each_other():
+    with flagsaver.flagsaver(), pytest.raises(
+        flags.IllegalFlagValueError, match="freeze|train_layers"
+    ):
+        flags.FLAGS(["train", "--freeze=conv1", "--train_layers=fc8"])
+
+
+def test_batches_shrink_to_a_small_data_set(tmp_path, pictures):
+    """Unless their size was asked for (see the bad flags above)."""
+    pictures.remove("--batch_size=6")
+    assert command(*pictures) is None
+    settings = (tmp_path / "run" / "flags.txt").read_text()
+    assert "--batch_size=12\n" in settings
+
+
+def unbalanced(folder):
+    """20 pictures of 2 classes: 17 dark ones and 3 bright ones."""
+    for name, count, level in (("dark", 17, 60), ("bright", 3, 190)):
+        os.makedirs(folder / name)
+        for index in range(count):
+            random = np.random.default_rng((level, index))
+            pixels = random.normal(level, 20, (90, 70, 3)).clip(0, 255)
+            encoded = tf.io.encode_jpeg(pixels.astype(np.uint8)).numpy()
+            (folder / name / f"{index}.jpg").write_bytes(encoded)
+    return f"folder:{folder}"
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_fine_tuning_from_a_run_on_twenty_pictures(
+    tmp_path, pictures, cached
+):
+    """2 classes in place of 3, unbalanced, with the run's own preset."""
+    source = write_pictures(tmp_path / "source", classes=3)
+    run, tuned = tmp_path / "run", tmp_path / "tuned"
+    assert command(*pictures, f"--dataset={source}") is None
+    args = [
+        f"--dataset={unbalanced(tmp_path / 'target')}",
+        "--eval_split=train",
+        f"--weights={run}",
+        "--reinit=fc8",
+        "--freeze=conv1,conv2,conv3,conv4,conv5",
+        "--lr_mult=fc6:20,fc7:20,fc8:20",
+        "--epochs=30",
+        f"--workdir={tuned}",
+        f"--cache_features={cached}",
+    ]
+    assert command(*args) is None
+    settings = (tuned / "flags.txt").read_text()
+    # A tenth of the preset's, and as many pictures as there are.
+    assert "--learning_rate=0.001\n" in settings
+    assert "--preset=tiny\n" in settings and "--batch_size=20\n" in settings
+    last = json.loads((tuned / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["top1_error"] <= 0.1
+    before, after = (load_checkpoint(path) for path in (run, tuned))
+    for name, array in before.items():
+        if "conv" in name:
+            np.testing.assert_array_equal(array, after[name], err_msg=name)
+        elif "fc6" in name:
+            assert not np.array_equal(array, after[name])
+    assert after["layers/fc8/bias/.ATTRIBUTES/VARIABLE_VALUE"].shape == (2,)
+
+
+def load_checkpoint(path):
+    latest = tf.train.latest_checkpoint(str(path / "checkpoints"))
+    reader = tf.train.load_checkpoint(latest)
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name.startswith("layers/")
+    }
+
+
+def test_a_run_as_weights_brings_its_preset(tmp_path, pictures):
+    assert command(*pictures, "--noflip") is None
+    weights = f"--weights={tmp_path / 'run'}"
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["train", weights, "--dataset=x"])
+        preset = train._preset()
+    assert preset.name == "tiny" and not preset.preprocessing.flip
+    reason = command(*pictures, weights, "--preset=paper")
+    assert "preset of the run" in reason and "preset=paper" in reason
+
+
+def test_other_classes_without_reinit_are_refused(tmp_path, pictures):
+    source = write_pictures(tmp_path / "source", classes=3)
+    assert command(*pictures, f"--dataset={source}") is None
+    reason = command(
+        *pictures, f"--weights={tmp_path / 'run'}", f"--workdir={tmp_path / 'b'}"
+    )
+    assert "fc8" in reason and "kernel 128x2" in reason and "128x3" in reason
