@@ -296,7 +296,9 @@ def test_fine_tuning_from_a_run_on_twenty_pictures(
         "--reinit=fc8",
         "--freeze=conv1,conv2,conv3,conv4,conv5",
         "--lr_mult=fc6:20,fc7:20,fc8:20",
-        "--epochs=30",
+        "--epochs=40",
+        "--dropout=0",
+        "--schedule=constant",
         f"--workdir={tuned}",
         f"--cache_features={cached}",
     ]

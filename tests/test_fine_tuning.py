@@ -1,0 +1,232 @@
+"""What starts anew, what moves, how fast, and features that are kept."""
+
+import keras
+import numpy as np
+import pytest
+from test_training import final_arrays, run, small
+
+from alexnet_tf import fine_tuning
+from alexnet_tf import input_pipeline
+from alexnet_tf import models
+from alexnet_tf import presets
+from alexnet_tf import statistics
+from alexnet_tf import weights
+from alexnet_tf import workdir as workdirs
+
+CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+
+def saved_network(path, classes=10):
+    keras.utils.set_random_seed(9)
+    model = models.AlexNet("tiny", classes)
+    weights.save_weights(model, path)
+    return {layer.name: layer.get_weights() for layer in model.layers}
+
+
+def layers_of(path):
+    """{layer: [kernel, bias]} of the newest checkpoint."""
+    arrays = {}
+    for name, array in sorted(final_arrays(path).items()):
+        if name.startswith("layers/"):
+            arrays.setdefault(name.split("/")[1], []).append(array)
+    return arrays
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_frozen_layers_do_not_move_by_a_bit(
+    tmp_path, make_source, devices, cached
+):
+    """Neither by the gradient nor by momentum nor by weight decay."""
+    path = tmp_path / "w.npy"
+    start = saved_network(path)
+    plan = fine_tuning.FineTuning(
+        str(path), freeze=(*CONVOLUTIONS, "fc7"), cache_features=cached
+    )
+    run(
+        tmp_path / "run", make_source(36), devices=devices, fine_tuning=plan,
+        preset=small(weight_decay=0.5),
+    )
+    found = layers_of(tmp_path / "run")
+    for name, arrays in found.items():
+        same = [np.array_equal(a, b) for a, b in zip(arrays, start[name])]
+        assert all(same) if name in plan.freeze else not any(same), name
+    velocities = [
+        name
+        for name, array in final_arrays(tmp_path / "run").items()
+        if name.startswith("optimizer/") and array.ndim
+    ]
+    assert len(velocities) == 4  # fc6 and fc8
+
+
+def test_reinit_starts_at_random_and_the_rest_where_the_file_is(
+    tmp_path, make_source
+):
+    path = tmp_path / "w.npy"
+    start = saved_network(path)
+    plan = fine_tuning.FineTuning(str(path), reinit=("fc8",))
+    run(
+        tmp_path / "run", make_source(36), fine_tuning=plan,
+        preset=small(learning_rate=0.0, epochs=1),
+    )
+    for name, arrays in layers_of(tmp_path / "run").items():
+        assert np.array_equal(arrays[0], start[name][0]) == (name != "fc8")
+
+
+def test_resuming_does_not_load_the_weights_again(tmp_path, make_source):
+    """Nor need them: the file may be gone."""
+    path = tmp_path / "w.npy"
+    saved_network(path)
+    plan = fine_tuning.FineTuning(str(path))
+    source = make_source(36)
+    first = run(tmp_path / "run", source, fine_tuning=plan)
+    before = layers_of(tmp_path / "run")
+    path.unlink()
+    assert run(tmp_path / "run", source, fine_tuning=plan) == first
+    for name, arrays in layers_of(tmp_path / "run").items():
+        np.testing.assert_array_equal(arrays[0], before[name][0])
+
+
+def test_multipliers_scale_the_first_step(tmp_path, make_source):
+    path = tmp_path / "w.npy"
+    start = saved_network(path)
+    moved = []
+    for name, lr_mult in (("one", {}), ("ten", {"fc8": 10.0, "conv1": 0.0})):
+        plan = fine_tuning.FineTuning(str(path), lr_mult=lr_mult)
+        run(
+            tmp_path / name, make_source(12), fine_tuning=plan,
+            preset=small(epochs=1, dropout=0.0),
+        )
+        found = layers_of(tmp_path / name)
+        moved.append(
+            {n: found[n][0].astype(float) - start[n][0] for n in found}
+        )
+    one, ten = moved
+    # Of a step of 1e-5 on weights of .1, float32 keeps three digits.
+    np.testing.assert_allclose(ten["fc8"], 10 * one["fc8"], rtol=0.02, atol=1e-7)
+    np.testing.assert_allclose(ten["fc7"], one["fc7"], atol=1e-8)
+    assert not ten["conv1"].any() and one["conv1"].any()
+
+
+@pytest.mark.parametrize("frozen", [(), ("fc6",), ("fc6", "fc7")])
+@pytest.mark.parametrize("name", ["tiny", "owt"])
+def test_split_gives_the_same_outputs(name, frozen):
+    """It ends before the first dropout: fc7 may move before fc6 does not."""
+    preset = presets.get(name)
+    model = models.AlexNet(preset, 4, input_shape=(67, 67, 3))
+    plan = fine_tuning.FineTuning(freeze=CONVOLUTIONS + frozen)
+    fine_tuning.freeze(model, plan)
+    beginning, rest = fine_tuning.split(model)
+    images = np.random.default_rng(0).normal(0, 50, (3, 67, 67, 3))
+    images = images.astype(np.float32)
+    np.testing.assert_allclose(
+        rest(beginning(images)), model(images), rtol=1e-5, atol=1e-6
+    )
+    assert rest.trainable_variables[0] is model.trainable_variables[0]
+    assert len(rest.trainable_variables) == len(model.trainable_variables)
+    dropped = [l for l in beginning.layers if isinstance(l, keras.layers.Dropout)]
+    assert not dropped
+    expected = {"tiny": "flatten" if not frozen else "relu6", "owt": "pool5"}
+    assert beginning.layers[-1].name == expected[name]
+
+
+def test_cached_features_are_those_of_the_central_view(tmp_path, make_source):
+    source, preset = make_source(7), presets.get("tiny")
+    known = statistics.compute(source, preset.preprocessing, verbose=0)
+    model = models.AlexNet(preset, 10)
+    fine_tuning.freeze(model, fine_tuning.FineTuning(freeze=CONVOLUTIONS))
+    beginning, _ = fine_tuning.split(model)
+    batches = input_pipeline.evaluation_batches(
+        source, preset.preprocessing, known, batch_size=4
+    )
+    features, labels = fine_tuning.features(beginning, batches, 7)
+    assert labels.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    images = np.concatenate([images for images, _ in batches])[:7]
+    np.testing.assert_allclose(features, beginning(images), atol=1e-5)
+
+
+def test_cached_batches_hold_each_picture_once():
+    features = np.arange(24, dtype=np.float32).reshape(12, 2)
+    labels = np.arange(12, dtype=np.int32)
+
+    def epoch(number, **kwargs):
+        batches = input_pipeline.cached_training_batches(
+            features, labels, batch_size=4, seed=1, epoch=number, steps=3, **kwargs
+        )
+        parts = [*batches.as_numpy_iterator()]
+        for rows, numbers in parts:
+            np.testing.assert_array_equal(rows, features[numbers])
+        return [numbers.tolist() for _, numbers in parts]
+
+    first = epoch(0)
+    assert sorted(sum(first, [])) == list(range(12)) and first == epoch(0)
+    assert sum(first, []) != sum(epoch(1), [])
+    assert epoch(0, first_step=1) == first[1:]
+    assert sum(epoch(0, pieces=2), []) == sum(first, [])
+    evaluation = input_pipeline.cached_evaluation_batches(
+        features, labels, batch_size=8, pieces=2
+    )
+    numbers = [n.tolist() for _, n in evaluation.as_numpy_iterator()]
+    assert numbers == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [-1] * 4]
+
+
+def test_statistics_are_those_of_the_weights(tmp_path, make_source):
+    """Of a run its own, of a file the published ones; of other sizes none."""
+    bright, dark = make_source(24, mean=200), make_source(24, name="dark", mean=60)
+    run(tmp_path / "bright", bright)
+    plan = fine_tuning.FineTuning(str(tmp_path / "bright"))
+    run(tmp_path / "tuned", dark, fine_tuning=plan)
+    found, expected = (
+        statistics.read(str(tmp_path / name / workdirs.STATISTICS))
+        for name in ("tuned", "bright")
+    )
+    np.testing.assert_array_equal(found.mean_image, expected.mean_image)
+    assert found.mean_image.mean() > 150
+    caffe = presets.get("caffe").preprocessing
+    with pytest.raises(ValueError, match="pictures of 73 pixels.*image_size=256"):
+        fine_tuning.statistics(plan, caffe)
+    of_file = fine_tuning.statistics(fine_tuning.FineTuning("w.npy"), caffe)
+    np.testing.assert_allclose(
+        of_file.channel_mean, [122.6789, 116.6688, 104.007], atol=1e-3
+    )
+
+
+def test_a_run_says_what_its_network_is(tmp_path, make_source):
+    preset = presets.override(small(), mean="image", colour_noise=0.2)
+    run(tmp_path, make_source(24), preset=preset)
+    found, classes = workdirs.read_network(str(tmp_path))
+    assert found.preprocessing == preset.preprocessing
+    assert found.name == "tiny" and classes == tuple("0123456789")
+    with pytest.raises(FileNotFoundError, match="network.json.*which has none"):
+        workdirs.read_network(str(tmp_path / "none"))
+
+
+def test_a_run_is_read_layer_by_layer(tmp_path, make_source):
+    run(tmp_path, make_source(24))
+    model = models.AlexNet("tiny", 10)
+    report = weights.load_weights(model, tmp_path)
+    assert report.arrays == 16
+    for name, (kernel, bias) in layers_of(tmp_path).items():
+        layer = model.get_layer(name)
+        np.testing.assert_array_equal(layer.kernel.numpy(), kernel)
+        np.testing.assert_array_equal(layer.bias.numpy(), bias)
+
+
+def test_cached_equals_uncached_without_augmentation(tmp_path, make_source):
+    """The same network learns the same from features as from their views."""
+    source, path = make_source(24), tmp_path / "w.npy"
+    saved_network(path)
+    preset = small(
+        crop_size=73, flip=False, colour_noise=0.0, dropout=0.0, epochs=1,
+        batch_size=24,
+    )  # fmt: skip
+    found = []
+    for cached in (False, True):
+        plan = fine_tuning.FineTuning(
+            str(path), reinit=("fc6",), freeze=CONVOLUTIONS, cache_features=cached
+        )
+        run(tmp_path / str(cached), source, preset=preset, fine_tuning=plan)
+        found.append(layers_of(tmp_path / str(cached)))
+    # One step on all pictures: their order makes no difference.
+    for name in ("fc6", "fc7", "fc8"):
+        np.testing.assert_allclose(*(f[name][0] for f in found), atol=1e-5)
