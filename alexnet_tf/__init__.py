@@ -13,7 +13,7 @@ _HOMES = {
     "decode_predictions": "labels",
     "features": "models",
     "load_weights": "weights",
-    "preprocess_input": "preprocess",
+    "preprocess_input": "classifier",
     "save_weights": "weights",
 }
 __all__ = list(_HOMES)

@@ -70,6 +70,48 @@ def kernels(weights, path, title=""):
     fig.savefig(path, dpi=120)
 
 
+def predictions(rows, path):
+    """Writes pictures with their most probable classes as bars, as a PNG.
+
+    As the left half of the paper's Fig. 4.
+
+    Args:
+        rows: (title, uint8 RGB [H, W, 3], [(id, name, probability), ...]) of
+            each picture.
+        path: of the PNG.
+    """
+    columns = min(4, len(rows))
+    lines = -(-len(rows) // columns)
+    fig = figure.Figure(
+        figsize=(2.9 * columns, 4.4 * lines), layout="constrained"
+    )
+    grid = fig.add_gridspec(2 * lines, columns, height_ratios=[3, 2] * lines)
+    for number, (title, picture, named) in enumerate(rows):
+        line, column = divmod(number, columns)
+        ax = fig.add_subplot(grid[2 * line, column])
+        ax.imshow(picture)
+        ax.set_axis_off()
+        ax.set_title(_shortened(title), fontsize=9)
+        _bars(fig.add_subplot(grid[2 * line + 1, column]), named)
+    fig.savefig(path, dpi=100)
+
+
+def _bars(ax, named):
+    """The most probable on top, each with its name written over it."""
+    probabilities = [probability for _, _, probability in named]
+    ax.barh(range(len(named)), probabilities, color=_TRAIN, alpha=0.45)
+    for place, (_, name, probability) in enumerate(named):
+        text = f"{_shortened(name)}  {probability:.1%}"
+        ax.text(0.02, place, text, va="center", fontsize=8)
+    ax.set(xlim=(0, 1), ylim=(len(named) - 0.4, -0.6))
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def _shortened(text, most=28):
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def _drops(metrics):
     """Epochs at whose start the learning rate fell."""
     lines = [line for line in metrics if line["split"] == "train"]

@@ -1,0 +1,150 @@
+"""A trained network with all that it takes to name pictures."""
+
+import dataclasses
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf import labels
+from alexnet_tf import models
+from alexnet_tf import preprocess
+from alexnet_tf import presets
+from alexnet_tf import statistics as statistics_lib
+from alexnet_tf import weights as weights_lib
+from alexnet_tf import workdir as workdirs
+
+
+def preprocess_input(images, preset):
+    """The input of a network with published weights, from pixels.
+
+    float32 [..., S, S, 3], resized, cut, its channels in order and the mean of
+    ImageNet subtracted as `preset` has it: what a network from `AlexNet(preset,
+    weights=...)` wants.
+
+    Args:
+        images: [..., H, W, 3], RGB in [0, 255] of any type; a batch holds
+            pictures of one size.
+        preset: a name in `presets.PRESETS`, or a `presets.Preset`.
+
+    Raises:
+        ValueError: if there is no such preset or these are no RGB pictures.
+    """
+    if not isinstance(preset, presets.Preset):
+        preset = presets.get(preset)
+    images = tf.convert_to_tensor(images)
+    if images.shape.rank is None or images.shape.rank < 3 or (
+        images.shape[-1] != 3
+    ):
+        raise ValueError(
+            "Expected RGB pictures [..., H, W, 3]. Received: shape "
+            f"{images.shape}."
+        )
+    pixels = preset.preprocessing
+    views = preprocess.central_view(
+        tf.reshape(images, tf.concat([[-1], tf.shape(images)[-3:]], axis=0)),
+        pixels,
+        statistics_lib.imagenet(pixels),
+    )
+    shape = [*images.shape[:-3], pixels.crop_size, pixels.crop_size, 3]
+    return tf.reshape(views, [-1 if side is None else side for side in shape])
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """From encoded pictures to probabilities.
+
+    Attributes:
+        model: a `keras.Model` that gives probabilities.
+        preset: the `presets.Preset` that it was built from.
+        classes: their names in order, see `labels.decode_predictions`.
+        statistics: the `statistics.Statistics` that it is fed with.
+    """
+
+    model: keras.Model
+    preset: presets.Preset
+    classes: tuple[str, ...]
+    statistics: statistics_lib.Statistics
+
+    def probabilities(self, encoded, ten_crop=False):
+        """float32 [classes] for one picture.
+
+        Args:
+            encoded: bytes of a JPEG, PNG, BMP or GIF.
+            ten_crop: whether to average over the paper's ten views (section
+                4.1), in place of the central one.
+
+        Raises:
+            ValueError: if the bytes are no picture.
+        """
+        view = preprocess.ten_crop if ten_crop else preprocess.evaluation_image
+        try:
+            views = view(encoded, self.preset.preprocessing, self.statistics)
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(
+                "Expected a JPEG, PNG, BMP or GIF picture. Received: "
+                f"{len(encoded)} bytes that are none, or damaged."
+            ) from error
+        if not ten_crop:
+            views = views[tf.newaxis]
+        return np.mean(self.model(views, training=False), axis=0)
+
+    def square(self, encoded):
+        """uint8 RGB [S, S, 3]: the part of a picture that views are cut from."""
+        pixels = self.preset.preprocessing
+        return preprocess.decode_crop(
+            encoded,
+            [0, 0],
+            dataclasses.replace(pixels, crop_size=pixels.image_size),
+        ).numpy()
+
+
+def load(weights, preset=None, layout=None):
+    """The `Classifier` of a run or of a file of weights.
+
+    A run brings its preset, its classes and its statistics along. A file holds
+    numbers alone: `preset` says what network they are of, ImageNet's
+    published means serve, and 1000 classes are taken for ImageNet's.
+
+    Args:
+        weights: the directory of a run, or a file for `weights.load_weights`.
+        preset: a name in `presets.PRESETS`; None for the run's own.
+        layout: for `weights.load_weights`.
+
+    Raises:
+        FileNotFoundError: if there is no such file or run.
+        ValueError: if the preset is not given for a file, or is not the run's,
+            or the file is not of that network.
+    """
+    if os.path.isdir(weights):
+        spec, classes = workdirs.read_network(weights)
+        if preset not in (None, spec.name):
+            raise ValueError(
+                f"Expected the preset of the run {weights}, {spec.name}. "
+                f"Received: {preset=}."
+            )
+        statistics = statistics_lib.read(
+            os.path.join(weights, workdirs.STATISTICS)
+        )
+    else:
+        if preset is None:
+            raise ValueError(
+                "Expected a preset, which a file of weights does not say. "
+                f"Received: weights={weights} alone."
+            )
+        spec = presets.get(preset)
+        classes = _class_names(weights, spec)
+        statistics = statistics_lib.imagenet(spec.preprocessing)
+    model = models.AlexNet(spec, len(classes))
+    weights_lib.load_weights(model, weights, layout=layout)
+    return Classifier(model, spec, tuple(classes), statistics)
+
+
+def _class_names(weights, preset):
+    """ImageNet's, or numbers where a file of weights has not 1000 classes."""
+    last = preset.layers[-1].name
+    count = weights_lib.shapes(weights).get(last, {}).get("bias", (1000,))[0]
+    if count == len(labels.imagenet()):
+        return tuple(labels.imagenet())
+    return tuple(str(number) for number in range(count))

@@ -1,0 +1,81 @@
+"""Writes a trained network in a format that other programs run.
+
+    python -m alexnet_tf.export --weights=runs/textures-tiny --output=served
+    python -m alexnet_tf.export --weights=runs/textures-tiny --format=tflite \\
+        --output=tiny.tflite
+"""
+
+import os
+import sys
+
+from absl import app
+from absl import flags
+from absl import logging as absl_logging
+
+from alexnet_tf import presets
+
+# TensorFlow is imported in main: --help must not wait for it.
+
+_FLAGS = [
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "Directory of a run, or a file of weights (.npy, .npz, .safetensors, "
+        ".weights.h5, .keras, .pth).",
+        required=True,
+    ),
+    flags.DEFINE_enum(
+        "preset",
+        None,
+        list(presets.PRESETS),
+        "Network that a file of weights is of. Default: the run's.",
+    ),
+    flags.DEFINE_enum(
+        "layout",
+        None,
+        ["caffe"],
+        "Order of axes in a file, if it is Caffe's own: [out, in, ...].",
+    ),
+    flags.DEFINE_enum(
+        "format",
+        "saved_model",
+        ["saved_model", "tflite", "tflite_8_bits", "onnx"],
+        "saved_model takes encoded pictures or RGB pixels of any size; the "
+        "others take preprocessed pixels.",
+    ),
+    flags.DEFINE_string(
+        "output", None, "File, or for saved_model directory, to write.",
+        required=True,
+    ),
+]
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    from alexnet_tf import classifier, exporting
+
+    args = flags.FLAGS
+    exporters = {
+        "saved_model": exporting.saved_model,
+        "tflite": exporting.tflite,
+        "tflite_8_bits": lambda network, path: exporting.tflite(
+            network, path, eight_bits=True
+        ),
+        "onnx": exporting.onnx,
+    }
+    try:
+        network = classifier.load(args.weights, args.preset, args.layout)
+        difference = exporters[args.format](network, args.output)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        sys.exit(f"alexnet_tf.export: {error}")
+    print(
+        f"{args.output}: {args.format}, probabilities within {difference:.1e} "
+        "of the network's."
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,161 @@
+"""A trained network in the formats that other programs run.
+
+Each function writes the network of a `classifier.Classifier`, runs what it has
+written on pictures, and returns the largest difference from the network's own
+probabilities; one that is too large is an error, and nothing is left behind.
+"""
+
+import os
+import shutil
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf import preprocess
+
+# Of probabilities; float32 leaves 1e-7.
+_TOLERANCE = 1e-4
+# Weights of 8 bits, with one scale for each of the outputs' channels.
+_TOLERANCE_8_BITS = 0.1
+
+
+def saved_model(network, path):
+    """A SavedModel that takes pictures of any size, preprocessing inside.
+
+    Endpoints, each of which gives float32 [B, classes]: `encoded`, of string
+    [B], the bytes of JPEGs, PNGs, BMPs or GIFs; `pixels`, of uint8 [B, H, W,
+    3], RGB. `classes` gives their names, string [classes].
+    """
+    pixels, statistics = network.preset.preprocessing, network.statistics
+
+    def encoded(images):
+        views = tf.map_fn(
+            lambda image: preprocess.evaluation_image(image, pixels, statistics),
+            images,
+            fn_output_signature=tf.TensorSpec(
+                [pixels.crop_size, pixels.crop_size, 3], tf.float32
+            ),
+        )
+        return network.model(views, training=False)
+
+    def of_pixels(images):
+        views = preprocess.central_view(images, pixels, statistics)
+        return network.model(views, training=False)
+
+    archive = keras.export.ExportArchive()
+    archive.track(network.model)
+    archive.add_endpoint("encoded", encoded, [tf.TensorSpec([None], tf.string)])
+    archive.add_endpoint(
+        "pixels", of_pixels, [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+    )
+    archive.add_endpoint(
+        "classes", lambda: tf.constant(network.classes), input_signature=[]
+    )
+    archive.write_out(path, verbose=False)
+
+    def compare():
+        served, pictures = tf.saved_model.load(path), _pictures(network)
+        files = [tf.io.encode_jpeg(picture).numpy() for picture in pictures]
+        wanted = [network.probabilities(file) for file in files]
+        yield served.encoded(files), wanted
+        yield served.pixels(pictures), _wanted(network)
+
+    return _checked(path, compare)
+
+
+def tflite(network, path, eight_bits=False):
+    """A LiteRT (TFLite) file of the network alone, without preprocessing.
+
+    Input: float32 [B, S, S, 3], see `classifier.preprocess_input`.
+
+    Args:
+        network: a `classifier.Classifier`.
+        path: of the file.
+        eight_bits: whether to store the weights in 8 bits (dynamic range).
+    """
+    converter = tf.lite.TFLiteConverter.from_keras_model(network.model)
+    if eight_bits:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    with open(path, "wb") as file:
+        file.write(converter.convert())
+
+    def compare():
+        interpreter = tf.lite.Interpreter(model_path=path)
+        (given,), (result,) = (
+            interpreter.get_input_details(),
+            interpreter.get_output_details(),
+        )
+        views = _views(network)
+        interpreter.resize_tensor_input(given["index"], views.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(given["index"], views)
+        interpreter.invoke()
+        yield interpreter.get_tensor(result["index"]), _wanted(network)
+
+    return _checked(
+        path, compare, _TOLERANCE_8_BITS if eight_bits else _TOLERANCE
+    )
+
+
+def onnx(network, path):
+    """An ONNX file of the network alone; needs the extra `onnx`.
+
+    Input: float32 [B, S, S, 3], see `classifier.preprocess_input`.
+
+    Raises:
+        ModuleNotFoundError: if the extra is not installed.
+    """
+    try:
+        import onnxruntime
+        import tf2onnx  # noqa: F401  Keras needs it, and says so less clearly.
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Expected onnxruntime and tf2onnx for ONNX. Received: no "
+            f'{error.name}. Install them: pip install "alexnet_tf[onnx]".'
+        ) from error
+    # Keras exports a model that has been called.
+    wanted = _wanted(network)
+    network.model.export(path, format="onnx", verbose=False)
+
+    def compare():
+        session = onnxruntime.InferenceSession(path)
+        (given,) = session.get_inputs()
+        (found,) = session.run(None, {given.name: _views(network)})
+        yield found, wanted
+
+    return _checked(path, compare)
+
+
+def _pictures(network):
+    """uint8 [2, H, W, 3]: noise, larger than what the network sees."""
+    side = network.preset.preprocessing.image_size
+    shape = (2, side + 20, side + 40, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def _views(network):
+    """float32 [2, S, S, 3]"""
+    return preprocess.central_view(
+        _pictures(network), network.preset.preprocessing, network.statistics
+    ).numpy()
+
+
+def _wanted(network):
+    return network.model(_views(network), training=False).numpy()
+
+
+def _checked(path, compare, tolerance=_TOLERANCE):
+    """The largest difference of the pairs that `compare` gives.
+
+    What differs by more is removed.
+    """
+    difference = max(np.abs(found - wanted).max() for found, wanted in compare())
+    if not difference <= tolerance:
+        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        raise ValueError(
+            f"Expected probabilities within {tolerance} of the network's own. "
+            f"Received: a difference of {difference} from {path}, which was "
+            "removed. The installed versions can't export this network."
+        )
+    return float(difference)

@@ -1,0 +1,130 @@
+"""Names what is in pictures.
+
+    python -m alexnet_tf.predict --weights=runs/textures-tiny a.jpg b.png
+    python -m alexnet_tf.predict --weights=bvlc_alexnet.npy --preset=caffe \\
+        'photos/*.jpg'
+
+Exits with 1 if a picture could not be read; the others are named all the same.
+"""
+
+import glob
+import json
+import os
+import sys
+
+from absl import app
+from absl import flags
+
+from alexnet_tf import presets
+
+# TensorFlow is imported in main: --help must not wait for it.
+
+_FLAGS = [
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "Directory of a run, or a file of weights (.npy, .npz, .safetensors, "
+        ".weights.h5, .keras, .pth).",
+        required=True,
+    ),
+    flags.DEFINE_enum(
+        "preset",
+        None,
+        list(presets.PRESETS),
+        "Network that a file of weights is of. Default: the run's.",
+    ),
+    flags.DEFINE_enum(
+        "layout",
+        None,
+        ["caffe"],
+        "Order of axes in a file, if it is Caffe's own: [out, in, ...].",
+    ),
+    flags.DEFINE_integer("top", 5, "Classes to name.", lower_bound=1),
+    flags.DEFINE_boolean(
+        "ten_crop",
+        False,
+        "Average the probabilities of the paper's ten views; otherwise the "
+        "central view counts.",
+    ),
+    flags.DEFINE_boolean(
+        "json", False, "Print one JSON object a picture, a line each."
+    ),
+    flags.DEFINE_string(
+        "plot", None, "PNG to write: the pictures with their most probable "
+        "classes as bars (the paper's Fig. 4, left)."
+    ),
+]
+
+
+def _paths(patterns):
+    """Files in order; a pattern without any stays, to be reported."""
+    paths = []
+    for pattern in patterns:
+        pattern = os.path.expanduser(pattern)
+        found = [] if os.path.exists(pattern) else sorted(glob.glob(pattern))
+        paths += found or [pattern]
+    return paths
+
+
+def _predict(network, path):
+    """(file's square, [(id, name, probability), ...]) of one file."""
+    from alexnet_tf import labels
+
+    with open(path, "rb") as file:
+        encoded = file.read()
+    probabilities = network.probabilities(encoded, flags.FLAGS.ten_crop)
+    (named,) = labels.decode_predictions(
+        probabilities[None], flags.FLAGS.top, network.classes
+    )
+    return network.square(encoded), named
+
+
+def _print(path, named):
+    if flags.FLAGS.json:
+        keys = ("id", "name", "probability")
+        rows = [dict(zip(keys, row)) for row in named]
+        print(json.dumps({"file": path, "predictions": rows}))
+        return
+    print(path)
+    for place, (identity, name, probability) in enumerate(named, 1):
+        print(f"{place:3d}  {identity!s:10s} {name:30s} {probability:8.2%}")
+
+
+def _report(path, error):
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    if flags.FLAGS.json:
+        print(json.dumps({"file": path, "error": reason}))
+    print(f"alexnet_tf.predict: {path}: {reason}", file=sys.stderr)
+
+
+def main(argv):
+    if len(argv) < 2:
+        raise app.UsageError("Expected files of pictures. Received: none.")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from alexnet_tf import classifier, plots
+
+    args = flags.FLAGS
+    try:
+        network = classifier.load(args.weights, args.preset, args.layout)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        sys.exit(f"alexnet_tf.predict: {error}")
+    shown, failed = [], False
+    for path in _paths(argv[1:]):
+        try:
+            picture, named = _predict(network, path)
+        except (ValueError, OSError) as error:
+            _report(path, error)
+            failed = True
+            continue
+        _print(path, named)
+        shown.append((os.path.basename(path), picture, named))
+    if args.plot and shown:
+        try:
+            plots.predictions(shown, args.plot)
+        except (ValueError, OSError) as error:
+            sys.exit(f"alexnet_tf.predict: {args.plot}: {error}")
+    sys.exit(int(failed))
+
+
+if __name__ == "__main__":
+    app.run(main)
