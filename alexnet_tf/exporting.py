@@ -16,8 +16,9 @@ from alexnet_tf import preprocess
 
 # Of probabilities; float32 leaves 1e-7.
 _TOLERANCE = 1e-4
-# Weights of 8 bits, with one scale for each of the outputs' channels.
-_TOLERANCE_8_BITS = 0.1
+# Rounding weights to 8 bits moved those of narrow, random networks by .13; a
+# wrong network's are off by up to 1.
+_TOLERANCE_8_BITS = 0.25
 
 
 def saved_model(network, path):
@@ -27,6 +28,7 @@ def saved_model(network, path):
     [B], the bytes of JPEGs, PNGs, BMPs or GIFs; `pixels`, of uint8 [B, H, W,
     3], RGB. `classes` gives their names, string [classes].
     """
+    _check_new(path)
     pixels, statistics = network.preset.preprocessing, network.statistics
 
     def encoded(images):
@@ -74,6 +76,7 @@ def tflite(network, path, eight_bits=False):
         path: of the file.
         eight_bits: whether to store the weights in 8 bits (dynamic range).
     """
+    _check_new(path)
     converter = tf.lite.TFLiteConverter.from_keras_model(network.model)
     if eight_bits:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -114,6 +117,7 @@ def onnx(network, path):
             "Expected onnxruntime and tf2onnx for ONNX. Received: no "
             f'{error.name}. Install them: pip install "alexnet_tf[onnx]".'
         ) from error
+    _check_new(path)
     # Keras exports a model that has been called.
     wanted = _wanted(network)
     network.model.export(path, format="onnx", verbose=False)
@@ -125,6 +129,14 @@ def onnx(network, path):
         yield found, wanted
 
     return _checked(path, compare)
+
+
+def _check_new(path):
+    if os.path.exists(path):
+        raise FileExistsError(
+            f"Expected a new name to export to. Received: {path}, which "
+            "exists. Remove it or give another."
+        )
 
 
 def _pictures(network):

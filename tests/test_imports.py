@@ -91,10 +91,17 @@ def test_importing_the_package_imports_no_tensorflow():
     assert done.returncode == 0, done.stderr
 
 
-def test_importing_a_module_touches_no_device():
-    modules = ", ".join(
-        f"alexnet_tf.{path.stem}" for path in MODULES if path.parent == PACKAGE
-    )
+LIBRARIES = [
+    path.stem
+    for path in MODULES
+    if path.parent == PACKAGE and path.stem not in COMMANDS
+]
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_importing_a_module_touches_no_device(command):
+    """All libraries and one command: two define flags of the same name."""
+    modules = ", ".join(f"alexnet_tf.{name}" for name in [*LIBRARIES, command])
     done = python(
         f"import {modules}\n"
         "import tensorflow as tf\n"
