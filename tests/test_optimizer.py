@@ -51,6 +51,33 @@ def test_three_steps_equal_the_papers_rule_across_a_drop(multiplier):
         np.testing.assert_allclose(variables[1].numpy(), want_bias, rtol=1e-5)
 
 
+def test_multipliers_scale_rate_and_decay_of_their_layer():
+    """As Caffe's lr_mult does (src/caffe/solvers/sgd_solver.cpp:156-240)."""
+    inputs = keras.Input((3,))
+    outputs = keras.layers.Dense(2, name="fc7")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="fc8")(outputs))
+    random = np.random.default_rng(0)
+    start = [random.normal(size=v.shape) for v in model.trainable_variables]
+    gradients = [random.normal(size=(3, *array.shape)) for array in start]
+    model.set_weights(start)
+    optimizer = optimizers.MomentumSGD(
+        weight_decay=0.05, bias_lr_multiplier=2.0, lr_multipliers={"fc8": 10.0}
+    )
+    optimizer.build(model.trainable_variables)
+    for step, rate in enumerate(RATES):
+        optimizer.learning_rate = rate
+        optimizer.apply(
+            [tf.constant(g[step], tf.float32) for g in gradients],
+            model.trainable_variables,
+        )
+    settings = [(0.05, 1.0), (0.0, 2.0), (0.05, 10.0), (0.0, 20.0)]
+    for variable, w, g, (decay, multiplier) in zip(
+        model.trainable_variables, start, gradients, settings
+    ):
+        wanted = steps_by_hand(w, g, decay=decay, multiplier=multiplier)[-1]
+        np.testing.assert_allclose(variable.numpy(), wanted, rtol=1e-5)
+
+
 def test_keras_own_weight_decay_is_another_rule():
     """The reason for a class of our own: Keras leaves the decay out of v."""
     w, gradients = np.ones(1), np.zeros((3, 1))
@@ -65,7 +92,7 @@ def test_keras_own_weight_decay_is_another_rule():
 
 
 def test_settings_survive_serialisation():
-    optimizer = optimizers.MomentumSGD(0.02, 0.8, 0.003, 2.0)
+    optimizer = optimizers.MomentumSGD(0.02, 0.8, 0.003, 2.0, {"fc8": 10.0})
     config = keras.optimizers.serialize(optimizer)
     again = keras.optimizers.deserialize(config)
     assert isinstance(again, optimizers.MomentumSGD)
