@@ -98,7 +98,9 @@ def train(
         {"loss", "top1_error", "top5_error"} of `eval_source`, errors in [0, 1].
 
     Raises:
-        ValueError: if the sizes do not fit each other or a picture is bad.
+        ValueError: if the sizes do not fit each other, a picture is bad, or a
+            source does not hold as many as it says.
+        OSError: if the data or the disk fail.
         FloatingPointError: if the loss is not finite.
         Stopped: after SIGINT or SIGTERM, when all is saved.
     """
@@ -186,7 +188,7 @@ def train(
                 try:
                     with pace.measure(count):
                         sums = run_steps(iterator, progress.step, count)
-                except tf.errors.InvalidArgumentError as error:
+                except tf.errors.OpError as error:
                     left = input_pipeline.shuffled(
                         source, seed, epoch, shuffle_buffer
                     ).skip(step * recipe.batch_size)

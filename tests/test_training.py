@@ -1,5 +1,6 @@
 """The loop: devices, resuming, precision and faults, on small pictures."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -341,6 +342,21 @@ def test_progress_survives_a_checkpoint(tmp_path):
     assert again.errors == [0.3]
     assert again.totals == pytest.approx([0.3, 3, 6, 12])
     assert json.loads(again.serialize()) == json.loads(progress.serialize())
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+    "held, received", [(20, "only 20"), (30, r"at least \d+")]
+)
+def test_a_source_that_miscounts_is_refused(
+    tmp_path, make_source, held, received, devices
+):
+    source = make_source(24)
+    # Statistics of one that counts right, so that training meets the other.
+    run(tmp_path / "statistics", source, preset=small(epochs=1))
+    wrong = dataclasses.replace(source, read=make_source(held).read)
+    with pytest.raises(ValueError, match=f"24 pict.*Received: {received}. P"):
+        run(tmp_path / "run", wrong, devices=devices)
 
 
 def test_a_bad_picture_is_named(tmp_path, make_source):
