@@ -157,7 +157,7 @@ def train(
             raise Stopped(signals.received, progress.step)
 
     pace = Pace()
-    watchers.on_train_begin()
+    first_epoch = len(progress.errors)
     with _Signals() as signals:
         while True:
             epoch = len(progress.errors)
@@ -165,6 +165,9 @@ def train(
             if rate is None:
                 break
             optimizer.learning_rate = rate
+            # Not for a finished run, which has nothing to tell TensorBoard.
+            if epoch == first_epoch:
+                watchers.on_train_begin()
             watchers.on_epoch_begin(epoch)
             step = progress.step - epoch * steps_per_epoch
             iterator = iter(
@@ -237,10 +240,11 @@ def train(
             progress.errors.append(measured["top1_error"])
             watchers.on_epoch_end(epoch, _epoch_logs(workdir))
 
-    # ---- 5. The end ------------------------------------------------------
-    _save(checkpoints, model, progress)
-    watchers.on_train_end()
-    _draw(workdir, preset, source, model)
+        # ---- 5. The end --------------------------------------------------
+        _save(checkpoints, model, progress)
+        if len(progress.errors) > first_epoch:
+            watchers.on_train_end()
+        _draw(workdir, preset, source, model)
     last = [m for m in workdirs.read_metrics(workdir) if m["split"] == "eval"][-1]
     return {key: last[key] for key in ("loss", "top1_error", "top5_error")}
 
@@ -263,12 +267,19 @@ class Progress(tf.train.experimental.PythonState):
         step: steps done, and with it the position in the data.
         errors: the validation errors of the epochs done.
         totals: `evaluation.sums` since the last line of metrics.
+        saved: the `place` that the newest checkpoint holds, None for none.
     """
 
     def __init__(self):
         self.step = 0
         self.errors = []
         self.totals = [0.0] * 4
+        self.saved = None
+
+    @property
+    def place(self):
+        """(steps, epochs) done: at each the state is one and the same."""
+        return self.step, len(self.errors)
 
     def add(self, steps, sums):
         self.step += steps
@@ -461,12 +472,15 @@ def _dropout_seeds(states, seed, step):
 def _restore(checkpoints, progress, workdir):
     if checkpoints.latest_checkpoint:
         checkpoints.restore_or_initialize()
+        progress.saved = progress.place
         _log.info("Going on from %s.", checkpoints.latest_checkpoint)
     workdirs.forget_after(workdir, progress.step, len(progress.errors))
 
 
 def _save(checkpoints, model, progress):
     """Writes a checkpoint, unless there is one of this very state."""
+    if progress.saved == progress.place:
+        return
     finite = [
         tf.reduce_all(tf.math.is_finite(variable.value))
         for variable in model.trainable_variables
@@ -482,6 +496,7 @@ def _save(checkpoints, model, progress):
             f"checkpoint is {checkpoints.latest_checkpoint}. Make room and "
             "run the same command again."
         ) from error
+    progress.saved = progress.place
 
 
 def _check_finite(sums, steps_before, checkpoints):

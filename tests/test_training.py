@@ -247,8 +247,34 @@ def test_a_finished_run_only_reports(tmp_path, make_source):
     source = make_source(24)
     first = run(tmp_path, source)
     before = final_arrays(tmp_path)
+    files = written(tmp_path)
     assert run(tmp_path, source) == first
     assert_same(before, final_arrays(tmp_path))
+    assert written(tmp_path) == files
+
+
+def written(path):
+    """{file: when it was written} of checkpoints and for TensorBoard."""
+    folders = path / "checkpoints", path / "tensorboard"
+    files = [file for folder in folders for file in folder.rglob("*.*")]
+    assert len(files) >= 4
+    return {file: file.stat().st_mtime_ns for file in files}
+
+
+def test_a_state_is_saved_once(tmp_path, make_source, monkeypatch):
+    """Stopped at a step that was just saved."""
+    saved = []
+    save = tf.train.CheckpointManager.save
+
+    def counted(self, checkpoint_number):
+        saved.append(checkpoint_number)
+        return save(self, checkpoint_number=checkpoint_number)
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", counted)
+    stop = At(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(training.Stopped):
+        run(tmp_path, make_source(36), checkpoint_minutes=0, callbacks=[stop])
+    assert saved == [1, 2]
 
 
 def test_a_loss_that_is_not_finite_names_the_step(tmp_path, make_source):
