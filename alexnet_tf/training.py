@@ -7,6 +7,8 @@ import contextlib
 import json
 import logging
 import os
+import pathlib
+import shutil
 import signal
 import sys
 import time
@@ -230,6 +232,12 @@ def train(
                 recipe.batch_size,
                 between=save_and_stop_if_asked,
             )
+            if not np.isfinite(measured["loss"]):
+                raise _not_finite(
+                    f"loss {measured['loss']} in the evaluation after step "
+                    f"{progress.step}",
+                    checkpoints,
+                )
             workdirs.append_metrics(
                 workdir,
                 split="eval",
@@ -470,6 +478,7 @@ def _dropout_seeds(states, seed, step):
 
 
 def _restore(checkpoints, progress, workdir):
+    _remove_unfinished(checkpoints)
     if checkpoints.latest_checkpoint:
         checkpoints.restore_or_initialize()
         progress.saved = progress.place
@@ -490,13 +499,25 @@ def _save(checkpoints, model, progress):
     try:
         checkpoints.save(checkpoint_number=progress.step)
     except tf.errors.OpError as error:
+        _remove_unfinished(checkpoints)
         raise OSError(
             f"Expected room for a checkpoint in {checkpoints.directory}. "
-            f"Received: {error.message.splitlines()[0]}. The last good "
-            f"checkpoint is {checkpoints.latest_checkpoint}. Make room and "
-            "run the same command again."
+            f"Received: {datasets.gist(error)}. {_last_good(checkpoints)} Make "
+            "room and run the same command again."
         ) from error
     progress.saved = progress.place
+
+
+def _remove_unfinished(checkpoints):
+    """Frees the room of checkpoints that a full disk or a kill cut short."""
+    for folder in pathlib.Path(checkpoints.directory).glob("*_temp"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_good(checkpoints):
+    if checkpoints.latest_checkpoint is None:
+        return "No checkpoint was saved."
+    return f"The last good checkpoint is {checkpoints.latest_checkpoint}."
 
 
 def _check_finite(sums, steps_before, checkpoints):
@@ -508,9 +529,8 @@ def _check_finite(sums, steps_before, checkpoints):
 
 def _not_finite(what, checkpoints):
     return FloatingPointError(
-        f"Expected a finite loss and finite weights. Received: {what}. The "
-        f"last good checkpoint is {checkpoints.latest_checkpoint}. Take a "
-        "smaller learning_rate."
+        f"Expected a finite loss and finite weights. Received: {what}. "
+        f"{_last_good(checkpoints)} Take a smaller learning_rate."
     )
 
 

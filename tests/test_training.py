@@ -284,6 +284,22 @@ def test_a_loss_that_is_not_finite_names_the_step(tmp_path, make_source):
         run(tmp_path, source, preset=preset, checkpoint_minutes=1e9)
     step = int(str(error.value).split("step ")[1].split(".")[0])
     assert 2 <= step <= 9
+    assert "No checkpoint was saved." in str(error.value)
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_an_evaluation_that_is_not_finite_is_not_written(
+    tmp_path, make_source, monkeypatch, loss
+):
+    def evaluate(*args, **kwargs):
+        return {"loss": loss, "top1_error": 0.5, "top5_error": 0.1}
+
+    monkeypatch.setattr(training.evaluation, "evaluator", lambda *_: evaluate)
+    message = f"{loss} in the evaluation after step 2. No check"
+    with pytest.raises(FloatingPointError, match=message):
+        run(tmp_path, make_source(24))
+    lines = workdirs.read_metrics(str(tmp_path))
+    assert [line["split"] for line in lines] == ["train"]
 
 
 def test_bad_weights_never_replace_a_good_checkpoint(tmp_path, make_source):
@@ -314,7 +330,7 @@ def test_a_full_disk_is_said_and_keeps_the_last_checkpoint(
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
 
     try:
-        with pytest.raises(OSError, match="room for a checkpoint.*ckpt-2"):
+        with pytest.raises(OSError, match="room for a check.*ckpt-2") as error:
             run(
                 tmp_path,
                 make_source(36),
@@ -324,7 +340,18 @@ def test_a_full_disk_is_said_and_keeps_the_last_checkpoint(
             )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert "File too large. The last good" in str(error.value)
+    assert "{{" not in str(error.value) and "[Op" not in str(error.value)
+    assert not list((tmp_path / "checkpoints").glob("*_temp"))
     assert len(final_arrays(tmp_path)) >= 32
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_removed(tmp_path, make_source):
+    unfinished = tmp_path / "checkpoints" / "ckpt-1_temp"
+    unfinished.mkdir(parents=True)
+    (unfinished / "part-00000-of-00001").write_text("half")
+    run(tmp_path, make_source(12), preset=small(epochs=1))
+    assert not unfinished.exists() and len(final_arrays(tmp_path)) >= 32
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
