@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import logging
 import os
+import re
 from typing import Callable
 
 import numpy as np
@@ -21,6 +22,11 @@ _log = logging.getLogger(__name__)
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 # In the order in which they serve as the evaluation split.
 _EVALUATION_SPLITS = ("validation", "val", "valid", "test")
+_UNREADABLE = (
+    tf.errors.NotFoundError,
+    tf.errors.DataLossError,
+    tf.errors.PermissionDeniedError,
+)
 _CARVE = 'Carve one: train_split="train[:90%]", eval_split="train[90%:]".'
 
 
@@ -63,8 +69,14 @@ class Source:
             shuffle_seed: which order; None for the data set's own. Large data
                 sets in TFDS's format are shuffled by file only: see
                 `input_pipeline.training_batches` for the rest.
+
+        Raises:
+            tf.errors.FailedPreconditionError: when read to the end, if they
+                are not `num_examples`; `explain` says it in words.
         """
-        return self.read(shuffle_seed)
+        return self.read(shuffle_seed).apply(
+            tf.data.experimental.assert_cardinality(self.num_examples)
+        )
 
 
 def load(name, split, data_dir=None):
@@ -90,16 +102,46 @@ def load(name, split, data_dir=None):
 
 
 def explain(error, source, examples):
-    """The error to raise for `error`: one that names the picture, if any is bad.
+    """The error to raise for `error`: one that says what is wrong in the data.
 
-    TensorFlow does not say which picture it could not decode, so they are read
-    once more, one at a time, up to the first that fails.
+    Itself if nothing is. TensorFlow does not say which picture it could not
+    decode, so they are read once more, one at a time, up to the first that
+    fails.
 
     Args:
-        error: a `tf.errors.InvalidArgumentError` out of a pipeline.
+        error: a `tf.errors.OpError` out of a pipeline.
         source: the `datasets.Source` that the pipeline read.
         examples: its examples in the pipeline's order, from where it was.
     """
+    count = re.search(r"contained (.+) element", error.message)
+    if isinstance(error, tf.errors.FailedPreconditionError) and count:
+        return ValueError(
+            f"Expected {source.num_examples} pictures in {source}. Received: "
+            f"{count[1]}. Prepare the data set again."
+        )
+    if isinstance(error, _UNREADABLE):
+        return OSError(
+            f"Expected to read all of {source}. Received: {gist(error)}. Put "
+            "back what is missing, or prepare the data set again."
+        )
+    if not isinstance(error, tf.errors.InvalidArgumentError):
+        return error
+    return _explain_picture(error, source, examples)
+
+
+def gist(error):
+    """What a `tf.errors.OpError` says, in one line, without names of nodes."""
+    # What comes before says where in the code, what is indented in which node;
+    # several devices fail as "  (0) NOT_FOUND:  ...", with totals at the end.
+    *_, line = re.findall(
+        r"^(?:  \(\d+\) [A-Z_]+: +)?(?!\d+ (?:root|successful|derived) )(\S.*)",
+        error.message,
+        re.MULTILINE,
+    )
+    return re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ | *\[Op:.*", "", line).strip()
+
+
+def _explain_picture(error, source, examples):
     _log.error("Looking for a picture that can't be read in %s.", source)
     for example in examples:
         reason = _fault(example, source)
@@ -122,7 +164,7 @@ def _fault(example, source):
     try:
         tf.io.decode_image(example["image"], expand_animations=False)
     except tf.errors.InvalidArgumentError as error:
-        return error.message.splitlines()[0].strip()
+        return gist(error)
     return ""
 
 

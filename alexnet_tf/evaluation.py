@@ -88,6 +88,7 @@ def evaluator(model, strategy):
             steps -= count
             if between:
                 between()
+        _check_end(iterator, source)
         _check_count(source, result[3])
         return rates(result)
 
@@ -97,7 +98,15 @@ def evaluator(model, strategy):
 def _totals(totals, iterator, count, source):
     try:
         return totals(iterator, tf.constant(count)).numpy()
-    except tf.errors.InvalidArgumentError as error:
+    except tf.errors.OpError as error:
+        raise datasets.explain(error, source, source.examples()) from error
+
+
+def _check_end(iterator, source):
+    """Full batches of `num_examples` do not show that there are more."""
+    try:
+        iterator.get_next_as_optional()
+    except tf.errors.OpError as error:
         raise datasets.explain(error, source, source.examples()) from error
 
 

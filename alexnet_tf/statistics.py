@@ -102,15 +102,10 @@ def compute(source, preprocessing, verbose=1):
             total += sums.numpy()
             products += outer.numpy()
             seen += int(count)
-            bar.update(min(seen, source.num_examples))
-    except tf.errors.InvalidArgumentError as error:
+            bar.update(seen)
+    except tf.errors.OpError as error:
         examples = source.examples().skip(seen)
         raise datasets.explain(error, source, examples) from error
-    if seen != source.num_examples:
-        raise ValueError(
-            f"Expected {source.num_examples} pictures in {source}. Received: "
-            f"{seen}. Prepare the data set again."
-        )
     mean_image = total / seen
     pixels = seen * preprocessing.image_size**2
     mean = mean_image.mean(axis=(0, 1))

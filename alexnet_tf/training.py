@@ -8,6 +8,8 @@ import functools
 import json
 import logging
 import os
+import pathlib
+import shutil
 import signal
 import sys
 import time
@@ -105,7 +107,9 @@ def train(
         {"loss", "top1_error", "top5_error"} of `eval_source`, errors in [0, 1].
 
     Raises:
-        ValueError: if the sizes do not fit each other or a picture is bad.
+        ValueError: if the sizes do not fit each other, a picture is bad, or a
+            source does not hold as many as it says.
+        OSError: if the data or the disk fail.
         FloatingPointError: if the loss is not finite.
         Stopped: after SIGINT or SIGTERM, when all is saved.
     """
@@ -188,7 +192,7 @@ def train(
             raise Stopped(signals.received, progress.step)
 
     pace = Pace()
-    watchers.on_train_begin()
+    first_epoch = len(progress.errors)
     with _Signals() as signals:
         while True:
             epoch = len(progress.errors)
@@ -196,6 +200,9 @@ def train(
             if rate is None:
                 break
             optimizer.learning_rate = rate
+            # Not for a finished run, which has nothing to tell TensorBoard.
+            if epoch == first_epoch:
+                watchers.on_train_begin()
             watchers.on_epoch_begin(epoch)
             step = progress.step - epoch * steps_per_epoch
             iterator = iter(
@@ -215,7 +222,7 @@ def train(
                 try:
                     with pace.measure(count):
                         sums = run_steps(iterator, progress.step, count)
-                except tf.errors.InvalidArgumentError as error:
+                except tf.errors.OpError as error:
                     left = input_pipeline.shuffled(
                         source, seed, epoch, shuffle_buffer
                     ).skip(step * recipe.batch_size)
@@ -249,6 +256,12 @@ def train(
                 recipe.batch_size,
                 between=save_and_stop_if_asked,
             )
+            if not np.isfinite(measured["loss"]):
+                raise _not_finite(
+                    f"loss {measured['loss']} in the evaluation after step "
+                    f"{progress.step}",
+                    checkpoints,
+                )
             workdirs.append_metrics(
                 workdir,
                 split="eval",
@@ -259,10 +272,11 @@ def train(
             progress.errors.append(measured["top1_error"])
             watchers.on_epoch_end(epoch, _epoch_logs(workdir))
 
-    # ---- 6. The end ------------------------------------------------------
-    _save(checkpoints, model, progress)
-    watchers.on_train_end()
-    _draw(workdir, preset, source, model)
+        # ---- 6. The end --------------------------------------------------
+        _save(checkpoints, model, progress)
+        if len(progress.errors) > first_epoch:
+            watchers.on_train_end()
+        _draw(workdir, preset, source, model)
     last = [m for m in workdirs.read_metrics(workdir) if m["split"] == "eval"][-1]
     return {key: last[key] for key in ("loss", "top1_error", "top5_error")}
 
@@ -285,12 +299,19 @@ class Progress(tf.train.experimental.PythonState):
         step: steps done, and with it the position in the data.
         errors: the validation errors of the epochs done.
         totals: `evaluation.sums` since the last line of metrics.
+        saved: the `place` that the newest checkpoint holds, None for none.
     """
 
     def __init__(self):
         self.step = 0
         self.errors = []
         self.totals = [0.0] * 4
+        self.saved = None
+
+    @property
+    def place(self):
+        """(steps, epochs) done: at each the state is one and the same."""
+        return self.step, len(self.errors)
 
     def add(self, steps, sums):
         self.step += steps
@@ -513,14 +534,18 @@ def _dropout_seeds(states, seed, step):
 
 
 def _restore(checkpoints, progress, workdir):
+    _remove_unfinished(checkpoints)
     if checkpoints.latest_checkpoint:
         checkpoints.restore_or_initialize()
+        progress.saved = progress.place
         _log.info("Going on from %s.", checkpoints.latest_checkpoint)
     workdirs.forget_after(workdir, progress.step, len(progress.errors))
 
 
 def _save(checkpoints, model, progress):
     """Writes a checkpoint, unless there is one of this very state."""
+    if progress.saved == progress.place:
+        return
     finite = [
         tf.reduce_all(tf.math.is_finite(variable.value))
         for variable in model.trainable_variables
@@ -530,12 +555,25 @@ def _save(checkpoints, model, progress):
     try:
         checkpoints.save(checkpoint_number=progress.step)
     except tf.errors.OpError as error:
+        _remove_unfinished(checkpoints)
         raise OSError(
             f"Expected room for a checkpoint in {checkpoints.directory}. "
-            f"Received: {error.message.splitlines()[0]}. The last good "
-            f"checkpoint is {checkpoints.latest_checkpoint}. Make room and "
-            "run the same command again."
+            f"Received: {datasets.gist(error)}. {_last_good(checkpoints)} Make "
+            "room and run the same command again."
         ) from error
+    progress.saved = progress.place
+
+
+def _remove_unfinished(checkpoints):
+    """Frees the room of checkpoints that a full disk or a kill cut short."""
+    for folder in pathlib.Path(checkpoints.directory).glob("*_temp"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_good(checkpoints):
+    if checkpoints.latest_checkpoint is None:
+        return "No checkpoint was saved."
+    return f"The last good checkpoint is {checkpoints.latest_checkpoint}."
 
 
 def _check_finite(sums, steps_before, checkpoints):
@@ -547,9 +585,8 @@ def _check_finite(sums, steps_before, checkpoints):
 
 def _not_finite(what, checkpoints):
     return FloatingPointError(
-        f"Expected a finite loss and finite weights. Received: {what}. The "
-        f"last good checkpoint is {checkpoints.latest_checkpoint}. Take a "
-        "smaller learning_rate."
+        f"Expected a finite loss and finite weights. Received: {what}. "
+        f"{_last_good(checkpoints)} Take a smaller learning_rate."
     )
 
 

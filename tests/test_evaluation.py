@@ -120,6 +120,23 @@ def test_a_source_that_miscounts_is_refused(make_source):
         evaluate(source, 6, read=short.read, num_examples=4)
 
 
+@pytest.mark.parametrize("devices", [1, 3])
+@pytest.mark.parametrize("batch_size", [3, 6, 9])
+@pytest.mark.parametrize(
+    "held, received", [(4, "only 4"), (7, "at least 7"), (13, "at least 7")]
+)
+def test_a_source_that_holds_fewer_or_more_is_refused(
+    make_source, held, received, batch_size, devices
+):
+    """More of them do not show in the count where six make full batches."""
+    source = dataclasses.replace(make_source(held), num_examples=6)
+    strategy = training.make_strategy(devices)
+    with pytest.raises(
+        ValueError, match=f"6 pictures in pictures.*Received: {received}. Prep"
+    ):
+        evaluate(source, batch_size, strategy)
+
+
 def test_between_is_called(make_source):
     calls = []
     source = make_source(6)

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf import datasets
 from alexnet_tf import presets
 from alexnet_tf import train
+from alexnet_tf import workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -202,6 +204,34 @@ def test_a_bad_jpeg_is_named(tmp_path, pictures, keep, pass_first):
     reason = command(*pictures)
     assert f"{bad} of folder:" in reason
     assert f"({keep} bytes)" in reason
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("pass_first", [True, False])
+def test_a_picture_that_vanishes_is_said_in_one_line(
+    tmp_path, pictures, pass_first, devices, monkeypatch
+):
+    """Between the listing and the reading."""
+    pictures.append(f"--num_devices={devices}")
+    if not pass_first:
+        assert command(*pictures) is None
+    lost = tmp_path / "data" / "class1" / "3.jpg"
+    monkeypatch.setattr(workdir, "claim", lambda *_, **__: lost.unlink())
+    reason = command(*pictures, f"--workdir={tmp_path}")
+    assert f"Received: {lost}; No such file or directory. Put back" in reason
+    assert "\n" not in reason
+
+
+def test_a_corrupt_record_is_said_in_one_line(tmp_path):
+    data = f"--data_dir={tmp_path}/data"
+    datasets.load("textures", "train", f"{tmp_path}/data")
+    record = next((tmp_path / "data").rglob("*-train.tfrecord-*"))
+    content = bytearray(record.read_bytes())
+    content[5000] ^= 255
+    record.write_bytes(content)
+    reason = command(data, f"--workdir={tmp_path}/run", "--epochs=1")
+    assert "corrupted record at " in reason and "textures" in reason
+    assert "\n" not in reason
 
 
 def test_imagenet_without_its_archives_says_what_to_download(tmp_path):

@@ -1,5 +1,6 @@
 """The loop: devices, resuming, precision and faults, on small pictures."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -247,8 +248,34 @@ def test_a_finished_run_only_reports(tmp_path, make_source):
     source = make_source(24)
     first = run(tmp_path, source)
     before = final_arrays(tmp_path)
+    files = written(tmp_path)
     assert run(tmp_path, source) == first
     assert_same(before, final_arrays(tmp_path))
+    assert written(tmp_path) == files
+
+
+def written(path):
+    """{file: when it was written} of checkpoints and for TensorBoard."""
+    folders = path / "checkpoints", path / "tensorboard"
+    files = [file for folder in folders for file in folder.rglob("*.*")]
+    assert len(files) >= 4
+    return {file: file.stat().st_mtime_ns for file in files}
+
+
+def test_a_state_is_saved_once(tmp_path, make_source, monkeypatch):
+    """Stopped at a step that was just saved."""
+    saved = []
+    save = tf.train.CheckpointManager.save
+
+    def counted(self, checkpoint_number):
+        saved.append(checkpoint_number)
+        return save(self, checkpoint_number=checkpoint_number)
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", counted)
+    stop = At(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(training.Stopped):
+        run(tmp_path, make_source(36), checkpoint_minutes=0, callbacks=[stop])
+    assert saved == [1, 2]
 
 
 def test_a_loss_that_is_not_finite_names_the_step(tmp_path, make_source):
@@ -258,6 +285,22 @@ def test_a_loss_that_is_not_finite_names_the_step(tmp_path, make_source):
         run(tmp_path, source, preset=preset, checkpoint_minutes=1e9)
     step = int(str(error.value).split("step ")[1].split(".")[0])
     assert 2 <= step <= 9
+    assert "No checkpoint was saved." in str(error.value)
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_an_evaluation_that_is_not_finite_is_not_written(
+    tmp_path, make_source, monkeypatch, loss
+):
+    def evaluate(*args, **kwargs):
+        return {"loss": loss, "top1_error": 0.5, "top5_error": 0.1}
+
+    monkeypatch.setattr(training.evaluation, "evaluator", lambda *_: evaluate)
+    message = f"{loss} in the evaluation after step 2. No check"
+    with pytest.raises(FloatingPointError, match=message):
+        run(tmp_path, make_source(24))
+    lines = workdirs.read_metrics(str(tmp_path))
+    assert [line["split"] for line in lines] == ["train"]
 
 
 def test_bad_weights_never_replace_a_good_checkpoint(tmp_path, make_source):
@@ -288,7 +331,7 @@ def test_a_full_disk_is_said_and_keeps_the_last_checkpoint(
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
 
     try:
-        with pytest.raises(OSError, match="room for a checkpoint.*ckpt-2"):
+        with pytest.raises(OSError, match="room for a check.*ckpt-2") as error:
             run(
                 tmp_path,
                 make_source(36),
@@ -298,7 +341,18 @@ def test_a_full_disk_is_said_and_keeps_the_last_checkpoint(
             )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert "File too large. The last good" in str(error.value)
+    assert "{{" not in str(error.value) and "[Op" not in str(error.value)
+    assert not list((tmp_path / "checkpoints").glob("*_temp"))
     assert len(final_arrays(tmp_path)) >= 32
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_removed(tmp_path, make_source):
+    unfinished = tmp_path / "checkpoints" / "ckpt-1_temp"
+    unfinished.mkdir(parents=True)
+    (unfinished / "part-00000-of-00001").write_text("half")
+    run(tmp_path, make_source(12), preset=small(epochs=1))
+    assert not unfinished.exists() and len(final_arrays(tmp_path)) >= 32
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
@@ -342,6 +396,21 @@ def test_progress_survives_a_checkpoint(tmp_path):
     assert again.errors == [0.3]
     assert again.totals == pytest.approx([0.3, 3, 6, 12])
     assert json.loads(again.serialize()) == json.loads(progress.serialize())
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+    "held, received", [(20, "only 20"), (30, r"at least \d+")]
+)
+def test_a_source_that_miscounts_is_refused(
+    tmp_path, make_source, held, received, devices
+):
+    source = make_source(24)
+    # Statistics of one that counts right, so that training meets the other.
+    run(tmp_path / "statistics", source, preset=small(epochs=1))
+    wrong = dataclasses.replace(source, read=make_source(held).read)
+    with pytest.raises(ValueError, match=f"24 pict.*Received: {received}. P"):
+        run(tmp_path / "run", wrong, devices=devices)
 
 
 def test_a_bad_picture_is_named(tmp_path, make_source):
