@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import datasets
 from alexnet_tf import statistics as statistics_lib
 from alexnet_tf import weights as weights_lib
 from alexnet_tf import workdir as workdirs
@@ -120,23 +121,31 @@ def split(model):
     )
 
 
-def features(beginning, batches, count):
-    """What `beginning` makes of all pictures, and their labels.
+def features(beginning, batches, source):
+    """What `beginning` makes of all pictures of `source`, and their labels.
 
-    (float32 [count, ...], int32 [count]).
+    (float32 [N, ...], int32 [N]).
 
     Args:
         beginning: from `split`.
-        batches: `input_pipeline.evaluation_batches` of a source.
-        count: of its pictures; what comes after them is padding.
+        batches: `input_pipeline.evaluation_batches` of `source`.
+        source: a `datasets.Source`.
+
+    Raises:
+        ValueError: if a picture can't be read.
     """
+    count = source.num_examples
     compute = tf.function(lambda images: beginning(images, training=False))
     outputs = np.zeros((count, *beginning.output.shape[1:]), np.float32)
     labels = np.zeros(count, np.int32)
     done = 0
-    for images, batch_labels in batches:
-        here = min(len(images), count - done)
-        outputs[done : done + here] = compute(images)[:here]
-        labels[done : done + here] = batch_labels[:here]
-        done += here
+    try:
+        for images, batch_labels in batches:
+            # Padding comes last.
+            here = min(len(images), count - done)
+            outputs[done : done + here] = compute(images)[:here]
+            labels[done : done + here] = batch_labels[:here]
+            done += here
+    except tf.errors.OpError as error:
+        raise datasets.explain(error, source, source.examples()) from error
     return outputs, labels

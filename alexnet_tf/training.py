@@ -416,7 +416,7 @@ def _cached(beginning, source, eval_source, pixels, statistics):
             input_pipeline.evaluation_batches(
                 each, pixels, statistics, batch_size=_CACHE_BATCH
             ),
-            each.num_examples,
+            each,
         )
         for each in (source, eval_source)
     )

@@ -1,15 +1,21 @@
 """What starts anew, what moves, how fast, and features that are kept."""
 
+import dataclasses
+import os
+import signal
+
 import keras
 import numpy as np
 import pytest
-from test_training import final_arrays, run, small
+import tensorflow as tf
+from test_training import At, final_arrays, run, small
 
 from alexnet_tf import fine_tuning
 from alexnet_tf import input_pipeline
 from alexnet_tf import models
 from alexnet_tf import presets
 from alexnet_tf import statistics
+from alexnet_tf import training
 from alexnet_tf import weights
 from alexnet_tf import workdir as workdirs
 
@@ -139,7 +145,7 @@ def test_cached_features_are_those_of_the_central_view(tmp_path, make_source):
     batches = input_pipeline.evaluation_batches(
         source, preset.preprocessing, known, batch_size=4
     )
-    features, labels = fine_tuning.features(beginning, batches, 7)
+    features, labels = fine_tuning.features(beginning, batches, source)
     assert labels.tolist() == [0, 1, 2, 3, 4, 5, 6]
     images = np.concatenate([images for images, _ in batches])[:7]
     np.testing.assert_allclose(features, beginning(images), atol=1e-5)
@@ -230,3 +236,44 @@ def test_cached_equals_uncached_without_augmentation(tmp_path, make_source):
     # One step on all pictures: their order makes no difference.
     for name in ("fc6", "fc7", "fc8"):
         np.testing.assert_allclose(*(f[name][0] for f in found), atol=1e-5)
+
+
+def test_a_bad_picture_is_named_before_it_is_cached(tmp_path, make_source):
+    source = make_source(24)
+    run(tmp_path / "base", source, preset=small(epochs=1))
+    bad = dataclasses.replace(
+        source,
+        read=lambda seed: source.read(seed).map(
+            lambda e: {
+                **e,
+                "image": tf.where(
+                    e["name"] == "pictures 17", b"no picture", e["image"]
+                ),
+            }
+        ),
+    )
+    plan = fine_tuning.FineTuning(
+        str(tmp_path / "base"), freeze=CONVOLUTIONS, cache_features=True
+    )
+    with pytest.raises(ValueError, match="pictures 17 .*10 bytes"):
+        run(tmp_path / "tuned", bad, fine_tuning=plan)
+
+
+def test_stopped_and_resumed_on_cached_features_equals_straight(
+    tmp_path, make_source
+):
+    source, path = make_source(36), tmp_path / "w.npy"
+    saved_network(path)
+    plan = fine_tuning.FineTuning(
+        str(path), freeze=CONVOLUTIONS, lr_mult={"fc8": 3.0}, cache_features=True
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    expected = run(whole, source, fine_tuning=plan, log_steps=1)
+    stop = At(4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(training.Stopped):
+        run(parts, source, fine_tuning=plan, log_steps=1, callbacks=[stop])
+    assert run(parts, source, fine_tuning=plan, log_steps=1) == expected
+    straight, stopped = final_arrays(whole), final_arrays(parts)
+    assert straight.keys() == stopped.keys()
+    for name, array in straight.items():
+        np.testing.assert_array_equal(stopped[name], array, err_msg=name)
