@@ -11,7 +11,9 @@ pictures. Errors are those of all test pictures of the five classes, central
 view, after the last step; nothing was chosen by them.
 
 Writes experiments/logs/finetune_cifar10.jsonl, a line for each epoch of each
-run, and experiments/finetune_cifar10.png. Measured: see README, "Fine-tuning".
+run, and from it experiments/finetune_cifar10.png; without DATA_DIR it only
+draws what the log holds. 22 minutes on two CPU cores. Measured: see README,
+"Fine-tuning".
 """
 
 import dataclasses
@@ -124,17 +126,19 @@ def draw(lines):
                 )
         ax.set(title=f"{size} pictures of each class", xlabel="step")
         ax.grid(alpha=0.3)
-    axes[0].set(ylabel="test error (%)", ylim=(0, 85))
+    axes[0].set(ylabel="test error (%)", ylim=(0, 60))
     axes[0].legend()
     fig.savefig(PICTURE, dpi=100)
 
 
 def main(argv):
-    os.makedirs(os.path.dirname(LOG), exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        lines = [*measure(argv[1] if len(argv) > 1 else None, folder)]
-    with open(LOG, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+    if len(argv) > 1:
+        with tempfile.TemporaryDirectory() as folder:
+            lines = [*measure(argv[1], folder)]
+        with open(LOG, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+    with open(LOG, encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
     draw(lines)
     last = max(line["epoch"] for line in lines)
     print("pictures of each class, start: test error, mean (each seed)")
