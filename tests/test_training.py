@@ -135,6 +135,21 @@ def test_other_classes_for_evaluation_are_refused(tmp_path, make_source):
         )
 
 
+def test_ctrl_c_in_the_last_save_does_not_spoil_it(
+    tmp_path, make_source, monkeypatch
+):
+    save = training._save
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        save(*args)
+
+    monkeypatch.setattr(training, "_save", interrupted)
+    run(tmp_path, make_source(12), preset=small(epochs=1))
+    assert len(final_arrays(tmp_path)) >= 32
+    assert (tmp_path / "conv1.png").exists()
+
+
 def test_the_same_seed_gives_the_same_bits(tmp_path, make_source):
     source = make_source(36)
     for name in ("one", "two"):
