@@ -111,7 +111,8 @@ def explain(error, source, examples):
     Args:
         error: a `tf.errors.OpError` out of a pipeline.
         source: the `datasets.Source` that the pipeline read.
-        examples: its examples in the pipeline's order, from where it was.
+        examples: those that were asked for, in the pipeline's order. Errors
+            come in that order too, however far it reads ahead.
     """
     count = re.search(r"contained (.+) element", error.message)
     if isinstance(error, tf.errors.FailedPreconditionError) and count:
@@ -162,7 +163,9 @@ def _fault(example, source):
     if not 0 <= label < len(source.classes):
         return f"its label is {label}"
     try:
-        tf.io.decode_image(example["image"], expand_animations=False)
+        tf.io.decode_image(
+            example["image"], channels=3, expand_animations=False
+        )
     except tf.errors.InvalidArgumentError as error:
         return gist(error)
     return ""

@@ -102,7 +102,7 @@ def compute(source, preprocessing, verbose=1):
             seen += int(count)
             bar.update(seen)
     except tf.errors.OpError as error:
-        examples = source.examples().skip(seen)
+        examples = source.examples().skip(seen).take(_BATCH)
         raise datasets.explain(error, source, examples) from error
     mean_image = total / seen
     pixels = seen * preprocessing.image_size**2

@@ -194,10 +194,14 @@ def train(
                     with pace.measure(count):
                         sums = run_steps(iterator, progress.step, count)
                 except tf.errors.OpError as error:
-                    left = input_pipeline.shuffled(
-                        source, seed, epoch, shuffle_buffer
-                    ).skip(step * recipe.batch_size)
-                    raise datasets.explain(error, source, left) from error
+                    asked = (
+                        input_pipeline.shuffled(
+                            source, seed, epoch, shuffle_buffer
+                        )
+                        .skip(step * recipe.batch_size)
+                        .take(count * recipe.batch_size)
+                    )
+                    raise datasets.explain(error, source, asked) from error
                 _check_finite(sums, progress.step, checkpoints)
                 step += count
                 progress.add(count, sums)
