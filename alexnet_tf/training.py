@@ -94,7 +94,8 @@ def train(
         shuffle_buffer: see `input_pipeline.training_batches`.
         checkpoint_minutes: between two checkpoints.
         log_steps: between two lines of metrics within an epoch.
-        callbacks: further `keras.callbacks.Callback` objects.
+        callbacks: further `keras.callbacks.Callback` objects; they get no
+            on_train_batch_begin, and on_train_batch_end once for several steps.
 
     Returns:
         {"loss", "top1_error", "top5_error"} of `eval_source`, errors in [0, 1].
