@@ -7,6 +7,7 @@ Names: any image classification data set of TFDS ("imagenet2012",
 """
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import os
@@ -56,7 +57,7 @@ class Source:
 
     @property
     def is_imagenet(self):
-        """Whether the training split's published statistics are these."""
+        """Whether it is ILSVRC-2012, whose statistics are published."""
         return self.name.split(":")[0] == "imagenet2012"
 
     def examples(self, shuffle_seed=None):
@@ -91,7 +92,7 @@ def load(name, split, data_dir=None):
     Raises:
         ValueError: if the name, the split or the examples are not as they
             should be.
-        FileNotFoundError: if the data is not there and can't be had.
+        OSError: if the data is not there and can't be had.
     """
     kind, _, path = name.partition(":")
     if kind == "folder":
@@ -111,7 +112,8 @@ def explain(error, source, examples):
     Args:
         error: a `tf.errors.OpError` out of a pipeline.
         source: the `datasets.Source` that the pipeline read.
-        examples: its examples in the pipeline's order, from where it was.
+        examples: those that were asked for, in the pipeline's order. Errors
+            come in that order too, however far it reads ahead.
     """
     count = re.search(r"contained (.+) element", error.message)
     if isinstance(error, tf.errors.FailedPreconditionError) and count:
@@ -137,7 +139,7 @@ def gist(error):
         r"^(?:  \(\d+\) [A-Z_]+: +)?(?!\d+ (?:root|successful|derived) )(\S.*)",
         error.message,
         re.MULTILINE,
-    )
+    ) or [type(error).__name__]
     return re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ | *\[Op:.*", "", line).strip()
 
 
@@ -162,7 +164,9 @@ def _fault(example, source):
     if not 0 <= label < len(source.classes):
         return f"its label is {label}"
     try:
-        tf.io.decode_image(example["image"], expand_animations=False)
+        tf.io.decode_image(
+            example["image"], channels=3, expand_animations=False
+        )
     except tf.errors.InvalidArgumentError as error:
         return gist(error)
     return ""
@@ -246,7 +250,7 @@ def _prepare(builder):
     try:
         builder.download_and_prepare()
     except Exception as error:  # Whatever stopped it, the way out is the same.
-        raise FileNotFoundError(
+        raise OSError(
             f"{builder.name} could not be prepared in {builder.data_dir}: "
             f"{type(error).__name__}: {error}"
         ) from error
@@ -275,7 +279,10 @@ def _check_features(builder):
 
 
 def _scan_folder(path):
-    """({split: [(file, label)]}, classes, folder) of a tree of class folders."""
+    """({split: reader}, classes, folder) of a tree of class folders.
+
+    A reader gives [(file, label)]: what is not asked for need not be in order.
+    """
     path = os.path.expanduser(path)
     if not os.path.isdir(path):
         raise FileNotFoundError(
@@ -289,10 +296,11 @@ def _scan_folder(path):
     else:
         roots = {"train": path}
     classes = _subfolders(roots["train"])
-    splits = {
-        split: _class_files(root, classes) for split, root in roots.items()
+    readers = {
+        split: functools.partial(_class_files, root, classes)
+        for split, root in roots.items()
     }
-    return splits, classes, path
+    return readers, classes, path
 
 
 def _class_files(root, classes):
@@ -328,10 +336,11 @@ def _subfolders(path):
 
 
 def _read_lists(path):
-    """({split: [(file, label)]}, classes, folder) of `path label` lines.
+    """({split: reader}, classes, folder) of `path label` lines.
 
-    A file is the split "train"; of a folder each NAME.txt is the split NAME.
-    The labels of "train" say how many classes there are.
+    Readers as in `_scan_folder`. A file is the split "train"; of a folder each
+    NAME.txt is the split NAME. The labels of "train" say how many classes
+    there are.
     """
     path = os.path.expanduser(path)
     if os.path.isdir(path):
@@ -346,17 +355,42 @@ def _read_lists(path):
             "Expected a file of `path label` lines, or a folder that holds "
             f"train.txt. Received: {path}."
         )
-    splits = {split: _read_list(file) for split, file in files.items()}
-    count = 1 + max((label for _, label in splits["train"]), default=0)
-    for split, examples in splits.items():
-        for file, label in examples:
-            if label >= count:
-                raise ValueError(
-                    f"Expected labels from 0 to {count - 1}, those of "
-                    f"{files['train']}. Received: {label} for {file} in "
-                    f"{files[split]}."
-                )
-    return splits, [str(label) for label in range(count)], folder
+    train = _read_list(files["train"])
+    count = 1 + max((label for _, label in train), default=0)
+    _check_class_count(count, train, files["train"])
+    readers = {
+        split: functools.partial(_read_known, file, count, files["train"])
+        for split, file in files.items()
+    }
+    readers["train"] = lambda: train
+    return readers, [str(label) for label in range(count)], folder
+
+
+def _check_class_count(count, examples, list_file):
+    """Refuses what must be a slip, as a label of 7000000.
+
+    A short list of ImageNet's pictures may well have its 1000 classes; more
+    than those, and more than pictures, can't be learned.
+    """
+    if count > max(len(examples), 1000):
+        file = next(file for file, label in examples if label == count - 1)
+        raise ValueError(
+            "Expected no more classes than pictures, or than 1000, in "
+            f"{list_file}. Received: label {count - 1} for {file}, "
+            f"{len(examples)} pictures. Number the classes from 0."
+        )
+
+
+def _read_known(list_file, count, train_file):
+    """[(file, label)], whose labels the training split knows."""
+    examples = _read_list(list_file)
+    for file, label in examples:
+        if label >= count:
+            raise ValueError(
+                f"Expected labels from 0 to {count - 1}, those of "
+                f"{train_file}. Received: {label} for {file} in {list_file}."
+            )
+    return examples
 
 
 def _read_list(list_file):
@@ -366,14 +400,14 @@ def _read_list(list_file):
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            path, _, label = line.strip().rpartition(" ")
+            *path, label = line.strip().rsplit(None, 1)
             where = f"line {number} of {list_file}: {line.strip()!r}"
             if not (path and label.isdecimal()):
                 raise ValueError(
-                    "Expected a path, a space and a label, an integer of 0 or "
-                    f"more. Received: {where}."
+                    "Expected a path, a space or tab and a label, an integer "
+                    f"of 0 or more. Received: {where}."
                 )
-            path = os.path.join(folder, os.path.expanduser(path.strip()))
+            path = os.path.join(folder, os.path.expanduser(*path))
             if not os.path.isfile(path):
                 raise FileNotFoundError(
                     f"Expected a picture at {path}. Received: no such file, "
@@ -383,9 +417,9 @@ def _read_list(list_file):
     return examples
 
 
-def _load_files(name, split, splits, classes, folder):
-    split = split or _evaluation_split(name, list(splits))
-    examples = _select(name, split, splits)
+def _load_files(name, split, readers, classes, folder):
+    split = split or _evaluation_split(name, list(readers))
+    examples = _select(name, split, readers)
     _check_not_empty(name, split, len(examples))
     paths = [path for path, _ in examples]
     labels = np.array([label for _, label in examples], np.int32)
@@ -426,8 +460,14 @@ def _fingerprint(paths):
     return digest.hexdigest()
 
 
-def _select(name, split, splits):
+def _select(name, split, readers):
     """The (file, label) pairs of a split of TFDS's form."""
+    asked = {part.partition("[")[0].strip() for part in split.split("+")}
+    splits = {
+        key: read()
+        for key, read in readers.items()
+        if key in asked or "all" in asked
+    }
     infos = {
         key: tfds.core.SplitInfo(key, [len(files)], 0)
         for key, files in splits.items()
@@ -435,7 +475,7 @@ def _select(name, split, splits):
     try:
         parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
     except (ValueError, AssertionError) as error:
-        raise _unknown_split(name, split, list(splits)) from error
+        raise _unknown_split(name, split, list(readers)) from error
     chosen = []
     for part in parts:
         files = splits[part.splitname]

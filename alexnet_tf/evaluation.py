@@ -1,5 +1,7 @@
 """How wrong the network is on a split, each picture counted once."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -81,33 +83,32 @@ def evaluator(model, strategy):
     def evaluate(batches, source, batch_size, between=None):
         steps = -(-source.num_examples // batch_size)
         iterator, pace, result = iter(batches), Pace(), np.zeros(4)
-        while steps:
-            count = min(pace.count, steps)
-            with pace.measure(count):
-                result += _totals(totals, iterator, count, source)
-            steps -= count
+        done = 0
+        while done < steps:
+            count = min(pace.count, steps - done)
+            with pace.measure(count), _explained(source, batch_size, done, count):
+                result += totals(iterator, tf.constant(count)).numpy()
+            done += count
             if between:
                 between()
-        _check_end(iterator, source)
+        with _explained(source, batch_size, done, 0):
+            # Full batches of `num_examples` do not show that there are more.
+            iterator.get_next_as_optional()
         _check_count(source, result[3])
         return rates(result)
 
     return evaluate
 
 
-def _totals(totals, iterator, count, source):
+@contextlib.contextmanager
+def _explained(source, batch_size, first, count):
+    """Errors inside say what is wrong in these batches of a source."""
     try:
-        return totals(iterator, tf.constant(count)).numpy()
+        yield
     except tf.errors.OpError as error:
-        raise datasets.explain(error, source, source.examples()) from error
-
-
-def _check_end(iterator, source):
-    """Full batches of `num_examples` do not show that there are more."""
-    try:
-        iterator.get_next_as_optional()
-    except tf.errors.OpError as error:
-        raise datasets.explain(error, source, source.examples()) from error
+        asked = source.examples().skip(first * batch_size)
+        asked = asked.take(count * batch_size)
+        raise datasets.explain(error, source, asked) from error
 
 
 def _check_count(source, count):

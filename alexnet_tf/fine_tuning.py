@@ -147,5 +147,6 @@ def features(beginning, batches, source):
             labels[done : done + here] = batch_labels[:here]
             done += here
     except tf.errors.OpError as error:
-        raise datasets.explain(error, source, source.examples()) from error
+        asked = source.examples().skip(done)
+        raise datasets.explain(error, source, asked) from error
     return outputs, labels

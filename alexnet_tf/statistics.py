@@ -104,7 +104,7 @@ def compute(source, preprocessing, verbose=1):
             seen += int(count)
             bar.update(seen)
     except tf.errors.OpError as error:
-        examples = source.examples().skip(seen)
+        examples = source.examples().skip(seen).take(_BATCH)
         raise datasets.explain(error, source, examples) from error
     mean_image = total / seen
     pixels = seen * preprocessing.image_size**2
@@ -117,7 +117,7 @@ def load_or_compute(source, preprocessing, fallback_folder, verbose=1):
     """The `Statistics` of `source`, from a file beside the data if it is there.
 
     ILSVRC-2012 needs no pass where only means per channel are wanted: its
-    published figures serve.
+    published figures serve. They also stand in where no figure is of use.
 
     Args:
         source: a `datasets.Source`, the training split.
@@ -125,7 +125,9 @@ def load_or_compute(source, preprocessing, fallback_folder, verbose=1):
         fallback_folder: where the file goes if the data's is read-only.
         verbose: 1 for a progress bar, 0 for none.
     """
-    if source.is_imagenet and preprocessing.mean == "channel":
+    if preprocessing.mean == "channel" and (
+        source.is_imagenet or _is_published(preprocessing)
+    ):
         return imagenet(preprocessing)
     name = _file_name(source, preprocessing)
     paths = [os.path.join(f, name) for f in (source.folder, fallback_folder)]
@@ -157,6 +159,14 @@ def write(statistics, path):
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def _is_published(preprocessing):
+    """Whether a preset with a mean per channel brings all that it needs."""
+    needs = [preprocessing.channel_mean]
+    if preprocessing.divide_by_std:
+        needs.append(preprocessing.channel_std)
+    return None not in needs and not preprocessing.colour_noise
 
 
 def _sums(source, preprocessing):

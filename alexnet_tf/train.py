@@ -12,6 +12,7 @@ the value of the preset; the work directory's flags.txt says which that was.
 import logging
 import os
 import re
+import signal
 import sys
 
 from absl import app
@@ -21,7 +22,7 @@ from absl import logging as absl_logging
 from alexnet_tf import presets
 from alexnet_tf import workdir
 
-# TensorFlow is imported in main: --help must not wait for it.
+# TensorFlow is imported in _run: --help must not wait for it.
 
 _ENUM, _STRING = flags.DEFINE_enum, flags.DEFINE_string
 _INTEGER, _FLOAT = flags.DEFINE_integer, flags.DEFINE_float
@@ -317,13 +318,27 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
     _set_up_logging()
+    try:
+        _run()
+    except KeyboardInterrupt:
+        # Before the loop, which saves, or the second time, not to wait for it.
+        print(
+            "alexnet_tf.train: interrupted, nothing saved; the same command "
+            "goes on from the last checkpoint, if there is one.",
+            file=sys.stderr,
+        )
+        sys.exit(128 + signal.SIGINT)
+
+
+def _run():
     from alexnet_tf import datasets, training
 
     args = flags.FLAGS
     try:
         preset = _preset()
         path = args.workdir or os.path.join(
-            "runs", f"{os.path.basename(args.dataset)}-{preset.name}"
+            "runs",
+            f"{os.path.basename(args.dataset.rstrip('/'))}-{preset.name}",
         )
         strategy = training.make_strategy(args.num_devices)
         source = datasets.load(args.dataset, args.train_split, args.data_dir)

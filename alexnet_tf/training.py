@@ -101,7 +101,8 @@ def train(
         shuffle_buffer: see `input_pipeline.training_batches`.
         checkpoint_minutes: between two checkpoints.
         log_steps: between two lines of metrics within an epoch.
-        callbacks: further `keras.callbacks.Callback` objects.
+        callbacks: further `keras.callbacks.Callback` objects; they get no
+            on_train_batch_begin, and on_train_batch_end once for several steps.
 
     Returns:
         {"loss", "top1_error", "top5_error"} of `eval_source`, errors in [0, 1].
@@ -223,10 +224,14 @@ def train(
                     with pace.measure(count):
                         sums = run_steps(iterator, progress.step, count)
                 except tf.errors.OpError as error:
-                    left = input_pipeline.shuffled(
-                        source, seed, epoch, shuffle_buffer
-                    ).skip(step * recipe.batch_size)
-                    raise datasets.explain(error, source, left) from error
+                    asked = (
+                        input_pipeline.shuffled(
+                            source, seed, epoch, shuffle_buffer
+                        )
+                        .skip(step * recipe.batch_size)
+                        .take(count * recipe.batch_size)
+                    )
+                    raise datasets.explain(error, source, asked) from error
                 _check_finite(sums, progress.step, checkpoints)
                 step += count
                 progress.add(count, sums)

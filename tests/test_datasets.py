@@ -146,10 +146,22 @@ def test_a_home_folder_is_found(tmp_path, monkeypatch):
     ],
     ids=["unknown in val", "missing in val"],
 )
-def test_splits_have_the_same_classes(tmp_path, paths):
+@pytest.mark.parametrize("split", ["val", "val[:50%]", "train+val", "all"])
+def test_splits_have_the_same_classes(tmp_path, paths, split):
     plant(tmp_path, *paths)
     with pytest.raises(ValueError, match="class folders.*Received: b "):
-        folder(tmp_path, "train")
+        folder(tmp_path, split)
+
+
+def test_a_split_that_is_not_asked_for_may_be_anything(tmp_path):
+    """As the challenge's kit beside its pictures, or a list's notes."""
+    plant(tmp_path, "train/a/1.jpg", "val/a/2.jpg", "devkit/data/meta.mat")
+    assert contents(folder(tmp_path, "train")) == [("train/a/1.jpg", 0)]
+    assert contents(folder(tmp_path)) == [("val/a/2.jpg", 0)]
+    assert len(contents(folder(tmp_path, "train + val"))) == 2
+    (tmp_path / "train.txt").write_text("train/a/1.jpg 0\n")
+    (tmp_path / "README.txt").write_text("Drawn by hand.\n")
+    assert contents(listed(tmp_path)) == [("train/a/1.jpg", 0)]
 
 
 @pytest.mark.parametrize("paths", [(), ("a/notes.txt",), ("1.jpg",)])
@@ -258,7 +270,7 @@ def test_a_list_in_the_order_of_the_seed(tmp_path):
 def test_a_list_of_paths_and_labels(tmp_path):
     plant(tmp_path, "here/one.jpg", "here/two words.png", "far/three")
     (tmp_path / "here" / "list.txt").write_text(
-        f"one.jpg 2\n\n  two words.png 0\n../far/three   1 \n   \n"
+        f"one.jpg\t2\n\n  two words.png 0\n../far/three   1 \n   \n"
         f"{tmp_path}/here/two words.png 2"
     )
     source = listed(tmp_path / "here" / "list.txt")
@@ -292,12 +304,12 @@ def test_a_folder_of_lists(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["1.jpg -1", "1.jpg 1.5", "1.jpg one", "1.jpg", "1.jpg\t0", "7"]
+    "line", ["1.jpg -1", "1.jpg 1.5", "1.jpg one", "1.jpg", "1.jpg\t-1", "7"]
 )
 def test_a_line_that_is_no_path_and_label_is_named(tmp_path, line):
     plant(tmp_path, "1.jpg")
     (tmp_path / "list").write_text(f"1.jpg 0\n\n{line}\n")
-    with pytest.raises(ValueError, match="a space and a label") as error:
+    with pytest.raises(ValueError, match="a space or tab and a label") as error:
         listed(tmp_path / "list")
     assert f"line 3 of {tmp_path}/list: {line!r}" in str(error.value)
 
@@ -316,7 +328,27 @@ def test_a_label_that_training_does_not_know_is_named(tmp_path):
     (tmp_path / "train.txt").write_text("1.jpg 1\n")
     (tmp_path / "test.txt").write_text("2.jpg 2\n")
     with pytest.raises(ValueError, match="labels from 0 to 1.*Received: 2 for"):
-        listed(tmp_path)
+        listed(tmp_path, "test")
+
+
+@pytest.mark.parametrize("label, lines", [(999, 1), (1000, 1001), (1500, 1501)])
+def test_a_short_list_may_name_many_classes(tmp_path, label, lines):
+    plant(tmp_path, "1.jpg")
+    (tmp_path / "list").write_text("1.jpg 0\n" * (lines - 1) + f"1.jpg {label}")
+    assert len(listed(tmp_path / "list").classes) == label + 1
+
+
+@pytest.mark.parametrize(
+    "label, lines", [(1000, 1), (7000000, 2), (1500, 1500)]
+)
+def test_more_classes_than_pictures_are_a_slip(tmp_path, label, lines):
+    plant(tmp_path, "1.jpg", "slip.jpg")
+    (tmp_path / "list").write_text(
+        "1.jpg 0\n" * (lines - 1) + f"slip.jpg {label}\n"
+    )
+    message = f"Received: label {label} for .*slip.jpg, {lines} pictures"
+    with pytest.raises(ValueError, match=message):
+        listed(tmp_path / "list")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "folder"])
@@ -496,8 +528,10 @@ def test_what_stops_preparing_is_passed_on(tmp_path):
     manual = tmp_path / "downloads" / "manual"
     manual.mkdir(parents=True)
     (manual / "ILSVRC2012_img_val.tar").write_bytes(b"no archive")
-    with pytest.raises(FileNotFoundError, match="could not be prepared in"):
+    with pytest.raises(OSError, match="could not be prepared in") as error:
         datasets.load("imagenet2012", "train", str(tmp_path))
+    assert type(error.value) is OSError
+    assert f"{type(error.value.__cause__).__name__}: " in str(error.value)
 
 
 # Real pictures.

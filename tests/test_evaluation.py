@@ -12,6 +12,7 @@ from alexnet_tf import input_pipeline
 from alexnet_tf import presets
 from alexnet_tf import statistics
 from alexnet_tf import training
+from alexnet_tf.pace import Pace
 
 
 @pytest.mark.parametrize(
@@ -135,6 +136,30 @@ def test_a_source_that_holds_fewer_or_more_is_refused(
         ValueError, match=f"6 pictures in pictures.*Received: {received}. Prep"
     ):
         evaluate(source, batch_size, strategy)
+
+
+def test_a_bad_picture_is_looked_for_in_its_batch_alone(
+    make_source, monkeypatch
+):
+    """Of a large data set the rest takes hours to read."""
+    source = make_source(20)
+    bad = dataclasses.replace(
+        source,
+        read=lambda seed: source.read(seed).map(
+            lambda e: e | {"label": tf.where(e["name"] == "pictures 13", -7, 0)}
+        ),
+    )
+    read = []
+
+    def explain(error, source, examples):
+        read.extend(e["name"].numpy().decode() for e in examples)
+        return ValueError(len(read))
+
+    monkeypatch.setattr(evaluation.datasets, "explain", explain)
+    monkeypatch.setattr(evaluation, "Pace", lambda: Pace(limit=1))
+    with pytest.raises(ValueError):
+        evaluate(bad, 4)
+    assert read == [f"pictures {index}" for index in range(12, 16)]
 
 
 def test_between_is_called(make_source):

@@ -29,6 +29,7 @@ def test_flagfiles_parse_and_say_how_they_are_run(path):
         flags.FLAGS.unparse_flags()
         flags.FLAGS(["train", f"--flagfile={path}"])
         assert train._preset().name in text
+        assert flags.FLAGS.workdir == f"runs/{path.stem}"
 
 
 def test_neurons_differ_from_the_caption_in_conv1_alone(monkeypatch):

@@ -263,6 +263,31 @@ def test_imagenet_needs_no_pass_for_its_channels(tmp_path, name):
     assert len(readings) == 1
 
 
+@pytest.mark.parametrize(
+    "changes, passes",
+    [
+        ({"colour_noise": 0.0}, 0),
+        ({"colour_noise": 0.1}, 1),
+        ({"colour_noise": 0.0, "channel_mean": None}, 1),
+        ({"colour_noise": 0.0, "channel_std": None}, 1),
+        ({"colour_noise": 0.0, "mean": "image"}, 1),
+        (
+            {
+                "colour_noise": 0.0,
+                "channel_std": None,
+                "divide_by_std": False,
+            },
+            0,
+        ),
+    ],
+)
+def test_no_pass_where_the_preset_brings_all_figures(tmp_path, changes, passes):
+    source, readings = png_source(tmp_path, 6)
+    owt = presets.get("owt").preprocessing
+    load(source, tmp_path, dataclasses.replace(owt, **changes))
+    assert len(readings) == passes
+
+
 def test_other_data_need_a_pass_for_their_channels(tmp_path):
     source, readings = png_source(tmp_path, 6, name="imagenet2012_subset")
     channels = dataclasses.replace(PIXELS, mean="channel")

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 from alexnet_tf import datasets
 from alexnet_tf import presets
+from alexnet_tf import statistics
 from alexnet_tf import train
 from alexnet_tf import workdir
 
@@ -141,6 +143,15 @@ def test_devices_may_change_when_resuming(pictures):
     assert command(*pictures, "--num_devices=3") is None
 
 
+def test_a_slash_at_the_end_is_no_part_of_the_name(
+    tmp_path, pictures, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    args = [arg for arg in pictures if not arg.startswith("--workdir")]
+    assert command(*args, f"--dataset=folder:{tmp_path}/data/") is None
+    assert os.listdir(tmp_path / "runs") == ["data-tiny"]
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -251,7 +262,32 @@ def test_metrics_are_json_lines(tmp_path, pictures):
         assert {"step", "epoch", "loss", "top1_error", "top5_error"} <= set(line)
 
 
-def test_a_signal_ends_with_its_exit_status(tmp_path):
+def test_ctrl_c_while_tensorflow_is_imported_is_said_in_one_line(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run(
+        [sys.executable, "-m", "alexnet_tf.train"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )
+    assert done.returncode == 130
+    assert done.stderr.startswith("alexnet_tf.train: interrupted, nothing")
+    assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_in_the_pass_for_the_mean_is_said_in_one_line(
+    pictures, monkeypatch, capsys
+):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(statistics, "compute", interrupted)
+    assert command(*pictures) == 130
+    assert "interrupted, nothing saved; the same" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_with_its_exit_status(tmp_path, signum):
     """Stopped in the middle and run again to the end."""
     args = [
         "--epochs=3",
@@ -267,10 +303,10 @@ def test_a_signal_ends_with_its_exit_status(tmp_path):
     for line in child.stdout:
         if line.startswith("Epoch 1/"):
             break
-    child.terminate()
+    child.send_signal(signum)
     _, errors = child.communicate()
-    assert child.returncode == 128 + 15, errors
-    assert "Stopped by SIGTERM after step" in errors
+    assert child.returncode == 128 + signum, errors
+    assert f"Stopped by {signum.name} after step" in errors
     done = python(*args)
     assert done.returncode == 0, done.stderr
     assert "Going on from" in done.stderr

@@ -136,6 +136,21 @@ def test_other_classes_for_evaluation_are_refused(tmp_path, make_source):
         )
 
 
+def test_ctrl_c_in_the_last_save_does_not_spoil_it(
+    tmp_path, make_source, monkeypatch
+):
+    save = training._save
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        save(*args)
+
+    monkeypatch.setattr(training, "_save", interrupted)
+    run(tmp_path, make_source(12), preset=small(epochs=1))
+    assert len(final_arrays(tmp_path)) >= 32
+    assert (tmp_path / "conv1.png").exists()
+
+
 def test_the_same_seed_gives_the_same_bits(tmp_path, make_source):
     source = make_source(36)
     for name in ("one", "two"):
@@ -413,19 +428,43 @@ def test_a_source_that_miscounts_is_refused(
         run(tmp_path / "run", wrong, devices=devices)
 
 
+def with_a_bad_picture(source, name):
+    """The source with a picture that can't be decoded."""
+
+    def spoil(example):
+        image = tf.where(example["name"] == name, b"no", example["image"])
+        return {**example, "image": image}
+
+    return dataclasses.replace(
+        source, read=lambda seed: source.read(seed).map(spoil)
+    )
+
+
 def test_a_bad_picture_is_named(tmp_path, make_source):
     source = make_source(24)
-
-    def read(shuffle_seed):
-        def spoil(example):
-            bad = example["name"] == "pictures 17"
-            image = tf.where(bad, b"no picture", example["image"])
-            return {**example, "image": image}
-
-        return make_source(24).read(shuffle_seed).map(spoil)
-
-    bad = training.datasets.Source(**{**vars(source), "read": read})
     # Statistics of the good ones, so that training meets the bad one.
     run(tmp_path / "statistics", source, preset=small(epochs=1))
-    with pytest.raises(ValueError, match="pictures 17 .*10 bytes"):
-        run(tmp_path / "run", bad)
+    with pytest.raises(ValueError, match=r"pictures 17 .*\(2 bytes\): Unknown"):
+        run(tmp_path / "run", with_a_bad_picture(source, "pictures 17"))
+
+
+def test_a_bad_picture_is_looked_for_in_its_steps_alone(
+    tmp_path, make_source, monkeypatch
+):
+    """Of a large data set the rest takes hours to read."""
+    source = make_source(60)
+    run(tmp_path / "statistics", source, preset=small(epochs=1))
+    read = []
+
+    def explain(error, source, examples):
+        read.extend(example["name"].numpy() for example in examples)
+        return ValueError("explained")
+
+    monkeypatch.setattr(training.datasets, "explain", explain)
+    with pytest.raises(ValueError, match="explained"):
+        run(
+            tmp_path / "run",
+            with_a_bad_picture(source, "pictures 17"),
+            log_steps=1,
+        )
+    assert len(read) == 12 and b"pictures 17" in read
