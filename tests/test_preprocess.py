@@ -170,6 +170,10 @@ def pillow(pixels, form, mode="RGB", **options):
     return file.getvalue()
 
 
+def shape_of(encoded):
+    return preprocess.open_picture(encoded)[0]
+
+
 def _grey(pixels):
     return np.repeat(pixels[..., :1], 3, axis=-1)
 
@@ -227,7 +231,23 @@ def test_every_form_of_picture_becomes_rgb(form):
     )
     expected = colours(pixels)[3:227, 30:254].astype(int)
     assert np.abs(crop - expected).max() <= worst
-    assert tuple(both(preprocess.image_shape, encoded)) == (256, 256)
+    assert tuple(both(shape_of, encoded)) == (256, 256)
+
+
+@pytest.mark.parametrize("form, times", [("jpeg", 0), ("png", 1)])
+def test_a_whole_picture_is_decoded_at_most_once(form, times, monkeypatch):
+    """A JPEG never is."""
+    decoded = []
+    decode = preprocess._decode_other
+
+    def counted(encoded):
+        decoded.append(encoded)
+        return decode(encoded)
+
+    monkeypatch.setattr(preprocess, "_decode_other", counted)
+    encoded = encode(photograph(300, 280), form)
+    preprocess.decode_crop(encoded, [3, 30], pixels_of("paper"))
+    assert len(decoded) == times
 
 
 def test_the_first_frame_of_a_film_counts():
@@ -248,7 +268,7 @@ def test_the_first_frame_of_a_film_counts():
 @pytest.mark.parametrize("form", ["jpeg", "png"])
 def test_the_shape_is_height_then_width(form):
     encoded = encode(photograph(31, 57), form)
-    assert tuple(both(preprocess.image_shape, encoded)) == (31, 57)
+    assert tuple(both(shape_of, encoded)) == (31, 57)
 
 
 @pytest.mark.parametrize(
