@@ -86,7 +86,10 @@ def evaluator(model, strategy):
         done = 0
         while done < steps:
             count = min(pace.count, steps - done)
-            with pace.measure(count), _explained(source, batch_size, done, count):
+            with (
+                pace.measure(count),
+                _explained(source, batch_size, done, count),
+            ):
                 result += totals(iterator, tf.constant(count)).numpy()
             done += count
             if between:

@@ -2,6 +2,9 @@
 
 import dataclasses
 import os
+import shutil
+import tempfile
+import zipfile
 
 import keras
 import numpy as np
@@ -117,25 +120,22 @@ def save_weights(model, path):
         OSError: if it can't be written.
     """
     path = os.fspath(path)
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f"tmp-{os.getpid()}-{name}")
     if not path.endswith(_OWN + _KERAS):
         raise ValueError(
             f"Expected a name that ends in one of {' '.join(_OWN + _KERAS)}. "
             f"Received: {path}."
         )
+    folder, name = os.path.split(os.path.abspath(path))
     try:
-        _write(model, temporary)
-        os.replace(temporary, path)
+        with tempfile.TemporaryDirectory(prefix="tmp-", dir=folder) as aside:
+            _write(model, os.path.join(aside, name))
+            os.replace(os.path.join(aside, name), path)
     except OSError as error:
         raise OSError(
             f"Expected a folder that can be written to, with room for "
             f"{model.count_params() * 4:,} bytes. Received: {path} "
             f"({error.strerror or error})."
         ) from error
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
 
 
 def shapes(path):
@@ -218,7 +218,14 @@ def _read(name, stored):
 
 def _write(model, path):
     if path.endswith(".weights.h5"):
-        model.save_weights(path)
+        # Keras makes the same file in memory for its archives. On a full disk
+        # HDF5's library would keep its file half open, and crash the process
+        # at another one's closing.
+        model.save(f"{path}.keras")
+        with zipfile.ZipFile(f"{path}.keras") as archive:
+            with archive.open("model.weights.h5") as inside:
+                with open(path, "wb") as file:
+                    shutil.copyfileobj(inside, file)
     elif path.endswith(".keras"):
         model.save(path)
     else:
