@@ -11,7 +11,6 @@ from absl.testing import flagsaver
 import pytest
 
 from alexnet_tf import train
-from experiments import finetune_cifar10
 
 FOLDER = pathlib.Path(__file__).parents[1] / "experiments"
 README = FOLDER.parent / "README.md"
@@ -32,8 +31,13 @@ def test_flagfiles_parse_and_say_how_they_are_run(path):
         assert flags.FLAGS.workdir == f"runs/{path.stem}"
 
 
-def test_neurons_differ_from_the_caption_in_conv1_alone(monkeypatch):
+@pytest.fixture
+def experiments(monkeypatch):
+    """The folder is no part of the package: it is found from its own."""
     monkeypatch.syspath_prepend(str(FOLDER.parent))
+
+
+def test_neurons_differ_from_the_caption_in_conv1_alone(experiments):
     from experiments import neurons
 
     rows = neurons.rows()
@@ -43,7 +47,9 @@ def test_neurons_differ_from_the_caption_in_conv1_alone(monkeypatch):
     assert rows[-1] == ("total", 622_312, 659_272)
 
 
-def test_the_table_of_fine_tuning_is_that_of_its_log():
+def test_the_table_of_fine_tuning_is_that_of_its_log(experiments):
+    from experiments import finetune_cifar10
+
     lines = [
         json.loads(line)
         for line in (FOLDER / "logs" / "finetune_cifar10.jsonl").open()
@@ -64,7 +70,9 @@ def test_the_table_of_fine_tuning_is_that_of_its_log():
         assert f"| {size:,} | {cells[0]} | {cells[1]} |" in README.read_text()
 
 
-def test_parts_of_cifar10_are_balanced_and_repeated(make_source):
+def test_parts_of_cifar10_are_balanced_and_repeated(experiments, make_source):
+    from experiments import finetune_cifar10
+
     whole = make_source(60)
     part = finetune_cifar10.part(whole, 5, seed=1, per_class=2)
     assert part.num_examples == finetune_cifar10.EPOCH
