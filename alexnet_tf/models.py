@@ -112,6 +112,30 @@ def features(model, layer="fc7"):
     )
 
 
+def to_fully_convolutional(model):
+    """`model` at all places of a larger picture: [B, H, W, 3] to [B, h, w, C].
+
+    Its fully connected layers become convolutions of the maps that they took,
+    with copies of their weights, so that a picture of the network's own size
+    gives one place with the same outputs, and a larger one as many as the
+    windows of fc6 that its maps hold, every 32 pixels. Padding is at the edges
+    of the whole picture.
+
+    Args:
+        model: of `AlexNet` with its top.
+    """
+    inputs = x = keras.Input((None, None, 3), name="input")
+    window = None
+    for layer in model.layers[1:]:
+        if isinstance(layer, keras.layers.Flatten):
+            window = layer.input.shape[1:]
+        elif isinstance(layer, keras.layers.Dense):
+            x, window = _as_convolution(layer, window, x), None
+        else:
+            x = layer(x)
+    return keras.Model(inputs, x, name=f"{model.name}_convolutional")
+
+
 def neurons(model):
     """{layer name: number of outputs for one picture}, of input and weights.
 
@@ -172,6 +196,20 @@ def _apply(spec, x, classes):
                 bias_initializer=_bias_initializer(spec, x.shape[-1]),
                 name=spec.name,
             )(x)
+
+
+def _as_convolution(dense, window, x):
+    """A `Dense` layer applied at each place: [B, h, w, units]."""
+    height, width, channels = window or (1, 1, x.shape[-1])
+    convolution = keras.layers.Conv2D(
+        dense.units, (height, width), name=dense.name
+    )
+    x = convolution(x)
+    kernel, bias = dense.get_weights()
+    convolution.set_weights(
+        [kernel.reshape(height, width, channels, dense.units), bias]
+    )
+    return x
 
 
 def _convolution(spec, x):

@@ -43,8 +43,8 @@ def decode_crop(encoded, offset, preprocessing):
     last = tf.minimum(tf.cast(last, tf.int32), shape)
     window = _decode_window(encoded, first, last - first)  # [h, w, 3]
     translation = tf.cast(first, tf.float32) * scale - start
-    pixels = _resample(window[tf.newaxis], size, scale, translation)[0]
-    return tf.cast(pixels, tf.uint8)
+    pixels = _resample(window[tf.newaxis], [size, size], scale, translation)
+    return tf.ensure_shape(tf.cast(pixels[0], tf.uint8), [size, size, 3])
 
 
 def image_shape(encoded):
@@ -142,7 +142,8 @@ def central_view(images, preprocessing, statistics):
     """
     size, offset = preprocessing.crop_size, centre_offset(preprocessing)
     scale, start = _placement(tf.shape(images)[1:3], offset, preprocessing)
-    pixels = _resample(images, size, scale, -start)
+    pixels = _resample(images, [size, size], scale, -start)
+    pixels = tf.ensure_shape(pixels, [None, size, size, 3])
     pixels -= mean_pixels(offset, preprocessing, statistics)
     return _standardize(pixels, preprocessing, statistics)
 
@@ -173,6 +174,27 @@ def ten_crop(encoded, preprocessing, statistics):
             mean = mean[:, ::-1]
         mirrored.append(crop[:, ::-1] - mean)
     return _standardize(tf.stack(views + mirrored), preprocessing, statistics)
+
+
+def whole_image(encoded, short_side, preprocessing, statistics):
+    """All of a picture as a network's input, float32 [1, H, W, 3].
+
+    Resized as `preprocessing` says, to another size and not cut. The mean is
+    that per channel: a mean image covers the central square only.
+
+    Args:
+        encoded, preprocessing, statistics: as in `training_image`.
+        short_side: pixels of the short side, in place of `image_size`.
+    """
+    resized = dataclasses.replace(preprocessing, image_size=short_side)
+    shape = image_shape(encoded)
+    scale, _ = _resizing(shape, resized)
+    window = _decode_window(encoded, tf.zeros_like(shape), shape)
+    size = tf.cast(tf.round(tf.cast(shape, tf.float32) * scale), tf.int32)
+    pixels = _resample(window[tf.newaxis], size, scale, tf.zeros([2]))
+    channels = dataclasses.replace(preprocessing, mean="channel")
+    pixels -= mean_pixels([0, 0], channels, statistics)
+    return _standardize(pixels, preprocessing, statistics)
 
 
 def mean_pixels(offset, preprocessing, statistics):
@@ -224,16 +246,16 @@ def _placement(shape, offset, preprocessing):
 
 
 def _resample(images, size, scale, translation):
-    """float32 [B, size, size, 3], whole numbers, of [B, H, W, 3]."""
+    """float32 [B, *size, 3], whole numbers, of [B, H, W, 3]."""
     pixels = tf.raw_ops.ScaleAndTranslate(
         images=tf.cast(images, tf.float32),
-        size=[size, size],
+        size=size,
         scale=scale,
         translation=translation,
         kernel_type="triangle",
         antialias=True,
     )
-    return tf.round(tf.ensure_shape(pixels, [None, size, size, 3]))
+    return tf.round(pixels)
 
 
 def _decode_window(encoded, start, size):

@@ -13,7 +13,7 @@ MODULES = sorted(
     for path in PACKAGE.rglob("*.py")
     if not path.name.startswith("__init__")
 )
-COMMANDS = {"export", "predict", "train"}
+COMMANDS = {"evaluate", "export", "predict", "train"}
 DATA = {"datasets", "input_pipeline", "preprocess", "statistics"}
 DATA |= {"textures_dataset_builder"}
 FILES = {"pickles", "weight_files", "weights"}

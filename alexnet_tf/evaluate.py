@@ -1,0 +1,213 @@
+"""Measures the error of a network, or of several together, on a split.
+
+    python -m alexnet_tf.evaluate --weights=runs/textures-tiny
+    python -m alexnet_tf.evaluate --weights=bvlc_alexnet.npy --preset=caffe \\
+        --dataset=imagenet2012
+
+Prints a row like those of the paper's Table 2. Several weights, with commas
+between them, are an ensemble: each sees the pictures as its preset wants them,
+and their probabilities are averaged.
+"""
+
+import csv
+import os
+import sys
+
+from absl import app
+from absl import flags
+from absl import logging as absl_logging
+
+from alexnet_tf import presets
+
+# TensorFlow is imported in main: --help must not wait for it.
+
+_FLAGS = [
+    flags.DEFINE_list(
+        "weights",
+        None,
+        "Directories of runs, or files of weights (.npy, .npz, .safetensors, "
+        ".weights.h5, .keras, .pth).",
+        required=True,
+    ),
+    flags.DEFINE_list(
+        "preset",
+        None,
+        "Networks that the files are of, one for each or one for all: "
+        f"{', '.join(presets.PRESETS)}. Default: the runs'.",
+    ),
+    flags.DEFINE_enum(
+        "layout",
+        None,
+        ["caffe"],
+        "Order of axes in files, if it is Caffe's own: [out, in, ...].",
+    ),
+    flags.DEFINE_string(
+        "dataset", "textures", "As for alexnet_tf.train."
+    ),
+    flags.DEFINE_string(
+        "split", None, "Split to measure on. Default: validation, else test."
+    ),
+    flags.DEFINE_string(
+        "data_dir",
+        None,
+        "Folder of TFDS's data sets. Default: ~/tensorflow_datasets.",
+    ),
+    flags.DEFINE_enum(
+        "protocol",
+        "ten_crop",
+        ["centre", "ten_crop", "dense"],
+        "The central view alone; the paper's ten views; or all places of the "
+        "whole picture, every 32 pixels, at the sizes --scales. Probabilities "
+        "are averaged.",
+    ),
+    flags.DEFINE_list(
+        "scales", ["256"], "Pixels of the short side, for --protocol=dense."
+    ),
+    flags.DEFINE_integer("batch_size", 32, "Pictures at a time.", lower_bound=1),
+    flags.DEFINE_string(
+        "search_split",
+        None,
+        "Split on which the weights of an ensemble are searched; must share no "
+        "picture with --split. Default: equal weights.",
+    ),
+    flags.DEFINE_string("per_class", None, "CSV to write: errors by class."),
+    flags.DEFINE_integer(
+        "confusions", 5, "Pairs of classes to name that were taken for each "
+        "other.", lower_bound=0,
+    ),
+]
+
+flags.register_validator(
+    "scales",
+    lambda scales: scales and all(scale.isdecimal() for scale in scales),
+    "must be pixels, whole numbers with commas between them",
+)
+
+
+def _networks():
+    """A `classifier.Classifier` for each of the weights."""
+    from alexnet_tf import classifier
+
+    args = flags.FLAGS
+    names = args.preset or [None]
+    if len(names) == 1:
+        names = names * len(args.weights)
+    if len(names) != len(args.weights):
+        raise ValueError(
+            f"Expected one preset, or one for each of {len(args.weights)} "
+            f"weights. Received: preset={','.join(names)}."
+        )
+    return [
+        classifier.load(path, name, args.layout)
+        for path, name in zip(args.weights, names)
+    ]
+
+
+def _measure(networks, source):
+    """(float32 [n, N, classes], int32 [N]) of all networks."""
+    from alexnet_tf import scoring
+
+    args = flags.FLAGS
+    verbose = int(sys.stderr.isatty())
+    if args.protocol == "dense":
+        scales = [int(scale) for scale in args.scales]
+        measured = [
+            scoring.dense_probabilities(network, source, scales, verbose)
+            for network in networks
+        ]
+    else:
+        measured = [
+            scoring.probabilities(
+                network, source, args.protocol, args.batch_size, verbose
+            )
+            for network in networks
+        ]
+    # Unshuffled, the pictures come in one order for all.
+    return [found for found, _ in measured], measured[0][1]
+
+
+def _searched_weights(networks):
+    from alexnet_tf import datasets, scoring
+
+    args = flags.FLAGS
+    if args.search_split == args.split:
+        raise ValueError(
+            "Expected another split to search weights on than the one to be "
+            f"reported. Received: {args.split} for both."
+        )
+    source = datasets.load(args.dataset, args.search_split, args.data_dir)
+    return scoring.search_weights(*_measure(networks, source))
+
+
+def _print_row(source, found, labels):
+    from alexnet_tf import scoring
+
+    args = flags.FLAGS
+    views = {
+        "centre": "central view",
+        "ten_crop": "ten views",
+        "dense": f"all places at {', '.join(args.scales)} pixels",
+    }[args.protocol]
+    count = len(args.weights)
+    cells = []
+    for k in (1, 5):
+        hits = scoring.hits(found, labels, k)
+        low, high = scoring.interval(hits)
+        cells.append(f"{1 - hits.mean():.1%} ({low:.1%} to {high:.1%})")
+    print("| network | top-1 error | top-5 error | protocol |")
+    print("|---|---|---|---|")
+    print(
+        f"| {count} network{'s' * (count > 1)} | {' | '.join(cells)} | {views}, "
+        f"{len(labels)} pictures of {source} |"
+    )
+
+
+def _print_confusions(source, found, labels):
+    from alexnet_tf import labels as names
+    from alexnet_tf import scoring
+
+    def name(label):
+        return names.imagenet().get(source.classes[label], source.classes[label])
+
+    for label, guess, count in scoring.confusions(
+        found, labels, flags.FLAGS.confusions
+    ):
+        print(f"{name(label)} taken for {name(guess)}: {count}")
+
+
+def _write_per_class(source, found, labels):
+    from alexnet_tf import scoring
+
+    with open(flags.FLAGS.per_class, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["label", "class", "pictures", "top1_error", "top5_error"])
+        for label, *rest in scoring.per_class(found, labels):
+            rows.writerow([label, source.classes[label], *rest])
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    from alexnet_tf import datasets, scoring
+
+    args = flags.FLAGS
+    try:
+        source = datasets.load(args.dataset, args.split, args.data_dir)
+        networks = _networks()
+        weights = _searched_weights(networks) if args.search_split else None
+        each, labels = _measure(networks, source)
+        found = scoring.average(each, weights)
+        if weights is not None:
+            print("Weights:", ", ".join(f"{w:.3f}" for w in weights))
+        _print_row(source, found, labels)
+        _print_confusions(source, found, labels)
+        if args.per_class:
+            _write_per_class(source, found, labels)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        sys.exit(f"alexnet_tf.evaluate: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main)
