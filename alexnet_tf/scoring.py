@@ -51,7 +51,7 @@ def probabilities(network, source, protocol="ten_crop", batch_size=32, verbose=1
         return tf.reduce_mean(each, axis=1)
 
     try:
-        for views, batch_labels in _batches(network, source, protocol, batch_size):
+        for views, batch_labels in batches(network, source, protocol, batch_size):
             found.append(mean_probabilities(views).numpy())
             labels.append(batch_labels.numpy())
             bar.add(len(batch_labels))
@@ -61,6 +61,25 @@ def probabilities(network, source, protocol="ten_crop", batch_size=32, verbose=1
             error, source, asked.take(batch_size)
         ) from error
     return np.concatenate(found), np.concatenate(labels)
+
+
+def batches(network, source, protocol, batch_size):
+    """(float32 [b, views, crop, crop, 3], int32 [b]) of all pictures in order.
+
+    Args as in `probabilities`.
+    """
+    pixels, statistics = network.preset.preprocessing, network.statistics
+
+    def views(example):
+        views = _VIEWS[protocol](example["image"], pixels, statistics)
+        return views, example["label"]
+
+    return (
+        source.examples()
+        .map(views, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(batch_size)
+        .prefetch(1)
+    )
 
 
 def dense_probabilities(network, source, scales, verbose=1):
@@ -176,21 +195,6 @@ def search_weights(all_probabilities, labels, seed=0):
         return [-hits(mixed, labels, k).sum() for k in (5, 1)]
 
     return min(candidates, key=errors)
-
-
-def _batches(network, source, protocol, batch_size):
-    pixels, statistics = network.preset.preprocessing, network.statistics
-
-    def views(example):
-        views = _VIEWS[protocol](example["image"], pixels, statistics)
-        return views, example["label"]
-
-    return (
-        source.examples()
-        .map(views, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size)
-        .prefetch(1)
-    )
 
 
 def _check_classes(network, source):
