@@ -58,6 +58,12 @@ def freeze(model, plan):
             "Expected a layer that is not frozen. Received: "
             f"freeze={','.join(plan.freeze)}, which is all of them."
         )
+    idle = [name for name in plan.lr_mult if name in plan.freeze]
+    if idle:
+        raise ValueError(
+            "Expected in lr_mult layers that move. Received: "
+            f"{', '.join(idle)}, which are frozen."
+        )
     for name in plan.freeze:
         model.get_layer(name).trainable = False
 

@@ -1,0 +1,105 @@
+"""The index and the search against NumPy's whole matrix of distances."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_scoring import network
+
+from alexnet_tf import models
+from alexnet_tf import retrieval
+
+
+def write(path, vectors, parts=3):
+    blocks = np.array_split(vectors, parts)
+    labels = np.array_split(np.arange(len(vectors), dtype=np.int32) % 4, parts)
+    names = [[f"{i}-{j}".encode() for j in range(len(b))] for i, b in enumerate(blocks)]
+    retrieval.write_index(
+        path,
+        ((b, l, np.array(n, object)) for b, l, n in zip(blocks, labels, names)),
+        len(vectors),
+    )
+    return path
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+@pytest.mark.parametrize("block", [1, 60 * 4 * 7, 2**20])
+def test_the_search_is_exact(tmp_path, monkeypatch, metric, block):
+    """Whatever the blocks are: of one row, of seven, of all."""
+    monkeypatch.setattr(retrieval, "_BLOCK", block)
+    random = np.random.default_rng(0)
+    vectors = random.normal(3, 1, (50, 60)).astype(np.float32)
+    queries = random.normal(3, 1, (9, 60)).astype(np.float32)
+    path = write(tmp_path / "index.npz", vectors)
+    found = retrieval.search(path, queries, 6, metric)
+    if metric == "l2":
+        wanted = np.linalg.norm(queries[:, None] - vectors[None], axis=2)
+    else:
+        lengths = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(
+            vectors, axis=1
+        )
+        wanted = 1 - queries @ vectors.T / lengths
+    order = np.argsort(wanted, axis=1)[:, :6]
+    np.testing.assert_array_equal(found.places, order)
+    np.testing.assert_allclose(
+        found.distances, np.take_along_axis(wanted, order, axis=1), atol=1e-3
+    )
+
+
+def test_a_picture_is_nearest_to_itself(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
+    path = write(tmp_path / "index.npz", vectors)
+    found = retrieval.search(path, vectors, 1)
+    assert found.places[:, 0].tolist() == list(range(20))
+    np.testing.assert_allclose(found.distances, 0, atol=1e-2)
+
+
+def test_an_index_is_an_npz_without_pickles(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
+    path = write(tmp_path / "index.npz", vectors)
+    with np.load(path, allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["features"], vectors)
+    labels, names = retrieval.read_labels(path)
+    assert labels.tolist() == [0, 1, 2, 3] * 5
+    assert names[0] == b"0-0" and names[-1] == b"2-5"
+
+
+@pytest.mark.parametrize("shape, k", [((4, 7), 3), ((4, 8), 21)])
+def test_other_features_and_too_few_are_refused(tmp_path, shape, k):
+    path = write(tmp_path / "index.npz", np.zeros((20, 8), np.float32))
+    with pytest.raises(ValueError, match="20 of 8"):
+        retrieval.search(path, np.zeros(shape, np.float32), k)
+
+
+def test_precision_by_hand():
+    matches = retrieval.Matches(np.array([[0, 1, 2], [3, 0, 1]]), None)
+    labels, queries = np.array([5, 6, 5, 7]), np.array([5, 7])
+    assert retrieval.precision(matches, labels, queries, 1) == 1.0
+    assert retrieval.precision(matches, labels, queries, 3) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("layer, size", [("fc7", 128), ("input", 64 * 64 * 3)])
+def test_features_of_all_pictures_in_order(make_source, layer, size):
+    source, net = make_source(70), network()
+    blocks = [*retrieval.features(net, source, layer, verbose=0)]
+    assert [len(labels) for _, labels, _ in blocks] == [64, 6]
+    found = np.concatenate([block for block, _, _ in blocks])
+    assert found.shape == (70, size)
+    names = np.concatenate([names for _, _, names in blocks])
+    assert names[-1] == b"pictures 69"
+    labels = np.concatenate([labels for _, labels, _ in blocks])
+    assert labels.tolist() == [i % 10 for i in range(70)]
+    (last,) = [e for e in source.examples().skip(69)]
+    from alexnet_tf import preprocess
+
+    view = preprocess.evaluation_image(
+        last["image"], net.preset.preprocessing, net.statistics
+    )
+    wanted = models.features(net.model, layer)(view[None])
+    np.testing.assert_allclose(found[69], np.ravel(wanted), atol=1e-5)
+
+
+def test_a_source_that_miscounts_is_refused(make_source):
+    source = dataclasses.replace(make_source(10), num_examples=11)
+    with pytest.raises(ValueError, match="Expected 11 pictures"):
+        [*retrieval.features(network(), source, verbose=0)]
