@@ -115,20 +115,37 @@ def explain(error, source, examples):
         examples: those that were asked for, in the pipeline's order. Errors
             come in that order too, however far it reads ahead.
     """
-    count = re.search(r"contained (.+) element", error.message)
-    if isinstance(error, tf.errors.FailedPreconditionError) and count:
-        return ValueError(
-            f"Expected {source.num_examples} pictures in {source}. Received: "
-            f"{count[1]}. Prepare the data set again."
-        )
-    if isinstance(error, _UNREADABLE):
+    codes = {type(error), *_codes_of_devices(error)}
+    if codes & {*_UNREADABLE}:
         return OSError(
             f"Expected to read all of {source}. Received: {gist(error)}. Put "
             "back what is missing, or prepare the data set again."
         )
-    if not isinstance(error, tf.errors.InvalidArgumentError):
-        return error
-    return _explain_picture(error, source, examples)
+    if tf.errors.InvalidArgumentError in codes:
+        return _explain_picture(error, source, examples)
+    count = re.search(r"contained (.+) element", error.message)
+    if tf.errors.FailedPreconditionError in codes and count:
+        return ValueError(
+            f"Expected {source.num_examples} pictures in {source}. Received: "
+            f"{count[1]}. Prepare the data set again."
+        )
+    return error
+
+
+def _codes_of_devices(error):
+    """Several devices fail as one error of the first one's type."""
+    kinds = (*_UNREADABLE, tf.errors.InvalidArgumentError)
+    return [
+        kind
+        for kind in kinds
+        if re.search(rf"\(\d+\) {_code_name(kind)}:", error.message)
+    ]
+
+
+def _code_name(kind):
+    """NotFoundError is NOT_FOUND in messages."""
+    name = kind.__name__.removesuffix("Error")
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
 
 
 def gist(error):

@@ -573,3 +573,36 @@ def test_real_cifar10():
     assert counts.total() == source.num_examples and len(counts) == 10
     first = next(iter(source.examples()))["image"]
     assert tf.io.decode_image(first).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize(
+    "code, kind, expected",
+    [
+        ("NOT_FOUND", tf.errors.NotFoundError, "a.jpg; No such file"),
+        ("DATA_LOSS", tf.errors.DataLossError, "a.jpg; No such file"),
+        ("PERMISSION_DENIED", tf.errors.PermissionDeniedError, "a.jpg; No such"),
+    ],
+)
+def test_the_cause_counts_where_another_device_only_misses_a_picture(
+    make_source, code, kind, expected, first
+):
+    """Whichever of the two comes first and gives the error its type."""
+    roots = [
+        f"{code}:  a.jpg; No such file",
+        "FAILED_PRECONDITION:  Input dataset was expected to contain 12 elements "
+        "but contained only 11 elements.",
+    ]
+    types = [kind, tf.errors.FailedPreconditionError]
+    if first:
+        roots, types = roots[::-1], types[::-1]
+    message = "2 root error(s) found.\n" + "\n".join(
+        f"  ({number}) {root}\n\t [[{{{{node IteratorGetNext}}}}]]"
+        for number, root in enumerate(roots)
+    )
+    error = types[0](None, None, message + "\n0 successful operations.")
+    found = datasets.explain(error, make_source(12), None)
+    assert isinstance(found, OSError) and expected in str(found)
+    only = tf.errors.FailedPreconditionError(None, None, roots[1 - first])
+    found = datasets.explain(only, make_source(12), None)
+    assert "Received: only 11" in str(found)
