@@ -163,16 +163,14 @@ def _print_row(source, found, labels):
 
 
 def _print_confusions(source, found, labels):
-    from alexnet_tf import labels as names
     from alexnet_tf import scoring
+    from alexnet_tf.labels import readable
 
-    def name(label):
-        return names.imagenet().get(source.classes[label], source.classes[label])
-
+    names = source.classes
     for label, guess, count in scoring.confusions(
         found, labels, flags.FLAGS.confusions
     ):
-        print(f"{name(label)} taken for {name(guess)}: {count}")
+        print(f"{readable(names[label])} taken for {readable(names[guess])}: {count}")
 
 
 def _write_per_class(source, found, labels):

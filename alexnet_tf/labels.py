@@ -22,6 +22,11 @@ def imagenet():
     return {wnid: words.split(", ")[0] for wnid, words in pairs}
 
 
+def readable(name):
+    """The name of a class, where it is the WordNet id of one of ImageNet's."""
+    return imagenet().get(name, name)
+
+
 def decode_predictions(probabilities, top=5, classes=None):
     """The most probable classes of each picture, the first one first.
 
@@ -57,6 +62,4 @@ def decode_predictions(probabilities, top=5, classes=None):
 
 def _named(names, number):
     name = names[number]
-    if name in imagenet():
-        return name, imagenet()[name]
-    return number, name
+    return (name if name in imagenet() else number), readable(name)

@@ -73,7 +73,8 @@ def kernels(weights, path, title=""):
 def predictions(rows, path):
     """Writes pictures with their most probable classes as bars, as a PNG.
 
-    As the left half of the paper's Fig. 4.
+    As the left half of the paper's Fig. 4. The bar of a class that is the
+    title, the true one, has another colour.
 
     Args:
         rows: (title, uint8 RGB [H, W, 3], [(id, name, probability), ...]) of
@@ -92,14 +93,66 @@ def predictions(rows, path):
         ax.imshow(picture)
         ax.set_axis_off()
         ax.set_title(_shortened(title), fontsize=9)
-        _bars(fig.add_subplot(grid[2 * line + 1, column]), named)
+        _bars(fig.add_subplot(grid[2 * line + 1, column]), named, title)
     fig.savefig(path, dpi=100)
 
 
-def _bars(ax, named):
+def neighbours(rows, path):
+    """Writes pictures, each with those that are nearest to it, as a PNG.
+
+    As the right half of the paper's Fig. 4: a row each, the query first.
+
+    Args:
+        rows: [[(title, uint8 RGB [H, W, 3]), ...], ...], of one length.
+        path: of the PNG.
+    """
+    columns = len(rows[0])
+    fig = figure.Figure(
+        figsize=(1.7 * columns, 1.9 * len(rows)), layout="constrained"
+    )
+    axes = fig.subplots(len(rows), columns, squeeze=False)
+    for ax, (title, picture) in zip(axes.ravel(), sum(rows, [])):
+        ax.imshow(picture)
+        ax.set_title(_shortened(title, 20), fontsize=8)
+        ax.set_xticks([])
+        ax.set_yticks([])
+    for ax in axes[:, 0]:
+        # The queries stand apart.
+        for side in ax.spines.values():
+            side.set(linewidth=3, color=_EVALUATION)
+    fig.savefig(path, dpi=100)
+
+
+def views(pictures, path, title=""):
+    """Writes what one picture becomes in training, as a PNG.
+
+    Args:
+        pictures: (title, RGB [H, W, 3] in [0, 255]) of each view.
+        path: of the PNG.
+        title: above the picture.
+    """
+    columns = min(6, len(pictures))
+    lines = -(-len(pictures) // columns)
+    fig = figure.Figure(
+        figsize=(1.8 * columns, 2 * lines + 0.5), layout="constrained"
+    )
+    axes = fig.subplots(lines, columns, squeeze=False).ravel()
+    for ax, (name, picture) in zip(axes, pictures):
+        ax.imshow(np.clip(picture, 0, 255).astype(np.uint8))
+        ax.set_title(name, fontsize=8)
+    for ax in axes:
+        ax.set_axis_off()
+    fig.suptitle(title)
+    fig.savefig(path, dpi=100)
+
+
+def _bars(ax, named, true_name):
     """The most probable on top, each with its name written over it."""
     probabilities = [probability for _, _, probability in named]
-    ax.barh(range(len(named)), probabilities, color=_TRAIN, alpha=0.45)
+    colours = [
+        _EVALUATION if name == true_name else _TRAIN for _, name, _ in named
+    ]
+    ax.barh(range(len(named)), probabilities, color=colours, alpha=0.45)
     for place, (_, name, probability) in enumerate(named):
         text = f"{_shortened(name)}  {probability:.1%}"
         ax.text(0.02, place, text, va="center", fontsize=8)

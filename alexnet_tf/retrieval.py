@@ -73,6 +73,25 @@ def features(network, source, layer="fc7", verbose=1):
         raise datasets.explain(error, source, asked) from error
 
 
+def features_of(network, encoded, layer="fc7"):
+    """float32 [N, D] of single pictures, as `features`.
+
+    Args:
+        network, layer: as in `features`.
+        encoded: the bytes of each picture.
+    """
+    views = [
+        preprocess.evaluation_image(
+            each, network.preset.preprocessing, network.statistics
+        )
+        for each in encoded
+    ]
+    extractor = models.features(network.model, layer)
+    return extractor(np.stack(views), training=False).numpy().reshape(
+        len(views), -1
+    )
+
+
 def write_index(path, blocks, count):
     """Writes features as .npz: `features` [N, D], `labels` and `names` [N].
 

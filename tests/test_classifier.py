@@ -290,7 +290,7 @@ def test_predict_refuses_weights_in_one_line(tmp_path):
         assert said.startswith("alexnet_tf.predict: Expected")
 
 
-@pytest.mark.parametrize("module", ["evaluate", "export", "predict"])
+@pytest.mark.parametrize("module", ["evaluate", "export", "predict", "visualize"])
 def test_help_needs_no_tensorflow(tmp_path, module):
     for name in ("tensorflow", "keras", "numpy"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')")

@@ -13,11 +13,11 @@ MODULES = sorted(
     for path in PACKAGE.rglob("*.py")
     if not path.name.startswith("__init__")
 )
-COMMANDS = {"evaluate", "export", "predict", "train"}
+COMMANDS = {"evaluate", "export", "predict", "train", "visualize"}
 DATA = {"datasets", "input_pipeline", "preprocess", "statistics"}
 DATA |= {"textures_dataset_builder"}
 FILES = {"pickles", "weight_files", "weights"}
-MODEL = {"layers", "models"}
+MODEL = {"geometry", "layers", "models"}
 
 
 def imported(path):

@@ -1,0 +1,180 @@
+"""Receptive fields against gradients, and each figure as a user asks for it."""
+
+import os
+import subprocess
+import sys
+
+import keras
+from matplotlib import image as matplotlib_image
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import alexnet_tf
+from alexnet_tf import geometry
+from alexnet_tf import plots
+from alexnet_tf import presets
+
+# Size and stride: of VALID 3 / 2 pools and the kernels 11 / 4, 5, 3, 3, 3.
+KNOWN = {
+    "conv1": (11, 4), "pool1": (19, 8), "conv2": (51, 8), "pool2": (67, 16),
+    "conv3": (99, 16), "conv4": (131, 16), "conv5": (163, 16),
+    "pool5": (195, 32),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["paper", "code2012", "caffe", "caffenet", "owt"])
+def test_receptive_fields_are_the_known_ones(name):
+    model = alexnet_tf.AlexNet(name, include_top=False)
+    fields = {field.layer: field for field in geometry.receptive_fields(model)}
+    # The spatial normalisation of the original sees 2 outputs more each way.
+    more = {"code2012": 4 * 8}.get(name, 0)
+    for layer, (size, stride) in KNOWN.items():
+        wider = more if layer not in ("conv1", "pool1", "conv2") else 0
+        assert (fields[layer].size, fields[layer].stride) == (size + wider, stride)
+    assert fields["pool5"].side == 6
+    # owt pads 2 pixels before conv1, the others none.
+    assert fields["conv1"].start == (-2 if name == "owt" else 0)
+
+
+def by_gradient(model, layer, place):
+    """(first, last) row of pixels that an output depends on."""
+    side = model.input.shape[1]
+    part = keras.Model(model.input, model.get_layer(layer).output)
+    images = np.random.default_rng(0).normal(0, 1, (1, side, side, 3))
+    images = tf.constant(images, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        output = tf.reduce_sum(part(images)[0, place, place])
+    gradient = tf.reduce_sum(tf.abs(tape.gradient(output, images)), axis=(0, 2, 3))
+    rows = np.flatnonzero(gradient.numpy())
+    return rows[0], rows[-1]
+
+
+@pytest.mark.parametrize("name", ["paper", "code2012", "owt", "cifar10_quick"])
+@pytest.mark.parametrize("place", [0, -1])
+def test_receptive_fields_are_those_of_the_gradient(name, place):
+    """Average pooling in place of maximum, so that every pixel counts."""
+    layers = []
+    for spec in presets.get(name).layers:
+        if isinstance(spec, presets.Pool):
+            spec = presets.dataclasses.replace(spec, kind="average")
+        # No ReLU shuts, and one of four maps sees every pixel.
+        if isinstance(spec, presets.Conv):
+            spec = presets.dataclasses.replace(spec, filters=4, init="he", groups=1)
+        if not isinstance(spec, presets.ReLU):
+            layers.append(spec)
+    preset = presets.dataclasses.replace(presets.get(name), layers=tuple(layers))
+    keras.utils.set_random_seed(0)
+    model = alexnet_tf.AlexNet(preset, include_top=False)
+    side = model.input.shape[1]
+    for field in geometry.receptive_fields(model)[1:]:
+        if field.layer == "pad_conv1":
+            continue  # Its first or last outputs see nothing but zeros.
+        number = place % field.side
+        first = field.start + number * field.stride
+        last = first + field.size - 1
+        wanted = max(first, 0), min(last, side - 1)
+        assert by_gradient(model, field.layer, number) == wanted, field
+
+
+# ---- The command ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of one epoch on 40 pictures of 2 classes."""
+    from test_train import write_pictures
+
+    folder = tmp_path_factory.mktemp("visualize")
+    data = write_pictures(folder / "data", classes=2, count=20)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "alexnet_tf.train", f"--dataset={data}",
+            "--eval_split=train", "--preset=tiny", "--epochs=1",
+            f"--workdir={folder / 'run'}",
+        ],
+        capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0
+    return folder, data
+
+
+def visualize(run, figure, *args):
+    folder, data = run
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "alexnet_tf.visualize", f"--figure={figure}",
+            f"--weights={folder / 'run'}", f"--dataset={data}", "--split=train",
+            *map(str, args),
+        ],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, (done.stderr.splitlines() or [""])[-1]
+
+
+@pytest.mark.parametrize(
+    "figure, shape",
+    [
+        ("kernels", (192, 528)),
+        ("predictions", (440, 870)),
+        ("neighbours", (570, 1190)),
+        ("views", (250, 720)),
+    ],
+)
+def test_a_figure_is_drawn(run, tmp_path, figure, shape):
+    path = tmp_path / "out.png"
+    code, _, said = visualize(run, figure, f"--output={path}", "--count=3")
+    assert code == 0, said
+    picture = matplotlib_image.imread(path)[..., :3]
+    assert np.abs(np.array(picture.shape[:2]) - shape).max() <= 2
+    assert picture.std() > 0.05
+
+
+def test_an_index_is_written_once_and_read_again(run, tmp_path):
+    index, path = tmp_path / "fc6.npz", tmp_path / "out.png"
+    args = [f"--index={index}", f"--output={path}", "--layer=fc6", "--count=2"]
+    assert visualize(run, "neighbours", *args)[0] == 0
+    with np.load(index) as arrays:
+        assert arrays["features"].shape == (40, 128)
+        assert sorted(arrays["labels"].tolist()) == [0] * 20 + [1] * 20
+    before, picture = os.stat(index).st_mtime_ns, path.read_bytes()
+    assert visualize(run, "neighbours", *args)[0] == 0
+    assert os.stat(index).st_mtime_ns == before
+    assert path.read_bytes() == picture
+    code, _, said = visualize(
+        run, "neighbours", *args[:2], "--layer=conv5", "--count=2"
+    )
+    assert code == 1 and "40 of 128" in said
+
+
+def test_fields_are_a_table(run):
+    code, out, _ = visualize(run, "fields")
+    assert code == 0 and "| pool2 | 3 x 3 | 67 | 16 | -16 |" in out
+
+
+def test_bad_calls_are_said_in_one_line(run, tmp_path):
+    code, _, said = visualize(run, "kernels")
+    assert code == 1 and "Expected a PNG" in said
+    code, _, said = visualize(
+        run, "neighbours", "--layer=fc9", f"--output={tmp_path}/a.png"
+    )
+    assert code == 1 and "layer='fc9'" in said
+    code, _, said = visualize(run, "views", f"--output={tmp_path}/none/a.png")
+    assert code == 1 and "none/a.png" in said
+
+
+def test_the_true_class_has_another_colour(tmp_path):
+    named = [(0, "a", 0.5), (1, "b", 0.4)]
+    square = np.zeros((8, 8, 3), np.uint8)
+    for title in ("a", "c"):
+        plots.predictions([(title, square, named)], tmp_path / f"{title}.png")
+    one, other = (
+        matplotlib_image.imread(tmp_path / f"{title}.png")[..., :3]
+        for title in ("a", "c")
+    )
+    # Orange is redder than it is blue.
+    assert (one[..., 0] - one[..., 2]).max() > 0.3
+    assert (other[..., 0] - other[..., 2]).max() < 0.1
