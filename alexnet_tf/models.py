@@ -136,6 +136,14 @@ def to_fully_convolutional(model):
     return keras.Model(inputs, x, name=f"{model.name}_convolutional")
 
 
+def rgb_kernels(model, preset):
+    """The kernels of conv1, float32 [H, W, 3, filters] with R, G, B in order."""
+    kernels = model.get_layer("conv1").kernel.numpy()
+    if preset.preprocessing.channel_order == "bgr":
+        return kernels[:, :, ::-1]
+    return kernels
+
+
 def neurons(model):
     """{layer name: number of outputs for one picture}, of input and weights.
 

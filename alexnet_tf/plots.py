@@ -52,22 +52,41 @@ def kernels(weights, path, title=""):
         path: of the PNG.
         title: above the picture.
     """
+    sheet = kernel_sheet(weights)
+    height, width = sheet.shape[:2]
+    fig = figure.Figure(
+        figsize=(8, 8 * height / width + 0.5), layout="constrained"
+    )
+    ax = fig.subplots()
+    ax.imshow(sheet, interpolation="nearest")
+    ax.set_axis_off()
+    fig.suptitle(title)
+    fig.savefig(path, dpi=120)
+
+
+def kernel_sheet(weights):
+    """uint8 RGB [H, W, 3]: kernels side by side, 16 or 8 in a row.
+
+    Of two towers of 48 kernels each, the first fills the upper three rows, as
+    in the paper's Fig. 3.
+
+    Args:
+        weights: as in `kernels`.
+    """
     tiles = np.moveaxis(np.asarray(weights, np.float32), -1, 0)
     low = tiles.min(axis=(1, 2, 3), keepdims=True)
     high = tiles.max(axis=(1, 2, 3), keepdims=True)
     tiles = (tiles - low) / np.maximum(high - low, 1e-12)
     columns = 16 if len(tiles) > 32 else 8
     rows = -(-len(tiles) // columns)
-    fig = figure.Figure(
-        figsize=(0.55 * columns, 0.55 * rows + 0.5), layout="constrained"
-    )
-    axes = np.atleast_1d(fig.subplots(rows, columns)).ravel()
-    for ax, tile in zip(axes, tiles):
-        ax.imshow(tile, interpolation="nearest")
-    for ax in axes:
-        ax.set_axis_off()
-    fig.suptitle(title)
-    fig.savefig(path, dpi=120)
+    missing = rows * columns - len(tiles)
+    sides = ((0, missing), (0, 1), (0, 1), (0, 0))  # A white line between.
+    tiles = np.pad(tiles, sides, constant_values=1)
+    tiles[len(tiles) - missing :] = 1
+    _, height, width, _ = tiles.shape
+    sheet = tiles.reshape(rows, columns, height, width, 3)
+    sheet = sheet.swapaxes(1, 2).reshape(rows * height, columns * width, 3)
+    return np.rint(255 * sheet).astype(np.uint8)
 
 
 def predictions(rows, path):

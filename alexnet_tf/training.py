@@ -32,6 +32,7 @@ from alexnet_tf.pace import Pace
 _log = logging.getLogger(__name__)
 
 _CACHE_BATCH = 64
+_DRAW_SECONDS = 30
 
 
 def make_strategy(num_devices=None):
@@ -152,7 +153,8 @@ def train(
         )
     _restore(checkpoints, progress, workdir)
     watchers = _make_callbacks(
-        [*callbacks], model, workdir, progress, verbose,
+        [_Pictures(workdir, preset, source), *callbacks],
+        model, workdir, progress, verbose,
         epochs=recipe.epochs, steps=steps_per_epoch,
     )
     saved_at = time.monotonic()
@@ -614,6 +616,39 @@ def _make_callbacks(more, model, workdir, progress, verbose, **shape):
     )
 
 
+class _Pictures(keras.callbacks.Callback):
+    """Draws the run while it goes on, at most twice a minute.
+
+    TensorBoard gets the kernels of the first layer, histograms of all weights
+    and the speed, which Keras' own callback does not write.
+    """
+
+    def __init__(self, workdir, preset, source):
+        super().__init__()
+        self._run = workdir, preset, source
+        self._drawn_at = time.monotonic()
+
+    def on_train_begin(self, logs=None):
+        self._events = tf.summary.create_file_writer(
+            os.path.join(self._run[0], "tensorboard", "pictures")
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        if time.monotonic() - self._drawn_at < _DRAW_SECONDS:
+            return
+        _draw(*self._run, self.model)
+        with self._events.as_default(epoch):
+            kernels = models.rgb_kernels(self.model, self._run[1])
+            sheet = plots.kernel_sheet(kernels)
+            tf.summary.image("conv1", sheet[np.newaxis])
+            for variable in self.model.weights:
+                tf.summary.histogram(variable.path, variable.value)
+            # The last line but the evaluation's.
+            speed = workdirs.read_metrics(self._run[0])[-2]["images_per_second"]
+            tf.summary.scalar("images_per_second", speed or 0)
+        self._drawn_at = time.monotonic()
+
+
 def _epoch_logs(workdir):
     """The last measurements, under the names that Keras would give them."""
     lines = {line["split"]: line for line in workdirs.read_metrics(workdir)}
@@ -631,7 +666,5 @@ def _draw(workdir, preset, source, model):
         os.path.join(workdir, "curves.png"),
         f"{preset.name} on {source}",
     )
-    kernels = model.get_layer("conv1").kernel.numpy()
-    if preset.preprocessing.channel_order == "bgr":
-        kernels = kernels[:, :, ::-1]
+    kernels = models.rgb_kernels(model, preset)
     plots.kernels(kernels, os.path.join(workdir, "conv1.png"), "conv1")

@@ -97,11 +97,9 @@ def _source():
 
 
 def _kernels(network):
-    from alexnet_tf import plots
+    from alexnet_tf import models, plots
 
-    kernels = network.model.get_layer("conv1").kernel.numpy()
-    if network.preset.preprocessing.channel_order == "bgr":
-        kernels = kernels[:, :, ::-1]
+    kernels = models.rgb_kernels(network.model, network.preset)
     plots.kernels(kernels, flags.FLAGS.output, "conv1")
 
 

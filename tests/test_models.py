@@ -827,3 +827,14 @@ def test_only_a_count_is_a_number_of_classes(classes):
 
 def test_a_numpy_integer_counts_classes():
     assert models.AlexNet("tiny", classes=np.int64(7)).output_shape == (None, 7)
+
+
+@pytest.mark.parametrize("name, red", [("paper", 0), ("caffe", 2)])
+def test_kernels_are_shown_as_rgb(name, red):
+    """Whatever the order of the network's channels."""
+    preset = narrow(name)
+    model = models.AlexNet(preset, 3, input_shape=(99, 99, 3))
+    kernels = models.rgb_kernels(model, preset)
+    stored = model.get_layer("conv1").kernel.numpy()
+    np.testing.assert_array_equal(kernels[:, :, 0], stored[:, :, red])
+    np.testing.assert_array_equal(kernels[:, :, 1], stored[:, :, 1])

@@ -52,3 +52,22 @@ def test_kernels_fill_their_tiles_from_black_to_white(tmp_path):
 def test_a_constant_kernel_draws(tmp_path):
     plots.kernels(np.ones((3, 3, 3, 96)), str(tmp_path / "k.png"))
     assert read(tmp_path / "k.png").shape[2] == 3
+
+
+def test_a_sheet_has_the_first_tower_above(tmp_path):
+    """Six rows of sixteen, as in Fig. 3, with white between."""
+    weights = np.zeros((11, 11, 3, 96), np.float32)
+    weights[0, 0, 0] = 1  # A red corner in each, and
+    weights[5, 5, 2, 48:] = 1  # a blue centre in the second tower's.
+    sheet = plots.kernel_sheet(weights)
+    assert sheet.shape == (6 * 12, 16 * 12, 3) and sheet.dtype == np.uint8
+    corners, centres = sheet[::12, ::12], sheet[5::12, 5::12]
+    assert (corners == [255, 0, 0]).all()
+    assert (centres[:3] == 0).all() and (centres[3:] == [0, 0, 255]).all()
+    assert (sheet[11::12] == 255).all() and (sheet[:, 11::12] == 255).all()
+
+
+def test_places_without_a_kernel_are_white():
+    sheet = plots.kernel_sheet(np.zeros((3, 3, 3, 9), np.float32))
+    assert sheet.shape == (8, 32, 3)
+    assert (sheet[4:, 4:] == 255).all() and (sheet[4:7, :3] == 0).all()

@@ -400,6 +400,30 @@ def test_dropout_masks_differ_by_step_and_layer():
     assert seeds(0, 1) == seeds(0, 1)
 
 
+def test_a_run_is_drawn_while_it_goes_on(tmp_path, make_source, monkeypatch):
+    """Curves after each epoch here, and to TensorBoard what Keras leaves out."""
+    monkeypatch.setattr(training, "_DRAW_SECONDS", 0)
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append((tmp_path / "curves.png").read_bytes())
+
+    run(tmp_path, make_source(24), callbacks=[Look()])
+    assert len(seen) == 2 and seen[0] != seen[1]
+    (events,) = (tmp_path / "tensorboard" / "pictures").glob("events*")
+    tags = {}
+    for record in tf.data.TFRecordDataset(str(events)):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            tags.setdefault(value.tag, []).append(event.step)
+            if value.tag == "conv1":
+                image = tf.make_ndarray(value.tensor)
+                assert tf.io.decode_png(image[2]).shape == (24, 96, 3)
+    assert tags.pop("conv1") == tags.pop("images_per_second") == [0, 1]
+    assert len(tags) == 16 and tags["fc8/kernel"] == [0, 1]
+
+
 def test_progress_survives_a_checkpoint(tmp_path):
     progress = training.Progress()
     progress.add(3, np.array([[0.1, 1, 2, 4]] * 3, np.float32))

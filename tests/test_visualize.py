@@ -118,7 +118,7 @@ def visualize(run, figure, *args):
 @pytest.mark.parametrize(
     "figure, shape",
     [
-        ("kernels", (192, 528)),
+        ("kernels", (300, 960)),
         ("predictions", (440, 870)),
         ("neighbours", (570, 1190)),
         ("views", (250, 720)),
