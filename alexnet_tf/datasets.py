@@ -115,37 +115,31 @@ def explain(error, source, examples):
         examples: those that were asked for, in the pipeline's order. Errors
             come in that order too, however far it reads ahead.
     """
-    codes = {type(error), *_codes_of_devices(error)}
-    if codes & {*_UNREADABLE}:
+    # With several devices, one may fail and only another be heard of, which
+    # misses a picture; so these are read again too.
+    looked = (tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError)
+    if isinstance(error, looked):
+        try:
+            bad = _bad_picture(source, examples)
+        except _UNREADABLE as cause:
+            error = cause
+        except tf.errors.FailedPreconditionError:
+            pass  # The miscount itself.
+        else:
+            if bad:
+                return bad
+    if isinstance(error, _UNREADABLE):
         return OSError(
             f"Expected to read all of {source}. Received: {gist(error)}. Put "
             "back what is missing, or prepare the data set again."
         )
-    if tf.errors.InvalidArgumentError in codes:
-        return _explain_picture(error, source, examples)
     count = re.search(r"contained (.+) element", error.message)
-    if tf.errors.FailedPreconditionError in codes and count:
+    if isinstance(error, tf.errors.FailedPreconditionError) and count:
         return ValueError(
             f"Expected {source.num_examples} pictures in {source}. Received: "
             f"{count[1]}. Prepare the data set again."
         )
     return error
-
-
-def _codes_of_devices(error):
-    """Several devices fail as one error of the first one's type."""
-    kinds = (*_UNREADABLE, tf.errors.InvalidArgumentError)
-    return [
-        kind
-        for kind in kinds
-        if re.search(rf"\(\d+\) {_code_name(kind)}:", error.message)
-    ]
-
-
-def _code_name(kind):
-    """NotFoundError is NOT_FOUND in messages."""
-    name = kind.__name__.removesuffix("Error")
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
 
 
 def gist(error):
@@ -163,7 +157,8 @@ def gist(error):
     return re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ | *\[Op:.*", "", line).strip()
 
 
-def _explain_picture(error, source, examples):
+def _bad_picture(source, examples):
+    """The error that names the first bad picture, None if there is none."""
     _log.error("Looking for a picture that can't be read in %s.", source)
     for example in examples:
         reason = _fault(example, source)
@@ -175,7 +170,7 @@ def _explain_picture(error, source, examples):
                 f"({len(example['image'].numpy())} bytes): {reason}. Mend it "
                 "or take it out of the data set."
             )
-    return error
+    return None
 
 
 def _fault(example, source):

@@ -575,34 +575,41 @@ def test_real_cifar10():
     assert tf.io.decode_image(first).shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize("first", [0, 1])
-@pytest.mark.parametrize(
-    "code, kind, expected",
-    [
-        ("NOT_FOUND", tf.errors.NotFoundError, "a.jpg; No such file"),
-        ("DATA_LOSS", tf.errors.DataLossError, "a.jpg; No such file"),
-        ("PERMISSION_DENIED", tf.errors.PermissionDeniedError, "a.jpg; No such"),
-    ],
-)
-def test_the_cause_counts_where_another_device_only_misses_a_picture(
-    make_source, code, kind, expected, first
-):
-    """Whichever of the two comes first and gives the error its type."""
+def two_failures(first):
+    """One device can't read a file, the other misses a picture."""
     roots = [
-        f"{code}:  a.jpg; No such file",
+        "NOT_FOUND:  a.jpg; No such file",
         "FAILED_PRECONDITION:  Input dataset was expected to contain 12 elements "
         "but contained only 11 elements.",
     ]
-    types = [kind, tf.errors.FailedPreconditionError]
-    if first:
-        roots, types = roots[::-1], types[::-1]
+    types = [tf.errors.NotFoundError, tf.errors.FailedPreconditionError]
+    order = [first, 1 - first]
     message = "2 root error(s) found.\n" + "\n".join(
-        f"  ({number}) {root}\n\t [[{{{{node IteratorGetNext}}}}]]"
-        for number, root in enumerate(roots)
+        f"  ({number}) {roots[place]}\n\t [[{{{{node IteratorGetNext}}}}]]"
+        for number, place in enumerate(order)
     )
-    error = types[0](None, None, message + "\n0 successful operations.")
-    found = datasets.explain(error, make_source(12), None)
-    assert isinstance(found, OSError) and expected in str(found)
-    only = tf.errors.FailedPreconditionError(None, None, roots[1 - first])
-    found = datasets.explain(only, make_source(12), None)
-    assert "Received: only 11" in str(found)
+    return types[first](None, None, message + "\n0 successful operations.")
+
+
+def test_the_cause_counts_where_another_device_only_misses_a_picture(
+    make_source, tmp_path
+):
+    """Whichever of the two gives the error its type, or is not heard of."""
+    source, lost = make_source(12), str(tmp_path / "a.jpg")
+    unreadable = tf.data.Dataset.from_tensors(lost).map(
+        lambda path: {
+            "image": tf.io.read_file(path),
+            "label": tf.constant(0),
+            "name": path,
+        }
+    )
+    alone = tf.errors.FailedPreconditionError(
+        None, None, "was expected to contain 12 elements but contained only 11 "
+        "elements.",
+    )
+    for error in (two_failures(0), two_failures(1), alone):
+        found = datasets.explain(error, source, unreadable)
+        assert isinstance(found, OSError), error
+        assert "a.jpg; No such file" in str(found)
+    found = datasets.explain(alone, source, source.examples())
+    assert isinstance(found, ValueError) and "only 11" in str(found)
