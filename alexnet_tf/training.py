@@ -542,10 +542,20 @@ def _dropout_seeds(states, seed, step):
 
 def _restore(checkpoints, progress, workdir):
     _remove_unfinished(checkpoints)
-    if checkpoints.latest_checkpoint:
-        checkpoints.restore_or_initialize()
+    latest = checkpoints.latest_checkpoint
+    if latest:
+        try:
+            status = checkpoints.checkpoint.restore(latest)
+            status.assert_existing_objects_matched()
+        # Of a file cut short TensorFlow's reader says IndexError.
+        except (tf.errors.OpError, IndexError, AssertionError) as error:
+            raise ValueError(
+                f"Expected a whole checkpoint of this network. Received: {latest}"
+                f", which is damaged or of another one. Remove {workdir} to "
+                "start anew, or give another."
+            ) from error
         progress.saved = progress.place
-        _log.info("Going on from %s.", checkpoints.latest_checkpoint)
+        _log.info("Going on from %s.", latest)
     workdirs.forget_after(workdir, progress.step, len(progress.errors))
 
 

@@ -400,6 +400,27 @@ def test_dropout_masks_differ_by_step_and_layer():
     assert seeds(0, 1) == seeds(0, 1)
 
 
+@pytest.mark.parametrize("keep", [0, 1000])
+def test_a_damaged_checkpoint_is_said(tmp_path, make_source, keep):
+    source = make_source(24)
+    run(tmp_path, source)
+    (data,) = (tmp_path / "checkpoints").glob("*.data-*")
+    data.write_bytes(data.read_bytes()[:keep])
+    with pytest.raises(ValueError, match="whole checkpoint.*ckpt-4.*damaged"):
+        run(tmp_path, source)
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path, make_source):
+    source = make_source(24)
+    run(tmp_path, source)
+    other = tf.train.Checkpoint(x=tf.Variable(1.0))
+    tf.train.CheckpointManager(
+        other, str(tmp_path / "checkpoints"), max_to_keep=1
+    ).save(checkpoint_number=9)
+    with pytest.raises(ValueError, match="checkpoint of this network.*ckpt-9"):
+        run(tmp_path, source)
+
+
 def test_a_run_is_drawn_while_it_goes_on(tmp_path, make_source, monkeypatch):
     """Curves after each epoch here, and to TensorBoard what Keras leaves out."""
     monkeypatch.setattr(training, "_DRAW_SECONDS", 0)
