@@ -16,6 +16,9 @@ from alexnet_tf import weights as weights_lib
 from alexnet_tf import workdir as workdirs
 
 
+_MOST_CLASSES = 100_000
+
+
 def preprocess_input(images, preset):
     """The input of a network with published weights, from pixels.
 
@@ -144,7 +147,15 @@ def load(weights, preset=None, layout=None):
 def _class_names(weights, preset):
     """ImageNet's, or numbers where a file of weights has not 1000 classes."""
     last = preset.layers[-1].name
-    count = weights_lib.shapes(weights).get(last, {}).get("bias", (1000,))[0]
+    shapes = weights_lib.shapes(weights).get(last, {})
+    kernel, bias = shapes.get("kernel", ()), shapes.get("bias", ())
+    count = bias[0] if len(bias) == 1 else 0
+    # A header can claim any number, and the network would be made to fit it.
+    if len(kernel) != 2 or count not in kernel or not 0 < count <= _MOST_CLASSES:
+        raise ValueError(
+            f"Expected {last} of 1 to {_MOST_CLASSES:,} classes in {weights}. "
+            f"Received: kernel {list(kernel)}, bias {list(bias)}."
+        )
     if count == len(labels.imagenet()):
         return tuple(labels.imagenet())
     return tuple(str(number) for number in range(count))

@@ -68,6 +68,11 @@ def main(argv):
     }
     try:
         network = classifier.load(args.weights, args.preset, args.layout)
+        folder = os.path.dirname(os.path.abspath(args.output))
+        if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+            raise NotADirectoryError(
+                f"Expected a folder that can be written to. Received: {folder}."
+            )
         difference = exporters[args.format](network, args.output)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         sys.exit(f"alexnet_tf.export: {error}")

@@ -28,7 +28,8 @@ class FineTuning:
         cache_features: whether to compute the outputs of the frozen beginning
             once, of one central view of each picture. All convolutions must
             be frozen. It gives up crops, flips and colour noise, and takes
-            37 KB of memory a picture where pool5 is the last of them.
+            80 KB of memory a picture where pool5 is the last of them.
+        layout: of the file, for `weights.load_weights`.
     """
 
     weights: str | None = None
@@ -36,6 +37,7 @@ class FineTuning:
     freeze: tuple[str, ...] = ()
     lr_mult: dict[str, float] = dataclasses.field(default_factory=dict)
     cache_features: bool = False
+    layout: str | None = None
 
 
 def freeze(model, plan):
@@ -58,6 +60,12 @@ def freeze(model, plan):
             "Expected a layer that is not frozen. Received: "
             f"freeze={','.join(plan.freeze)}, which is all of them."
         )
+    both = [name for name in plan.reinit if name in plan.freeze]
+    if both:
+        raise ValueError(
+            "Expected in reinit layers that move. Received: "
+            f"{', '.join(both)}, which would stay at random."
+        )
     idle = [name for name in plan.lr_mult if name in plan.freeze]
     if idle:
         raise ValueError(
@@ -73,7 +81,9 @@ def load(model, plan):
     if plan.weights:
         _log.info(
             "%s",
-            weights_lib.load_weights(model, plan.weights, skip=plan.reinit),
+            weights_lib.load_weights(
+                model, plan.weights, skip=plan.reinit, layout=plan.layout
+            ),
         )
 
 
@@ -86,9 +96,9 @@ def statistics(plan, preprocessing):
     Raises:
         ValueError: if the run's pictures were of another size.
     """
-    path = os.path.join(plan.weights, workdirs.STATISTICS)
-    if not os.path.exists(path):
+    if not os.path.isdir(plan.weights):
         return statistics_lib.imagenet(preprocessing)
+    path = os.path.join(plan.weights, workdirs.STATISTICS)
     found = statistics_lib.read(path)
     if found.mean_image.shape[0] != preprocessing.image_size:
         raise ValueError(
@@ -155,4 +165,7 @@ def features(beginning, batches, source):
     except tf.errors.OpError as error:
         asked = source.examples().skip(done)
         raise datasets.explain(error, source, asked) from error
-    return outputs, labels
+    # Tensors from here on: tf.data keeps a copy of its own of every array
+    # that it is given, for each epoch. On a CPU, which has the room.
+    with tf.device("CPU:0"):
+        return tf.constant(outputs), tf.constant(labels)

@@ -112,7 +112,6 @@ def cached_training_batches(
     """
     order = np.random.default_rng((seed, epoch)).permutation(len(labels))
     order = order[first_step * batch_size : steps * batch_size]
-    features, labels = tf.constant(features), tf.constant(labels)
     return (
         tf.data.Dataset.from_tensor_slices(order)
         .batch(batch_size // pieces, drop_remainder=True)

@@ -97,6 +97,7 @@ class _Machine:
         self.view = view
         self.position = 0
         self.stack, self.marks, self.memo = [], [], {}
+        self.encoded = 0
 
     def run(self):
         for _ in range(_MOST_INSTRUCTIONS):
@@ -182,7 +183,8 @@ class _Machine:
                 raise _Refused(f"the instruction {instruction!r}")
 
     def name(self, module, name):
-        if (module, name) not in _NAMES:
+        strings = isinstance(module, str) and isinstance(name, str)
+        if not strings or (module, name) not in _NAMES:
             raise _Refused(f"the function {_shown(module)}.{_shown(name)}")
         self.stack.append(_Name(_NAMES[module, name]))
 
@@ -193,6 +195,11 @@ class _Machine:
             case _Name("dtype"), (code, *_):
                 result = _Type(_text(code))
             case _Name("encode"), (str(text), str("latin1")):
+                # One string may be asked for again and again, and each time
+                # takes its own memory.
+                self.encoded += len(text)
+                if self.encoded > len(self.view):
+                    raise _Refused("more bytes than the file has")
                 result = _encoded(text)
             case _Name("_frombuffer"), (data, _Type() as kind, shape, order):
                 result = Array()

@@ -111,7 +111,8 @@ def predictions(rows, path):
         ax = fig.add_subplot(grid[2 * line, column])
         ax.imshow(picture)
         ax.set_axis_off()
-        ax.set_title(_shortened(title), fontsize=9)
+        # Dollars in names of files are no formulas.
+        ax.set_title(_shortened(title), fontsize=9, parse_math=False)
         _bars(fig.add_subplot(grid[2 * line + 1, column]), named, title)
     fig.savefig(path, dpi=100)
 
@@ -132,7 +133,7 @@ def neighbours(rows, path):
     axes = fig.subplots(len(rows), columns, squeeze=False)
     for ax, (title, picture) in zip(axes.ravel(), sum(rows, [])):
         ax.imshow(picture)
-        ax.set_title(_shortened(title, 20), fontsize=8)
+        ax.set_title(_shortened(title, 20), fontsize=8, parse_math=False)
         ax.set_xticks([])
         ax.set_yticks([])
     for ax in axes[:, 0]:
@@ -174,7 +175,9 @@ def _bars(ax, named, true_name):
     ax.barh(range(len(named)), probabilities, color=colours, alpha=0.45)
     for place, (_, name, probability) in enumerate(named):
         text = f"{_shortened(name)}  {probability:.1%}"
-        ax.text(0.02, place, text, va="center", fontsize=8)
+        ax.text(
+            0.02, place, text, va="center", fontsize=8, parse_math=False
+        )
     ax.set(xlim=(0, 1), ylim=(len(named) - 0.4, -0.6))
     ax.set_xticks([])
     ax.set_yticks([])

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import logging
 import os
+import zipfile
 
 import keras
 import numpy as np
@@ -141,9 +142,29 @@ def load_or_compute(source, preprocessing, fallback_folder, verbose=1):
 
 
 def read(path):
-    """The `Statistics` that `write` has written."""
-    with np.load(path) as arrays:
-        return Statistics(arrays["mean_image"], arrays["covariance"])
+    """The `Statistics` that `write` has written.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = Statistics(arrays["mean_image"], arrays["covariance"])
+        side = len(found.mean_image)
+        whole = found.mean_image.shape == (side, side, 3) and (
+            found.covariance.shape == (3, 3)
+        )
+        if not whole or not np.isfinite(found.mean_image).all() or not (
+            np.isfinite(found.covariance).all()
+        ):
+            raise ValueError("no mean image and covariance")
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            "Expected a mean image and the colours' covariance. Received: "
+            f"{path}, which is damaged ({error}). Remove it."
+        ) from error
+    return found
 
 
 def write(statistics, path):

@@ -113,6 +113,12 @@ _FINE_TUNING = [
         "along. The learning rate is then a tenth of the preset's, and the "
         "mean is that of the weights' pictures.",
     ),
+    _ENUM(
+        "layout",
+        None,
+        ["caffe"],
+        "Order of axes in a file, if it is Caffe's own: [out, in, ...].",
+    ),
     _LIST("reinit", None, "Layers that start at random all the same: fc8."),
     _LIST("freeze", None, "Layers that do not move: conv1,conv2."),
     _LIST("train_layers", None, "The only layers that move: fc6,fc7,fc8."),
@@ -123,7 +129,7 @@ _FINE_TUNING = [
         "cache_features",
         False,
         "Compute the outputs of the frozen convolutions once, of one central "
-        "view: no crops, flips or colour noise, 37 KB of memory a picture.",
+        "view: no crops, flips or colour noise, 80 KB of memory a picture.",
     ),
 ]
 
@@ -266,6 +272,9 @@ def _fine_tuning(preset):
     from alexnet_tf import fine_tuning
 
     args = flags.FLAGS
+    for name in ("weights", "reinit", "freeze", "train_layers", "lr_mult"):
+        if args[name].value is not None and not args[name].value:
+            raise ValueError(f"Expected a value. Received: an empty --{name}.")
     if args.reinit and not args.weights:
         raise ValueError(
             f"Expected weights. Received: reinit={','.join(args.reinit)} alone. "
@@ -292,6 +301,7 @@ def _fine_tuning(preset):
         tuple(frozen),
         {layer: float(number) for layer, number in pairs},
         args.cache_features,
+        args.layout,
     )
 
 

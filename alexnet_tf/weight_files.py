@@ -36,6 +36,7 @@ from alexnet_tf import pickles
 
 _NPY_HEADER = 4096  # bytes; NumPy's take 128
 _TYPES = ("float16", "float32", "float64")
+_BIG_ENDIAN = tuple(np.dtype(code) for code in (">f2", ">f4", ">f8"))
 
 # The parts of a layer under the names that are in use.
 _PARTS = {
@@ -159,7 +160,8 @@ def _npy_header(file):
 def _pickled(layer, parts):
     if isinstance(parts, (list, tuple)) and len(parts) == 2:
         parts = dict(zip(("kernel", "bias"), parts))
-    if not isinstance(parts, dict) or {*parts} - {*_PARTS}:
+    known = isinstance(parts, dict) and not {*parts} - {*_PARTS}
+    if not known or len({_PARTS[key] for key in parts}) < len(parts):
         raise ValueError(f"{layer!r} is neither [W, b] nor weights and biases")
     return {_PARTS[key]: _pickled_array(layer, parts[key]) for key in parts}
 
@@ -183,6 +185,9 @@ def _open_npz(path, stack):
 
 
 def _zipped(archive, member):
+    # Others unfold as a whole when their first bytes are read.
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member.filename} is compressed as NumPy does not")
     with archive.open(member) as file:
         shape, dtype = _npy_header(io.BytesIO(file.read(_NPY_HEADER)))
     _check_type(member.filename, dtype)
@@ -276,6 +281,8 @@ def _keras(file):
     layers = _child(file, "layers")
     for key in layers:
         group = _child(_child(layers, key), "vars")
+        if len(group) not in (0, 2):
+            raise ValueError(f"{key} has {len(group)} arrays in place of two")
         if len(group):
             name = group.attrs["name"]
             arrays[str(name)] = {
@@ -347,12 +354,16 @@ def _by_layer(flat):
                 f"an array called {key!r} in place of one like conv1/kernel"
             )
         layer, part = match.groups()
-        arrays.setdefault(layer, {})[_PARTS[part]] = array
+        parts = arrays.setdefault(layer, {})
+        if _PARTS[part] in parts:
+            raise ValueError(f"{layer} has two arrays for its {_PARTS[part]}")
+        parts[_PARTS[part]] = array
     return arrays
 
 
 def _check_type(name, dtype):
-    if str(dtype).removeprefix("<") not in _TYPES:
+    # Of either byte order.
+    if str(dtype).lstrip("<>") not in _TYPES and dtype not in _BIG_ENDIAN:
         raise ValueError(
             f"{name} is of type {dtype}, in place of {', '.join(_TYPES)}"
         )

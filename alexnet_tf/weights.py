@@ -90,7 +90,7 @@ def load_weights(model, path, skip=(), layout=None):
         skipped = {name: None for name in (*targets, *stored) if name in skip}
         for name in skipped:
             targets.pop(name, None), stored.pop(name, None)
-        _check_same(targets, stored, model, path)
+        _check_same(targets, stored, model, path, layout)
         with weight_files.refused(path):
             arrays = {
                 name: {part: _read(name, stored[name][part]) for part in parts}
@@ -248,7 +248,7 @@ def _check_skip(skip, targets, stored):
         )
 
 
-def _check_same(targets, stored, model, path):
+def _check_same(targets, stored, model, path, layout):
     """The layers of the network and of the file, side by side if they differ."""
     ours, theirs = (
         {
@@ -262,13 +262,15 @@ def _check_same(targets, stored, model, path):
     rows = [("layer", "the network's", "the file's")]
     for name in {**ours, **theirs}:
         if ours.get(name) != theirs.get(name):
-            rows.append((name, _shown(ours, name), _shown(theirs, name)))
+            # The file's names are anybody's.
+            shown = repr(name)[1:-1][:40]
+            rows.append((shown, _shown(ours, name), _shown(theirs, name)))
     table = "\n".join("  {:10s} {:42s} {}".format(*row) for row in rows[:20])
     raise ValueError(
         f"Expected the layers of {model.name}. Received: {path}, which differs "
         f"in {len(rows) - 1}:\n{table}\nChoose the preset and the number of "
         f"classes that the file is of, or name in skip what is to be left "
-        f"out.{_hint(ours, theirs)}"
+        f"out.{'' if layout else _hint(ours, theirs)}"
     )
 
 

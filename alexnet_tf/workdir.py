@@ -63,6 +63,7 @@ def read_network(path):
 
     Raises:
         FileNotFoundError: if `path` is no directory of a run.
+        ValueError: if the file is damaged.
     """
     file = os.path.join(path, "network.json")
     if not os.path.exists(file):
@@ -71,17 +72,27 @@ def read_network(path):
             f"{path}, which has none."
         )
     with open(file, encoding="utf-8") as lines:
-        network = json.load(lines)
+        text = lines.read()
+    try:
+        return _network(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            "Expected a preset, its preprocessing and classes. Received: "
+            f"{file}, which is damaged or of another version ({error!r})."
+        ) from error
+
+
+def _network(content):
     preprocessing = presets.Preprocessing(
         **{
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in network["preprocessing"].items()
+            for name, value in content["preprocessing"].items()
         }
     )
     preset = dataclasses.replace(
-        presets.get(network["preset"]), preprocessing=preprocessing
+        presets.get(content["preset"]), preprocessing=preprocessing
     )
-    return preset, tuple(network["classes"])
+    return preset, tuple(content["classes"])
 
 
 def write(path, text):

@@ -146,7 +146,7 @@ def test_cached_features_are_those_of_the_central_view(tmp_path, make_source):
         source, preset.preprocessing, known, batch_size=4
     )
     features, labels = fine_tuning.features(beginning, batches, source)
-    assert labels.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert labels.numpy().tolist() == [0, 1, 2, 3, 4, 5, 6]
     images = np.concatenate([images for images, _ in batches])[:7]
     np.testing.assert_allclose(features, beginning(images), atol=1e-5)
 
@@ -174,6 +174,41 @@ def test_cached_batches_hold_each_picture_once():
     )
     numbers = [n.tolist() for _, n in evaluation.as_numpy_iterator()]
     assert numbers == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [-1] * 4]
+
+
+def resident():
+    """Bytes of memory of this process."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_cached_epochs_take_no_more_memory():
+    """Each hands the same tensors on."""
+    with tf.device("CPU:0"):
+        features = tf.random.normal([2000, 9216])  # 74 MB
+        labels = tf.zeros([2000], tf.int32)
+    grown = []
+    for epoch in range(6):
+        for batches in (
+            input_pipeline.cached_training_batches(
+                features, labels, batch_size=50, seed=0, epoch=epoch, steps=40
+            ),
+            input_pipeline.cached_evaluation_batches(
+                features, labels, batch_size=50
+            ),
+        ):
+            for _ in batches:
+                pass
+        grown.append(resident())
+    assert grown[5] - grown[1] < 74e6
+
+
+def test_a_run_without_its_statistics_is_refused(tmp_path, make_source):
+    run(tmp_path / "run", make_source(24))
+    (tmp_path / "run" / workdirs.STATISTICS).unlink()
+    plan = fine_tuning.FineTuning(str(tmp_path / "run"))
+    with pytest.raises(FileNotFoundError):
+        fine_tuning.statistics(plan, presets.get("tiny").preprocessing)
 
 
 def test_statistics_are_those_of_the_weights(tmp_path, make_source):
@@ -277,3 +312,30 @@ def test_stopped_and_resumed_on_cached_features_equals_straight(
     assert straight.keys() == stopped.keys()
     for name, array in straight.items():
         np.testing.assert_array_equal(stopped[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"preset": "tiny"}', '{"preset": "tiny", "classes": [], '
+     '"preprocessing": {"crop": 3}}'],
+)  # fmt: skip
+def test_a_damaged_description_is_said(tmp_path, content):
+    (tmp_path / "network.json").write_text(content)
+    with pytest.raises(ValueError, match="network.json, which is damaged"):
+        workdirs.read_network(str(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["cut", "nan", "shape", "missing"])
+def test_damaged_statistics_are_said(tmp_path, damage):
+    path = str(tmp_path / "s.npz")
+    image = np.full((4, 4 - (damage == "shape"), 3), 9, np.float32)
+    image[0, 0] = np.nan if damage == "nan" else 9
+    arrays = {"mean_image": image, "covariance": np.eye(3)}
+    if damage == "missing":
+        del arrays["covariance"]
+    np.savez(path, **arrays)
+    if damage == "cut":
+        content = (tmp_path / "s.npz").read_bytes()
+        (tmp_path / "s.npz").write_bytes(content[:-60])
+    with pytest.raises(ValueError, match="s.npz, which is damaged"):
+        statistics.read(path)

@@ -140,6 +140,7 @@ F4 = b"cnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
         (b"ccopy_reg\n_reconstructor\n.", "copy_reg"),
         (b"\x82\x01.", "instruction"),
         (b"Pid\n.", "instruction b'P'"),
+        (b"]\x8c\x01a\x93.", "the function"),
     ],
 )
 def test_hostile_bytes(pickled, message):
@@ -170,6 +171,19 @@ def test_no_bomb_goes_off(pickled):
         with pytest.raises(ValueError, match="instructions|no string"):
             pickles.load(pickled)
         assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_string_is_not_copied_without_end():
+    """1 MB of text, asked for as bytes a thousand times."""
+    text = b"X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00"
+    again = b"c_codecs\nencode\n(h\x00X\x06\x00\x00\x00latin1tR"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="more bytes than the file has"):
+            pickles.load(text + again * 1000 + b".")
+        assert tracemalloc.get_traced_memory()[1] < 10e6
     finally:
         tracemalloc.stop()
 

@@ -166,6 +166,9 @@ def test_a_slash_at_the_end_is_no_part_of_the_name(
         ("--freeze=fc9", "in freeze some of the layers conv1.*fc9"),
         ("--train_layers=fc9", "train_layers some of conv1.*: fc9"),
         ("--lr_mult=fc9:2", "in lr_mult some of the layers conv1.*fc9"),
+        ("--weights=", "an empty --weights"),
+        ("--train_layers=", "an empty --train_layers"),
+        ("--weights=x.npy --reinit=fc8 --freeze=fc8", "reinit layers that move"),
         ("--freeze=fc6 --lr_mult=fc6:2", "layers that move.*fc6, which are"),
         (
             "--freeze=conv1,conv2,conv3,conv4,conv5,fc6,fc7,fc8",
