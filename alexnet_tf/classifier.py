@@ -15,7 +15,6 @@ from alexnet_tf import statistics as statistics_lib
 from alexnet_tf import weights as weights_lib
 from alexnet_tf import workdir as workdirs
 
-
 _MOST_CLASSES = 100_000
 
 
@@ -95,11 +94,8 @@ class Classifier:
 
     def square(self, encoded):
         """uint8 RGB [S, S, 3]: the part of a picture that views are cut from."""
-        pixels = self.preset.preprocessing
-        return preprocess.decode_crop(
-            encoded,
-            [0, 0],
-            dataclasses.replace(pixels, crop_size=pixels.image_size),
+        return preprocess.central_square(
+            encoded, self.preset.preprocessing
         ).numpy()
 
 

@@ -6,6 +6,7 @@ Names: any image classification data set of TFDS ("imagenet2012",
 "train[:90%]".
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -140,6 +141,23 @@ def explain(error, source, examples):
             f"{count[1]}. Prepare the data set again."
         )
     return error
+
+
+@contextlib.contextmanager
+def explained(source, where):
+    """Errors of a pipeline inside say what is wrong in the data: `explain`.
+
+    Args:
+        source: the `Source` that the pipeline reads, unshuffled.
+        where: () -> (first, count) of the pictures that were asked for; a
+            count of -1 stands for all that follow.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        first, count = where()
+        asked = source.examples().skip(first).take(count)
+        raise explain(error, source, asked) from error
 
 
 def gist(error):

@@ -1,7 +1,5 @@
 """How wrong the network is on a split, each picture counted once."""
 
-import contextlib
-
 import numpy as np
 import tensorflow as tf
 
@@ -88,30 +86,21 @@ def evaluator(model, strategy):
             count = min(pace.count, steps - done)
             with (
                 pace.measure(count),
-                _explained(source, batch_size, done, count),
+                datasets.explained(
+                    source, lambda: (done * batch_size, count * batch_size)
+                ),
             ):
                 result += totals(iterator, tf.constant(count)).numpy()
             done += count
             if between:
                 between()
-        with _explained(source, batch_size, done, 0):
+        with datasets.explained(source, lambda: (done * batch_size, 0)):
             # Full batches of `num_examples` do not show that there are more.
             iterator.get_next_as_optional()
         _check_count(source, result[3])
         return rates(result)
 
     return evaluate
-
-
-@contextlib.contextmanager
-def _explained(source, batch_size, first, count):
-    """Errors inside say what is wrong in these batches of a source."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        asked = source.examples().skip(first * batch_size)
-        asked = asked.take(count * batch_size)
-        raise datasets.explain(error, source, asked) from error
 
 
 def _check_count(source, count):

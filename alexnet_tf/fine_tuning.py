@@ -155,16 +155,13 @@ def features(beginning, batches, source):
     outputs = np.zeros((count, *beginning.output.shape[1:]), np.float32)
     labels = np.zeros(count, np.int32)
     done = 0
-    try:
+    with datasets.explained(source, lambda: (done, -1)):
         for images, batch_labels in batches:
             # Padding comes last.
             here = min(len(images), count - done)
             outputs[done : done + here] = compute(images)[:here]
             labels[done : done + here] = batch_labels[:here]
             done += here
-    except tf.errors.OpError as error:
-        asked = source.examples().skip(done)
-        raise datasets.explain(error, source, asked) from error
     # Tensors from here on: tf.data keeps a copy of its own of every array
     # that it is given, for each epoch. On a CPU, which has the room.
     with tf.device("CPU:0"):

@@ -77,17 +77,8 @@ def evaluation_batches(
         )
         return image, _label(example, source)
 
-    size = preprocessing.crop_size
-    padding = tf.data.Dataset.from_tensors(
-        (tf.zeros([size, size, 3]), PADDING_LABEL)
-    ).repeat(-source.num_examples % batch_size)
-    return (
-        source.examples()
-        .map(view, num_parallel_calls=tf.data.AUTOTUNE)
-        .concatenate(padding)
-        .batch(batch_size // pieces, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    views = source.examples().map(view, num_parallel_calls=tf.data.AUTOTUNE)
+    return _padded(views, source.num_examples, batch_size, pieces)
 
 
 def cached_training_batches(
@@ -126,16 +117,8 @@ def cached_evaluation_batches(features, labels, *, batch_size, pieces=1):
     As `evaluation_batches`, of `features` and `labels` as in
     `cached_training_batches`.
     """
-    count = -len(labels) % batch_size
-    padding = tf.data.Dataset.from_tensors(
-        (tf.zeros(features.shape[1:]), PADDING_LABEL)
-    ).repeat(count)
-    return (
-        tf.data.Dataset.from_tensor_slices((features, labels))
-        .concatenate(padding)
-        .batch(batch_size // pieces, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    examples = tf.data.Dataset.from_tensor_slices((features, labels))
+    return _padded(examples, len(labels), batch_size, pieces)
 
 
 def shuffled(source, seed, epoch, shuffle_buffer):
@@ -148,6 +131,17 @@ def shuffled(source, seed, epoch, shuffle_buffer):
         min(shuffle_buffer, source.num_examples),
         seed=shuffle_seed,
         reshuffle_each_iteration=False,
+    )
+
+
+def _padded(examples, count, batch_size, pieces):
+    """`count` examples in batches, the last one filled with zeros."""
+    shape = examples.element_spec[0].shape
+    padding = tf.data.Dataset.from_tensors((tf.zeros(shape), PADDING_LABEL))
+    return (
+        examples.concatenate(padding.repeat(-count % batch_size))
+        .batch(batch_size // pieces, drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
     )
 
 

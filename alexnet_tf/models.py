@@ -81,9 +81,9 @@ def AlexNet(
         top = {spec.name for spec in preset.layers} - {
             layer.name for layer in model.layers
         }
-        weights_lib.load_weights(
-            model, weights, skip=top & weights_lib.shapes(weights).keys()
-        )
+        # A file need not hold the top that is left out.
+        skip = top and top & weights_lib.shapes(weights).keys()
+        weights_lib.load_weights(model, weights, skip=skip)
     return model
 
 

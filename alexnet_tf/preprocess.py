@@ -47,6 +47,17 @@ def decode_crop(encoded, offset, preprocessing):
     return tf.ensure_shape(tf.cast(pixels[0], tf.uint8), [size, size, 3])
 
 
+def central_square(encoded, preprocessing):
+    """All of the resized central square, uint8 RGB [size, size, 3].
+
+    Args and errors as in `decode_crop`.
+    """
+    whole = dataclasses.replace(
+        preprocessing, crop_size=preprocessing.image_size
+    )
+    return decode_crop(encoded, [0, 0], whole)
+
+
 def image_shape(encoded):
     """int32 [2], the height and the width of an encoded picture."""
     return tf.cond(
@@ -160,11 +171,7 @@ def ten_crop(encoded, preprocessing, statistics):
     """
     size = preprocessing.crop_size
     last = preprocessing.image_size - size
-    square = decode_crop(
-        encoded,
-        [0, 0],
-        dataclasses.replace(preprocessing, crop_size=preprocessing.image_size),
-    )
+    square = central_square(encoded, preprocessing)
     views, mirrored = [], []
     for y, x in [(0, 0), (0, last), (last, 0), (last, last), (last // 2,) * 2]:
         crop = tf.cast(square[y : y + size, x : x + size], tf.float32)

@@ -62,15 +62,12 @@ def features(network, source, layer="fc7", verbose=1):
     batches = source.examples().map(view, num_parallel_calls=tf.data.AUTOTUNE)
     bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
     done = 0
-    try:
+    with datasets.explained(source, lambda: (done, _BATCH)):
         for views, labels, names in batches.batch(_BATCH).prefetch(1):
             found = extract(views).numpy()
             yield found.reshape(len(found), -1), labels.numpy(), names.numpy()
             done += len(found)
             bar.update(done)
-    except tf.errors.OpError as error:
-        asked = source.examples().skip(done).take(_BATCH)
-        raise datasets.explain(error, source, asked) from error
 
 
 def features_of(network, encoded, layer="fc7"):

@@ -50,16 +50,14 @@ def probabilities(network, source, protocol="ten_crop", batch_size=32, verbose=1
         each = tf.reshape(each, [shape[0], shape[1], each.shape[-1]])
         return tf.reduce_mean(each, axis=1)
 
-    try:
+    def where():
+        return len(found) * batch_size, batch_size
+
+    with datasets.explained(source, where):
         for views, batch_labels in batches(network, source, protocol, batch_size):
             found.append(mean_probabilities(views).numpy())
             labels.append(batch_labels.numpy())
             bar.add(len(batch_labels))
-    except tf.errors.OpError as error:
-        asked = source.examples().skip(len(found) * batch_size)
-        raise datasets.explain(
-            error, source, asked.take(batch_size)
-        ) from error
     return np.concatenate(found), np.concatenate(labels)
 
 
@@ -113,14 +111,11 @@ def dense_probabilities(network, source, scales, verbose=1):
             each.append(tf.reduce_mean(maps, axis=[0, 1, 2]))
         return tf.add_n(each) / len(scales)
 
-    try:
+    with datasets.explained(source, lambda: (len(found), 1)):
         for example in source.examples():
             found.append(mean_probabilities(example["image"]).numpy())
             labels.append(int(example["label"]))
             bar.add(1)
-    except tf.errors.OpError as error:
-        asked = source.examples().skip(len(found)).take(1)
-        raise datasets.explain(error, source, asked) from error
     return np.stack(found), np.array(labels, np.int32)
 
 

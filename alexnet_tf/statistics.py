@@ -98,15 +98,12 @@ def compute(source, preprocessing, verbose=1):
     products = np.zeros((3, 3))
     seen = 0
     bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
-    try:
+    with datasets.explained(source, lambda: (seen, _BATCH)):
         for sums, outer, count in _sums(source, preprocessing):
             total += sums.numpy()
             products += outer.numpy()
             seen += int(count)
             bar.update(seen)
-    except tf.errors.OpError as error:
-        examples = source.examples().skip(seen).take(_BATCH)
-        raise datasets.explain(error, source, examples) from error
     mean_image = total / seen
     pixels = seen * preprocessing.image_size**2
     mean = mean_image.mean(axis=(0, 1))
@@ -192,10 +189,6 @@ def _is_published(preprocessing):
 
 def _sums(source, preprocessing):
     """Batches of (sum of images, sum of RGB outer products, count)."""
-    square = dataclasses.replace(
-        preprocessing, crop_size=preprocessing.image_size
-    )
-
     def sums(images):  # [b, S, S, 3]
         images = tf.cast(images, tf.float64)
         pixels = tf.reshape(images, [-1, 3])
@@ -205,8 +198,8 @@ def _sums(source, preprocessing):
     return (
         source.examples()
         .map(
-            lambda example: preprocess.decode_crop(
-                example["image"], [0, 0], square
+            lambda example: preprocess.central_square(
+                example["image"], preprocessing
             ),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
