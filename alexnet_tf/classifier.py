@@ -92,6 +92,12 @@ class Classifier:
             views = views[tf.newaxis]
         return np.mean(self.model(views, training=False), axis=0)
 
+    def view(self, encoded):
+        """float32 [crop, crop, 3]: the central view, as the network wants it."""
+        return preprocess.evaluation_image(
+            encoded, self.preset.preprocessing, self.statistics
+        )
+
     def square(self, encoded):
         """uint8 RGB [S, S, 3]: the part of a picture that views are cut from."""
         return preprocess.central_square(

@@ -80,6 +80,19 @@ class Source:
             tf.data.experimental.assert_cardinality(self.num_examples)
         )
 
+    def spread(self, most):
+        """At most `most` examples, as a `Source`: every second, third ..."""
+        step = -(-self.num_examples // most)
+        if step == 1:
+            return self
+        return dataclasses.replace(
+            self,
+            split=f"{self.split}, every {step}.",
+            num_examples=-(-self.num_examples // step),
+            fingerprint=f"{self.fingerprint} {step}",
+            read=lambda shuffle_seed: self.read(shuffle_seed).shard(step, 0),
+        )
+
 
 def load(name, split, data_dir=None):
     """The `Source` of one split of a data set.

@@ -10,16 +10,15 @@ and their probabilities are averaged.
 """
 
 import csv
-import os
 import sys
 
 from absl import app
 from absl import flags
-from absl import logging as absl_logging
 
+from alexnet_tf import console
 from alexnet_tf import presets
 
-# TensorFlow is imported in main: --help must not wait for it.
+# TensorFlow is imported when it is needed: --help must not wait for it.
 
 _FLAGS = [
     flags.DEFINE_list(
@@ -183,28 +182,29 @@ def _write_per_class(source, found, labels):
             rows.writerow([label, source.classes[label], *rest])
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    absl_logging.set_verbosity(absl_logging.WARNING)
+def _evaluate():
     from alexnet_tf import datasets, scoring
 
     args = flags.FLAGS
-    try:
-        source = datasets.load(args.dataset, args.split, args.data_dir)
-        networks = _networks()
-        weights = _searched_weights(networks) if args.search_split else None
-        each, labels = _measure(networks, source)
-        found = scoring.average(each, weights)
-        if weights is not None:
-            print("Weights:", ", ".join(f"{w:.3f}" for w in weights))
-        _print_row(source, found, labels)
-        _print_confusions(source, found, labels)
-        if args.per_class:
-            _write_per_class(source, found, labels)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        sys.exit(f"alexnet_tf.evaluate: {error}")
+    source = datasets.load(args.dataset, args.split, args.data_dir)
+    networks = _networks()
+    weights = _searched_weights(networks) if args.search_split else None
+    each, labels = _measure(networks, source)
+    found = scoring.average(each, weights)
+    if weights is not None:
+        print("Weights:", ", ".join(f"{w:.3f}" for w in weights))
+    _print_row(source, found, labels)
+    _print_confusions(source, found, labels)
+    if args.per_class:
+        _write_per_class(source, found, labels)
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
+    console.quieten(flags.FLAGS["verbosity"].present)
+    with console.one_line_errors("alexnet_tf.evaluate"):
+        _evaluate()
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@
 """
 
 import os
-import sys
 
 from absl import app
 from absl import flags
-from absl import logging as absl_logging
 
+from alexnet_tf import console
 from alexnet_tf import presets
 
-# TensorFlow is imported in main: --help must not wait for it.
+# TensorFlow is imported when it is needed: --help must not wait for it.
 
 _FLAGS = [
     flags.DEFINE_string(
@@ -50,11 +49,7 @@ _FLAGS = [
 ]
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    absl_logging.set_verbosity(absl_logging.WARNING)
+def _export():
     from alexnet_tf import classifier, exporting
 
     args = flags.FLAGS
@@ -66,20 +61,25 @@ def main(argv):
         ),
         "onnx": exporting.onnx,
     }
-    try:
-        network = classifier.load(args.weights, args.preset, args.layout)
-        folder = os.path.dirname(os.path.abspath(args.output))
-        if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
-            raise NotADirectoryError(
-                f"Expected a folder that can be written to. Received: {folder}."
-            )
-        difference = exporters[args.format](network, args.output)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        sys.exit(f"alexnet_tf.export: {error}")
+    network = classifier.load(args.weights, args.preset, args.layout)
+    folder = os.path.dirname(os.path.abspath(args.output))
+    if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+        raise NotADirectoryError(
+            f"Expected a folder that can be written to. Received: {folder}."
+        )
+    difference = exporters[args.format](network, args.output)
     print(
         f"{args.output}: {args.format}, probabilities within {difference:.1e} "
         "of the network's."
     )
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
+    console.quieten(flags.FLAGS["verbosity"].present)
+    with console.one_line_errors("alexnet_tf.export"):
+        _export()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ written on pictures, and returns the largest difference from the network's own
 probabilities; one that is too large is an error, and nothing is left behind.
 """
 
+import contextlib
 import os
 import shutil
 
@@ -27,7 +28,6 @@ def saved_model(network, path):
     [B], the bytes of JPEGs, PNGs, BMPs or GIFs; `pixels`, of uint8 [B, H, W,
     3], RGB. `classes` gives their names, string [classes].
     """
-    _check_new(path)
     pixels, statistics = network.preset.preprocessing, network.statistics
 
     def encoded(images):
@@ -53,16 +53,15 @@ def saved_model(network, path):
     archive.add_endpoint(
         "classes", lambda: tf.constant(network.classes), input_signature=[]
     )
-    archive.write_out(path, verbose=False)
-
-    def compare():
-        served, pictures = tf.saved_model.load(path), _pictures(network)
+    with _new(path) as part:
+        archive.write_out(part, verbose=False)
+        served, pictures = tf.saved_model.load(part), _pictures(network)
         files = [tf.io.encode_jpeg(picture).numpy() for picture in pictures]
-        wanted = [network.probabilities(file) for file in files]
-        yield served.encoded(files), wanted
-        yield served.pixels(pictures), _wanted(network)
-
-    return _checked(path, compare)
+        wanted = np.stack([network.probabilities(file) for file in files])
+        return max(
+            _difference(served.encoded(files), wanted),
+            _difference(served.pixels(pictures), _wanted(network)),
+        )
 
 
 def tflite(network, path, eight_bits=False):
@@ -75,16 +74,13 @@ def tflite(network, path, eight_bits=False):
         path: of the file.
         eight_bits: whether to store the weights in 8 bits (dynamic range).
     """
-    _check_new(path)
     converter = tf.lite.TFLiteConverter.from_keras_model(network.model)
     if eight_bits:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    content = converter.convert()
-    with open(path, "wb") as file:
-        file.write(content)
-
-    def compare():
-        interpreter = tf.lite.Interpreter(model_path=path)
+    with _new(path) as part:
+        with open(part, "wb") as file:
+            file.write(converter.convert())
+        interpreter = tf.lite.Interpreter(model_path=part)
         (given,), (result,) = (
             interpreter.get_input_details(),
             interpreter.get_output_details(),
@@ -94,11 +90,11 @@ def tflite(network, path, eight_bits=False):
         interpreter.allocate_tensors()
         interpreter.set_tensor(given["index"], views)
         interpreter.invoke()
-        yield interpreter.get_tensor(result["index"]), _wanted(network)
-
-    return _checked(
-        path, compare, _TOLERANCE_8_BITS if eight_bits else _TOLERANCE
-    )
+        return _difference(
+            interpreter.get_tensor(result["index"]),
+            _wanted(network),
+            _TOLERANCE_8_BITS if eight_bits else _TOLERANCE,
+        )
 
 
 def onnx(network, path):
@@ -117,26 +113,38 @@ def onnx(network, path):
             "Expected onnxruntime and tf2onnx for ONNX. Received: no "
             f'{error.name}. Install them: pip install "alexnet_tf[onnx]".'
         ) from error
-    _check_new(path)
     # Keras exports a model that has been called.
     wanted = _wanted(network)
-    network.model.export(path, format="onnx", verbose=False)
-
-    def compare():
-        session = onnxruntime.InferenceSession(path)
+    with _new(path) as part:
+        network.model.export(part, format="onnx", verbose=False)
+        session = onnxruntime.InferenceSession(part)
         (given,) = session.get_inputs()
         (found,) = session.run(None, {given.name: _views(network)})
-        yield found, wanted
-
-    return _checked(path, compare)
+        return _difference(found, wanted)
 
 
-def _check_new(path):
+@contextlib.contextmanager
+def _new(path):
+    """A name to write to, which becomes `path` if nothing goes wrong."""
     if os.path.exists(path):
         raise FileExistsError(
             f"Expected a new name to export to. Received: {path}, which "
             "exists. Remove it or give another."
         )
+    part = f"{path}.part"
+    _remove(part)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        _remove(part)
+
+
+def _remove(path):
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    elif os.path.exists(path):
+        os.remove(path)
 
 
 def _pictures(network):
@@ -157,24 +165,21 @@ def _wanted(network):
     return network.model(_views(network), training=False).numpy()
 
 
-def _checked(path, compare, tolerance=_TOLERANCE):
-    """The largest difference of the pairs that `compare` gives.
+def _difference(found, wanted, tolerance=_TOLERANCE):
+    """The largest one between probabilities [B, classes].
 
-    What is off by more than `tolerance` is removed, as is what can't be run.
+    Raises:
+        ValueError: if they are off by more than `tolerance`, see there.
     """
-    try:
-        pairs = [tuple(map(np.asarray, pair)) for pair in compare()]
-        error = max(_error(found, wanted) for found, wanted in pairs)
-        if not error <= tolerance:
-            raise ValueError(
-                f"Expected outputs within {tolerance} of the network's own. "
-                f"Received: {error} from {path}, which was removed. The "
-                "installed versions can't export this network."
-            )
-    except BaseException:
-        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
-        raise
-    return float(max(np.abs(found - wanted).max() for found, wanted in pairs))
+    found = np.asarray(found)
+    error = _error(found, wanted)
+    if not error <= tolerance:
+        raise ValueError(
+            f"Expected outputs within {tolerance} of the network's own. "
+            f"Received: {error}; nothing was kept. The installed versions "
+            "can't export this network."
+        )
+    return float(np.abs(found - wanted).max())
 
 
 def _error(found, wanted):

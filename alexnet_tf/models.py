@@ -112,6 +112,22 @@ def features(model, layer="fc7"):
     )
 
 
+def last_hidden(model):
+    """The name of the layer whose outputs the last one with weights takes.
+
+    fc7 in AlexNet; a pooling where nothing but the classes is fully connected.
+    """
+    names = [
+        layer.name
+        for layer in model.layers
+        if not isinstance(
+            layer,
+            keras.layers.ReLU | keras.layers.Dropout | keras.layers.Flatten,
+        )
+    ]
+    return names[-3]  # Before the last layer and its activation.
+
+
 def to_fully_convolutional(model):
     """`model` at all places of a larger picture: [B, H, W, 3] to [B, h, w, C].
 
@@ -180,6 +196,8 @@ def _apply(spec, x, classes):
             return _convolution(spec, x)
         case presets.ReLU():
             return keras.layers.ReLU(name=spec.name)(x)
+        case presets.Tanh():
+            return keras.layers.Activation("tanh", name=spec.name)(x)
         case presets.ResponseNorm():
             return alexnet_layers.LocalResponseNormalization(
                 spec.depth_radius,

@@ -1,6 +1,10 @@
-"""Pictures of a run."""
+"""Pictures of a run and of a network.
+
+Each is written to a path, or to a file that is open for writing bytes.
+"""
 
 from matplotlib import figure
+from matplotlib import patches
 import numpy as np
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
@@ -151,7 +155,7 @@ def views(pictures, path, title=""):
         path: of the PNG.
         title: above the picture.
     """
-    columns = min(6, len(pictures))
+    columns = min(5, len(pictures))
     lines = -(-len(pictures) // columns)
     fig = figure.Figure(
         figsize=(1.8 * columns, 2 * lines + 0.5), layout="constrained"
@@ -162,6 +166,178 @@ def views(pictures, path, title=""):
         ax.set_title(name, fontsize=8)
     for ax in axes:
         ax.set_axis_off()
+    fig.suptitle(title)
+    fig.savefig(path, dpi=100)
+
+
+def confusion(counts, names, path):
+    """Writes how often each class was taken for each other one, as a PNG.
+
+    Args:
+        counts: int [classes, classes], rows by the true class.
+        names: of the classes.
+        path: of the PNG.
+    """
+    side = 2.5 + 0.32 * len(names)
+    fig = figure.Figure(figsize=(side, side), layout="constrained")
+    ax = fig.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    ax.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            # White on the dark half of the scale, black on the light one.
+            colour = "white" if shares[row, column] < 0.5 else "black"
+            ax.text(
+                column, row, str(count),
+                ha="center", va="center", fontsize=7, color=colour,
+            )
+    labels = [_shortened(name, 20) for name in names]
+    ticks = range(len(names))
+    ax.set_xticks(ticks, labels, rotation=90, fontsize=8, parse_math=False)
+    ax.set_yticks(ticks, labels, fontsize=8, parse_math=False)
+    ax.set(xlabel="taken for", ylabel="true class")
+    fig.savefig(path, dpi=100)
+
+
+def normalisation(before, afters, path, title=""):
+    """Writes values before and after response normalisation, as a PNG.
+
+    Args:
+        before: float [N], of N neighbouring maps at one pixel.
+        afters: [(label, float [N]), ...], of one or two ways to normalise.
+        path: of the PNG.
+        title: above the picture.
+    """
+    fig = figure.Figure(figsize=(8, 5), layout="constrained")
+    top, bottom = fig.subplots(2, 1, sharex=True)
+    places = np.arange(len(before))
+    top.bar(places, before, color=_DROP)
+    top.set(title="before", ylabel="activation")
+    width = 0.8 / len(afters)
+    for number, ((label, after), colour) in enumerate(
+        zip(afters, (_TRAIN, _EVALUATION))
+    ):
+        shift = (number - (len(afters) - 1) / 2) * width
+        bottom.bar(places + shift, after, width, color=colour, label=label)
+    bottom.set(title="after", xlabel="map", ylabel="activation", xticks=places)
+    bottom.set_ylim(0, 1.2 * max(after.max() for _, after in afters))
+    bottom.legend(ncols=2, loc="upper center")
+    fig.suptitle(title)
+    fig.savefig(path, dpi=100)
+
+
+def activations(picture, rows, lines, path):
+    """Writes what the layers make of one picture, as a PNG.
+
+    Args:
+        picture: uint8 RGB [S, S, 3]: what the network sees.
+        rows: (title, (first, last) row and column of the picture that the
+            central output sees, [float [H, W], ...]) of each convolution.
+        lines: (title, float [units]) of each fully connected layer.
+        path: of the PNG.
+    """
+    columns = 1 + max(len(maps) for _, _, maps in rows)
+    fig = figure.Figure(
+        figsize=(1.5 * columns, 1.8 * len(rows) + 1.3 * len(lines)),
+        layout="constrained",
+    )
+    grid = fig.add_gridspec(
+        len(rows) + len(lines), columns,
+        height_ratios=[1.8] * len(rows) + [1.3] * len(lines),
+    )
+    for row, (title, field, maps) in enumerate(rows):
+        ax = fig.add_subplot(grid[row, 0])
+        ax.imshow(picture)
+        # What is seen of the padding is not drawn.
+        low, high = np.clip(field, 0, len(picture) - 1)
+        ax.add_patch(
+            patches.Rectangle(
+                (low - 0.5, low - 0.5), high - low + 1, high - low + 1,
+                fill=False, linewidth=2, edgecolor=_EVALUATION,
+            )
+        )
+        ax.set_title(title, fontsize=8)
+        ax.set_axis_off()
+        for column, each in enumerate(maps, 1):
+            ax = fig.add_subplot(grid[row, column])
+            ax.imshow(each, cmap="cividis", vmin=0)
+            ax.set_axis_off()
+    for row, (title, values) in enumerate(lines, len(rows)):
+        ax = fig.add_subplot(grid[row, :])
+        ax.vlines(np.arange(len(values)), 0, values, color=_TRAIN, linewidth=0.7)
+        ax.set(xlim=(-1, len(values)), ylim=(0, None))
+        ax.set_title(title, fontsize=9)
+        ax.tick_params(labelsize=7)
+    fig.savefig(path, dpi=100)
+
+
+def norms(layers, path, title=""):
+    """Writes how large the weights of each layer are, as a PNG.
+
+    Args:
+        layers: `probing.Norms` of each.
+        path: of the PNG.
+        title: above the picture.
+    """
+    fig = figure.Figure(figsize=(10, 4), layout="constrained")
+    left, right = fig.subplots(1, 2)
+    places = np.arange(len(layers))
+    for shift, key, colour, label in (
+        (-0.2, "start", _DROP, "random start"),
+        (0.2, "kernel", _TRAIN, "learned"),
+    ):
+        sizes = [getattr(layer, key) for layer in layers]
+        left.bar(places + shift, sizes, 0.4, color=colour, label=label)
+    left.set(title="root mean square of the weights", yscale="log")
+    left.legend()
+    right.boxplot(
+        [layer.units for layer in layers], positions=places, whis=(0, 100),
+        medianprops={"color": _EVALUATION},
+    )
+    right.set(title="lengths of single units' kernels", ylim=(0, None))
+    for ax in (left, right):
+        ax.set_xticks(places, [layer.layer for layer in layers])
+    fig.suptitle(title)
+    fig.savefig(path, dpi=100)
+
+
+def dropout(errors, whole_error, pairs, path, title=""):
+    """Writes how near the whole network is to the thinned ones, as a PNG.
+
+    Args:
+        errors: (networks averaged, top-1 error) of mixtures of thinned ones.
+        whole_error: of the network with all its units.
+        pairs: float [N, 2]: probability of the true class by the mixture of
+            all, and by the whole network.
+        path: of the PNG.
+        title: above the picture.
+    """
+    fig = figure.Figure(figsize=(9, 4), layout="constrained")
+    left, right = fig.subplots(1, 2)
+    counts, values = zip(*errors)
+    left.plot(
+        counts, 100 * np.array(values),
+        color=_TRAIN, marker="o", label="thinned networks, averaged",
+    )
+    left.axhline(
+        100 * whole_error,
+        color=_EVALUATION, linestyle="--", label="all units, no dropout",
+    )
+    left.set_xscale("log", base=2)
+    left.set_xticks(counts, [str(count) for count in counts])
+    left.set(
+        xlabel="thinned networks", ylabel="top-1 error (%)", ylim=(0, None)
+    )
+    left.grid(alpha=0.3)
+    left.legend()
+    right.plot([0, 1], [0, 1], color=_DROP, zorder=0)
+    right.scatter(*np.transpose(pairs), color=_TRAIN, s=14, alpha=0.5)
+    right.set(
+        xlabel=f"mean of {counts[-1]} thinned networks",
+        ylabel="all units, no dropout",
+        title="probability of the true class",
+        aspect="equal",
+    )
     fig.suptitle(title)
     fig.savefig(path, dpi=100)
 

@@ -15,9 +15,10 @@ import sys
 from absl import app
 from absl import flags
 
+from alexnet_tf import console
 from alexnet_tf import presets
 
-# TensorFlow is imported in main: --help must not wait for it.
+# TensorFlow is imported when it is needed: --help must not wait for it.
 
 _FLAGS = [
     flags.DEFINE_string(
@@ -98,34 +99,35 @@ def _report(path, error):
     print(f"alexnet_tf.predict: {path}: {reason}", file=sys.stderr)
 
 
-def main(argv):
-    if len(argv) < 2:
-        raise app.UsageError("Expected files of pictures. Received: none.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def _name(paths):
+    """Whether all could be read."""
     from alexnet_tf import classifier, plots
 
     args = flags.FLAGS
-    try:
-        network = classifier.load(args.weights, args.preset, args.layout)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        sys.exit(f"alexnet_tf.predict: {error}")
-    shown, failed = [], False
-    for path in _paths(argv[1:]):
+    network = classifier.load(args.weights, args.preset, args.layout)
+    shown, all_read = [], True
+    for path in paths:
         try:
             picture, named = _predict(network, path)
         except (ValueError, OSError) as error:
             _report(path, error)
-            failed = True
+            all_read = False
             continue
         _print(path, named)
         if args.plot:
             shown.append((os.path.basename(path), picture, named))
     if shown:
-        try:
-            plots.predictions(shown, args.plot)
-        except (ValueError, OSError) as error:
-            sys.exit(f"alexnet_tf.predict: {args.plot}: {error}")
-    sys.exit(int(failed))
+        plots.predictions(shown, args.plot)
+    return all_read
+
+
+def main(argv):
+    if len(argv) < 2:
+        raise app.UsageError("Expected files of pictures. Received: none.")
+    console.quieten(flags.FLAGS["verbosity"].present)
+    with console.one_line_errors("alexnet_tf.predict"):
+        all_read = _name(_paths(argv[1:]))
+    sys.exit(int(not all_read))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ Sources, cited by these letters:
 """
 
 import dataclasses
+import typing
 from typing import Literal
 
 # A number is the standard deviation of a plain Gaussian with mean 0. "he" is
@@ -40,6 +41,13 @@ class Conv:
 
 @dataclasses.dataclass(frozen=True)
 class ReLU:
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Tanh:
+    """What the ReLU is compared with (PAPER 3.1, Fig. 1)."""
+
     name: str
 
 
@@ -97,7 +105,7 @@ class Dense:
 
 
 Layer = (
-    Conv | ReLU | ResponseNorm | SpatialNorm | Pool | Dropout | Dense
+    Conv | ReLU | Tanh | ResponseNorm | SpatialNorm | Pool | Dropout | Dense
 )
 
 
@@ -467,6 +475,43 @@ def get(name: str) -> Preset:
             f"Received: preset={name!r}."
         )
     return PRESETS[name]
+
+
+def to_dict(preset: Preset) -> dict:
+    """`preset` as numbers, strings, lists and dictionaries, for a JSON file."""
+    layers = [
+        {"type": type(layer).__name__, **dataclasses.asdict(layer)}
+        for layer in preset.layers
+    ]
+    return {**dataclasses.asdict(preset), "layers": layers}
+
+
+def from_dict(content: dict) -> Preset:
+    """The `Preset` that `to_dict` was given, from its JSON.
+
+    Raises:
+        KeyError, TypeError: if something is missing or unknown.
+    """
+    types = {each.__name__: each for each in typing.get_args(Layer)}
+    layers = []
+    for values in content["layers"]:
+        values = dict(values)
+        layers.append(types[values.pop("type")](**_tuples(values)))
+    return Preset(
+        content["name"],
+        tuple(layers),
+        Preprocessing(**_tuples(content["preprocessing"])),
+        Recipe(**_tuples(content["recipe"])),
+    )
+
+
+def _tuples(value):
+    """With tuples in place of JSON's lists."""
+    if isinstance(value, dict):
+        return {key: _tuples(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(each) for each in value)
+    return value
 
 
 def override(preset: Preset, **values) -> Preset:

@@ -77,12 +77,7 @@ def features_of(network, encoded, layer="fc7"):
         network, layer: as in `features`.
         encoded: the bytes of each picture.
     """
-    views = [
-        preprocess.evaluation_image(
-            each, network.preset.preprocessing, network.statistics
-        )
-        for each in encoded
-    ]
+    views = [network.view(each) for each in encoded]
     extractor = models.features(network.model, layer)
     return extractor(np.stack(views), training=False).numpy().reshape(
         len(views), -1
@@ -158,6 +153,32 @@ def search(path, queries, k=6, metric="l2"):
     # Of vectors of length 1, |q - x|^2 = 2 - 2 cos.
     distances = squares / 2 if metric == "cosine" else np.sqrt(squares)
     return Matches(best[0], distances.astype(np.float32))
+
+
+def nearest_examples(
+    path, network, queries, source, layer="fc7", metric="l2", k=6
+):
+    """[[query, its nearest, ...], ...]: examples, as Fig. 4 (right) has them.
+
+    Args:
+        path: of an index of `source`.
+        network, layer: of the features that the index holds.
+        queries: examples, see `datasets.Source.examples`, as NumPy values.
+        source: the `datasets.Source` whose examples are found.
+        metric, k: as in `search`.
+    """
+    vectors = features_of(network, [query["image"] for query in queries], layer)
+    places = search(path, vectors, k, metric).places
+    wanted = set(places.ravel().tolist())
+    found = {
+        int(place): example
+        for place, example in source.examples().enumerate().as_numpy_iterator()
+        if place in wanted
+    }
+    return [
+        [query, *(found[place] for place in row)]
+        for query, row in zip(queries, places.tolist())
+    ]
 
 
 def precision(matches, labels, query_labels, k):

@@ -9,16 +9,16 @@ The same command goes on where it was stopped. Flags that are not given keep
 the value of the preset; the work directory's flags.txt says which that was.
 """
 
+import dataclasses
 import logging
 import os
 import re
-import signal
 import sys
 
 from absl import app
 from absl import flags
-from absl import logging as absl_logging
 
+from alexnet_tf import console
 from alexnet_tf import presets
 from alexnet_tf import workdir
 
@@ -230,14 +230,20 @@ flags.mark_flags_as_mutual_exclusive(["freeze", "train_layers"])
 def _base_preset():
     """The preset before flags change it: asked for, the weights', the data's."""
     args = flags.FLAGS
-    if args.weights and os.path.isdir(args.weights):
-        preset, _ = workdir.read_network(args.weights)
+    run = args.weights
+    if run and args.workdir and workdir.has_checkpoint(args.workdir):
+        run = args.workdir  # Goes on though the weights may be gone.
+    if run and os.path.isdir(run):
+        preset, _ = workdir.read_network(run)
         if args.preset not in (None, preset.name):
             raise ValueError(
-                f"Expected the preset of the run {args.weights}, {preset.name}"
-                f". Received: preset={args.preset}."
+                f"Expected the preset of the run {run}, {preset.name}. "
+                f"Received: preset={args.preset}."
             )
-        return preset
+        # How that run was trained is not how this one is.
+        return dataclasses.replace(
+            preset, recipe=presets.get(preset.name).recipe
+        )
     textures = args.dataset == "textures"
     return presets.get(args.preset or ("tiny" if textures else "paper"))
 
@@ -314,50 +320,22 @@ def _settings(preset, eval_split):
     return given | {"preset": preset.name, "eval_split": eval_split}
 
 
-def _set_up_logging():
-    """Our own messages, and of TensorFlow's and TFDS's only the warnings."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if not flags.FLAGS["verbosity"].present:
-        absl_logging.set_verbosity(absl_logging.WARNING)
-    # TFDS's own calls are deprecated ones.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    logging.getLogger("alexnet_tf").setLevel(logging.INFO)
-
-
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    _set_up_logging()
-    try:
-        _run()
-    except KeyboardInterrupt:
-        # Before the loop, which saves, or the second time, not to wait for it.
-        print(
-            "alexnet_tf.train: interrupted, nothing saved; the same command "
-            "goes on from the last checkpoint, if there is one.",
-            file=sys.stderr,
-        )
-        sys.exit(128 + signal.SIGINT)
-
-
 def _run():
     from alexnet_tf import datasets, training
 
     args = flags.FLAGS
+    preset = _preset()
+    path = args.workdir or os.path.join(
+        "runs",
+        f"{os.path.basename(args.dataset.rstrip('/'))}-{preset.name}",
+    )
+    strategy = training.make_strategy(args.num_devices)
+    source = datasets.load(args.dataset, args.train_split, args.data_dir)
+    preset = _fitting(preset, source, strategy)
+    eval_source = datasets.load(args.dataset, args.eval_split, args.data_dir)
+    settings = _settings(preset, eval_source.split)
+    workdir.claim(path, settings, free=("num_devices",))
     try:
-        preset = _preset()
-        path = args.workdir or os.path.join(
-            "runs",
-            f"{os.path.basename(args.dataset.rstrip('/'))}-{preset.name}",
-        )
-        strategy = training.make_strategy(args.num_devices)
-        source = datasets.load(args.dataset, args.train_split, args.data_dir)
-        preset = _fitting(preset, source, strategy)
-        eval_source = datasets.load(
-            args.dataset, args.eval_split, args.data_dir
-        )
-        settings = _settings(preset, eval_source.split)
-        workdir.claim(path, settings, free=("num_devices",))
         result = training.train(
             preset,
             source,
@@ -374,11 +352,6 @@ def _run():
     except training.Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signum)
-    except (
-        ValueError, OSError, FloatingPointError, ModuleNotFoundError
-    ) as error:
-        absl_logging.debug("", exc_info=True)
-        sys.exit(f"alexnet_tf.train: {error}")
     print(
         f"Validation error: top-1 {result['top1_error']:.2%}, top-5 "
         f"{result['top5_error']:.2%} (central view, {eval_source.num_examples} "
@@ -386,6 +359,20 @@ def _run():
     )
     for name in ("curves.png", "conv1.png", "metrics.jsonl", "checkpoints"):
         print(os.path.join(path, name))
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
+    console.quieten(flags.FLAGS["verbosity"].present)
+    logging.getLogger("alexnet_tf").setLevel(logging.INFO)
+    # Before the loop, which saves, or the second time, not to wait for it.
+    interrupted = (
+        "interrupted, nothing saved; the same command goes on from the last "
+        "checkpoint, if there is one."
+    )
+    with console.one_line_errors("alexnet_tf.train", interrupted):
+        _run()
 
 
 if __name__ == "__main__":

@@ -19,20 +19,20 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf import datasets
+from alexnet_tf import environment
 from alexnet_tf import evaluation
 from alexnet_tf import fine_tuning as fine_tuning_lib
 from alexnet_tf import input_pipeline
 from alexnet_tf import models
 from alexnet_tf import optimizer as optimizers
-from alexnet_tf import plots
 from alexnet_tf import statistics as statistics_lib
+from alexnet_tf import watching
 from alexnet_tf import workdir as workdirs
 from alexnet_tf.pace import Pace
 
 _log = logging.getLogger(__name__)
 
 _CACHE_BATCH = 64
-_DRAW_SECONDS = 30
 
 
 def make_strategy(num_devices=None):
@@ -85,9 +85,9 @@ def train(
 
     Run again with the same arguments it goes on where it was stopped, and
     ends with the weights of a run that never was (bit for bit on one CPU).
-    `workdir` receives metrics.jsonl, metrics.csv, checkpoints/, tensorboard/,
-    curves.png and conv1.png, and with network.json and statistics.npz all
-    that its weights need to be used.
+    `workdir` receives metrics.jsonl, metrics.csv, environment.jsonl,
+    checkpoints/, tensorboard/, curves.png and conv1.png, and with network.json
+    and statistics.npz all that its weights need to be used.
 
     Args:
         preset: a `presets.Preset`.
@@ -152,9 +152,14 @@ def train(
             statistics, os.path.join(workdir, workdirs.STATISTICS)
         )
     _restore(checkpoints, progress, workdir)
-    watchers = _make_callbacks(
-        [_Pictures(workdir, preset, source), *callbacks],
-        model, workdir, progress, verbose,
+    album = watching.Album(workdir, preset, source, statistics, model)
+    watchers = keras.callbacks.CallbackList(
+        [
+            *watching.callbacks(workdir, resumed=progress.step > 0),
+            album,
+            *callbacks,
+        ],
+        add_progbar=True, model=model, verbose=verbose,
         epochs=recipe.epochs, steps=steps_per_epoch,
     )
     saved_at = time.monotonic()
@@ -205,6 +210,9 @@ def train(
             optimizer.learning_rate = rate
             # Not for a finished run, which has nothing to tell TensorBoard.
             if epoch == first_epoch:
+                workdirs.append_environment(
+                    workdir, step=progress.step, **environment.describe()
+                )
                 watchers.on_train_begin()
             watchers.on_epoch_begin(epoch)
             step = progress.step - epoch * steps_per_epoch
@@ -277,13 +285,13 @@ def train(
                 **measured,
             )
             progress.errors.append(measured["top1_error"])
-            watchers.on_epoch_end(epoch, _epoch_logs(workdir))
+            watchers.on_epoch_end(epoch, watching.epoch_logs(workdir))
 
         # ---- 6. The end --------------------------------------------------
         _save(checkpoints, model, progress)
         if len(progress.errors) > first_epoch:
             watchers.on_train_end()
-        _draw(workdir, preset, source, model)
+        album.draw()
     last = [m for m in workdirs.read_metrics(workdir) if m["split"] == "eval"][-1]
     return {key: last[key] for key in ("loss", "top1_error", "top5_error")}
 
@@ -605,76 +613,3 @@ def _not_finite(what, checkpoints):
         f"Expected a finite loss and finite weights. Received: {what}. "
         f"{_last_good(checkpoints)} Take a smaller learning_rate."
     )
-
-
-def _make_callbacks(more, model, workdir, progress, verbose, **shape):
-    return keras.callbacks.CallbackList(
-        [
-            keras.callbacks.TensorBoard(
-                os.path.join(workdir, "tensorboard"), write_graph=False
-            ),
-            keras.callbacks.CSVLogger(
-                os.path.join(workdir, "metrics.csv"),
-                append=progress.step > 0,
-            ),
-            *more,
-        ],
-        add_progbar=True,
-        model=model,
-        verbose=verbose,
-        **shape,
-    )
-
-
-class _Pictures(keras.callbacks.Callback):
-    """Draws the run while it goes on, at most twice a minute.
-
-    TensorBoard gets the kernels of the first layer, histograms of all weights
-    and the speed, which Keras' own callback does not write.
-    """
-
-    def __init__(self, workdir, preset, source):
-        super().__init__()
-        self._run = workdir, preset, source
-        self._drawn_at = time.monotonic()
-
-    def on_train_begin(self, logs=None):
-        self._events = tf.summary.create_file_writer(
-            os.path.join(self._run[0], "tensorboard", "pictures")
-        )
-
-    def on_epoch_end(self, epoch, logs=None):
-        if time.monotonic() - self._drawn_at < _DRAW_SECONDS:
-            return
-        _draw(*self._run, self.model)
-        with self._events.as_default(epoch):
-            kernels = models.rgb_kernels(self.model, self._run[1])
-            sheet = plots.kernel_sheet(kernels)
-            tf.summary.image("conv1", sheet[np.newaxis])
-            for variable in self.model.weights:
-                tf.summary.histogram(variable.path, variable.value)
-            # The last line but the evaluation's.
-            speed = workdirs.read_metrics(self._run[0])[-2]["images_per_second"]
-            tf.summary.scalar("images_per_second", speed or 0)
-        self._drawn_at = time.monotonic()
-
-
-def _epoch_logs(workdir):
-    """The last measurements, under the names that Keras would give them."""
-    lines = {line["split"]: line for line in workdirs.read_metrics(workdir)}
-    keys = ("loss", "top1_error", "top5_error")
-    return {
-        **{key: lines["train"][key] for key in keys},
-        **{f"val_{key}": lines["eval"][key] for key in keys},
-        "learning_rate": lines["train"]["learning_rate"],
-    }
-
-
-def _draw(workdir, preset, source, model):
-    plots.curves(
-        workdirs.read_metrics(workdir),
-        os.path.join(workdir, "curves.png"),
-        f"{preset.name} on {source}",
-    )
-    kernels = models.rgb_kernels(model, preset)
-    plots.kernels(kernels, os.path.join(workdir, "conv1.png"), "conv1")

@@ -2,12 +2,13 @@
 
     flags.txt       the resolved flags, one a line, usable as an absl flagfile
     metrics.jsonl   one JSON object a line
-    network.json    what the weights are of: preset, preprocessing, classes
+    network.json    what the weights are of: the preset with all its values, and
+                    the classes
+    environment.jsonl   the machine and the versions, a line for each start
     statistics.npz  the mean image and the colours' covariance that it is fed
                     with, see `statistics`
 """
 
-import dataclasses
 import json
 import os
 
@@ -50,11 +51,7 @@ def has_checkpoint(path):
 
 def write_network(path, preset, classes):
     """Writes network.json: a `presets.Preset` and the names of the classes."""
-    network = {
-        "preset": preset.name,
-        "preprocessing": dataclasses.asdict(preset.preprocessing),
-        "classes": list(classes),
-    }
+    network = {"preset": presets.to_dict(preset), "classes": list(classes)}
     write(os.path.join(path, "network.json"), json.dumps(network, indent=1))
 
 
@@ -74,25 +71,13 @@ def read_network(path):
     with open(file, encoding="utf-8") as lines:
         text = lines.read()
     try:
-        return _network(json.loads(text))
+        content = json.loads(text)
+        return presets.from_dict(content["preset"]), tuple(content["classes"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            "Expected a preset, its preprocessing and classes. Received: "
+            "Expected a preset and its classes. Received: "
             f"{file}, which is damaged or of another version ({error!r})."
         ) from error
-
-
-def _network(content):
-    preprocessing = presets.Preprocessing(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in content["preprocessing"].items()
-        }
-    )
-    preset = dataclasses.replace(
-        presets.get(content["preset"]), preprocessing=preprocessing
-    )
-    return preset, tuple(content["classes"])
 
 
 def write(path, text):
@@ -105,16 +90,32 @@ def write(path, text):
 
 def append_metrics(path, **values):
     """Adds a line to metrics.jsonl."""
-    with open(_metrics(path), "a", encoding="utf-8") as file:
-        file.write(json.dumps(values) + "\n")
+    _append(_metrics(path), values)
 
 
 def read_metrics(path):
     """The lines of metrics.jsonl as dictionaries, in order."""
-    if not os.path.exists(_metrics(path)):
-        return []
-    with open(_metrics(path), encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.endswith("\n")]
+    return _read(_metrics(path))
+
+
+def append_environment(path, **values):
+    """Adds a line to environment.jsonl."""
+    _append(os.path.join(path, "environment.jsonl"), values)
+
+
+def read_environments(path):
+    """The lines of environment.jsonl as dictionaries, in order."""
+    return _read(os.path.join(path, "environment.jsonl"))
+
+
+def read_flags(path):
+    """{flag: value as a string} of flags.txt; empty if there is none."""
+    file = os.path.join(path, "flags.txt")
+    if not os.path.exists(file):
+        return {}
+    with open(file, encoding="utf-8") as lines:
+        pairs = [line.rstrip("\n")[2:].split("=", 1) for line in lines]
+    return dict(pairs)
 
 
 def forget_after(path, step, epochs):
@@ -141,6 +142,19 @@ def forget_after(path, step, epochs):
 
 def _metrics(path):
     return os.path.join(path, "metrics.jsonl")
+
+
+def _append(path, values):
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(values) + "\n")
+
+
+def _read(path):
+    """Whole lines alone: a kill may have cut the last one short."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.endswith("\n")]
 
 
 def _line(name, value):

@@ -12,6 +12,8 @@ from matplotlib import image as matplotlib_image
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from commands import command
 from test_training import run, small
 
 import alexnet_tf
@@ -228,16 +230,6 @@ def test_a_thousand_classes_are_imagenet(tmp_path):
 # ---- predict -------------------------------------------------------------------
 
 
-def command(name, *args):
-    """Runs a command as a user types it: its status, output and errors."""
-    done = subprocess.run(
-        [sys.executable, "-m", f"alexnet_tf.{name}", *map(str, args)],
-        capture_output=True,
-        text=True,
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, done.stderr
-
 
 def test_predict_prints_a_table(trained):
     folder, _, _ = trained
@@ -405,7 +397,7 @@ def test_export_never_replaces_a_file(trained, tmp_path):
 
 
 @pytest.mark.parametrize("eight_bits", [False, True])
-def test_another_network_is_refused_however_timid(tmp_path, eight_bits):
+def test_another_network_is_refused_however_timid(eight_bits):
     """Untrained networks of 1000 classes say .001 of all: .0001 apart."""
     networks = []
     for seed in range(2):
@@ -415,24 +407,33 @@ def test_another_network_is_refused_however_timid(tmp_path, eight_bits):
         networks.append(model(images).numpy())
     assert np.abs(networks[0] - networks[1]).max() < 0.01
     tolerance = (exporting._TOLERANCE, exporting._TOLERANCE_8_BITS)[eight_bits]
-    for content in ("file", "directory"):
-        path = tmp_path / content
-        path.mkdir() if content == "directory" else path.write_text("wrong")
-        with pytest.raises(ValueError, match="which was removed"):
-            exporting._checked(str(path), lambda: [networks], tolerance)
+    with pytest.raises(ValueError, match="within.*nothing was kept"):
+        exporting._difference(*networks, tolerance)
+    assert exporting._difference(networks[0], networks[0], tolerance) == 0
+
+
+@pytest.mark.parametrize("content", ["file", "directory"])
+def test_an_export_appears_when_it_is_whole(tmp_path, content):
+    path, part = tmp_path / "out", tmp_path / "out.part"
+
+    def write(part):
+        os.mkdir(part) if content == "directory" else open(part, "w").close()
+
+    write(part)  # A kill has left it.
+    with exporting._new(str(path)) as name:
+        assert name == str(part) and not part.exists()
+        write(part)
         assert not path.exists()
-    path.write_text("right")
-    assert exporting._checked(str(path), lambda: [networks[:1] * 2]) == 0
-    assert path.exists()
+    assert path.exists() and not part.exists()
+    with pytest.raises(FileExistsError, match="new name"):
+        with exporting._new(str(path)):
+            pass
 
 
-def test_what_can_not_be_run_is_removed(tmp_path):
-    path = tmp_path / "out"
-    path.write_text("wrong")
-
-    def fail():
-        raise RuntimeError("no such operation")
-
+@pytest.mark.parametrize("content", ["file", "directory"])
+def test_what_can_not_be_run_is_removed(tmp_path, content):
     with pytest.raises(RuntimeError):
-        exporting._checked(str(path), fail)
-    assert not path.exists()
+        with exporting._new(str(tmp_path / "out")) as part:
+            os.mkdir(part) if content == "directory" else open(part, "w").close()
+            raise RuntimeError("no such operation")
+    assert os.listdir(tmp_path) == []

@@ -613,3 +613,13 @@ def test_the_cause_counts_where_another_device_only_misses_a_picture(
         assert "a.jpg; No such file" in str(found)
     found = datasets.explain(alone, source, source.examples())
     assert isinstance(found, ValueError) and "only 11" in str(found)
+
+
+def test_pictures_are_spread_over_the_whole(make_source):
+    whole = make_source(25)
+    part = whole.spread(10)
+    names = [e["name"].decode() for e in part.examples().as_numpy_iterator()]
+    assert names == [f"pictures {number}" for number in range(0, 25, 3)]
+    assert part.num_examples == 9 and str(part).endswith("every 3.")
+    assert part.fingerprint != whole.fingerprint
+    assert whole.spread(25) is whole

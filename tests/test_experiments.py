@@ -96,7 +96,9 @@ def test_every_flag_in_the_readme_exists():
             [sys.executable, "-m", f"alexnet_tf.{name}", "--help"],
             capture_output=True, text=True,
         ).stdout.replace("[no]", "")
-        for name in ("train", "predict", "export", "evaluate", "visualize")
+        for name in (
+            "train", "predict", "export", "evaluate", "visualize", "report"
+        )
     }  # fmt: skip
     text = README.read_text()
     commands = re.findall(r"^python -m alexnet_tf\.(\w+) (.*)$", text, re.M)

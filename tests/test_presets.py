@@ -1,6 +1,7 @@
 """The table of presets against the sources, number by number."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -387,3 +388,17 @@ def test_an_override_replaces_what_it_names_and_nothing_else():
             assert new == dataclasses.replace(old, rate=0.1)
         else:
             assert new == old
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_a_preset_comes_back_from_json(name):
+    preset = presets.get(name)
+    text = json.dumps(presets.to_dict(preset))
+    assert presets.from_dict(json.loads(text)) == preset
+
+
+def test_a_layer_of_no_known_type_is_refused():
+    content = presets.to_dict(presets.get("tiny"))
+    content["layers"][1]["type"] = "Lambda"
+    with pytest.raises(KeyError, match="Lambda"):
+        presets.from_dict(content)

@@ -2,13 +2,13 @@
 
 import csv
 import dataclasses
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from commands import command
 import test_models
 
 import alexnet_tf
@@ -260,26 +260,15 @@ def test_evaluate_prints_a_row_and_writes_classes(tmp_path):
 
     data = write_pictures(tmp_path / "data", classes=2, count=5)
     path, table = tmp_path / "run", tmp_path / "classes.csv"
-    trained = subprocess.run(
-        [
-            sys.executable, "-m", "alexnet_tf.train", f"--dataset={data}",
-            "--eval_split=train", "--preset=tiny", "--epochs=1",
-            f"--workdir={path}",
-        ],
-        capture_output=True,
-    )  # fmt: skip
-    assert trained.returncode == 0
+    assert command(
+        "train", f"--dataset={data}", "--eval_split=train", "--preset=tiny",
+        "--epochs=1", f"--workdir={path}",
+    )[0] == 0  # fmt: skip
 
     def evaluate(*args):
-        done = subprocess.run(
-            [
-                sys.executable, "-m", "alexnet_tf.evaluate",
-                f"--dataset={data}", "--split=train", *args,
-            ],
-            capture_output=True,
-            text=True,
-        )  # fmt: skip
-        return done.returncode, done.stdout, done.stderr
+        return command(
+            "evaluate", f"--dataset={data}", "--split=train", *args
+        )
 
     code, out, err = evaluate(f"--weights={path}", f"--per_class={table}")
     assert code == 0, err

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -386,6 +387,9 @@ def test_fine_tuning_from_a_run_on_twenty_pictures(
         elif "fc6" in name:
             assert not np.array_equal(array, after[name])
     assert after["layers/fc8/bias/.ATTRIBUTES/VARIABLE_VALUE"].shape == (2,)
+    # What it started from is no longer needed.
+    shutil.rmtree(run)
+    assert command(*args) is None
 
 
 def load_checkpoint(path):

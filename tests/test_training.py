@@ -14,6 +14,7 @@ import tensorflow as tf
 from alexnet_tf import models
 from alexnet_tf import presets
 from alexnet_tf import training
+from alexnet_tf import watching
 from alexnet_tf import workdir as workdirs
 
 
@@ -423,7 +424,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, make_source):
 
 def test_a_run_is_drawn_while_it_goes_on(tmp_path, make_source, monkeypatch):
     """Curves after each epoch here, and to TensorBoard what Keras leaves out."""
-    monkeypatch.setattr(training, "_DRAW_SECONDS", 0)
+    monkeypatch.setattr(watching, "DRAW_SECONDS", 0)
     seen = []
 
     class Look(keras.callbacks.Callback):
@@ -442,7 +443,8 @@ def test_a_run_is_drawn_while_it_goes_on(tmp_path, make_source, monkeypatch):
                 image = tf.make_ndarray(value.tensor)
                 assert tf.io.decode_png(image[2]).shape == (24, 96, 3)
     assert tags.pop("conv1") == tags.pop("images_per_second") == [0, 1]
-    assert len(tags) == 16 and tags["fc8/kernel"] == [0, 1]
+    assert len(tags) == 32 and tags["fc8/kernel"] == [0, 1]
+    assert tags["gradients/fc8/kernel"] == [0, 1]
 
 
 def test_progress_survives_a_checkpoint(tmp_path):

@@ -1,14 +1,13 @@
 """Receptive fields against gradients, and each figure as a user asks for it."""
 
-import os
-import subprocess
-import sys
 
 import keras
 from matplotlib import image as matplotlib_image
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from commands import command
 
 import alexnet_tf
 from alexnet_tf import geometry
@@ -88,31 +87,20 @@ def run(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("visualize")
     data = write_pictures(folder / "data", classes=2, count=20)
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "alexnet_tf.train", f"--dataset={data}",
-            "--eval_split=train", "--preset=tiny", "--epochs=1",
-            f"--workdir={folder / 'run'}",
-        ],
-        capture_output=True,
-    )  # fmt: skip
-    assert done.returncode == 0
+    assert command(
+        "train", f"--dataset={data}", "--eval_split=train", "--preset=tiny",
+        "--epochs=1", f"--workdir={folder / 'run'}",
+    )[0] == 0  # fmt: skip
     return folder, data
 
 
 def visualize(run, figure, *args):
     folder, data = run
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "alexnet_tf.visualize", f"--figure={figure}",
-            f"--weights={folder / 'run'}", f"--dataset={data}", "--split=train",
-            *map(str, args),
-        ],
-        capture_output=True,
-        text=True,
+    code, out, err = command(
+        "visualize", f"--figure={figure}", f"--weights={folder / 'run'}",
+        f"--dataset={data}", "--split=train", *args,
     )  # fmt: skip
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, (done.stderr.splitlines() or [""])[-1]
+    return code, out, (err.splitlines() or [""])[-1]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +110,10 @@ def visualize(run, figure, *args):
         ("predictions", (440, 870)),
         ("neighbours", (570, 1190)),
         ("views", (250, 720)),
+        ("activations", (1290, 600)),
+        ("norms", (400, 1000)),
+        ("dropout", (400, 900)),
+        ("normalisation", (500, 800)),
     ],
 )
 def test_a_figure_is_drawn(run, tmp_path, figure, shape):
@@ -133,21 +125,24 @@ def test_a_figure_is_drawn(run, tmp_path, figure, shape):
     assert picture.std() > 0.05
 
 
-def test_an_index_is_written_once_and_read_again(run, tmp_path):
+def test_an_index_is_written_and_read(run, tmp_path):
     index, path = tmp_path / "fc6.npz", tmp_path / "out.png"
-    args = [f"--index={index}", f"--output={path}", "--layer=fc6", "--count=2"]
-    assert visualize(run, "neighbours", *args)[0] == 0
+    args = [f"--output={path}", "--layer=fc6", "--count=2"]
+    assert visualize(run, "neighbours", *args, f"--index_out={index}")[0] == 0
     with np.load(index) as arrays:
         assert arrays["features"].shape == (40, 128)
         assert sorted(arrays["labels"].tolist()) == [0] * 20 + [1] * 20
-    before, picture = os.stat(index).st_mtime_ns, path.read_bytes()
-    assert visualize(run, "neighbours", *args)[0] == 0
-    assert os.stat(index).st_mtime_ns == before
+    picture = path.read_bytes()
+    assert visualize(run, "neighbours", *args, f"--index={index}")[0] == 0
     assert path.read_bytes() == picture
     code, _, said = visualize(
-        run, "neighbours", *args[:2], "--layer=conv5", "--count=2"
+        run, "neighbours", args[0], f"--index={index}", "--layer=conv5"
     )
     assert code == 1 and "40 of 128" in said
+    code, _, said = visualize(
+        run, "neighbours", args[0], f"--index={tmp_path / 'none.npz'}"
+    )
+    assert code == 1 and "none.npz" in said
 
 
 def test_fields_are_a_table(run):
@@ -158,6 +153,12 @@ def test_fields_are_a_table(run):
 def test_bad_calls_are_said_in_one_line(run, tmp_path):
     code, _, said = visualize(run, "kernels")
     assert code == 1 and "Expected a PNG" in said
+    code, _, said = visualize(run, "norms", "--weights=", "--output=a.png")
+    assert code == 1 and "weights to draw the norms of" in said
+    code, _, said = visualize(
+        run, "normalisation", "--preset=owt", "--output=a.png"
+    )
+    assert code == 1 and "preset=owt" in said
     code, _, said = visualize(
         run, "neighbours", "--layer=fc9", f"--output={tmp_path}/a.png"
     )

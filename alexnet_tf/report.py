@@ -1,0 +1,94 @@
+"""Writes a run as one HTML page that needs nothing beside itself.
+
+    python -m alexnet_tf.report runs/textures-tiny
+
+The page has the errors, the curves, the kernels, pictures that the network was
+surest of, rightly and wrongly, what it confuses, nearest neighbours, how the
+run departs from the paper, its flags and its environment.
+"""
+
+import os
+import tempfile
+
+from absl import app
+from absl import flags
+
+from alexnet_tf import console
+
+# TensorFlow is imported when it is needed: --help must not wait for it.
+
+_FLAGS = [
+    flags.DEFINE_string(
+        "dataset", None, "As for alexnet_tf.train. Default: the run's."
+    ),
+    flags.DEFINE_string(
+        "split", None, "Split to show. Default: the run's eval_split."
+    ),
+    flags.DEFINE_string(
+        "data_dir",
+        None,
+        "Folder of TFDS's data sets. Default: ~/tensorflow_datasets.",
+    ),
+    flags.DEFINE_string(
+        "layer",
+        None,
+        "By whose outputs pictures are near. Default: the layer before the "
+        "last.",
+    ),
+    flags.DEFINE_string(
+        "index",
+        None,
+        "Features of that layer of the training split, which visualize "
+        "--index_out has written. Default: computed, of at most 10,000 "
+        "pictures.",
+    ),
+    flags.DEFINE_string(
+        "output", None, "Page to write. Default: report.html in the run."
+    ),
+]
+
+_MOST = 10_000  # Pictures whose features are computed here.
+
+
+def _report(path):
+    from alexnet_tf import classifier, datasets, models, reporting
+    from alexnet_tf import retrieval, workdir
+
+    args = flags.FLAGS
+    network = classifier.load(path)
+    run = workdir.read_flags(path)
+    name = args.dataset or run.get("dataset")
+    if name is None:
+        raise ValueError(
+            f"Expected the data set of the run in {path}/flags.txt, which is "
+            "not there. Received: no --dataset either."
+        )
+    split = args.split or run.get("eval_split")
+    source = datasets.load(name, split, args.data_dir)
+    train = datasets.load(name, run.get("train_split", "train"), args.data_dir)
+    layer = args.layer or models.last_hidden(network.model)
+    with tempfile.TemporaryDirectory() as folder:
+        index = args.index
+        if index is None:
+            train = train.spread(_MOST)
+            index = os.path.join(folder, "index.npz")
+            blocks = retrieval.features(network, train, layer)
+            retrieval.write_index(index, blocks, train.num_examples)
+        text = reporting.page(path, network, source, train, index, layer)
+    output = args.output or os.path.join(path, "report.html")
+    workdir.write(output, text)
+    print(output)
+
+
+def main(argv):
+    if len(argv) != 2:
+        raise app.UsageError(
+            f"Expected the directory of one run. Received: {argv[1:]}."
+        )
+    console.quieten(flags.FLAGS["verbosity"].present)
+    with console.one_line_errors("alexnet_tf.report"):
+        _report(argv[1])
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,129 @@
+"""What a run shows of itself while it goes on: curves, kernels, TensorBoard."""
+
+import os
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf import input_pipeline
+from alexnet_tf import models
+from alexnet_tf import plots
+from alexnet_tf import workdir as workdirs
+
+DRAW_SECONDS = 30
+_PROBE = 32  # Pictures that the gradients shown are of.
+
+
+def callbacks(workdir, resumed):
+    """Keras' own, which write tensorboard/ and metrics.csv.
+
+    Args:
+        workdir: an existing directory.
+        resumed: whether metrics.csv goes on.
+    """
+    return [
+        keras.callbacks.TensorBoard(
+            os.path.join(workdir, "tensorboard"), write_graph=False
+        ),
+        keras.callbacks.CSVLogger(
+            os.path.join(workdir, "metrics.csv"), append=resumed
+        ),
+    ]
+
+
+class Album(keras.callbacks.Callback):
+    """Draws curves.png and conv1.png, at most every `DRAW_SECONDS`.
+
+    TensorBoard gets what Keras' own callback does not write: the kernels of
+    the first layer, histograms of all weights and of the loss's gradients, and
+    the speed. The gradients are those of the split's first 32 pictures,
+    central view, without dropout and weight decay.
+
+    Args:
+        workdir: an existing directory.
+        preset: the `presets.Preset` of the network.
+        source: the `datasets.Source` it is trained on.
+        statistics: the `statistics.Statistics` it is fed with.
+        model: gives logits.
+    """
+
+    def __init__(self, workdir, preset, source, statistics, model):
+        super().__init__()
+        self._workdir, self._preset, self._source = workdir, preset, source
+        self._network = model
+        self._drawn_at = time.monotonic()
+        self._statistics = statistics
+
+    def draw(self):
+        plots.curves(
+            workdirs.read_metrics(self._workdir),
+            os.path.join(self._workdir, "curves.png"),
+            f"{self._preset.name} on {self._source}",
+        )
+        plots.kernels(
+            models.rgb_kernels(self._network, self._preset),
+            os.path.join(self._workdir, "conv1.png"),
+            "conv1",
+        )
+
+    def on_train_begin(self, logs=None):
+        self._events = tf.summary.create_file_writer(
+            os.path.join(self._workdir, "tensorboard", "pictures")
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        if time.monotonic() - self._drawn_at < DRAW_SECONDS:
+            return
+        self.draw()
+        with self._events.as_default(epoch):
+            self._write_events()
+        self._drawn_at = time.monotonic()
+
+    def _write_events(self):
+        kernels = models.rgb_kernels(self._network, self._preset)
+        tf.summary.image("conv1", plots.kernel_sheet(kernels)[np.newaxis])
+        for variable in self._network.weights:
+            tf.summary.histogram(variable.path, variable.value)
+        first = input_pipeline.evaluation_batches(
+            self._source, self._preset.preprocessing, self._statistics,
+            batch_size=min(_PROBE, self._source.num_examples),
+        )
+        found = gradients(self._network, *next(iter(first)))
+        for path, gradient in found.items():
+            tf.summary.histogram(f"gradients/{path}", gradient)
+        # The last line but the evaluation's.
+        speed = workdirs.read_metrics(self._workdir)[-2]["images_per_second"]
+        tf.summary.scalar("images_per_second", speed or 0)
+
+
+def gradients(model, images, labels):
+    """{path: float32 tensor} of the loss by each variable that moves.
+
+    The mean over the pictures, without dropout and weight decay.
+
+    Args:
+        model: gives logits, and has its optimizer.
+        images, labels: float32 [B, S, S, 3], int32 [B].
+    """
+    variables = model.trainable_variables
+    # float16 can't hold the gradients as they are.
+    scale = model.optimizer.scale_loss(tf.constant(1.0))
+    with tf.GradientTape() as tape:
+        logits = tf.cast(model(images, training=False), tf.float32)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        loss = scale * tf.reduce_mean(losses)
+    found = tape.gradient(loss, [variable.value for variable in variables])
+    return {v.path: gradient / scale for v, gradient in zip(variables, found)}
+
+
+def epoch_logs(workdir):
+    """The last measurements, under the names that Keras would give them."""
+    lines = {line["split"]: line for line in workdirs.read_metrics(workdir)}
+    keys = ("loss", "top1_error", "top5_error")
+    return {
+        **{key: lines["train"][key] for key in keys},
+        **{f"val_{key}": lines["eval"][key] for key in keys},
+        "learning_rate": lines["train"]["learning_rate"],
+    }

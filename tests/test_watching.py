@@ -1,0 +1,50 @@
+"""The gradients that TensorBoard gets."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf import environment
+from alexnet_tf import models
+from alexnet_tf import optimizer as optimizers
+from alexnet_tf import training
+from alexnet_tf import watching
+
+
+@pytest.mark.parametrize(
+    "devices, precision", [(1, "float32"), (2, "float32"), (1, "mixed_float16")]
+)
+def test_gradients_are_those_of_the_loss(devices, precision):
+    """Of fc8's biases: the mean of the probabilities minus the truth."""
+    keras.utils.set_random_seed(0)
+    with training.make_strategy(devices).scope():
+        keras.config.set_dtype_policy(precision)
+        model = models.AlexNet("tiny", 10, classifier_activation=None)
+        keras.config.set_dtype_policy("float32")
+        optimizer = optimizers.MomentumSGD(0.01, 0.9, 0.0005, 1.0)
+        if precision == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        model.get_layer("conv1").trainable = False
+        optimizer.build(model.trainable_variables)
+        model.compile(optimizer)
+    images = np.random.default_rng(0).normal(0, 1, (6, 64, 64, 3))
+    images, labels = images.astype(np.float32), np.arange(6, dtype=np.int32)
+    found = watching.gradients(model, images, labels)
+    wrong = tf.nn.softmax(model(images)) - tf.one_hot(labels, 10)
+    atol = 1e-6 if precision == "float32" else 1e-3
+    np.testing.assert_allclose(
+        found["fc8/bias"], tf.reduce_mean(wrong, axis=0), atol=atol
+    )
+    assert found.keys() == {v.path for v in model.trainable_variables}
+    assert "conv1/kernel" not in found and len(found) == 14
+    assert all(np.abs(gradient).max() > 0 for gradient in found.values())
+
+
+def test_the_environment_names_the_versions():
+    found = environment.describe()
+    assert found["tensorflow"] == tf.__version__
+    assert found["numpy"] == np.__version__
+    assert "pytest" in found["command"] or "-c" in found["command"]
+    assert int(found["processors"].split(" x ")[0]) >= 1
+    assert all(isinstance(text, str) and text for text in found.values())
