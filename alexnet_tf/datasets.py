@@ -81,13 +81,13 @@ class Source:
         )
 
     def spread(self, most):
-        """At most `most` examples, as a `Source`: every second, third ..."""
+        """At most `most` examples, as a `Source`: one in two, three ..."""
         step = -(-self.num_examples // most)
         if step == 1:
             return self
         return dataclasses.replace(
             self,
-            split=f"{self.split}, every {step}.",
+            split=f"{self.split}, one in {step}",
             num_examples=-(-self.num_examples // step),
             fingerprint=f"{self.fingerprint} {step}",
             read=lambda shuffle_seed: self.read(shuffle_seed).shard(step, 0),

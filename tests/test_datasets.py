@@ -620,6 +620,6 @@ def test_pictures_are_spread_over_the_whole(make_source):
     part = whole.spread(10)
     names = [e["name"].decode() for e in part.examples().as_numpy_iterator()]
     assert names == [f"pictures {number}" for number in range(0, 25, 3)]
-    assert part.num_examples == 9 and str(part).endswith("every 3.")
+    assert part.num_examples == 9 and str(part).endswith("one in 3")
     assert part.fingerprint != whole.fingerprint
     assert whole.spread(25) is whole
