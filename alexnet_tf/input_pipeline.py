@@ -1,5 +1,7 @@
 """A stream of encoded pictures becomes batches for the network."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
@@ -41,6 +43,9 @@ def training_batches(
         shuffle_buffer: pictures, still encoded, to draw the next one from,
             where the source is only shuffled by file.
     """
+    noisy = preprocessing.colour_noise_epochs
+    if noisy is not None and epoch >= noisy:
+        preprocessing = dataclasses.replace(preprocessing, colour_noise=0.0)
 
     def view(index, example):
         view_seed = tf.random.fold_in(tf.random.fold_in(key, epoch), index)

@@ -27,7 +27,11 @@ class MomentumSGD(keras.optimizers.SGD):
         momentum: what is left of v after a step.
         weight_decay: for kernels.
         bias_lr_multiplier: lr of the biases over that of the kernels.
-        lr_multipliers: {layer name: lr of its variables over the others'}.
+        lr_multipliers: {layer name: lr of its variables over the others'}; at
+            0 they do not move at all.
+
+    The multipliers are constants of a traced step: trace it anew to change
+    them.
     """
 
     def __init__(
@@ -43,20 +47,20 @@ class MomentumSGD(keras.optimizers.SGD):
         self.kernel_decay = weight_decay
         self.bias_lr_multiplier = bias_lr_multiplier
         self.lr_multipliers = dict(lr_multipliers or {})
-        self._is_kernel, self._multipliers = [], []
+        self._kernels, self._layers = [], []
 
     def build(self, variables):
         super().build(variables)
-        self._is_kernel = [is_kernel(variable) for variable in variables]
-        self._multipliers = [
-            self.lr_multipliers.get(variable.path.split("/")[0], 1.0)
-            for variable in variables
-        ]
+        self._kernels = [is_kernel(variable) for variable in variables]
+        self._layers = [variable.path.split("/")[0] for variable in variables]
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        learning_rate = learning_rate * self._multipliers[index]
-        if self._is_kernel[index]:
+        multiplier = self.lr_multipliers.get(self._layers[index], 1.0)
+        if multiplier == 0:
+            return  # Not even by what is left of v (CHM weights.cu:148).
+        learning_rate = learning_rate * multiplier
+        if self._kernels[index]:
             gradient = gradient + self.kernel_decay * variable
         else:
             learning_rate = learning_rate * self.bias_lr_multiplier
@@ -110,6 +114,21 @@ def learning_rate(recipe, epoch, errors):
         case "constant":
             drops = 0
     return recipe.learning_rate / _DROP**drops
+
+
+def multipliers(recipe, epoch, rate):
+    """(biases' learning rate over the kernels', {layer: its over the others'}).
+
+    Args:
+        recipe: a `presets.Recipe`.
+        epoch: from 0.
+        rate: what `learning_rate` gives for it.
+    """
+    biases = recipe.bias_lr_multiplier
+    if not recipe.bias_lr_falls:
+        biases *= recipe.learning_rate / rate
+    started = [entry for entry in recipe.layer_rates if entry[1] <= epoch]
+    return biases, {layer: factor for layer, _, factor in started}
 
 
 def _plateaus(errors, patience):

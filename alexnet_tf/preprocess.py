@@ -118,7 +118,11 @@ def training_image(encoded, seed, preprocessing, statistics):
         statistics: a `statistics.Statistics` of the training split.
     """
     crop_seed, flip_seed, noise_seed = tf.unstack(tf.random.split(seed, 3))
-    offset = random_offset(crop_seed, preprocessing)
+    offset = (
+        random_offset(crop_seed, preprocessing)
+        if preprocessing.random_crop
+        else centre_offset(preprocessing)
+    )
     image = tf.cast(decode_crop(encoded, offset, preprocessing), tf.float32)
     mean = mean_pixels(offset, preprocessing, statistics)
     if preprocessing.flip:

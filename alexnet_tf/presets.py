@@ -131,10 +131,12 @@ class Preprocessing:
         imagenet_mean: RGB on the 0-255 scale; ILSVRC-2012's mean per channel
             in the pixels of the published weights, which serves where they do
             and no training split is at hand.
+        random_crop: whether training takes crops anywhere, or the central one.
         flip: whether training mirrors half of the pictures.
         colour_noise: standard deviation of the multiples of the principal
             components of the RGB values that training adds (PAPER 4.1).
         colour_noise_divisor: what training divides by after adding them.
+        colour_noise_epochs: epochs with them, from the first on; None for all.
     """
 
     image_size: int = 256
@@ -149,9 +151,11 @@ class Preprocessing:
     channel_std: tuple[float, float, float] | None = None
     # CC2 make-data/input_meta, data_mean.
     imagenet_mean: tuple[float, float, float] = (127.3049, 119.7154, 104.9126)
+    random_crop: bool = True
     flip: bool = True
     colour_noise: float = 0.1
     colour_noise_divisor: float = 1.0
+    colour_noise_epochs: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,11 +167,14 @@ class Recipe:
         learning_rate: of the first step.
         momentum, weight_decay: of the update rule in optimizer.py.
         bias_lr_multiplier: the biases' learning rate over the kernels'.
+        bias_lr_falls: whether it falls as theirs does, or stays.
         schedule: how the learning rate falls, see optimizer.py.
         drops: epochs before which "step" divides the learning rate by 10.
         patience: epochs without a better validation error after which
             "plateau" divides the learning rate by 10.
         epochs: passes over the training split, at most.
+        layer_rates: (layer, epoch, factor): from that epoch on its learning
+            rate over the others'; at 0 it does not move at all.
     """
 
     batch_size: int = 128
@@ -175,10 +182,12 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 0.0005
     bias_lr_multiplier: float = 1.0
+    bias_lr_falls: bool = True
     schedule: Literal["plateau", "step", "dexp", "constant"] = "plateau"
     drops: tuple[int, ...] = ()
     patience: int = 5
     epochs: int = 90
+    layer_rates: tuple[tuple[str, int, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,14 +278,17 @@ def _insert(layers, after, *new):
 
 _PAPER_CONVOLUTIONS = _convolutions(norm=PAPER_NORM)
 
-# The last hand-made schedule: .01, divided at epochs 25, 51 and 79, stopped
-# at 91 (layer-params-145.cfg:169-181).
+# The last hand-made schedule: .01, divided at epochs 25, 51 and 79, conv1 a
+# drop ahead at 67 and still from 72, stopped at 91 (layer-params-145.cfg:169-181).
 _CODE_RECIPE = Recipe(
-    # Start of the run: epsW .01, epsB .02 (layer-params-153.cfg).
+    # Start of the run: epsW .01, epsB .02 (layer-params-153.cfg); .02 still at
+    # its end (layer-params-145.cfg:17-119).
     bias_lr_multiplier=2.0,
+    bias_lr_falls=False,
     schedule="step",
     drops=(25, 51, 79),
     epochs=91,
+    layer_rates=(("conv1", 67, 0.1), ("conv1", 72, 0.0)),
 )
 
 # CAFFE models/bvlc_alexnet/train_val.prototxt:10-36; images are squashed
@@ -399,7 +411,8 @@ _ALL = (
         "code2012",
         (*_CODE_CONVOLUTIONS, *_classifier()),
         # CHM convdata_jpeg.py:156-159: batches are divided by 1 + 0.1.
-        Preprocessing(colour_noise_divisor=1.1),
+        # Switched off for the last 24 epochs (layer-params-145.cfg:169-181).
+        Preprocessing(colour_noise_divisor=1.1, colour_noise_epochs=67),
         _CODE_RECIPE,
     ),
     Preset("caffe", _CAFFE_LAYERS, _CAFFE_PREPROCESSING, _CAFFE_RECIPE),
@@ -521,8 +534,8 @@ def override(preset: Preset, **values) -> Preset:
         preset: the `Preset` to start from.
         **values: fields of `Recipe` and `Preprocessing` by their names;
             `init`, for all kernels, with which biases start at 0 ("he") or
-            are drawn too ("torch"); and
-            `dropout`, the rate of all dropout layers.
+            are drawn too ("torch"); `dropout`, the rate of all dropout
+            layers; and `without`, see there.
 
     Raises:
         ValueError: if a value is negative, a rate of dropout not below 1, the
@@ -531,6 +544,7 @@ def override(preset: Preset, **values) -> Preset:
     values = {k: v for k, v in values.items() if v is not None}
     _check_values(values)
     init, dropout = values.pop("init", None), values.pop("dropout", None)
+    preset = without(preset, *values.pop("without", ()))
     recipe, preprocessing = (
         dataclasses.replace(
             part,
@@ -555,6 +569,84 @@ def override(preset: Preset, **values) -> Preset:
     if dropout is not None:
         layers = _replace(layers, Dropout, rate=dropout)
     return Preset(preset.name, layers, preprocessing, recipe)
+
+
+def without(preset: Preset, *parts: str) -> Preset:
+    """`preset` less what the paper and its authors took away to see its worth.
+
+    Args:
+        preset: the `Preset` to start from.
+        *parts: of
+            "norm": all response normalisation (PAPER 3.3; CHM
+                layers-148.cfg);
+            "overlap": pooling windows of 2 in place of 3, with which conv2
+                pads by 1 and conv5 not at all (PAPER 3.4; CHM
+                layers-147.cfg);
+            "tower": one of the two; conv5 and the fully connected layers keep
+                their size (PAPER 3.2; CHM layers-145-half.cfg);
+            and the name of any convolution behind the first one, whose ReLU
+            goes along (PAPER 7).
+
+    Raises:
+        ValueError: if it has no such part.
+    """
+    layers = preset.layers
+    for part in parts:
+        before = layers
+        if part == "norm":
+            kinds = ResponseNorm | SpatialNorm
+            layers = tuple(each for each in layers if not isinstance(each, kinds))
+        elif part == "overlap":
+            layers = _without_overlap(layers)
+        elif part == "tower":
+            layers = _without_tower(layers)
+        else:
+            layers = _without_convolution(layers, part)
+        if layers == before:
+            names = [each.name for each in layers if isinstance(each, Conv)][1:]
+            raise ValueError(
+                f"Expected parts that {preset.name} has, of norm, overlap, tower, "
+                f"{', '.join(names)}. Received: {part!r}."
+            )
+    return dataclasses.replace(preset, layers=layers)
+
+
+def _without_overlap(layers):
+    layers = _replace(layers, Pool, size=2, padding="same")
+    # 55 - 28 - 26 - 13 - 13 - 11 - 6: windows hang over the edge, as "same"
+    # lets them.
+    smaller = {"conv2": ((1, 1), (1, 1)), "conv5": "valid"}
+    deep = any(layer.name == "conv5" for layer in layers)
+    return tuple(
+        dataclasses.replace(layer, padding=smaller[layer.name])
+        if deep and layer.name in smaller
+        else layer
+        for layer in layers
+    )
+
+
+def _without_tower(layers):
+    if all(layer.groups == 1 for layer in layers if isinstance(layer, Conv)):
+        return layers
+    halves = _replace(layers, Conv, groups=1)
+    return tuple(
+        dataclasses.replace(layer, filters=layer.filters // 2)
+        if isinstance(layer, Conv) and layer.name != "conv5"
+        else dataclasses.replace(layer, groups=1)
+        if isinstance(layer, ResponseNorm)
+        else layer
+        for layer in halves
+    )
+
+
+def _without_convolution(layers, name):
+    places = [i for i, each in enumerate(layers) if isinstance(each, Conv)][1:]
+    for place in places:
+        if layers[place].name == name:
+            behind = place + 1
+            behind += isinstance(layers[behind], ReLU)
+            return (*layers[:place], *layers[behind:])
+    return layers
 
 
 def _check_values(values):

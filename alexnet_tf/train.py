@@ -187,6 +187,9 @@ _PRESET = [
     _BOOLEAN(
         "divide_by_std", None, "Divide by the standard deviation per channel."
     ),
+    _BOOLEAN(
+        "random_crop", None, "Train on crops anywhere, not on the central one."
+    ),
     _BOOLEAN("flip", None, "Mirror half of the training pictures."),
     _FLOAT(
         "colour_noise",
@@ -200,6 +203,19 @@ _PRESET = [
         None,
         "What training divides by after adding them; 1.1 in the 2012 code.",
         lower_bound=0.01,
+    ),
+    _INTEGER(
+        "colour_noise_epochs",
+        None,
+        "Epochs with colour noise, from the first on.",
+        lower_bound=0,
+    ),
+    _LIST(
+        "without",
+        None,
+        "What to leave out, to see its worth: norm (response normalisation), "
+        "overlap (of the pooling windows), tower (one of the two, but of conv5 "
+        "and the fully connected layers), or convolutions behind the first one.",
     ),
     _ENUM(
         "init",

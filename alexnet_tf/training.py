@@ -132,7 +132,7 @@ def train(
             preset, len(source.classes), classifier_activation=None
         )
         fine_tuning_lib.freeze(model, plan)
-        optimizer = _make_optimizer(model, recipe, precision, plan.lr_mult)
+        optimizer = _make_optimizer(model, recipe, precision)
     _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch)
     # ---- 3. Where the run was stopped ------------------------------------
     progress = Progress()
@@ -181,7 +181,6 @@ def train(
         training_batches, evaluation_batches = _cached(
             beginning, source, eval_source, pixels, statistics
         )
-    run_steps = _make_run_steps(learner, optimizer, strategy, recipe, seed)
     evaluate = evaluation.evaluator(learner, strategy)
 
     # ---- 5. Epochs -------------------------------------------------------
@@ -200,6 +199,7 @@ def train(
             raise Stopped(signals.received, progress.step)
 
     pace = Pace()
+    multipliers = None
     first_epoch = len(progress.errors)
     with _Signals() as signals:
         while True:
@@ -208,6 +208,13 @@ def train(
             if rate is None:
                 break
             optimizer.learning_rate = rate
+            before = multipliers
+            multipliers = optimizers.multipliers(recipe, epoch, rate)
+            if multipliers != before:
+                _set_multipliers(optimizer, *multipliers, plan.lr_mult)
+                run_steps = _make_run_steps(
+                    learner, optimizer, strategy, recipe, seed
+                )
             # Not for a finished run, which has nothing to tell TensorBoard.
             if epoch == first_epoch:
                 workdirs.append_environment(
@@ -441,13 +448,9 @@ def _cached(beginning, source, eval_source, pixels, statistics):
     )
 
 
-def _make_optimizer(model, recipe, precision, lr_multipliers=None):
+def _make_optimizer(model, recipe, precision):
     optimizer = optimizers.MomentumSGD(
-        recipe.learning_rate,
-        recipe.momentum,
-        recipe.weight_decay,
-        recipe.bias_lr_multiplier,
-        lr_multipliers,
+        recipe.learning_rate, recipe.momentum, recipe.weight_decay
     )
     if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -455,6 +458,16 @@ def _make_optimizer(model, recipe, precision, lr_multipliers=None):
     # Callbacks look for it there.
     model.compile(optimizer)
     return optimizer
+
+
+def _set_multipliers(optimizer, biases, layers, lr_mult):
+    """Those of the epoch, times those of the fine-tuning."""
+    rule = getattr(optimizer, "inner_optimizer", optimizer)
+    rule.bias_lr_multiplier = biases
+    rule.lr_multipliers = {
+        layer: layers.get(layer, 1.0) * lr_mult.get(layer, 1.0)
+        for layer in layers | lr_mult
+    }
 
 
 def _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch):

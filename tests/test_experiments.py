@@ -1,5 +1,6 @@
 """The experiments' files say what the package does."""
 
+import functools
 import json
 import pathlib
 import re
@@ -8,9 +9,14 @@ import sys
 
 from absl import flags
 from absl.testing import flagsaver
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
+from alexnet_tf import models
 from alexnet_tf import train
+from alexnet_tf import training
 
 FOLDER = pathlib.Path(__file__).parents[1] / "experiments"
 README = FOLDER.parent / "README.md"
@@ -29,6 +35,97 @@ def test_flagfiles_parse_and_say_how_they_are_run(path):
         flags.FLAGS(["train", f"--flagfile={path}"])
         assert train._preset().name in text
         assert flags.FLAGS.workdir == f"runs/{path.stem}"
+
+
+IMAGENET = sorted((FOLDER / "imagenet").glob("*.flags"))
+# Parameters: of the presets, and of the networks without a part of theirs.
+PARAMETERS = {
+    "caffe": 60_965_224,
+    "caffenet": 60_965_224,
+    "code2012": 60_965_224,
+    "no_norm": 60_965_224,
+    "no_overlap": 60_965_224,
+    "one_tower": 59_798_312,
+    "owt": 61_100_840,
+    "paper": 60_965_224,
+    "paper_conv6": 61_555_304,
+    # Of 21,841 classes.
+    "paper_conv6_22k": 61_555_304 + 20_841 * 4097,
+    "without_conv3": 59_858_920,
+    "without_conv4": 60_301_288,
+    # pool5 then has 384 maps, 128 more.
+    "without_conv5": 60_965_224 - 442_624 + 128 * 36 * 4096,
+}
+
+
+@pytest.mark.parametrize("path", IMAGENET, ids=lambda path: path.stem)
+def test_imagenet_flagfiles_say_what_they_are_for(path):
+    text = " ".join(path.read_text().replace("#", " ").split())
+    assert f"--flagfile=experiments/imagenet/{path.name}" in text
+    assert "Target: " in text and "Here: runs on 500 pictures" in text
+    named = set(re.findall(r"--([a-z_0-9]+)", text))
+    commands = re.findall(r"alexnet_tf\.(\w+)", text)
+    helps = "".join(help_of(name) for name in commands)
+    assert all(f"--{flag}:" in helps for flag in named - {"flagfile"})
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_imagenet_flagfiles_are_built_and_stepped(name):
+    """At full size built, on 67 pixels stepped, by the flags' own recipe."""
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        path = FOLDER / "imagenet" / f"{name}.flags"
+        flags.FLAGS(["train", f"--flagfile={path}"])
+        preset = train._preset()
+        assert flags.FLAGS.workdir == f"runs/{name}"
+        plan = train._fine_tuning(preset)
+    assert plan.reinit == (("fc8",) if name == "paper_conv6" else ())
+    classes = 21_841 if name == "paper_conv6_22k" else 1000
+    # Shapes alone: 61 million numbers need not be drawn.
+    with keras.StatelessScope():
+        model = models.AlexNet(preset, classes)
+    assert model.count_params() == PARAMETERS[name]
+    assert model.input.shape[1] == preset.preprocessing.crop_size
+
+    small = models.AlexNet(
+        preset, 10, input_shape=(67, 67, 3), classifier_activation=None
+    )
+    optimizer = training._make_optimizer(small, preset.recipe, "float32")
+    before = [variable.numpy() for variable in small.trainable_variables]
+    images = np.random.default_rng(0).normal(0, 50, (2, 67, 67, 3))
+    with tf.GradientTape() as tape:
+        logits = small(tf.constant(images, tf.float32), training=True)
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits([1, 2], logits)
+        )
+    variables = small.trainable_variables
+    optimizer.apply(tape.gradient(loss, variables), variables)
+    assert np.isfinite(loss)
+    for variable, array in zip(variables, before, strict=True):
+        assert np.isfinite(variable.numpy()).all()
+        moved = np.abs(variable.numpy() - array).max() > 0
+        assert moved or variable.path.endswith("bias"), variable.path
+
+
+@pytest.mark.parametrize("name, count", [("five", 5), ("seven", 7)])
+def test_ensembles_are_of_the_networks_that_were_trained(name, count):
+    text = (FOLDER / "imagenet" / f"{name}_networks.flags").read_text()
+    (weights,) = re.findall(r"^--weights=(.*)$", text, re.M)
+    assert len(set(weights.split(","))) == count
+    assert text.count("--preset") == 0  # Each run brings its own.
+
+
+def test_all_imagenet_flagfiles_are_tested():
+    names = {path.stem for path in IMAGENET}
+    assert names == {*PARAMETERS, "five_networks", "seven_networks"}
+
+
+@functools.cache
+def help_of(command):
+    return subprocess.run(
+        [sys.executable, "-m", f"alexnet_tf.{command}", "--help"],
+        capture_output=True, text=True,
+    ).stdout.replace("[no]", "")  # fmt: skip
 
 
 @pytest.fixture
@@ -92,10 +189,7 @@ def test_parts_of_cifar10_are_balanced_and_repeated(experiments, make_source):
 def test_every_flag_in_the_readme_exists():
     """In the command that it is given to, or in prose in one of them."""
     helps = {
-        name: subprocess.run(
-            [sys.executable, "-m", f"alexnet_tf.{name}", "--help"],
-            capture_output=True, text=True,
-        ).stdout.replace("[no]", "")
+        name: help_of(name)
         for name in (
             "train", "predict", "export", "evaluate", "visualize", "report"
         )
@@ -107,5 +201,7 @@ def test_every_flag_in_the_readme_exists():
         for flag in re.findall(r"--([a-z_0-9]+)", line):
             assert f"--{flag}:" in helps[name] or flag == "flagfile", (name, flag)
     named = set(re.findall(r"--(?:no)?([a-z_]{4,})", text))
-    for flag in named - {"help", "large", "logdir", "flagfile"}:
+    # Those of experiments.reproduce, whose test is its own.
+    others = {"list", "run", "table"}
+    for flag in named - {"help", "large", "logdir", "flagfile"} - others:
         assert f"--{flag}:" in "".join(helps.values()), flag

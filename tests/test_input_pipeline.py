@@ -260,3 +260,23 @@ def assert_named(source, explained):
 def test_an_error_without_a_bad_picture_stays_itself(source):
     error = tf.errors.InvalidArgumentError(None, None, "something else")
     assert datasets.explain(error, source, source.examples()) is error
+
+
+def test_colour_noise_ends_after_its_epochs(make_source):
+    """The original code switched it off, and its divisor with it."""
+    source = make_source(4)
+    noisy = presets.override(
+        presets.get("tiny"), colour_noise=0.3, colour_noise_divisor=1.1,
+        colour_noise_epochs=2,
+    ).preprocessing  # fmt: skip
+    plain = dataclasses.replace(noisy, colour_noise=0.0)
+
+    def first(preprocessing, epoch):
+        batches = input_pipeline.training_batches(
+            source, preprocessing, KNOWN, batch_size=4, seed=0, epoch=epoch, steps=1
+        )
+        return next(iter(batches))[0].numpy()
+
+    assert np.abs(first(noisy, 1) - first(plain, 1)).max() > 0.1
+    for epoch in (2, 3):
+        np.testing.assert_array_equal(first(noisy, epoch), first(plain, epoch))

@@ -181,3 +181,37 @@ def test_decay_is_for_the_kernels_of_each_layer(name):
     weighted = [layer for layer in model.layers if layer.weights]
     decayed = [v for v in model.variables if optimizers.is_kernel(v)]
     assert [v.shape for v in decayed] == [l.kernel.shape for l in weighted]
+
+
+def test_the_multipliers_of_the_authors_run():
+    """conv1 a drop ahead at 67 and still from 72; biases at .02 to the end."""
+    recipe = presets.get("code2012").recipe
+    for epoch, rate, layers in [
+        (0, 0.01, {}),
+        (30, 0.001, {}),
+        (67, 1e-4, {"conv1": 0.1}),
+        (72, 1e-4, {"conv1": 0.0}),
+        (90, 1e-5, {"conv1": 0.0}),
+    ]:
+        assert optimizers.learning_rate(recipe, epoch, []) == pytest.approx(rate)
+        biases, found = optimizers.multipliers(recipe, epoch, rate)
+        assert biases * rate == pytest.approx(0.02) and found == layers
+    caffe = presets.get("caffe").recipe
+    assert optimizers.multipliers(caffe, 50, 1e-4) == (2.0, {})
+
+
+def test_a_layer_at_0_does_not_drift():
+    """What is left of its velocity stays with it."""
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="a")(inputs))
+    optimizer = optimizers.MomentumSGD(0.1)
+    optimizer.build(model.trainable_variables)
+    gradients = [tf.ones(v.shape) for v in model.trainable_variables]
+    optimizer.apply(gradients, model.trainable_variables)
+    optimizer.lr_multipliers = {"a": 0.0}
+    before = [v.numpy() for v in [*model.weights, *optimizer.variables[2:]]]
+    assert np.abs(before[-1]).min() > 0  # A velocity.
+    optimizer.apply(gradients, model.trainable_variables)
+    after = [*model.weights, *optimizer.variables[2:]]
+    for variable, array in zip(after, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), array)

@@ -680,3 +680,23 @@ def test_the_fifth_of_ten_crops_is_the_central_view():
         preprocess.evaluation_image(encoded, p, known),
         atol=1,
     )
+
+
+def test_without_random_crops_the_central_one_is_taken():
+    """And without flips and noise the view is that of an evaluation."""
+    pixels = presets.override(
+        presets.get("tiny"), random_crop=False, flip=False, colour_noise=0.0
+    ).preprocessing
+    random = np.random.default_rng(0)
+    encoded = tf.io.encode_png(random.integers(0, 256, (90, 100, 3), np.uint8))
+    found = statistics.imagenet(pixels)
+    wanted = preprocess.evaluation_image(encoded, pixels, found)
+    for seed in range(5):
+        view = preprocess.training_image(encoded, [seed, 0], pixels, found)
+        np.testing.assert_array_equal(view, wanted)
+    anywhere = dataclasses.replace(pixels, random_crop=True)
+    views = [
+        preprocess.training_image(encoded, [seed, 0], anywhere, found).numpy()
+        for seed in range(5)
+    ]
+    assert len({view.tobytes() for view in views}) == 5

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from alexnet_tf import models
 from alexnet_tf import presets
 
 NAMES = [
@@ -402,3 +403,73 @@ def test_a_layer_of_no_known_type_is_refused():
     content["layers"][1]["type"] = "Lambda"
     with pytest.raises(KeyError, match="Lambda"):
         presets.from_dict(content)
+
+
+def shapes(model):
+    """{layer: side of its maps}"""
+    return {
+        layer.name: layer.output.shape[1]
+        for layer in model.layers
+        if len(layer.output.shape) == 4
+    }
+
+
+def test_without_a_tower_is_the_authors_half_network():
+    """facts of #145-half: conv1 48, 128, 192, 192, and conv5 in full."""
+    preset = presets.without(presets.get("code2012"), "tower")
+    filters = [each.filters for each in preset.layers if hasattr(each, "filters")]
+    assert filters == [48, 128, 192, 192, 256]
+    assert models.AlexNet(preset).count_params() == 59_798_312
+
+
+def test_without_overlap_the_maps_are_the_authors():
+    """#147: 55, 28, 26, 13, 13, 11, 6."""
+    preset = presets.without(presets.get("paper"), "overlap")
+    model = models.AlexNet(preset)
+    sides = shapes(model)
+    names = ["conv1", "pool1", "conv2", "pool2", "conv3", "conv5", "pool5"]
+    assert [sides[name] for name in names] == [55, 28, 26, 13, 13, 11, 6]
+    assert model.count_params() == 60_965_224
+    quick = presets.without(presets.get("cifar10_quick"), "overlap")
+    assert [shapes(models.AlexNet(quick, 10))[f"pool{n}"] for n in (1, 2, 3)] == [
+        16, 8, 4
+    ]  # fmt: skip
+
+
+def test_without_norm_only_the_normalisations_go():
+    """#148 took all three."""
+    before = presets.get("code2012")
+    after = presets.without(before, "norm")
+    gone = [each.name for each in before.layers if each not in after.layers]
+    assert gone == ["norm1", "norm2", "cnorm2"]
+    assert models.AlexNet(after).count_params() == 60_965_224
+
+
+@pytest.mark.parametrize(
+    "layer, fewer",
+    # Less its own weights, and what the next layer sees of other maps: conv4
+    # 192 x 128 x 9 in each tower in place of 192 x 192 x 9.
+    [("conv3", 885_120 + 2 * 192 * 64 * 9), ("conv4", 663_936)],
+)
+def test_without_a_convolution_its_relu_goes_too(layer, fewer):
+    before = presets.get("paper")
+    after = presets.without(before, layer)
+    gone = [each.name for each in before.layers if each not in after.layers]
+    assert gone == [layer, f"relu{layer[-1]}"]
+    assert models.AlexNet(after).count_params() == 60_965_224 - fewer
+    conv6 = presets.without(presets.get("paper_conv6"), "conv6")
+    assert conv6.layers == before.layers
+
+
+@pytest.mark.parametrize(
+    "name, part",
+    [("paper", "conv1"), ("paper", "fc6"), ("owt", "norm"), ("owt", "tower")],
+)
+def test_parts_that_are_not_there_are_refused(name, part):
+    with pytest.raises(ValueError, match=f"parts that {name} has.*{part}"):
+        presets.without(presets.get(name), part)
+
+
+def test_an_override_leaves_parts_out():
+    found = presets.override(presets.get("paper"), without=("norm", "conv4"))
+    assert found == presets.without(presets.get("paper"), "norm", "conv4")

@@ -517,3 +517,33 @@ def test_a_bad_picture_is_looked_for_in_its_steps_alone(
             log_steps=1,
         )
     assert read == names[12:24]
+
+
+def test_layers_stop_and_biases_go_on_as_the_recipe_says(tmp_path, make_source):
+    """Over epochs, and in a run that is stopped and resumed between them."""
+    preset = small(
+        epochs=3, schedule="step", drops=(1,), bias_lr_multiplier=2.0
+    )
+    recipe = dataclasses.replace(
+        preset.recipe, bias_lr_falls=False, layer_rates=(("conv1", 1, 0.0),)
+    )
+    preset = dataclasses.replace(preset, recipe=recipe)
+    kernels, changes = [], []
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            kernels.append([w.numpy() for w in self.model.get_layer("conv1").weights])
+            rule = self.model.optimizer
+            changes.append(rule.bias_lr_multiplier * float(rule.learning_rate))
+
+    source = make_source(24)
+    run(tmp_path / "whole", source, preset=preset, callbacks=[Look()])
+    assert changes == pytest.approx([0.02] * 3)
+    for epoch in (1, 2):
+        for now, then in zip(kernels[epoch], kernels[0]):
+            np.testing.assert_array_equal(now, then)
+    stop = At(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(training.Stopped):
+        run(tmp_path / "parts", source, preset=preset, callbacks=[stop], log_steps=1)
+    run(tmp_path / "parts", source, preset=preset, log_steps=1)
+    assert_same(final_arrays(tmp_path / "whole"), final_arrays(tmp_path / "parts"))

@@ -1,0 +1,76 @@
+"""The paper's claims, measured: runs them, and writes the table of what came out.
+
+    python -m experiments.reproduce --list
+    python -m experiments.reproduce --run=ablations --data_dir=~/tensorflow_datasets
+    python -m experiments.reproduce --table
+
+A run that was stopped goes on where it was. Several processes started with the
+same command share the work.
+"""
+
+import importlib
+import pathlib
+
+from absl import app
+from absl import flags
+
+from alexnet_tf import console
+from experiments import claims
+
+FOLDER = pathlib.Path(__file__).parent
+
+_LIST = flags.DEFINE_boolean(
+    "list", False, "Print the claims, and how many of their runs are done."
+)
+_RUN = flags.DEFINE_enum(
+    "run",
+    None,
+    [name for name in claims.ALL if name not in claims.COMPUTED],
+    "Do all runs of a claim.",
+)
+_TABLE = flags.DEFINE_boolean(
+    "table", False, "Write experiments/README.md and the plots from the logs."
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of TFDS's data sets. Default: ~/tensorflow_datasets."
+)
+_RUNS_DIR = flags.DEFINE_string(
+    "runs_dir", "runs/reproduce", "Folder for the work directories."
+)
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
+    console.quieten(flags.FLAGS["verbosity"].present)
+    with console.one_line_errors("experiments.reproduce"):
+        if _LIST.value:
+            _print_list()
+        if _RUN.value:
+            from experiments import harness
+
+            claim = importlib.import_module(f"experiments.{_RUN.value}")
+            harness.work(claim, _DATA_DIR.value, _RUNS_DIR.value)
+        if _TABLE.value:
+            from experiments import table
+
+            table.write(FOLDER)
+
+
+def _print_list():
+    from experiments import harness
+
+    for name in claims.ALL:
+        claim = importlib.import_module(f"experiments.{name}")
+        title = claim.__doc__.splitlines()[0]
+        if name in claims.COMPUTED:
+            print(f"{name}: {title} Computed by --table.")
+            continue
+        log = harness.read(name)
+        todo = claim.runs(log)
+        done = sum(harness.done(run, log) for run in todo)
+        print(f"{name}: {title} {done} of {len(todo)} runs.")
+
+
+if __name__ == "__main__":
+    app.run(main)
