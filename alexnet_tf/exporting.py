@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import layers as alexnet_layers
 from alexnet_tf import preprocess
 
 # Root mean square of what is between the logarithms of the probabilities, over
@@ -44,16 +45,18 @@ def saved_model(network, path):
         views = preprocess.central_view(images, pixels, statistics)
         return network.model(views, training=False)
 
-    archive = keras.export.ExportArchive()
-    archive.track(network.model)
-    archive.add_endpoint("encoded", encoded, [tf.TensorSpec([None], tf.string)])
-    archive.add_endpoint(
-        "pixels", of_pixels, [tf.TensorSpec([None, None, None, 3], tf.uint8)]
-    )
-    archive.add_endpoint(
-        "classes", lambda: tf.constant(network.classes), input_signature=[]
-    )
-    with _new(path) as part:
+    with _new(path) as part, _plain(network.model):
+        archive = keras.export.ExportArchive()
+        archive.track(network.model)
+        archive.add_endpoint(
+            "encoded", encoded, [tf.TensorSpec([None], tf.string)]
+        )
+        archive.add_endpoint(
+            "pixels", of_pixels, [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+        )
+        archive.add_endpoint(
+            "classes", lambda: tf.constant(network.classes), input_signature=[]
+        )
         archive.write_out(part, verbose=False)
         served, pictures = tf.saved_model.load(part), _pictures(network)
         files = [tf.io.encode_jpeg(picture).numpy() for picture in pictures]
@@ -74,10 +77,10 @@ def tflite(network, path, eight_bits=False):
         path: of the file.
         eight_bits: whether to store the weights in 8 bits (dynamic range).
     """
-    converter = tf.lite.TFLiteConverter.from_keras_model(network.model)
-    if eight_bits:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    with _new(path) as part:
+    with _new(path) as part, _plain(network.model):
+        converter = tf.lite.TFLiteConverter.from_keras_model(network.model)
+        if eight_bits:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
         with open(part, "wb") as file:
             file.write(converter.convert())
         interpreter = tf.lite.Interpreter(model_path=part)
@@ -113,9 +116,9 @@ def onnx(network, path):
             "Expected onnxruntime and tf2onnx for ONNX. Received: no "
             f'{error.name}. Install them: pip install "alexnet_tf[onnx]".'
         ) from error
-    # Keras exports a model that has been called.
-    wanted = _wanted(network)
-    with _new(path) as part:
+    with _new(path) as part, _plain(network.model):
+        # Keras exports a model that has been called.
+        wanted = _wanted(network)
         network.model.export(part, format="onnx", verbose=False)
         session = onnxruntime.InferenceSession(part)
         (given,) = session.get_inputs()
@@ -138,6 +141,23 @@ def _new(path):
         os.replace(part, path)
     finally:
         _remove(part)
+
+
+@contextlib.contextmanager
+def _plain(model):
+    """Its normalisation is traced as operations that any runtime has."""
+    layers = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, alexnet_layers.LocalResponseNormalization)
+    ]
+    for layer in layers:
+        layer.plain = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.plain = False
 
 
 def _remove(path):

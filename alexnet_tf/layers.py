@@ -5,6 +5,8 @@ Each is a serialisable Keras layer for the TensorFlow backend, takes and gives
 raw pixels reach hundreds, and the squares of those overflow float16.
 """
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -40,6 +42,11 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     Input and output are [B, H, W, C] of any floating dtype.
 
+    Attributes:
+        plain: whether to compute it by TensorFlow's own operation, the
+            reference, in place of a compiled one (`_fused`) that takes a fifth
+            of its time. What is exported runs where XLA need not be.
+
     Args:
         depth_radius: channels on each side; the paper's n = 5 is 2.
         bias: the paper's k.
@@ -74,16 +81,18 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.alpha = alpha
         self.beta = beta
         self.groups = groups
+        self.plain = False
 
     def build(self, input_shape):
         _check_groups(self.groups, input_shape[-1], "channels")
 
     def call(self, inputs):
+        constants = self.depth_radius, self.bias, self.alpha, self.beta
+        if not self.plain:
+            return _fused(*constants, self.groups)(inputs)
         towers = tf.split(tf.cast(inputs, tf.float32), self.groups, axis=-1)
         normalized = [
-            tf.nn.local_response_normalization(
-                tower, self.depth_radius, self.bias, self.alpha, self.beta
-            )
+            tf.nn.local_response_normalization(tower, *constants)
             for tower in towers
         ]
         return tf.cast(tf.concat(normalized, axis=-1), inputs.dtype)
@@ -100,6 +109,77 @@ class LocalResponseNormalization(keras.layers.Layer):
             "beta": self.beta,
             "groups": self.groups,
         }
+
+
+@functools.cache
+def _fused(radius, bias, alpha, beta, groups):
+    """The normalisation with its gradient, as three compiled functions.
+
+    With s = bias + alpha * sum(x^2):
+
+        y  = x s^-beta
+        dx = dy s^-beta - 2 alpha beta x sum(p),   p = dy x s^-beta / s
+
+    s is computed anew in each: three passes over memory are cheaper than
+    keeping it. XLA makes one loop of each; p stands between two of them, or it
+    would be computed for each of its neighbours.
+    """
+
+    def split(values):
+        """float32 [B, H, W, towers, C / towers]: neighbours are of a tower."""
+        shape = tf.concat([tf.shape(values)[:-1], [groups, -1]], axis=0)
+        width = values.shape[-1] // groups
+        split = tf.reshape(tf.cast(values, tf.float32), shape)
+        return tf.ensure_shape(split, [None, None, None, groups, width])
+
+    def joined(values, like):
+        return tf.cast(tf.reshape(values, tf.shape(like)), like.dtype)
+
+    def total(values):
+        """The sum over each channel's neighbours."""
+        width = values.shape[-1]
+        padded = tf.pad(values, 4 * [[0, 0]] + [[radius, radius]])
+        return tf.add_n(
+            [padded[..., i : i + width] for i in range(2 * radius + 1)]
+        )
+
+    def factors(x):
+        """s and s^-beta."""
+        s = bias + alpha * total(x * x)
+        if beta == 0.75:
+            root = tf.math.rsqrt(s)
+            return s, root * tf.sqrt(root)  # A tenth of what pow takes.
+        return s, s**-beta
+
+    @_compiled
+    def forward(inputs):
+        x = split(inputs)
+        return joined(x * factors(x)[1], inputs)
+
+    @_compiled
+    def between(inputs, gradient):
+        x, dy = split(inputs), split(gradient)
+        s, power = factors(x)
+        return dy * x * power / s
+
+    @_compiled
+    def backward(inputs, gradient, p):
+        x, dy = split(inputs), split(gradient)
+        dx = dy * factors(x)[1] - 2 * alpha * beta * x * total(p)
+        return joined(dx, inputs)
+
+    @tf.custom_gradient
+    def normalize(inputs):
+        def of(gradient):
+            return backward(inputs, gradient, between(inputs, gradient))
+
+        return forward(inputs), of
+
+    return normalize
+
+
+def _compiled(function):
+    return tf.function(function, jit_compile=True, autograph=False)
 
 
 @_register

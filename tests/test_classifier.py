@@ -336,7 +336,7 @@ def test_a_saved_model_gives_identical_probabilities(trained, tmp_path):
     network = classifier.load(str(folder / "run"))
     served = tf.saved_model.load(str(path))
     wanted = [network.probabilities(p) for p in pictures[:5]]
-    np.testing.assert_array_equal(served.encoded(pictures[:5]), wanted)
+    np.testing.assert_allclose(served.encoded(pictures[:5]), wanted, atol=1e-6)
     assert [c.decode() for c in served.classes().numpy()] == ["dark", "bright"]
     pixels = np.stack([tf.io.decode_jpeg(p) for p in pictures[:3]])
     np.testing.assert_allclose(served.pixels(pixels), wanted[:3], atol=0.01)
@@ -379,6 +379,17 @@ def test_onnx(trained, tmp_path):
         assert code == 1 and "Expected onnxruntime and tf2onnx" in err
         pytest.skip("needs the extra onnx: that it is missing was said")
     assert command("export", *args)[0] == 0 and path.exists()
+
+
+def test_a_saved_model_needs_no_xla(trained, tmp_path):
+    """Servers need not have it."""
+    folder, _, _ = trained
+    network = classifier.load(str(folder / "run"))
+    exporting.saved_model(network, str(tmp_path / "served"))
+    content = (tmp_path / "served" / "saved_model.pb").read_bytes()
+    assert b"LRN" in content and b"_XlaMustCompile\x12\x02(\x01" not in content
+    # Traced for itself alone, the network is as it was.
+    assert not network.model.get_layer("norm1").plain
 
 
 def test_export_never_replaces_a_file(trained, tmp_path):

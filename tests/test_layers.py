@@ -471,3 +471,29 @@ def test_constants_without_a_meaning_are_refused(make, received):
     """Silently they would give NaN, or another layer than meant."""
     with pytest.raises(ValueError, match=received):
         make()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"groups": 2}, {"depth_radius": 4, "bias": 1.0}, {"beta": 0.5}],
+    ids=str,
+)
+def test_the_compiled_normalisation_is_the_plain_one(arguments, dtype):
+    """Values and gradients, on activations as large as those of raw pixels."""
+    random = np.random.default_rng(0)
+    x = tf.constant(random.normal(0, 200, (2, 5, 6, 12)), dtype)
+    upstream = tf.constant(random.normal(0, 1, x.shape), dtype)
+    found = []
+    for plain in (True, False):
+        layer = layers.LocalResponseNormalization(**arguments, dtype=dtype)
+        layer.plain = plain
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+        found.append((y, tape.gradient(y, x, upstream)))
+    for one, other in zip(*found):
+        assert one.dtype == other.dtype == dtype
+        one, other = (np.asarray(tf.cast(v, tf.float64)) for v in (one, other))
+        error = np.abs(one - other).max() / np.abs(one).max()
+        assert error < {"float32": 3e-6, "bfloat16": 2e-2, "float16": 2e-3}[dtype]
