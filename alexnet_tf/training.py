@@ -127,12 +127,12 @@ def train(
 
     # ---- 2. The network and its optimizer --------------------------------
     keras.utils.set_random_seed(seed)
-    with strategy.scope(), _dtype_policy(precision):
+    with strategy.scope(), dtype_policy(precision):
         model = models.AlexNet(
             preset, len(source.classes), classifier_activation=None
         )
         fine_tuning_lib.freeze(model, plan)
-        optimizer = _make_optimizer(model, recipe, precision)
+        optimizer = make_optimizer(model, recipe, precision)
     _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch)
     # ---- 3. Where the run was stopped ------------------------------------
     progress = Progress()
@@ -212,7 +212,7 @@ def train(
             multipliers = optimizers.multipliers(recipe, epoch, rate)
             if multipliers != before:
                 _set_multipliers(optimizer, *multipliers, plan.lr_mult)
-                run_steps = _make_run_steps(
+                run_steps = make_run_steps(
                     learner, optimizer, strategy, recipe, seed
                 )
             # Not for a finished run, which has nothing to tell TensorBoard.
@@ -410,8 +410,8 @@ def _check_sizes(batch_size, strategy, source, eval_source):
 
 
 @contextlib.contextmanager
-def _dtype_policy(name):
-    """Layers made inside have this dtype policy."""
+def dtype_policy(name):
+    """Layers made within it have this Keras dtype policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
@@ -448,7 +448,14 @@ def _cached(beginning, source, eval_source, pixels, statistics):
     )
 
 
-def _make_optimizer(model, recipe, precision):
+def make_optimizer(model, recipe, precision):
+    """The paper's rule for all variables of `model` that move.
+
+    Args:
+        model: the network; callbacks find the optimizer in it.
+        recipe: a `presets.Recipe`.
+        precision: as in `train`.
+    """
     optimizer = optimizers.MomentumSGD(
         recipe.learning_rate, recipe.momentum, recipe.weight_decay
     )
@@ -504,8 +511,16 @@ def _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch):
     )
 
 
-def _make_run_steps(model, optimizer, strategy, recipe, seed):
-    """run_steps(iterator, first_step, count) -> `evaluation.sums` [count, 4]."""
+def make_run_steps(model, optimizer, strategy, recipe, seed):
+    """run_steps(iterator, first_step, count) -> `evaluation.sums` [count, 4].
+
+    Args:
+        model: gives logits.
+        optimizer: from `make_optimizer`.
+        strategy: the `tf.distribute.Strategy` of its variables.
+        recipe: a `presets.Recipe`, for the size of the batches.
+        seed: of the dropout.
+    """
     states = models.dropout_states(model)
 
     def train_step(images, labels, step):

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import pathlib
+import sys
 import time
 
 import keras
@@ -221,6 +222,8 @@ def _train(run, path, data_dir):
         pass
     except FloatingPointError:
         return True
+    except training.Stopped as stopped:
+        sys.exit(str(stopped))
     return False
 
 

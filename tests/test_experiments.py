@@ -90,7 +90,7 @@ def test_imagenet_flagfiles_are_built_and_stepped(name):
     small = models.AlexNet(
         preset, 10, input_shape=(67, 67, 3), classifier_activation=None
     )
-    optimizer = training._make_optimizer(small, preset.recipe, "float32")
+    optimizer = training.make_optimizer(small, preset.recipe, "float32")
     before = [variable.numpy() for variable in small.trainable_variables]
     images = np.random.default_rng(0).normal(0, 50, (2, 67, 67, 3))
     with tf.GradientTape() as tape:
@@ -191,7 +191,8 @@ def test_every_flag_in_the_readme_exists():
     helps = {
         name: help_of(name)
         for name in (
-            "train", "predict", "export", "evaluate", "visualize", "report"
+            "train", "predict", "export", "evaluate", "visualize", "report",
+            "benchmark",
         )
     }  # fmt: skip
     text = README.read_text()

@@ -13,7 +13,8 @@ MODULES = sorted(
     for path in PACKAGE.rglob("*.py")
     if not path.name.startswith("__init__")
 )
-COMMANDS = {"evaluate", "export", "predict", "report", "train", "visualize"}
+COMMANDS = {"benchmark", "evaluate", "export", "predict", "report", "train"}
+COMMANDS |= {"visualize"}
 DATA = {"datasets", "input_pipeline", "preprocess", "statistics"}
 DATA |= {"textures_dataset_builder"}
 FILES = {"pickles", "weight_files", "weights"}

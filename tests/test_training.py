@@ -204,9 +204,9 @@ def test_an_overflow_on_any_device_skips_the_step(make_source):
     """Of two devices the second alone has a gradient that is not finite."""
     strategy = training.make_strategy(2)
     preset = small(dropout=0.0, batch_size=2)
-    with strategy.scope(), training._dtype_policy("mixed_float16"):
+    with strategy.scope(), training.dtype_policy("mixed_float16"):
         model = models.AlexNet(preset, 10, classifier_activation=None)
-        optimizer = training._make_optimizer(
+        optimizer = training.make_optimizer(
             model, preset.recipe, "mixed_float16"
         )
     images = np.ones((2, 64, 64, 3), np.float32)
@@ -217,7 +217,7 @@ def test_an_overflow_on_any_device_skips_the_step(make_source):
         ).batch(1)
     )
     before = [w.numpy() for w in model.weights]
-    run_steps = training._make_run_steps(
+    run_steps = training.make_run_steps(
         model, optimizer, strategy, preset.recipe, 0
     )
     run_steps(iter(batches), 0, 1)
