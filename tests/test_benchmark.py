@@ -6,12 +6,11 @@ import time
 import numpy as np
 import pytest
 
+from commands import command
 import alexnet_tf
 from alexnet_tf import benchmarking
 from alexnet_tf import presets
 from alexnet_tf import statistics
-
-from commands import command
 
 
 @pytest.mark.parametrize(

@@ -206,3 +206,50 @@ def test_every_flag_in_the_readme_exists():
     others = {"list", "run", "table"}
     for flag in named - {"help", "large", "logdir", "flagfile"} - others:
         assert f"--{flag}:" in "".join(helps.values()), flag
+
+
+def test_the_peers_are_the_same_network(experiments):
+    """60,965,224 parameters; that of TensorFlow 1 is built as a graph alone."""
+    from experiments.benchmarks import keras_plain, tf1_graph
+
+    with keras.StatelessScope():
+        assert keras_plain.build().count_params() == 60_965_224
+    with tf.Graph().as_default():
+        images = tf.compat.v1.placeholder(tf.float32, [None, 227, 227, 3])
+        logits = tf1_graph.build(tf, images, 0.5)
+        variables = tf.compat.v1.global_variables()
+    assert logits.shape.as_list() == [None, 1000]
+    assert sum(v.shape.num_elements() for v in variables) == 60_965_224
+
+
+def test_the_peer_in_pytorch_is_the_same_network(experiments):
+    pytest.importorskip("torch")
+    from experiments.benchmarks import pytorch
+
+    assert sum(p.numel() for p in pytorch.build().parameters()) == 60_965_224
+
+
+def test_rates_are_set_against_ours(experiments):
+    from experiments.benchmarks import compare
+
+    found = {
+        "float32": {
+            "training": {
+                "alexnet_tf": {"rate": 90.0, "peak_memory": 2**30},
+                "PyTorch": {"rate": 30.0, "peak_memory": 2**31},
+            }
+        }
+    }
+    lines = compare.table(found).splitlines()
+    assert lines[2] == "| float32 | training | alexnet_tf | 90.0 | 1.00 | 1,024 |"
+    assert lines[3] == "| float32 | training | PyTorch | 30.0 | 3.00 | 2,048 |"
+
+
+def test_a_program_of_one_figure_prints_it(experiments, capsys):
+    from experiments.benchmarks import timing
+
+    timing.report(lambda: None, 128)
+    found = json.loads(capsys.readouterr().out)
+    assert found["rate"] > 1e4 and found["peak_memory"] > 2**27
+    images, labels = timing.batch(2, channels_first=True)
+    assert images.shape == (2, 3, 224, 224) and labels.shape == (2,)

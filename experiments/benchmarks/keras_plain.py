@@ -1,0 +1,76 @@
+"""AlexNet as one writes it in Keras without further thought: `fit`, defaults.
+
+    python -m experiments.benchmarks.keras_plain training|inference [mixed_bfloat16]
+"""
+
+import sys
+
+from experiments.benchmarks import timing
+
+BATCH = 128
+
+
+def build():
+    import keras
+    import tensorflow as tf
+
+    def norm():
+        return keras.layers.Lambda(
+            lambda x: tf.cast(
+                tf.nn.local_response_normalization(
+                    tf.cast(x, tf.float32), 2, 2.0, 1e-4, 0.75
+                ),
+                x.dtype,
+            )
+        )
+
+    layers = keras.layers
+
+    def conv(filters, size, **kwargs):
+        return layers.Conv2D(filters, size, activation="relu", **kwargs)
+
+    return keras.Sequential(
+        [
+            keras.Input((224, 224, 3)),
+            layers.ZeroPadding2D(((0, 3), (0, 3))),
+            conv(96, 11, strides=4),
+            norm(),
+            layers.MaxPooling2D(3, 2),
+            conv(256, 5, padding="same", groups=2),
+            norm(),
+            layers.MaxPooling2D(3, 2),
+            conv(384, 3, padding="same"),
+            conv(384, 3, padding="same", groups=2),
+            conv(256, 3, padding="same", groups=2),
+            layers.MaxPooling2D(3, 2),
+            layers.Flatten(),
+            layers.Dense(4096, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(4096, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(1000, activation="softmax", dtype="float32"),
+        ]
+    )
+
+
+def main(what, precision="float32"):
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    keras.config.set_dtype_policy(precision)
+    model = build()
+    model.compile(
+        keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy"
+    )
+    images, labels = timing.batch(BATCH)
+    data = tf.data.Dataset.from_tensors((images, labels.astype(np.int32)))
+    runs = {
+        "training": lambda: model.fit(data, verbose=0),
+        "inference": lambda: model.predict(images, batch_size=BATCH, verbose=0),
+    }
+    timing.report(runs[what], BATCH)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

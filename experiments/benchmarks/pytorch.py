@@ -1,0 +1,64 @@
+"""The same network in PyTorch, in eager mode.
+
+    python -m experiments.benchmarks.pytorch training|inference [mixed_bfloat16] [contiguous]
+"""
+
+import sys
+
+from experiments.benchmarks import timing
+
+BATCH = 128
+
+
+def build():
+    from torch import nn
+
+    def norm():
+        # PyTorch divides alpha by the size.
+        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+
+    return nn.Sequential(
+        nn.ZeroPad2d((0, 3, 0, 3)),
+        nn.Conv2d(3, 96, 11, 4), nn.ReLU(), norm(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), norm(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Flatten(),
+        nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(),
+        nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
+        nn.Linear(4096, 1000),
+    )  # fmt: skip
+
+
+def main(what, precision="float32", layout="channels_last"):
+    import torch
+
+    memory = getattr(torch, f"{layout}_format" if layout == "contiguous" else layout)
+    model = build().to(memory_format=memory)
+    optimizer = torch.optim.SGD(
+        model.parameters(), 0.01, momentum=0.9, weight_decay=5e-4
+    )
+    images, labels = map(torch.from_numpy, timing.batch(BATCH, channels_first=True))
+    images = images.to(memory_format=memory)
+    mixed = torch.autocast("cpu", torch.bfloat16, precision == "mixed_bfloat16")
+
+    def training():
+        optimizer.zero_grad()
+        with mixed:
+            loss = torch.nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+
+    def inference():
+        with mixed, torch.no_grad():
+            model(images)
+
+    model.train(what == "training")
+    timing.report({"training": training, "inference": inference}[what], BATCH)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
