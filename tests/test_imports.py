@@ -99,10 +99,8 @@ LIBRARIES = [
 ]
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_importing_a_module_touches_no_device(command):
-    """All libraries and one command: two define flags of the same name."""
-    modules = ", ".join(f"alexnet_tf.{name}" for name in [*LIBRARIES, command])
+def test_importing_all_libraries_touches_no_device():
+    modules = ", ".join(f"alexnet_tf.{name}" for name in LIBRARIES)
     done = python(
         f"import {modules}\n"
         "import tensorflow as tf\n"
@@ -112,6 +110,20 @@ def test_importing_a_module_touches_no_device(command):
         "    [tf.config.LogicalDeviceConfiguration()] * 2)\n"
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_commands_import_nothing_heavy_but_in_functions(command):
+    """--help waits for none of it."""
+    tree = ast.parse((PACKAGE / f"{command}.py").read_text())
+    names = {
+        f"{node.module}.{alias.name}"
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    light = {f"alexnet_tf.{name}" for name in ("console", "presets", "workdir")}
+    assert names <= light | {"absl.app", "absl.flags"}
 
 
 def test_an_unknown_name_is_an_attribute_error():
