@@ -7,7 +7,6 @@ figure means something beside another one of the same machine and run.
 import dataclasses
 import math
 import resource
-import time
 
 import keras
 import numpy as np
@@ -19,20 +18,9 @@ from alexnet_tf import models
 from alexnet_tf import preprocess
 from alexnet_tf import presets
 from alexnet_tf import training
+from alexnet_tf.pace import seconds
 
 _SIDE = 4096  # Of the matrices whose product is the measure.
-
-
-def seconds(run, repeats=5):
-    """The median of `repeats` runs, after two that do not count."""
-    run()
-    run()
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken))
 
 
 def matrix_rate(precision, repeats=5):

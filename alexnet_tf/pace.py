@@ -1,6 +1,7 @@
-"""How many steps to run in one call of a `tf.function`."""
+"""How fast steps go, and how many to run in one call of a `tf.function`."""
 
 import contextlib
+import statistics
 import time
 
 
@@ -42,3 +43,15 @@ class Pace:
         rate = self._steps / self._elapsed if self._elapsed else None
         self._steps, self._elapsed = 0, 0.0
         return rate
+
+
+def seconds(run, repeats=5):
+    """The median of `repeats` runs, after two that do not count."""
+    run()
+    run()
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)

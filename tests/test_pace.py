@@ -1,4 +1,4 @@
-"""Calls come to take about a second."""
+"""Calls come to take about a second, and times are medians."""
 
 from alexnet_tf import pace
 
@@ -35,3 +35,13 @@ def test_a_lap_leaves_the_first_call_out(monkeypatch):
     measured, _ = run(monkeypatch, 0.25, 5)
     assert round(measured.lap(), 6) == 4.0
     assert measured.lap() is None
+
+
+def test_seconds_are_the_median(monkeypatch):
+    clock, steps = [0.0], iter([9, 9, 3, 1, 2])
+
+    def run():
+        clock[0] += next(steps)
+
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: clock[0])
+    assert pace.seconds(run, repeats=3) == 2

@@ -2,9 +2,10 @@
 
 import json
 import resource
-import time
 
 import numpy as np
+
+from alexnet_tf.pace import seconds
 
 
 def batch(size, channels_first=False):
@@ -17,13 +18,6 @@ def batch(size, channels_first=False):
 
 def report(run, pictures, repeats=3):
     """Prints pictures a second, the median after two runs, and peak memory."""
-    run()
-    run()
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - start)
+    rate = pictures / seconds(run, repeats)
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    rate = pictures / float(np.median(taken))
     print(json.dumps({"rate": rate, "peak_memory": peak}), flush=True)
