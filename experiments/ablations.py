@@ -13,8 +13,9 @@ what acts against overfitting has something to act against.
 Arms of one seed begin with the same numbers and see the pictures in the same
 order. Batch and rate are the best of four that were tried on training pictures
 which no arm sees, for the whole network alone. All errors are of all 5,000 test
-pictures at hand after the last epoch; nothing was chosen by them. The intervals are 95%, of the mean of the paired differences,
-each by itself: of `ARMS` many comparisons one in twenty is off by chance.
+pictures at hand after the last epoch; nothing was chosen by them. Intervals are
+95%, of the mean of the paired differences, each by itself: that all nine hold what
+they measure is less sure than that.
 """
 
 import dataclasses
@@ -156,8 +157,9 @@ def _points(says, paper, base, other):
         return None
     mean, half = harness.interval(gains)
     errors = [100 * np.mean(list(each.values())) for each in (base, other)]
+    between = f"{mean - half:+.1f} to {mean + half:+.1f}"
     ours = (
-        f"{mean:+.1f} points ({mean - half:+.1f} to {mean + half:+.1f}): "
+        f"{mean:+.1f} points ({between if len(gains) > 1 else 'no interval'}): "
         f"{errors[0]:.1f}% with, {errors[1]:.1f}% without"
     )
     return says, paper, ours, len(gains), harness.verdict(mean, half)
@@ -178,11 +180,12 @@ def _iterations(log):
     if not ratios:
         return None
     mean, half = harness.interval(ratios)
+    between = f"{mean - half:.2f} to {mean + half:.2f}"
+    between = between if len(ratios) > 1 else "no interval"
     return (
         "Dropout makes more iterations necessary (4.2)",
         "about 2 times",
-        f"{mean:.2f} times ({mean - half:.2f} to {mean + half:.2f}) to 25% "
-        "training error",
+        f"{mean:.2f} times ({between}) to 25% training error",
         len(ratios),
         harness.verdict(mean - 1, half),
     )
@@ -199,8 +202,11 @@ def draw(log, path):
                 at_end(log, "base", key), at_end(log, arm, key)
             )
         ]
-        mean, half = harness.interval(gains)
-        ax.errorbar(mean, place, xerr=half, fmt="o", color="#0072B2", capsize=3)
+        if len(gains) > 1:
+            mean, half = harness.interval(gains)
+            ax.errorbar(
+                mean, place, xerr=half, fmt="o", color="#0072B2", capsize=3
+            )
         ax.plot(gains, [place + 0.2] * len(gains), ".", color="#999999")
     ax.axvline(0, color="#999999", linewidth=1)
     ax.set_yticks(

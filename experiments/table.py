@@ -35,9 +35,15 @@ def section(claim, log, folder):
     what, *rest = claim.__doc__.strip().split("\n\n")
     what = what.rstrip(".")
     lines = [f"## {what}", *rest]
-    head = getattr(claim, "HEAD", _COLUMNS)
-    lines.append(markdown(head, claim.rows(log)))
-    if hasattr(claim, "draw"):
+    rows = claim.rows(log)
+    if claim.NAME not in claims.COMPUTED:
+        todo = claim.runs(log)
+        done = sum(harness.done(run, log) for run in todo)
+        if done < len(todo):
+            lines.append(f"**Not finished: {done} of {len(todo)} runs are done.**")
+    if rows:
+        lines.append(markdown(getattr(claim, "HEAD", _COLUMNS), rows))
+    if rows and hasattr(claim, "draw"):
         claim.draw(log, folder / f"{claim.NAME}.png")
         lines.append(f"![{what}]({claim.NAME}.png)")
     machines = {_machine(line) for line in log if line.get("final")}
