@@ -1,5 +1,6 @@
 """The experiments' files say what the package does."""
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -15,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_tf import models
+from alexnet_tf import presets
 from alexnet_tf import train
 from alexnet_tf import training
 
@@ -71,7 +73,7 @@ def test_imagenet_flagfiles_say_what_they_are_for(path):
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_imagenet_flagfiles_are_built_and_stepped(name):
-    """At full size built, on 67 pixels stepped, by the flags' own recipe."""
+    """At full size built; on 67 pixels, with 32 hidden units, stepped."""
     with flagsaver.flagsaver():
         flags.FLAGS.unparse_flags()
         path = FOLDER / "imagenet" / f"{name}.flags"
@@ -87,8 +89,17 @@ def test_imagenet_flagfiles_are_built_and_stepped(name):
     assert model.count_params() == PARAMETERS[name]
     assert model.input.shape[1] == preset.preprocessing.crop_size
 
+    narrow = tuple(
+        dataclasses.replace(layer, units=32)
+        if isinstance(layer, presets.Dense) and layer.units
+        else layer
+        for layer in preset.layers
+    )
     small = models.AlexNet(
-        preset, 10, input_shape=(67, 67, 3), classifier_activation=None
+        dataclasses.replace(preset, layers=narrow),
+        10,
+        input_shape=(67, 67, 3),
+        classifier_activation=None,
     )
     optimizer = training.make_optimizer(small, preset.recipe, "float32")
     before = [variable.numpy() for variable in small.trainable_variables]
