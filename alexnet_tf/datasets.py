@@ -113,7 +113,8 @@ def load(name, split, data_dir=None):
         return _load_files(name, split, *_scan_folder(path))
     if kind == "list":
         return _load_files(name, split, *_read_lists(path))
-    return _load_tfds(name, split, data_dir)
+    # Shells leave the ~ of --data_dir=~/tensorflow_datasets as it is.
+    return _load_tfds(name, split, data_dir and os.path.expanduser(data_dir))
 
 
 def explain(error, source, examples):

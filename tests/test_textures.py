@@ -1,6 +1,7 @@
 """The embedded data set: drawn, not downloaded, and not to be had by colour."""
 
 import collections
+import os
 
 import numpy as np
 import pytest
@@ -114,3 +115,13 @@ def test_gratings_point_where_their_names_say(kind, varies):
         spreads.append([middle.mean(axis=1).std(), middle.mean(axis=0).std()])
     along, across = np.mean(spreads, axis=0)
     assert (along > 2 * across, across > 2 * along) == tuple(map(bool, varies))
+
+
+def test_a_home_folder_is_found(splits, folder, monkeypatch):
+    """Shells leave the ~ of --data_dir=~/data to the program."""
+    del splits  # It is prepared.
+    parent, name = os.path.split(folder)
+    monkeypatch.setenv("HOME", parent)
+    source = datasets.load("textures", "validation", f"~/{name}")
+    assert source.num_examples == 500
+    assert source.folder.startswith(parent)
