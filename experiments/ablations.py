@@ -156,7 +156,10 @@ def _points(says, paper, base, other):
     if not gains:
         return None
     mean, half = harness.interval(gains)
-    errors = [100 * np.mean(list(each.values())) for each in (base, other)]
+    pairs = base.keys() & other.keys()
+    errors = [
+        100 * np.mean([each[seed] for seed in pairs]) for each in (base, other)
+    ]
     between = f"{mean - half:+.1f} to {mean + half:+.1f}"
     ours = (
         f"{mean:+.1f} points ({between if len(gains) > 1 else 'no interval'}): "
