@@ -134,6 +134,7 @@ def _new(path):
             f"Expected a new name to export to. Received: {path}, which "
             "exists. Remove it or give another."
         )
+    path = path.rstrip(os.sep)
     part = f"{path}.part"
     _remove(part)
     try:

@@ -41,7 +41,7 @@ def curves(metrics, path, title=""):
         ax.set(xlabel="epoch", ylabel=label, ylim=(0, None))
         ax.grid(alpha=0.3)
     axes[0].legend()
-    fig.suptitle(title)
+    fig.suptitle(title, parse_math=False)
     fig.savefig(path, dpi=100)
 
 
@@ -64,7 +64,7 @@ def kernels(weights, path, title=""):
     ax = fig.subplots()
     ax.imshow(sheet, interpolation="nearest")
     ax.set_axis_off()
-    fig.suptitle(title)
+    fig.suptitle(title, parse_math=False)
     fig.savefig(path, dpi=120)
 
 
@@ -166,7 +166,7 @@ def views(pictures, path, title=""):
         ax.set_title(name, fontsize=8)
     for ax in axes:
         ax.set_axis_off()
-    fig.suptitle(title)
+    fig.suptitle(title, parse_math=False)
     fig.savefig(path, dpi=100)
 
 
@@ -222,7 +222,7 @@ def normalisation(before, afters, path, title=""):
     bottom.set(title="after", xlabel="map", ylabel="activation", xticks=places)
     bottom.set_ylim(0, 1.2 * max(after.max() for _, after in afters))
     bottom.legend(ncols=2, loc="upper center")
-    fig.suptitle(title)
+    fig.suptitle(title, parse_math=False)
     fig.savefig(path, dpi=100)
 
 
@@ -297,7 +297,7 @@ def norms(layers, path, title=""):
     right.set(title="lengths of single units' kernels", ylim=(0, None))
     for ax in (left, right):
         ax.set_xticks(places, [layer.layer for layer in layers])
-    fig.suptitle(title)
+    fig.suptitle(title, parse_math=False)
     fig.savefig(path, dpi=100)
 
 
@@ -338,7 +338,7 @@ def dropout(errors, whole_error, pairs, path, title=""):
         title="probability of the true class",
         aspect="equal",
     )
-    fig.suptitle(title)
+    fig.suptitle(title, parse_math=False)
     fig.savefig(path, dpi=100)
 
 

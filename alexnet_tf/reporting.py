@@ -176,11 +176,12 @@ def _result(network, source, found, truth, metrics):
     if "train" in lines:
         last = lines["train"]
         speeds = [m.get("images_per_second") for m in metrics]
+        speeds = [speed for speed in speeds if speed] or [0]
         rows += [
             ("top-1 error in training", f"{last['top1_error']:.2%}"),
             ("epochs", f"{last['epoch']:g}"),
             ("steps", f"{last['step']:,}"),
-            ("pictures a second", f"{np.median([s for s in speeds if s]):,.0f}"),
+            ("pictures a second", f"{np.median(speeds):,.0f}" if any(speeds) else "-"),
         ]
     return _table(rows)
 
@@ -261,7 +262,8 @@ def _neighbours(network, source, train_source, index, layer):
     count = source.num_examples
     places = np.linspace(0, count - 1, min(_SHOWN, count)).astype(int)
     rows = retrieval.nearest_examples(
-        index, network, _examples(source, places), train_source, layer
+        index, network, _examples(source, places), train_source, layer,
+        k=min(6, train_source.num_examples),
     )
     pictures = [
         [
@@ -275,7 +277,7 @@ def _neighbours(network, source, train_source, index, layer):
     ]
     note = (
         f"<p>The first of each row is of {html.escape(str(source))}; the others "
-        f"are the six nearest of {train_source.num_examples:,} pictures of "
+        f"are the {len(rows[0]) - 1} nearest of {train_source.num_examples:,} pictures of "
         f"{html.escape(str(train_source))}, by Euclidean distance.</p>"
     )
     return note + _image(

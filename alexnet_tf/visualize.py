@@ -184,7 +184,7 @@ def _visible(network, view):
         view = view * np.asarray(pixels.channel_std or statistics.channel_std)
     centre = preprocess.centre_offset(pixels)
     view = view + preprocess.mean_pixels(centre, pixels, statistics)
-    return np.clip(view, 0, 255).astype(np.uint8)
+    return np.rint(np.clip(view, 0, 255)).astype(np.uint8)
 
 
 def _views(network):

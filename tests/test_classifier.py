@@ -436,6 +436,9 @@ def test_an_export_appears_when_it_is_whole(tmp_path, content):
         write(part)
         assert not path.exists()
     assert path.exists() and not part.exists()
+    with exporting._new(f"{tmp_path}/other/") as name:
+        write(name)
+    assert (tmp_path / "other").exists()
     with pytest.raises(FileExistsError, match="new name"):
         with exporting._new(str(path)):
             pass

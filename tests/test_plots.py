@@ -71,3 +71,9 @@ def test_places_without_a_kernel_are_white():
     sheet = plots.kernel_sheet(np.zeros((3, 3, 3, 9), np.float32))
     assert sheet.shape == (8, 32, 3)
     assert (sheet[4:, 4:] == 255).all() and (sheet[4:7, :3] == 0).all()
+
+
+def test_a_title_is_no_formula(tmp_path):
+    """Names of data sets are in it."""
+    plots.curves(metrics(), str(tmp_path / "c.png"), "tiny on folder:a$x_{$b")
+    assert (tmp_path / "c.png").exists()
