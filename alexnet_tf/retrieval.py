@@ -4,6 +4,7 @@ An index holds the features of a split on the disk; a search passes over it
 once, in blocks, and is exact.
 """
 
+import contextlib
 import dataclasses
 import zipfile
 
@@ -139,8 +140,10 @@ def search(path, queries, k=6, metric="l2"):
     best = np.full((len(queries), 0), 0, np.int64), np.zeros((len(queries), 0))
     for start, block in _blocks(path, queries.shape[1], k):
         block = _scaled(block, metric)
-        # |q - x|^2, of which |q|^2 is the same for all and comes last.
-        squares = (block**2).sum(axis=1) - 2 * queries @ block.T
+        # |q - x|^2, of which |q|^2 is the same for all and comes last. The
+        # zero vector counts as one of length 1 that is like none.
+        lengths = 1 if metric == "cosine" else (block**2).sum(axis=1)
+        squares = lengths - 2 * queries @ block.T
         places = np.arange(start, start + len(block))
         places = np.broadcast_to(places, squares.shape)
         best = _nearest(
@@ -148,7 +151,8 @@ def search(path, queries, k=6, metric="l2"):
             np.concatenate([best[1], squares], axis=1),
             k,
         )
-    squares = best[1] + (queries**2).sum(axis=1, keepdims=True)
+    lengths = 1 if metric == "cosine" else (queries**2).sum(1, keepdims=True)
+    squares = best[1] + lengths
     squares = np.maximum(squares, 0)
     # Of vectors of length 1, |q - x|^2 = 2 - 2 cos.
     distances = squares / 2 if metric == "cosine" else np.sqrt(squares)
@@ -189,9 +193,17 @@ def precision(matches, labels, query_labels, k):
 
 def _blocks(path, dimensions, k):
     """(first row, float32 [rows, D]) of an index, in order."""
-    with zipfile.ZipFile(path) as archive, archive.open("features.npy") as file:
-        np.lib.format.read_magic(file)
-        (count, found), _, dtype = np.lib.format.read_array_header_1_0(file)
+    with contextlib.ExitStack() as opened:
+        try:
+            archive = opened.enter_context(zipfile.ZipFile(path))
+            file = opened.enter_context(archive.open("features.npy"))
+            np.lib.format.read_magic(file)
+            (count, found), _, dtype = np.lib.format.read_array_header_1_0(file)
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise ValueError(
+                "Expected an index that --index_out has written. Received: "
+                f"{path}, which is damaged or another file ({error})."
+            ) from error
         if found != dimensions or count < k:
             raise ValueError(
                 f"Expected an index of at least {k} pictures with "

@@ -103,3 +103,27 @@ def test_a_source_that_miscounts_is_refused(make_source):
     source = dataclasses.replace(make_source(10), num_examples=11)
     with pytest.raises(ValueError, match="Expected 11 pictures"):
         [*retrieval.features(network(), source, verbose=0)]
+
+
+def test_a_vector_of_nothing_is_like_none(tmp_path):
+    features = np.array([[0, 0, 0], [1, 0, 0], [0.6, 0.8, 0]], np.float32)
+    path = str(tmp_path / "i.npz")
+    blocks = [(features, np.zeros(3, np.int32), np.array([b"a", b"b", b"c"]))]
+    retrieval.write_index(path, blocks, 3)
+    found = retrieval.search(path, np.array([[2.0, 0, 0]]), 3, "cosine")
+    assert found.places.tolist() == [[1, 2, 0]]
+    np.testing.assert_allclose(found.distances, [[0, 0.4, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("content", ["text", "half", "other"])
+def test_what_is_no_index_is_said(tmp_path, content):
+    path = tmp_path / "i.npz"
+    if content == "text":
+        path.write_text("no index")
+    else:
+        name = "labels" if content == "other" else "features"
+        np.savez(path, **{name: np.zeros((9, 3), np.float32)})
+    if content == "half":
+        path.write_bytes(path.read_bytes()[:80])
+    with pytest.raises(ValueError, match="index that --index_out.*i.npz"):
+        retrieval.search(str(path), np.zeros((1, 3), np.float32), 2)
