@@ -172,3 +172,4 @@ def test_the_readme_s_differences_are_all_read():
     assert [row[0] for row in rows] == [f"D{number}" for number in range(1, 20)]
     assert all(len(row) == 4 and all(row[:3]) for row in rows)
     assert rows[0][3] == "layers.GroupedConv2D, training.make_strategy"
+    assert "a tenth from epoch 67" in reporting._differences()
