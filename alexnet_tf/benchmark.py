@@ -121,6 +121,8 @@ def _print_layers(found):
 
 def _benchmark():
     args = flags.FLAGS
+    if args.json:
+        console.check_output("json", args.json)
     settings = {
         key: args[key].value
         for key in ("batch_size", "repeats", "layers", "dataset", "data_dir")

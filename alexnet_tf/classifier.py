@@ -1,6 +1,8 @@
 """A trained network with all that it takes to name pictures."""
 
 import dataclasses
+import functools
+import hashlib
 import os
 
 import keras
@@ -68,6 +70,17 @@ class Classifier:
     preset: presets.Preset
     classes: tuple[str, ...]
     statistics: statistics_lib.Statistics
+
+    @functools.cached_property
+    def fingerprint(self):
+        """Text that changes when what it makes of a picture does."""
+        digest = hashlib.sha256()
+        spec = self.preset.layers, self.preset.preprocessing
+        digest.update(repr(spec).encode())
+        digest.update(np.ascontiguousarray(self.statistics.mean_image))
+        for variable in self.model.weights:
+            digest.update(np.ascontiguousarray(variable))
+        return digest.hexdigest()[:16]
 
     def probabilities(self, encoded, ten_crop=False):
         """float32 [classes] for one picture.

@@ -12,6 +12,8 @@ from absl import logging as absl_logging
 def quieten(verbosity_given):
     """Leaves out what TensorFlow and TFDS have to say, but for errors.
 
+    What TensorFlow takes for errors stays: without a GPU, a line of cuInit.
+
     To be called before TensorFlow is imported.
 
     Args:
@@ -23,6 +25,37 @@ def quieten(verbosity_given):
         absl_logging.set_verbosity(absl_logging.WARNING)
     # TFDS's own calls are deprecated ones.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def progress():
+    """1 where output goes to a terminal, which may have a progress bar."""
+    return int(sys.stdout.isatty())
+
+
+def check_output(flag, path, suffix=""):
+    """Refuses, before the work, a file that can't be written after it.
+
+    Args:
+        flag: that `path` was given by.
+        path: of the file.
+        suffix: that it must have.
+
+    Raises:
+        ValueError: if it has another one.
+        OSError: if its folder is not there, or it is a folder itself.
+    """
+    if not path.endswith(suffix):
+        raise ValueError(
+            f"Expected --{flag} to end in {suffix}. Received: {path}."
+        )
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise FileNotFoundError(
+            f"Expected --{flag} in a folder that is there. Received: {path}."
+        )
+    if os.path.isdir(path):
+        raise IsADirectoryError(
+            f"Expected --{flag} to be a file. Received: {path}, a folder."
+        )
 
 
 @contextlib.contextmanager

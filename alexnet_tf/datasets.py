@@ -80,6 +80,23 @@ class Source:
             tf.data.experimental.assert_cardinality(self.num_examples)
         )
 
+    def at(self, places):
+        """[example, ...] at some places of the order, as NumPy values.
+
+        In the order of `places`, which may repeat; the split is read up to the
+        last of them.
+        """
+        last = max(places, default=-1)
+        examples = self.examples().take(last + 1).as_numpy_iterator()
+        with explained(self, lambda: (0, last + 1)):
+            wanted = {*places}
+            found = {
+                place: example
+                for place, example in enumerate(examples)
+                if place in wanted
+            }
+        return [found[place] for place in places]
+
     def spread(self, most):
         """At most `most` examples, as a `Source`: one in two, three ..."""
         step = -(-self.num_examples // most)

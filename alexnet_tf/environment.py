@@ -1,16 +1,16 @@
 """The machine and the versions that something was measured with."""
 
-import importlib.metadata
 import os
 import platform
 import shlex
 import sys
 
+import keras
+import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 import alexnet_tf
-
-_LIBRARIES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
 
 
 def describe():
@@ -20,14 +20,25 @@ def describe():
         for gpu in tf.config.list_physical_devices("GPU")
     ]
     return {
-        "command": shlex.join(sys.argv),
+        "command": _command(),
         "alexnet_tf": alexnet_tf.__version__,
-        **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        # Not of their packages' names: tensorflow-cpu is one of TensorFlow's.
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "tensorflow-datasets": tfds.__version__,
+        "numpy": np.__version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "processors": _processors(),
         "gpus": ", ".join(gpus) or "none",
     }
+
+
+def _command():
+    """As it was typed: python -m MODULE leaves the path of a file behind."""
+    module = sys.modules["__main__"].__spec__
+    program = ["python", "-m", module.name] if module else sys.argv[:1]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def _processors():

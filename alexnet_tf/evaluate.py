@@ -10,7 +10,7 @@ and their probabilities are averaged.
 """
 
 import csv
-import sys
+import dataclasses
 
 from absl import app
 from absl import flags
@@ -41,15 +41,22 @@ _FLAGS = [
         "Order of axes in files, if it is Caffe's own: [out, in, ...].",
     ),
     flags.DEFINE_string(
-        "dataset", "textures", "As for alexnet_tf.train."
+        "dataset",
+        None,
+        "As for alexnet_tf.train. Default: that of the first run; textures for "
+        "a file.",
     ),
     flags.DEFINE_string(
-        "split", None, "Split to measure on. Default: validation, else test."
+        "split",
+        None,
+        "Split to measure on. Default: the run's eval_split; else validation or "
+        "test.",
     ),
     flags.DEFINE_string(
         "data_dir",
         None,
-        "Folder of TFDS's data sets. Default: ~/tensorflow_datasets.",
+        "Folder of TFDS's data sets. Default: the run's; else "
+        "~/tensorflow_datasets.",
     ),
     flags.DEFINE_enum(
         "protocol",
@@ -107,7 +114,7 @@ def _measure(networks, source):
     from alexnet_tf import scoring
 
     args = flags.FLAGS
-    verbose = int(sys.stderr.isatty())
+    verbose = console.progress()
     if args.protocol == "dense":
         scales = [int(scale) for scale in args.scales]
         measured = [
@@ -125,16 +132,27 @@ def _measure(networks, source):
     return [found for found, _ in measured], measured[0][1]
 
 
-def _searched_weights(networks):
-    from alexnet_tf import datasets, scoring
+def _data():
+    """Where the pictures come from: textures for a file of weights."""
+    from alexnet_tf import run_data
 
     args = flags.FLAGS
-    if args.search_split == args.split:
+    found = run_data.find(
+        args.weights[0], args.dataset, args.split, args.data_dir
+    )
+    return dataclasses.replace(found, dataset=found.dataset or "textures")
+
+
+def _searched_weights(networks, reported):
+    from alexnet_tf import scoring
+
+    split = flags.FLAGS.search_split
+    if split == reported.split:
         raise ValueError(
             "Expected another split to search weights on than the one to be "
-            f"reported. Received: {args.split} for both."
+            f"reported. Received: {split} for both."
         )
-    source = datasets.load(args.dataset, args.search_split, args.data_dir)
+    source = dataclasses.replace(_data(), split=split).source()
     return scoring.search_weights(*_measure(networks, source))
 
 
@@ -183,12 +201,16 @@ def _write_per_class(source, found, labels):
 
 
 def _evaluate():
-    from alexnet_tf import datasets, scoring
+    from alexnet_tf import scoring
 
     args = flags.FLAGS
-    source = datasets.load(args.dataset, args.split, args.data_dir)
+    if args.per_class:
+        console.check_output("per_class", args.per_class)
     networks = _networks()
-    weights = _searched_weights(networks) if args.search_split else None
+    source = _data().source()
+    weights = None
+    if args.search_split:
+        weights = _searched_weights(networks, source)
     each, labels = _measure(networks, source)
     found = scoring.average(each, weights)
     if weights is not None:

@@ -90,9 +90,11 @@ def AlexNet(
 def features(model, layer="fc7"):
     """A `keras.Model` from the input of `model` to the outputs of a layer.
 
-    Outputs of convolutions and fully connected layers are taken after their
-    ReLU, as Caffe's are and as the paper's Fig. 4 takes them: fc7 gives
-    float32 [B, 4096], 0 and up. It shares its weights with `model`.
+    Taken after the ReLU or tanh that follows at once, as Caffe's are and as
+    the paper's Fig. 4 takes them: fc7 gives float32 [B, 4096], 0 and up. Where
+    a pooling or a normalisation comes between, as behind conv1 of `code2012`,
+    these are the sums before it, and relu1 names what the next layer gets. It
+    shares its weights with `model`.
 
     Raises:
         ValueError: if there is no such layer.
@@ -105,11 +107,36 @@ def features(model, layer="fc7"):
         )
     place = names.index(layer)
     after = model.layers[place + 1 : place + 2]
-    if after and isinstance(after[0], keras.layers.ReLU):
+    if after and is_activation(after[0]):
         place += 1
     return keras.Model(
         model.input, model.layers[place].output, name=f"{model.name}_{layer}"
     )
+
+
+def is_activation(layer):
+    """Whether it is a ReLU or a tanh, not the softmax."""
+    return isinstance(layer, keras.layers.ReLU) or (
+        isinstance(layer, keras.layers.Activation) and layer.name != "prob"
+    )
+
+
+def activations(model):
+    """Names for `features` that give what each layer with weights passes on.
+
+    Those layers' own, but for one whose ReLU comes behind a pooling: the name
+    of that ReLU. Without the last layer.
+    """
+    names, waiting = [], False
+    for layer in model.layers:
+        if layer.weights:
+            names.append(layer.name)
+            waiting, before = True, layer
+        elif waiting and is_activation(layer):
+            if layer.input is not before.output:
+                names[-1] = layer.name
+            waiting = False
+    return names[:-1]
 
 
 def last_hidden(model):
@@ -120,10 +147,8 @@ def last_hidden(model):
     names = [
         layer.name
         for layer in model.layers
-        if not isinstance(
-            layer,
-            keras.layers.ReLU | keras.layers.Dropout | keras.layers.Flatten,
-        )
+        if not is_activation(layer)
+        and not isinstance(layer, keras.layers.Dropout | keras.layers.Flatten)
     ]
     return names[-3]  # Before the last layer and its activation.
 

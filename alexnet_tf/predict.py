@@ -104,6 +104,8 @@ def _name(paths):
     from alexnet_tf import classifier, plots
 
     args = flags.FLAGS
+    if args.plot:
+        console.check_output("plot", args.plot)
     network = classifier.load(args.weights, args.preset, args.layout)
     shown, all_read = [], True
     for path in paths:

@@ -31,15 +31,14 @@ def normalized(values, n, bias, alpha, beta):
 def activations(network, encoded):
     """{layer: float32 [H, W, C] or [C]} of one picture's central view.
 
-    Of all layers with weights, after their ReLU; of the last one the
-    probabilities, as "prob".
+    Of `models.activations`, and of the last layer the probabilities, as "prob".
 
     Args:
         network: a `classifier.Classifier`.
         encoded: the bytes of the picture.
     """
     model = network.model
-    names = [layer.name for layer in model.layers if layer.weights][:-1]
+    names = models.activations(model)
     outputs = [models.features(model, name).output for name in names]
     probe = keras.Model(model.input, [*outputs, model.output])
     view = network.view(encoded)[tf.newaxis]
@@ -103,14 +102,12 @@ class Norms:
         kernel: the root mean square of its kernel.
         start: the same of the preset's random start.
         units: float32 [units], the lengths of the kernels of single units.
-        bias: the mean of its biases.
     """
 
     layer: str
     kernel: float
     start: float
     units: np.ndarray
-    bias: float
 
 
 def norms(model, preset, seed=0):
@@ -126,7 +123,7 @@ def norms(model, preset, seed=0):
     found = []
     for layer, fresh in zip(model.layers, beginning.layers):
         if layer.weights:
-            kernel, bias = layer.get_weights()
+            kernel = layer.get_weights()[0]
             flat = kernel.reshape(-1, kernel.shape[-1])
             found.append(
                 Norms(
@@ -134,7 +131,6 @@ def norms(model, preset, seed=0):
                     float(np.sqrt(np.mean(flat**2))),
                     float(np.sqrt(np.mean(fresh.get_weights()[0] ** 2))),
                     np.linalg.norm(flat, axis=0),
-                    float(bias.mean()),
                 )
             )
     return found

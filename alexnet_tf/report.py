@@ -27,7 +27,8 @@ _FLAGS = [
     flags.DEFINE_string(
         "data_dir",
         None,
-        "Folder of TFDS's data sets. Default: ~/tensorflow_datasets.",
+        "Folder of TFDS's data sets. Default: the run's; else "
+        "~/tensorflow_datasets.",
     ),
     flags.DEFINE_string(
         "layer",
@@ -51,31 +52,29 @@ _MOST = 10_000  # Pictures whose features are computed here.
 
 
 def _report(path):
-    from alexnet_tf import classifier, datasets, models, reporting
-    from alexnet_tf import retrieval, workdir
+    from alexnet_tf import classifier, models, reporting, retrieval
+    from alexnet_tf import run_data, workdir
 
     args = flags.FLAGS
+    output = args.output or os.path.join(path, "report.html")
     network = classifier.load(path)
-    run = workdir.read_flags(path)
-    name = args.dataset or run.get("dataset")
-    if name is None:
+    console.check_output("output", output)
+    data = run_data.find(path, args.dataset, args.split, args.data_dir)
+    if data.dataset is None:
         raise ValueError(
             f"Expected the data set of the run in {path}/flags.txt, which is "
             "not there. Received: no --dataset either."
         )
-    split = args.split or run.get("eval_split")
-    source = datasets.load(name, split, args.data_dir)
-    train = datasets.load(name, run.get("train_split", "train"), args.data_dir)
+    source, train = data.source(), data.train_source()
     layer = args.layer or models.last_hidden(network.model)
     with tempfile.TemporaryDirectory() as folder:
-        index = args.index
-        if index is None:
+        index = args.index or os.path.join(folder, "index.npz")
+        if not args.index:
             train = train.spread(_MOST)
-            index = os.path.join(folder, "index.npz")
-            blocks = retrieval.features(network, train, layer)
-            retrieval.write_index(index, blocks, train.num_examples)
+            retrieval.build_index(
+                index, network, train, layer, console.progress()
+            )
         text = reporting.page(path, network, source, train, index, layer)
-    output = args.output or os.path.join(path, "report.html")
     workdir.write(output, text)
     print(output)
 

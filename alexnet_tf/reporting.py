@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import functools
 import html
 import importlib.metadata
 import io
@@ -9,8 +10,9 @@ import pathlib
 
 import numpy as np
 
+from alexnet_tf import console
+from alexnet_tf import figures
 from alexnet_tf import labels as labels_lib
-from alexnet_tf import models
 from alexnet_tf import plots
 from alexnet_tf import presets
 from alexnet_tf import retrieval
@@ -56,10 +58,12 @@ def page(workdir, network, source, train_source, index, layer):
         network: its `classifier.Classifier`.
         source: the `datasets.Source` that predictions and errors are of.
         train_source: the one whose pictures are the neighbours.
-        index: path of an index of its features, see `retrieval.write_index`.
+        index: path of an index of its features, see `retrieval.build_index`.
         layer: whose outputs those are.
     """
-    found, truth = scoring.probabilities(network, source, "centre")
+    found, truth = scoring.probabilities(
+        network, source, "centre", verbose=console.progress()
+    )
     metrics = workdirs.read_metrics(workdir)
     title = f"{network.preset.name} on {source.name}"
     sections = [
@@ -146,11 +150,12 @@ def _table(rows, head=()):
             f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells
         )
 
-    lines = [line(head, "th")] if head else []
-    lines += [line(row, "td") for row in rows]
     if not rows:
         return "<p>None.</p>"
-    return "<table>" + "".join(f"<tr>{each}</tr>\n" for each in lines) + "</table>"
+    lines = [line(head, "th")] if head else []
+    lines += [line(row, "td") for row in rows]
+    body = "".join(f"<tr>{each}</tr>\n" for each in lines)
+    return f"<table>{body}</table>"
 
 
 def _image(draw, text):
@@ -198,10 +203,9 @@ def _curves(metrics, title):
 
 
 def _kernels(network):
-    kernels = models.rgb_kernels(network.model, network.preset)
+    count = network.model.get_layer("conv1").output.shape[-1]
     return _image(
-        lambda file: plots.kernels(kernels, file),
-        f"{kernels.shape[-1]} kernels of conv1",
+        functools.partial(figures.kernels, network), f"{count} kernels of conv1"
     )
 
 
@@ -214,33 +218,16 @@ def _predictions(network, source, found, truth):
         ("Surest and right", guesses == truth),
         ("Surest and wrong", guesses != truth),
     ):
-        places = [place for place in surest if which[place]][:_SHOWN]
-        rows = []
-        for place, example in zip(places, _examples(source, places)):
-            (named,) = labels_lib.decode_predictions(
-                found[place][None], 5, network.classes
-            )
-            title = labels_lib.readable(source.classes[truth[place]])
-            rows.append((title, network.square(example["image"]), named))
+        places = [int(place) for place in surest if which[place]][:_SHOWN]
         content = "<p>None.</p>"
-        if rows:
+        if places:
+            examples = source.at(places)
             content = _image(
-                lambda file, rows=rows: plots.predictions(rows, file),
-                f"{len(rows)} pictures with their most probable classes",
+                functools.partial(figures.predictions, network, source, examples),
+                f"{len(places)} pictures with their most probable classes",
             )
         sections.append((name, content))
     return sections
-
-
-def _examples(source, places):
-    """The examples at some places, in the order of `places`."""
-    wanted = {int(place) for place in places}
-    found = {
-        int(place): example
-        for place, example in source.examples().enumerate().as_numpy_iterator()
-        if place in wanted
-    }
-    return [found[int(place)] for place in places]
 
 
 def _confusions(source, found, truth):
@@ -264,26 +251,16 @@ def _neighbours(network, source, train_source, index, layer):
     count = source.num_examples
     places = np.linspace(0, count - 1, min(_SHOWN, count)).astype(int)
     rows = retrieval.nearest_examples(
-        index, network, _examples(source, places), train_source, layer,
-        k=min(6, train_source.num_examples),
+        index, network, source.at(places.tolist()), train_source, layer
     )
-    pictures = [
-        [
-            (
-                labels_lib.readable(source.classes[example["label"]]),
-                network.square(example["image"]),
-            )
-            for example in row
-        ]
-        for row in rows
-    ]
     note = (
         f"<p>The first of each row is of {html.escape(str(source))}; the others "
-        f"are the {len(rows[0]) - 1} nearest of {train_source.num_examples:,} pictures of "
-        f"{html.escape(str(train_source))}, by Euclidean distance.</p>"
+        f"are the {len(rows[0]) - 1} nearest of {train_source.num_examples:,} "
+        f"pictures of {html.escape(str(train_source))}, by Euclidean distance."
+        "</p>"
     )
     return note + _image(
-        lambda file: plots.neighbours(pictures, file),
+        functools.partial(figures.neighbours, network, source, rows),
         "Pictures, each with the training pictures nearest to it",
     )
 
@@ -296,14 +273,13 @@ def _departures(preset):
 def _differences():
     # Of a checkout the installed metadata may be older.
     beside = pathlib.Path(__file__).parents[1] / "README.md"
-    if beside.exists() and "| D1 |" in beside.read_text(encoding="utf-8"):
-        rows = differences(beside.read_text(encoding="utf-8"))
-        return _table(rows, _DIFFERENCES)
-    try:
-        readme = importlib.metadata.metadata("alexnet_tf")["Description"]
-    except importlib.metadata.PackageNotFoundError:
-        return '<p>See "Differences from the paper" in the README.</p>'
-    rows = differences(readme or "")
+    rows = beside.exists() and differences(beside.read_text(encoding="utf-8"))
+    if not rows:
+        try:
+            readme = importlib.metadata.metadata("alexnet_tf")["Description"]
+        except importlib.metadata.PackageNotFoundError:
+            return '<p>See "Differences from the paper" in the README.</p>'
+        rows = differences(readme or "")
     return _table(rows, _DIFFERENCES)
 
 

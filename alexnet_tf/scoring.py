@@ -38,7 +38,7 @@ def probabilities(network, source, protocol="ten_crop", batch_size=32, verbose=1
         ValueError: if the classes are others, a picture can't be read, or the
             source does not hold as many as it says.
     """
-    _check_classes(network, source)
+    check_classes(network, source)
     found, labels = [], []
     bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
 
@@ -91,7 +91,7 @@ def dense_probabilities(network, source, scales, verbose=1):
         network, source, verbose: as in `probabilities`.
         scales: pixels of the short side, one or several.
     """
-    _check_classes(network, source)
+    check_classes(network, source)
     pixels, statistics = network.preset.preprocessing, network.statistics
     if min(scales) < pixels.crop_size:
         raise ValueError(
@@ -192,7 +192,8 @@ def search_weights(all_probabilities, labels, seed=0):
     return min(candidates, key=errors)
 
 
-def _check_classes(network, source):
+def check_classes(network, source):
+    """Raises ValueError if a network's classes are not those of a source."""
     numbers = tuple(str(number) for number in range(len(source.classes)))
     # Files of weights and lists of pictures have numbers in place of names.
     if network.classes != source.classes and (

@@ -333,7 +333,11 @@ def _settings(preset, eval_split):
     parts = vars(preset.recipe) | vars(preset.preprocessing)
     for flag in _PRESET:
         given[flag.name] = parts.get(flag.name, flag.value)
-    return given | {"preset": preset.name, "eval_split": eval_split}
+    return given | {
+        "preset": preset.name,
+        "eval_split": eval_split,
+        "data_dir": flags.FLAGS.data_dir,
+    }
 
 
 def _run():
@@ -350,7 +354,7 @@ def _run():
     preset = _fitting(preset, source, strategy)
     eval_source = datasets.load(args.dataset, args.eval_split, args.data_dir)
     settings = _settings(preset, eval_source.split)
-    workdir.claim(path, settings, free=("num_devices",))
+    workdir.claim(path, settings, free=("num_devices", "data_dir"))
     try:
         result = training.train(
             preset,

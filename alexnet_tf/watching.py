@@ -1,5 +1,7 @@
 """What a run shows of itself while it goes on: curves, kernels, TensorBoard."""
 
+import contextlib
+import logging
 import os
 import time
 
@@ -11,6 +13,8 @@ from alexnet_tf import input_pipeline
 from alexnet_tf import models
 from alexnet_tf import plots
 from alexnet_tf import workdir as workdirs
+
+_log = logging.getLogger(__name__)
 
 DRAW_SECONDS = 30
 _PROBE = 32  # Pictures that the gradients shown are of.
@@ -38,7 +42,7 @@ class Album(keras.callbacks.Callback):
 
     TensorBoard gets what Keras' own callback does not write: the kernels of
     the first layer, histograms of all weights and of the loss's gradients, and
-    the speed. The gradients are those of the split's first 32 pictures,
+    the speed. What stops a drawing is logged, and training goes on. The gradients are those of the split's first 32 pictures,
     central view, without dropout and weight decay.
 
     Args:
@@ -57,16 +61,18 @@ class Album(keras.callbacks.Callback):
         self._statistics = statistics
 
     def draw(self):
-        plots.curves(
-            workdirs.read_metrics(self._workdir),
-            os.path.join(self._workdir, "curves.png"),
-            f"{self._preset.name} on {self._source}",
-        )
-        plots.kernels(
-            models.rgb_kernels(self._network, self._preset),
-            os.path.join(self._workdir, "conv1.png"),
-            "conv1",
-        )
+        with _logged("curves.png"):
+            plots.curves(
+                workdirs.read_metrics(self._workdir),
+                os.path.join(self._workdir, "curves.png"),
+                f"{self._preset.name} on {self._source}",
+            )
+        with _logged("conv1.png"):
+            plots.kernels(
+                models.rgb_kernels(self._network, self._preset),
+                os.path.join(self._workdir, "conv1.png"),
+                "conv1",
+            )
 
     def on_train_begin(self, logs=None):
         self._events = tf.summary.create_file_writer(
@@ -77,7 +83,7 @@ class Album(keras.callbacks.Callback):
         if time.monotonic() - self._drawn_at < DRAW_SECONDS:
             return
         self.draw()
-        with self._events.as_default(epoch):
+        with _logged("TensorBoard's pictures"), self._events.as_default(epoch):
             self._write_events()
         self._drawn_at = time.monotonic()
 
@@ -96,6 +102,15 @@ class Album(keras.callbacks.Callback):
         # The last line but the evaluation's.
         speed = workdirs.read_metrics(self._workdir)[-2]["images_per_second"]
         tf.summary.scalar("images_per_second", speed or 0)
+
+
+@contextlib.contextmanager
+def _logged(what):
+    """Errors of a drawing, which are worth no run."""
+    try:
+        yield
+    except Exception as error:
+        _log.warning("Could not draw %s: %s", what, error)
 
 
 def gradients(model, images, labels):

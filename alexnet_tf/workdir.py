@@ -9,6 +9,7 @@
                     with, see `statistics`
 """
 
+import contextlib
 import json
 import os
 
@@ -83,9 +84,14 @@ def read_network(path):
 def write(path, text):
     """Replaces a file as a whole, or leaves the old one."""
     temporary = f"{path}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+        raise
 
 
 def append_metrics(path, **values):
@@ -109,13 +115,25 @@ def read_environments(path):
 
 
 def read_flags(path):
-    """{flag: value as a string} of flags.txt; empty if there is none."""
+    """{flag: value as a string} of flags.txt; empty if there is none.
+
+    Raises:
+        ValueError: if a line is none of --flag=value.
+    """
     file = os.path.join(path, "flags.txt")
     if not os.path.exists(file):
         return {}
-    with open(file, encoding="utf-8") as lines:
-        pairs = [line.rstrip("\n")[2:].split("=", 1) for line in lines]
-    return dict(pairs)
+    values = {}
+    with open(file, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            name, equals, value = line.rstrip("\n").partition("=")
+            if not equals or not name.startswith("--"):
+                raise ValueError(
+                    f"Expected lines of --flag=value in {file}. Received: "
+                    f"{line.rstrip()!r}. Put back what was there, or remove it."
+                )
+            values[name[2:]] = value
+    return values
 
 
 def forget_after(path, step, epochs):
@@ -153,8 +171,22 @@ def _read(path):
     """Whole lines alone: a kill may have cut the last one short."""
     if not os.path.exists(path):
         return []
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.endswith("\n")]
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = [line for line in file if line.endswith("\n")]
+    return [_parsed(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _parsed(path, number, line):
+    try:
+        values = json.loads(line)
+        if isinstance(values, dict):
+            return values
+    except ValueError:
+        pass  # Said below.
+    raise ValueError(
+        f"Expected a JSON object in line {number} of {path}. Received: "
+        f"{line.strip()[:60]!r}. Take the line out."
+    )
 
 
 def _line(name, value):

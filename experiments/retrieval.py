@@ -27,8 +27,7 @@ def main(argv):
     with tempfile.TemporaryDirectory() as folder:
         for name in (layer, "input"):
             path = os.path.join(folder, f"{name}.npz")
-            blocks = retrieval.features(network, train, name, verbose=0)
-            retrieval.write_index(path, blocks, train.num_examples)
+            retrieval.build_index(path, network, train, name, verbose=0)
             labels, _ = retrieval.read_labels(path)
             queries, query_labels, _ = zip(
                 *retrieval.features(network, test, name, verbose=0)

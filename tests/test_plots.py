@@ -1,9 +1,12 @@
 """The pictures of a run exist, and show what they should."""
 
+from matplotlib import colors
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from alexnet_tf import plots
+from alexnet_tf import probing
 
 
 def metrics():
@@ -12,13 +15,13 @@ def metrics():
         {
             "split": split,
             "epoch": epoch,
-            "loss": 2.0 / epoch,
-            "top1_error": 0.5 / epoch,
-            "top5_error": 0.1,
+            "loss": worse * 2.0 / epoch,
+            "top1_error": worse * 0.5 / epoch,
+            "top5_error": worse * 0.1,
             "learning_rate": rate,
         }
         for epoch, rate in enumerate(rates, 1)
-        for split in ("train", "eval")
+        for split, worse in (("train", 1), ("eval", 1.5))
     ]
 
 
@@ -77,3 +80,162 @@ def test_a_title_is_no_formula(tmp_path):
     """Names of data sets are in it."""
     plots.curves(metrics(), str(tmp_path / "c.png"), "tiny on folder:a$x_{$b")
     assert (tmp_path / "c.png").exists()
+
+
+# ---- What is drawn, read off the figure ----------------------------------------
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """drawn(function, ...): the matplotlib figure that it writes."""
+    figures = []
+    monkeypatch.setattr(
+        plots.figure.Figure, "savefig", lambda self, *_, **__: figures.append(self)
+    )
+
+    def draw(function, *args):
+        function(*args)
+        (found,) = figures
+        return found
+
+    return draw
+
+
+def colour(name):
+    return colors.to_hex(name, keep_alpha=False).upper()
+
+
+ORANGE, BLUE = "#D55E00", "#0072B2"
+SQUARES = [np.full((4, 4, 3), level, np.uint8) for level in range(0, 250, 10)]
+
+
+def test_curves_are_the_metrics(drawn):
+    axes = drawn(plots.curves, metrics(), "").axes
+    for ax, label, wanted in zip(
+        axes,
+        ("cross-entropy (nats)", "top-1 error (%)", "top-5 error (%)"),
+        ([2, 1, 2 / 3], [50, 25, 50 / 3], [10, 10, 10]),
+    ):
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", label)
+        train, evaluation, drop = ax.lines
+        assert (train.get_label(), evaluation.get_label()) == ("train", "eval")
+        assert [*train.get_xdata()] == [1, 2, 3]
+        np.testing.assert_allclose(train.get_ydata(), wanted)
+        np.testing.assert_allclose(evaluation.get_ydata(), np.multiply(1.5, wanted))
+        assert drop.get_xdata() == [2, 2]
+
+
+def test_predictions_are_bars_in_order(drawn):
+    named = [[("n1", "cat", 0.7), ("n2", "dog", 0.2)], [("n2", "dog", 0.6)]]
+    rows = [("dog", SQUARES[3], named[0]), ("cat$", SQUARES[9], named[1])]
+    axes = drawn(plots.predictions, rows, "").axes
+    for (picture, bars), (title, square, found) in zip(
+        zip(axes[::2], axes[1::2]), rows
+    ):
+        assert picture.get_title() == title
+        np.testing.assert_array_equal(picture.images[0].get_array(), square)
+        assert [bar.get_width() for bar in bars.patches] == [p for *_, p in found]
+        # The first one on top: the axis points down.
+        assert [bar.get_y() for bar in bars.patches] == sorted(
+            bar.get_y() for bar in bars.patches
+        ) and bars.yaxis_inverted()
+        assert [colour(bar.get_facecolor()) for bar in bars.patches] == [
+            ORANGE if name == title else BLUE for _, name, _ in found
+        ]
+    assert [text.get_text() for text in axes[1].texts] == ["cat  70.0%", "dog  20.0%"]
+
+
+def test_neighbours_are_in_rows_and_queries_framed(drawn):
+    rows = [
+        [(f"{row}{column}", SQUARES[4 * row + column]) for column in range(3)]
+        for row in range(2)
+    ]
+    axes = drawn(plots.neighbours, rows, "").axes
+    for ax, (title, square) in zip(axes, sum(rows, []), strict=True):
+        assert ax.get_title() == title
+        np.testing.assert_array_equal(ax.images[0].get_array(), square)
+        frame = colour(ax.spines["left"].get_edgecolor())
+        assert (frame == ORANGE) == title.endswith("0")
+
+
+def test_views_are_in_order(drawn):
+    pictures = [(f"view {n}", SQUARES[n]) for n in range(7)]
+    fig = drawn(plots.views, pictures, "", "of 2,178")
+    for ax, (title, square) in zip(fig.axes, pictures):
+        assert ax.get_title() == title
+        np.testing.assert_array_equal(ax.images[0].get_array(), square)
+    assert fig.get_suptitle() == "of 2,178"
+
+
+def test_confusions_have_the_true_class_in_rows(drawn):
+    counts = np.array([[6, 2], [0, 1]])
+    (ax,) = drawn(plots.confusion, counts, ["a", "b"], "").axes
+    np.testing.assert_allclose(ax.images[0].get_array(), [[0.75, 0.25], [0, 1]])
+    found = {text.get_position(): text.get_text() for text in ax.texts}
+    assert found == {(0, 0): "6", (1, 0): "2", (1, 1): "1"}
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("taken for", "true class")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_normalisation_has_all_values(drawn):
+    before, afters = np.array([3.0, 1, 2]), [
+        ("n = 4", np.array([1.5, 0.5, 1.0])), ("n = 5", np.array([1.0, 0.3, 0.7])),
+    ]  # fmt: skip
+    fig = drawn(plots.normalisation, before, afters, "", "k = 2")
+    top, bottom = fig.axes
+    assert [bar.get_height() for bar in top.patches] == [3, 1, 2]
+    heights = [bar.get_height() for bar in bottom.patches]
+    assert heights == [1.5, 0.5, 1.0, 1.0, 0.3, 0.7]
+    assert [bars.get_label() for bars in bottom.containers] == ["n = 4", "n = 5"]
+    assert fig.get_suptitle() == "k = 2"
+
+
+def test_activations_show_maps_and_what_they_see(drawn):
+    maps = np.arange(2 * 3 * 3, dtype=float).reshape(2, 3, 3)
+    rows = [("conv1", (2, 5), maps), ("conv2", (-3, 9), maps[:1])]
+    lines = [("fc6", np.array([0.0, 3, 1]))]
+    picture = np.zeros((8, 8, 3), np.uint8)
+    axes = drawn(plots.activations, picture, rows, lines, "").axes
+    assert [ax.get_title() for ax in axes] == ["conv1", "", "", "conv2", "", "fc6"]
+    for ax, (low, high) in ((axes[0], (2, 5)), (axes[3], (0, 7))):
+        (square,) = ax.patches
+        assert square.get_xy() == (low - 0.5, low - 0.5)
+        assert (square.get_width(), square.get_height()) == (high - low + 1,) * 2
+    for ax, wanted in ((axes[1], maps[0]), (axes[2], maps[1]), (axes[4], maps[0])):
+        np.testing.assert_array_equal(ax.images[0].get_array(), wanted)
+    (stems,) = axes[5].collections
+    assert [path[1].tolist() for path in stems.get_segments()] == [
+        [0, 0], [1, 3], [2, 1],
+    ]  # fmt: skip
+
+
+def test_norms_stand_beside_their_start(drawn):
+    layers = [
+        probing.Norms("conv1", 0.4, 0.1, np.array([1.0, 2, 4])),
+        probing.Norms("fc8", 0.2, 0.3, np.array([5.0, 6, 9])),
+    ]
+    left, right = drawn(plots.norms, layers, "", "tiny").axes
+    found = {
+        bars.get_label(): [bar.get_height() for bar in bars]
+        for bars in left.containers
+    }
+    assert found == {"random start": [0.1, 0.3], "learned": [0.4, 0.2]}
+    assert left.get_yscale() == "log"
+    medians = [
+        line.get_ydata()[0] for line in right.lines
+        if colour(line.get_color()) == ORANGE
+    ]  # fmt: skip
+    assert medians == [2, 6]
+    assert [text.get_text() for text in right.get_xticklabels()] == ["conv1", "fc8"]
+
+
+def test_dropout_has_mixtures_and_the_whole(drawn):
+    pairs = np.array([[0.1, 0.2], [0.7, 0.9]])
+    errors = [(1, 0.5), (2, 0.4), (4, 0.3)]
+    left, right = drawn(plots.dropout, errors, 0.25, pairs, "", "title").axes
+    mixtures, whole = left.lines
+    assert [*mixtures.get_xdata()] == [1, 2, 4]
+    np.testing.assert_allclose(mixtures.get_ydata(), [50, 40, 30])
+    assert whole.get_ydata() == [25, 25]
+    np.testing.assert_array_equal(right.collections[0].get_offsets(), pairs)
+    assert right.get_xlabel() == "mean of 4 thinned networks"

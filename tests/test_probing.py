@@ -71,6 +71,37 @@ def test_activations_are_those_of_the_layers():
     np.testing.assert_array_equal(found["prob"], network.probabilities(picture))
 
 
+@pytest.mark.parametrize(
+    "preset, wanted",
+    [
+        ("paper", ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]),
+        ("code2012", ["relu1", "conv2", "conv3", "conv4", "relu5", "fc6", "fc7"]),
+        ("cifar10_quick", ["relu1", "conv2", "conv3"]),
+    ],
+)
+@pytest.mark.parametrize("tanh", [False, True])
+def test_activations_are_what_the_next_layer_gets(preset, wanted, tanh):
+    """Where the ReLU comes behind the pooling too."""
+    spec = presets.override(presets.get(preset), init="he")
+    if tanh:
+        layers = tuple(
+            presets.Tanh(layer.name) if isinstance(layer, presets.ReLU) else layer
+            for layer in spec.layers
+        )
+        spec = dataclasses.replace(spec, layers=layers)
+    shape = None if preset == "cifar10_quick" else (67, 67, 3)
+    model = models.AlexNet(spec, 10, input_shape=shape)
+    assert models.activations(model) == wanted
+    side = model.input.shape[1]
+    view = np.random.default_rng(0).normal(0, 60, (1, side, side, 3))
+    for name in wanted:
+        found = models.features(model, name)(view.astype(np.float32)).numpy()
+        if tanh:
+            assert np.abs(found).max() <= 1 and found.min() < 0
+        else:
+            assert found.min() == 0
+
+
 def test_the_strongest_maps_come_first():
     maps = np.zeros((2, 2, 4))
     maps[0, 0] = [1, 5, 0, 3]
@@ -115,7 +146,6 @@ def test_norms_are_those_of_the_weights():
     ]  # fmt: skip
     conv2 = found["conv2"]
     assert conv2.kernel == pytest.approx(2 * (8 / kernel.size) ** 0.5)
-    assert conv2.bias == 0.5
     wanted = np.zeros(32)
     wanted[3] = 2 * 8**0.5
     np.testing.assert_allclose(conv2.units, wanted, rtol=1e-6)

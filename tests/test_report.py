@@ -1,5 +1,6 @@
 """The page of a run: what it says, and that a browser shows it."""
 
+import dataclasses
 import html.parser
 import os
 import pathlib
@@ -12,8 +13,13 @@ import numpy as np
 import pytest
 
 from commands import command
+from test_scoring import network
+
+from alexnet_tf import plots
 from alexnet_tf import presets
 from alexnet_tf import reporting
+from alexnet_tf import retrieval
+from alexnet_tf import scoring
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
@@ -95,14 +101,56 @@ def test_the_page_needs_nothing_beside_itself(run):
     assert not re.search(r"<(script|link|iframe)|url\(|src=|href=", without)
 
 
-def test_names_are_no_html(run, tmp_path):
+@pytest.fixture
+def page(tmp_path, make_source):
+    """page(): of an untrained network whose classes have names like tags."""
+
+    def make():
+        net = network()
+        names = tuple(f"<b>{number}&" for number in range(10))
+        source = dataclasses.replace(make_source(12), classes=names)
+        index = str(tmp_path / "index.npz")
+        retrieval.build_index(index, net, source, "fc7", verbose=0)
+        text = reporting.page(str(tmp_path), net, source, source, index, "fc7")
+        return net, source, text
+
+    return make
+
+
+def test_names_are_no_html(page, tmp_path):
     """Of classes and flags."""
-    shutil.copytree(run, tmp_path / "run")
-    flags = tmp_path / "run" / "flags.txt"
-    flags.write_text(flags.read_text() + "--note=<b>bold</b>\n")
-    assert command("report", tmp_path / "run")[0] == 0
-    text = (tmp_path / "run" / "report.html").read_text()
+    (tmp_path / "flags.txt").write_text("--note=<b>bold</b>\n")
+    net, source, text = page()
     assert "&lt;b&gt;bold" in text and "<b>" not in text
+    found, truth = scoring.probabilities(net, source, "centre", verbose=0)
+    rows = Page(text).rows
+    for label, guess, count in scoring.confusions(found, truth, 10):
+        assert [f"<b>{label}&", f"<b>{guess}&", str(count)] in rows
+
+
+def test_the_page_s_figures_are_of_the_measured_pictures(page, monkeypatch):
+    given = {"predictions": []}
+    monkeypatch.setattr(
+        plots, "confusion", lambda counts, names, file: given.update(counts=counts)
+    )
+    monkeypatch.setattr(
+        plots, "predictions", lambda rows, file: given["predictions"].append(rows)
+    )
+    net, source, _ = page()
+    found, truth = scoring.probabilities(net, source, "centre", verbose=0)
+    guesses = found.argmax(axis=1)
+    counts = given["counts"]
+    assert counts.sum() == 12 and counts.trace() == (guesses == truth).sum()
+    for label, guess, count in scoring.confusions(found, truth, 100):
+        assert counts[label, guess] == count
+    # The surest first, first those that are right.
+    rows = given["predictions"][-1]
+    order = np.argsort(-found.max(axis=1), kind="stable")
+    wrong = [place for place in order if guesses[place] != truth[place]][:8]
+    assert [title for title, _, _ in rows] == [f"<b>{truth[p]}&" for p in wrong]
+    assert [named[0][2] for _, _, named in rows] == pytest.approx(
+        found.max(axis=1)[wrong]
+    )
 
 
 def test_a_browser_shows_it(run, tmp_path):

@@ -434,15 +434,24 @@ def test_a_run_is_drawn_while_it_goes_on(tmp_path, make_source, monkeypatch):
     run(tmp_path, make_source(24), callbacks=[Look()])
     assert len(seen) == 2 and seen[0] != seen[1]
     (events,) = (tmp_path / "tensorboard" / "pictures").glob("events*")
-    tags = {}
+    tags, speeds = {}, []
     for record in tf.data.TFRecordDataset(str(events)):
         event = tf.compat.v1.Event.FromString(record.numpy())
         for value in event.summary.value:
             tags.setdefault(value.tag, []).append(event.step)
+            if value.tag == "images_per_second":
+                speeds.append(float(tf.make_ndarray(value.tensor)))
             if value.tag == "conv1":
                 image = tf.make_ndarray(value.tensor)
                 assert tf.io.decode_png(image[2]).shape == (24, 96, 3)
     assert tags.pop("conv1") == tags.pop("images_per_second") == [0, 1]
+    lines = workdirs.read_metrics(str(tmp_path))
+    wanted = [
+        train["images_per_second"]
+        for train, line in zip(lines, lines[1:])
+        if line["split"] == "eval"
+    ]
+    assert speeds == pytest.approx([speed or 0 for speed in wanted])
     assert len(tags) == 32 and tags["fc8/kernel"] == [0, 1]
     assert tags["gradients/fc8/kernel"] == [0, 1]
 

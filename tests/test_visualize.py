@@ -11,7 +11,6 @@ from commands import command
 
 import alexnet_tf
 from alexnet_tf import geometry
-from alexnet_tf import plots
 from alexnet_tf import presets
 
 # Size and stride: of VALID 3 / 2 pools and the kernels 11 / 4, 5, 3, 3, 3.
@@ -88,18 +87,18 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("visualize")
     data = write_pictures(folder / "data", classes=2, count=20)
     assert command(
-        "train", f"--dataset={data}", "--eval_split=train", "--preset=tiny",
-        "--epochs=1", f"--workdir={folder / 'run'}",
+        "train", f"--dataset={data}", "--train_split=train[:30]",
+        "--eval_split=train[30:]", "--preset=tiny", "--epochs=1",
+        f"--workdir={folder / 'run'}",
     )[0] == 0  # fmt: skip
     return folder, data
 
 
 def visualize(run, figure, *args):
-    folder, data = run
+    folder, _ = run
     code, out, err = command(
-        "visualize", f"--figure={figure}", f"--weights={folder / 'run'}",
-        f"--dataset={data}", "--split=train", *args,
-    )  # fmt: skip
+        "visualize", f"--figure={figure}", f"--weights={folder / 'run'}", *args
+    )
     return code, out, (err.splitlines() or [""])[-1]
 
 
@@ -117,6 +116,7 @@ def visualize(run, figure, *args):
     ],
 )
 def test_a_figure_is_drawn(run, tmp_path, figure, shape):
+    """Of the run's own data; what is on it: test_figures and test_plots."""
     path = tmp_path / "out.png"
     code, _, said = visualize(run, figure, f"--output={path}", "--count=3")
     assert code == 0, said
@@ -128,21 +128,31 @@ def test_a_figure_is_drawn(run, tmp_path, figure, shape):
 def test_an_index_is_written_and_read(run, tmp_path):
     index, path = tmp_path / "fc6.npz", tmp_path / "out.png"
     args = [f"--output={path}", "--layer=fc6", "--count=2"]
-    assert visualize(run, "neighbours", *args, f"--index_out={index}")[0] == 0
+    code, out, said = visualize(run, "neighbours", *args, f"--index_out={index}")
+    assert code == 0, said
+    assert out == ""  # No progress bar where no terminal is.
     with np.load(index) as arrays:
-        assert arrays["features"].shape == (40, 128)
-        assert sorted(arrays["labels"].tolist()) == [0] * 20 + [1] * 20
+        assert arrays["features"].shape == (30, 128)  # Of the training split.
+        assert {*arrays["labels"].tolist()} == {0, 1}
     picture = path.read_bytes()
     assert visualize(run, "neighbours", *args, f"--index={index}")[0] == 0
     assert path.read_bytes() == picture
-    code, _, said = visualize(
-        run, "neighbours", args[0], f"--index={index}", "--layer=conv5"
+    # The report asks for the same split; fc7 by default.
+    folder, _ = run
+    code, _, said = command("report", folder / "run", f"--index={index}")
+    assert code == 1 and "whose layer is fc7" in said
+    code, _, said = command(
+        "report", folder / "run", "--layer=fc6", f"--index={index}"
     )
-    assert code == 1 and "40 of 128" in said
+    assert code == 0, said
     code, _, said = visualize(
         run, "neighbours", args[0], f"--index={tmp_path / 'none.npz'}"
     )
     assert code == 1 and "none.npz" in said
+    code, _, said = visualize(
+        run, "neighbours", args[0], f"--index={index}", f"--index_out={index}"
+    )
+    assert code == 1 and "index_out" in said
 
 
 def test_fields_are_a_table(run):
@@ -165,17 +175,24 @@ def test_bad_calls_are_said_in_one_line(run, tmp_path):
     assert code == 1 and "layer='fc9'" in said
     code, _, said = visualize(run, "views", f"--output={tmp_path}/none/a.png")
     assert code == 1 and "none/a.png" in said
-
-
-def test_the_true_class_has_another_colour(tmp_path):
-    named = [(0, "a", 0.5), (1, "b", 0.4)]
-    square = np.zeros((8, 8, 3), np.uint8)
-    for title in ("a", "c"):
-        plots.predictions([(title, square, named)], tmp_path / f"{title}.png")
-    one, other = (
-        matplotlib_image.imread(tmp_path / f"{title}.png")[..., :3]
-        for title in ("a", "c")
+    # Before the work, which would take hours on a large data set.
+    code, _, said = visualize(run, "neighbours", "--output=a.jpg")
+    assert code == 1 and "--output to end in .png" in said
+    code, _, said = visualize(
+        run, "neighbours", "--output=a.png", f"--index_out={tmp_path}/none/i.npz"
     )
-    # Orange is redder than it is blue.
-    assert (one[..., 0] - one[..., 2]).max() > 0.3
-    assert (other[..., 0] - other[..., 2]).max() < 0.1
+    assert code == 1 and "--index_out in a folder that is there" in said
+    (tmp_path / "a.png").mkdir()
+    code, _, said = visualize(run, "neighbours", f"--output={tmp_path}/a.png")
+    assert code == 1 and "a.png, a folder" in said
+
+
+def test_other_classes_are_refused(run, tmp_path):
+    from test_train import write_pictures
+
+    data = write_pictures(tmp_path / "data", classes=3, count=2)
+    code, _, said = visualize(
+        run, "predictions", f"--dataset={data}", "--split=train",
+        f"--output={tmp_path}/a.png",
+    )  # fmt: skip
+    assert code == 1 and "Expected the classes of folder:" in said

@@ -1,4 +1,7 @@
-"""The gradients that TensorBoard gets."""
+"""The gradients that TensorBoard gets, and drawings that fail."""
+
+import sys
+import types
 
 import keras
 import numpy as np
@@ -8,6 +11,7 @@ import tensorflow as tf
 from alexnet_tf import environment
 from alexnet_tf import models
 from alexnet_tf import optimizer as optimizers
+from alexnet_tf import presets
 from alexnet_tf import training
 from alexnet_tf import watching
 
@@ -48,3 +52,27 @@ def test_the_environment_names_the_versions():
     assert "pytest" in found["command"] or "-c" in found["command"]
     assert int(found["processors"].split(" x ")[0]) >= 1
     assert all(isinstance(text, str) and text for text in found.values())
+
+
+def test_the_command_is_one_that_can_be_typed(monkeypatch):
+    """`python -m` leaves the path of a file in sys.argv."""
+    main = types.SimpleNamespace(__spec__=types.SimpleNamespace(name="alexnet_tf.train"))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setattr(sys, "argv", ["/x/alexnet_tf/train.py", "--dataset=a b"])
+    command = environment.describe()["command"]
+    assert command == "python -m alexnet_tf.train '--dataset=a b'"
+
+
+def test_a_drawing_that_fails_ends_no_run(tmp_path, caplog):
+    """The kernels are drawn though the curves can't be."""
+    preset = presets.get("tiny")
+    model = models.AlexNet(preset, 10)
+    album = watching.Album(str(tmp_path), preset, "source", None, model)
+    (tmp_path / "metrics.jsonl").write_text("no JSON\n")
+    album.draw()
+    assert "Could not draw curves.png: Expected a JSON object in line 1" in caplog.text
+    assert (tmp_path / "conv1.png").exists()
+    album.on_train_begin()
+    album._drawn_at -= watching.DRAW_SECONDS
+    album.on_epoch_end(0)
+    assert "Could not draw TensorBoard's pictures" in caplog.text

@@ -72,3 +72,26 @@ def test_what_comes_after_a_step_is_forgotten(tmp_path):
     workdir.forget_after(str(tmp_path), step=20, epochs=1)
     assert [m["step"] for m in workdir.read_metrics(str(tmp_path))] == [10, 20]
     assert (tmp_path / "metrics.csv").read_text() == "epoch,loss\n0,3\n"
+
+
+def test_a_file_that_can_t_be_replaced_leaves_nothing_beside(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError):
+        workdir.write(str(tmp_path / "folder"), "text")
+    assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("line", ['{"step": 1', "[1, 2]", "\ufffd\x00"])
+def test_a_damaged_line_is_named(tmp_path, line):
+    workdir.append_metrics(str(tmp_path), step=1)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(ValueError, match="line 2 of .*metrics.jsonl. Received"):
+        workdir.read_metrics(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"--seed=3\nnonsense\n", b"\xff\xfe=1\n"])
+def test_damaged_flags_are_named(tmp_path, content):
+    (tmp_path / "flags.txt").write_bytes(content)
+    with pytest.raises(ValueError, match="--flag=value in .*flags.txt. Received"):
+        workdir.read_flags(str(tmp_path))

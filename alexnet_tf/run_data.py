@@ -1,0 +1,53 @@
+"""The pictures that a run was trained and measured on, to look at it by."""
+
+import dataclasses
+import os
+
+from alexnet_tf import datasets
+from alexnet_tf import workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """Where pictures come from; see the flags of `alexnet_tf.train`.
+
+    Attributes:
+        dataset: None if the run does not say.
+        train_split: that the run was trained on.
+        split: to measure and show; None for validation, else test.
+        data_dir: of TFDS.
+    """
+
+    dataset: str | None
+    train_split: str
+    split: str | None
+    data_dir: str | None
+
+    def source(self):
+        """The `datasets.Source` to measure and show; errors of `load`."""
+        return datasets.load(self.dataset, self.split, self.data_dir)
+
+    def train_source(self):
+        """The `datasets.Source` of the training split."""
+        return datasets.load(self.dataset, self.train_split, self.data_dir)
+
+
+def find(weights, dataset=None, split=None, data_dir=None):
+    """The `RunData` asked for; what is not given is the run's.
+
+    Of another data set than the run's, only what is given counts.
+
+    Args:
+        weights: the directory of a run, or a file of weights, which says
+            nothing of its data.
+        dataset, split, data_dir: of `RunData`, or None.
+    """
+    run = workdir.read_flags(weights) if os.path.isdir(weights) else {}
+    if dataset not in (None, run.get("dataset")):
+        run = {}
+    return RunData(
+        dataset or run.get("dataset"),
+        run.get("train_split", "train"),
+        split or run.get("eval_split"),
+        data_dir or run.get("data_dir"),
+    )
