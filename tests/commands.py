@@ -1,88 +1,88 @@
 """Runs the package's commands as a user types them, again and again.
 
 Importing TensorFlow takes seconds, and the flags of two commands can't be in
-one process: each command gets a process that is asked for one run after
-another.
+one process. So one process imports the libraries, which start no threads by
+that (test_imports), and forks for each run.
 """
 
 import atexit
-import collections
 import contextlib
+import functools
 import importlib
 import io
 import json
+import os
 import subprocess
 import sys
 import traceback
 
-_MOST = 2  # Processes at a time; each takes half a gigabyte.
-_processes = collections.OrderedDict()
-
 
 def command(name, *args):
     """(exit status, output, errors) of `python -m alexnet_tf.NAME ARGS`."""
-    if name not in _processes:
-        while len(_processes) >= _MOST:
-            _end(next(iter(_processes)))
-        _processes[name] = subprocess.Popen(
-            [sys.executable, __file__, name],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True,
-        )
-    _processes.move_to_end(name)
-    process = _processes[name]
-    process.stdin.write(json.dumps([str(arg) for arg in args]) + "\n")
+    process = _server()
+    process.stdin.write(json.dumps([name, *map(str, args)]) + "\n")
     process.stdin.flush()
     code, out, err = json.loads(process.stdout.readline())
     assert "Traceback" not in err, err
     return code, out, err
 
 
-def _end(name):
-    process = _processes.pop(name)
-    process.stdin.close()
-    process.wait()
+@functools.cache
+def _server():
+    process = subprocess.Popen(
+        [sys.executable, __file__],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    )
 
+    @atexit.register
+    def end():
+        process.stdin.close()
+        process.wait()
 
-@atexit.register
-def _end_all():
-    for name in [*_processes]:
-        _end(name)
+    return process
 
 
 def _run(module, args):
     """As absl's app.run, but for what it prints on a wrong flag."""
     from absl import app, flags
-    from absl.testing import flagsaver
 
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        try:
-            module.main(flags.FLAGS([module.__name__, *args]))
-        except SystemExit as end:
-            if isinstance(end.code, str):
-                print(end.code, file=sys.stderr)
-                return 1
-            return end.code or 0
-        except (app.UsageError, flags.Error) as error:
-            print(error, file=sys.stderr)
+    sys.argv = [module.__name__, *args]
+    try:
+        module.main(flags.FLAGS(sys.argv))
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
             return 1
-        except Exception:
-            traceback.print_exc()
-            return 1
+        return end.code or 0
+    except (app.UsageError, flags.Error) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
     return 0
 
 
-def _serve(name):
-    answers = sys.stdout
-    module = importlib.import_module(f"alexnet_tf.{name}")
-    for line in sys.stdin:
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = _run(module, json.loads(line))
-        answers.write(json.dumps([code, out.getvalue(), err.getvalue()]) + "\n")
-        answers.flush()
+def _answer(name, args):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        module = importlib.import_module(f"alexnet_tf.{name}")
+        code = _run(module, args)
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+
+
+def _serve():
+    for library in ("training", "reporting", "exporting", "benchmarking"):
+        importlib.import_module(f"alexnet_tf.{library}")
+    while line := sys.stdin.readline():
+        child = os.fork()
+        if not child:
+            name, *args = json.loads(line)
+            _answer(name, args)
+            os._exit(0)
+        os.waitpid(child, 0)
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve()

@@ -144,7 +144,9 @@ def trained(tmp_path_factory):
             }
         ),
     )  # fmt: skip
-    preset = small(batch_size=24, epochs=30, dropout=0.0, image_size=70)
+    preset = small(
+        batch_size=24, epochs=10, learning_rate=0.03, dropout=0.0, image_size=70
+    )
     measured = run(folder / "run", source, preset=preset)
     assert measured["top1_error"] == 0
     for index in range(2):

@@ -19,6 +19,8 @@ from alexnet_tf import training
 from alexnet_tf import weights
 from alexnet_tf import workdir as workdirs
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 

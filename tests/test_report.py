@@ -20,6 +20,7 @@ from alexnet_tf import presets
 from alexnet_tf import reporting
 from alexnet_tf import retrieval
 from alexnet_tf import scoring
+from alexnet_tf import workdir
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
@@ -103,12 +104,12 @@ def test_the_page_needs_nothing_beside_itself(run):
 
 @pytest.fixture
 def page(tmp_path, make_source):
-    """page(): of an untrained network whose classes have names like tags."""
+    """page(count): of an untrained network and classes with names like tags."""
 
-    def make():
+    def make(count=12):
         net = network()
         names = tuple(f"<b>{number}&" for number in range(10))
-        source = dataclasses.replace(make_source(12), classes=names)
+        source = dataclasses.replace(make_source(count), classes=names)
         index = str(tmp_path / "index.npz")
         retrieval.build_index(index, net, source, "fc7", verbose=0)
         text = reporting.page(str(tmp_path), net, source, source, index, "fc7")
@@ -126,6 +127,20 @@ def test_names_are_no_html(page, tmp_path):
     rows = Page(text).rows
     for label, guess, count in scoring.confusions(found, truth, 10):
         assert [f"<b>{label}&", f"<b>{guess}&", str(count)] in rows
+
+
+def test_a_run_of_one_step_on_three_pictures_has_a_page(page, tmp_path):
+    """No speed is known, and there are not six neighbours."""
+    workdir.append_metrics(
+        str(tmp_path), split="train", step=1, epoch=1, loss=2.3, top1_error=0.9,
+        top5_error=0.5, learning_rate=0.01, images_per_second=None,
+    )
+    _, _, text = page(3)
+    rows = {row[0]: row[1:] for row in Page(text).rows if len(row) > 1}
+    assert rows["pictures a second"] == ["-"] and rows["steps"] == ["1"]
+    assert "the 2 nearest of 3 pictures of pictures, split train" in (
+        " ".join(text.split())
+    )
 
 
 def test_the_page_s_figures_are_of_the_measured_pictures(page, monkeypatch):

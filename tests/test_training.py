@@ -17,6 +17,8 @@ from alexnet_tf import training
 from alexnet_tf import watching
 from alexnet_tf import workdir as workdirs
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 
 def small(**values):
     """The tiny preset for a few steps."""
@@ -100,19 +102,16 @@ def test_a_run_leaves_what_it_promises(tmp_path, make_source):
     assert events
 
 
-@pytest.mark.parametrize("devices", [2, 3])
-def test_devices_share_the_global_batch(tmp_path, make_source, devices):
+def test_devices_share_the_global_batch(tmp_path, make_source):
     """Without dropout, whose masks each device draws for itself."""
     source = make_source(36)
     preset = small(dropout=0.0)
     one = run(tmp_path / "one", source, preset=preset)
-    many = run(tmp_path / "many", source, preset=preset, devices=devices)
-    assert many == pytest.approx(one, abs=1e-4)
-    assert_same(
-        final_arrays(tmp_path / "one"),
-        final_arrays(tmp_path / "many"),
-        atol=1e-5,
-    )
+    for devices in (2, 3):
+        path = tmp_path / str(devices)
+        many = run(path, source, preset=preset, devices=devices)
+        assert many == pytest.approx(one, abs=1e-4)
+        assert_same(final_arrays(tmp_path / "one"), final_arrays(path), atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [16, 2])
@@ -163,15 +162,38 @@ def test_the_same_seed_gives_the_same_bits(tmp_path, make_source):
         assert_same(one, final_arrays(tmp_path / "other"), atol=1e-3)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step", [1, 3, 4])
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """straight(source, log_steps): (directory, result) of a run never stopped.
+
+    Made once: all ask for it with the same pictures.
+    """
+    runs = {}
+
+    def make(source, log_steps):
+        if log_steps not in runs:
+            path = tmp_path_factory.mktemp("straight")
+            runs[log_steps] = path, run(path, source, log_steps=log_steps)
+        return runs[log_steps]
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "step, signum",
+    [
+        (1, signal.SIGTERM),
+        (3, signal.SIGTERM),
+        (4, signal.SIGTERM),
+        (3, signal.SIGINT),
+    ],
+)
 def test_stopped_and_resumed_equals_straight(
-    tmp_path, make_source, step, signum
+    tmp_path, make_source, straight, step, signum
 ):
     """Stopped within an epoch, and at its end before it was evaluated."""
-    source = make_source(36)
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    expected = run(whole, source, log_steps=2)
+    source, parts = make_source(36), tmp_path / "parts"
+    whole, expected = straight(source, log_steps=2)
     stop = At(step, lambda: os.kill(os.getpid(), signum))
     with pytest.raises(training.Stopped, match=signal.Signals(signum).name):
         run(parts, source, log_steps=2, callbacks=[stop])
@@ -240,11 +262,10 @@ def assert_same_metrics(one, other):
 
 
 @pytest.mark.parametrize("step", [4, 5])
-def test_killed_and_resumed_equals_straight(tmp_path, make_source, step):
+def test_killed_and_resumed_equals_straight(tmp_path, make_source, straight, step):
     """An exception stands for a kill: nothing is saved on the way out."""
-    source = make_source(36)
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(whole, source, log_steps=1)
+    source, parts = make_source(36), tmp_path / "parts"
+    whole, _ = straight(source, log_steps=1)
 
     def die():
         raise RuntimeError("killed")
