@@ -12,7 +12,8 @@ from absl import logging as absl_logging
 def quieten(verbosity_given):
     """Leaves out what TensorFlow and TFDS have to say, but for errors.
 
-    What TensorFlow takes for errors stays: without a GPU, a line of cuInit.
+    What its libraries say while they are loaded stays too, as does, without a
+    GPU, an error of cuInit (github.com/tensorflow/tensorflow/issues/100442).
 
     To be called before TensorFlow is imported.
 

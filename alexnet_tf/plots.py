@@ -260,12 +260,12 @@ def activations(picture, rows, lines, path):
         ax.set_axis_off()
         for column, each in enumerate(maps, 1):
             ax = fig.add_subplot(grid[row, column])
-            ax.imshow(each, cmap="cividis", vmin=0)
+            ax.imshow(each, cmap="cividis", vmin=min(0, each.min()))
             ax.set_axis_off()
     for row, (title, values) in enumerate(lines, len(rows)):
         ax = fig.add_subplot(grid[row, :])
         ax.vlines(np.arange(len(values)), 0, values, color=_TRAIN, linewidth=0.7)
-        ax.set(xlim=(-1, len(values)), ylim=(0, None))
+        ax.set(xlim=(-1, len(values)), ylim=(min(0, values.min()), None))
         ax.set_title(title, fontsize=9)
         ax.tick_params(labelsize=7)
     fig.savefig(path, dpi=100)

@@ -193,7 +193,8 @@ def test_normalisation_has_all_values(drawn):
 def test_activations_show_maps_and_what_they_see(drawn):
     maps = np.arange(2 * 3 * 3, dtype=float).reshape(2, 3, 3)
     rows = [("conv1", (2, 5), maps), ("conv2", (-3, 9), maps[:1])]
-    lines = [("fc6", np.array([0.0, 3, 1]))]
+    maps[1] -= 12  # Of a tanh, from -3 on.
+    lines = [("fc6", np.array([0.0, 3, -1]))]
     picture = np.zeros((8, 8, 3), np.uint8)
     axes = drawn(plots.activations, picture, rows, lines, "").axes
     assert [ax.get_title() for ax in axes] == ["conv1", "", "", "conv2", "", "fc6"]
@@ -205,8 +206,10 @@ def test_activations_show_maps_and_what_they_see(drawn):
         np.testing.assert_array_equal(ax.images[0].get_array(), wanted)
     (stems,) = axes[5].collections
     assert [path[1].tolist() for path in stems.get_segments()] == [
-        [0, 0], [1, 3], [2, 1],
+        [0, 0], [1, 3], [2, -1],
     ]  # fmt: skip
+    assert axes[5].get_ylim()[0] == -1
+    assert [axes[i].images[0].get_clim()[0] for i in (1, 2)] == [0, -3]
 
 
 def test_norms_stand_beside_their_start(drawn):
