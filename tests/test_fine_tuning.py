@@ -1,6 +1,7 @@
 """What starts anew, what moves, how fast, and features that are kept."""
 
 import dataclasses
+import functools
 import os
 import signal
 
@@ -8,7 +9,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_training import At, final_arrays, run, small
+import test_training
+from test_training import At, final_arrays, small
 
 from alexnet_tf import fine_tuning
 from alexnet_tf import input_pipeline
@@ -21,6 +23,7 @@ from alexnet_tf import workdir as workdirs
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 
+run = functools.partial(test_training.run, preset=small())
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 

@@ -26,10 +26,18 @@ def small(**values):
     return presets.override(presets.get("tiny"), **defaults | values)
 
 
+def shallow(**values):
+    """`small` with one convolution, a norm, a dropout: traced in half the time."""
+    preset = small(**values)
+    kept = "conv1 relu1 norm1 pool1 flatten fc7 relu7 drop7 fc8".split()
+    layers = tuple(layer for layer in preset.layers if layer.name in kept)
+    return dataclasses.replace(preset, layers=layers)
+
+
 def run(path, source, *, preset=None, devices=1, **kwargs):
     path.mkdir(exist_ok=True)
     return training.train(
-        preset or small(),
+        preset or shallow(),
         source,
         source,
         str(path),
@@ -50,7 +58,7 @@ def final_arrays(path):
 
 
 def assert_same(one, other, atol=0.0):
-    assert one.keys() == other.keys() and len(one) >= 32
+    assert one.keys() == other.keys() and len(one) >= 12
     for name in one:
         np.testing.assert_allclose(
             other[name], one[name], rtol=0, atol=atol, err_msg=name
@@ -105,7 +113,7 @@ def test_a_run_leaves_what_it_promises(tmp_path, make_source):
 def test_devices_share_the_global_batch(tmp_path, make_source):
     """Without dropout, whose masks each device draws for itself."""
     source = make_source(36)
-    preset = small(dropout=0.0)
+    preset = shallow(dropout=0.0)
     one = run(tmp_path / "one", source, preset=preset)
     for devices in (2, 3):
         path = tmp_path / str(devices)
@@ -119,20 +127,20 @@ def test_a_batch_that_devices_can_not_share_is_refused(
     tmp_path, make_source, batch_size
 ):
     """Not a multiple of the devices, and fewer than they are."""
-    preset = small(batch_size=batch_size)
+    preset = shallow(batch_size=batch_size)
     with pytest.raises(ValueError, match=f"3 devices.*batch_size={batch_size}"):
         run(tmp_path, make_source(36), preset=preset, devices=3)
 
 
 def test_fewer_pictures_than_a_batch_are_refused(tmp_path, make_source):
     with pytest.raises(ValueError, match="30 pictures, batch_size=31"):
-        run(tmp_path, make_source(30), preset=small(batch_size=31))
+        run(tmp_path, make_source(30), preset=shallow(batch_size=31))
 
 
 def test_other_classes_for_evaluation_are_refused(tmp_path, make_source):
     with pytest.raises(ValueError, match="same classes.*10 and 5"):
         training.train(
-            small(), make_source(30), make_source(30, classes=5), str(tmp_path)
+            shallow(), make_source(30), make_source(30, classes=5), str(tmp_path)
         )
 
 
@@ -146,8 +154,8 @@ def test_ctrl_c_in_the_last_save_does_not_spoil_it(
         save(*args)
 
     monkeypatch.setattr(training, "_save", interrupted)
-    run(tmp_path, make_source(12), preset=small(epochs=1))
-    assert len(final_arrays(tmp_path)) >= 32
+    run(tmp_path, make_source(12), preset=shallow(epochs=1))
+    assert len(final_arrays(tmp_path)) >= 12
     assert (tmp_path / "conv1.png").exists()
 
 
@@ -205,7 +213,7 @@ def test_stopped_and_resumed_equals_straight(
 def test_loss_scaling_survives_a_drop_and_a_stop(tmp_path, make_source):
     """In float16 the update rule sits inside Keras' loss scaling."""
     source = make_source(36)
-    preset = small(schedule="step", drops=(1,))
+    preset = shallow(schedule="step", drops=(1,))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     args = dict(preset=preset, precision="mixed_float16", log_steps=1)
     run(whole, source, **args)
@@ -225,7 +233,7 @@ def test_loss_scaling_survives_a_drop_and_a_stop(tmp_path, make_source):
 def test_an_overflow_on_any_device_skips_the_step(make_source):
     """Of two devices the second alone has a gradient that is not finite."""
     strategy = training.make_strategy(2)
-    preset = small(dropout=0.0, batch_size=2)
+    preset = shallow(dropout=0.0, batch_size=2)
     with strategy.scope(), training.dtype_policy("mixed_float16"):
         model = models.AlexNet(preset, 10, classifier_activation=None)
         optimizer = training.make_optimizer(
@@ -317,7 +325,7 @@ def test_a_state_is_saved_once(tmp_path, make_source, monkeypatch):
 
 def test_a_loss_that_is_not_finite_names_the_step(tmp_path, make_source):
     source = make_source(36)
-    preset = small(learning_rate=1e20, epochs=9)
+    preset = shallow(learning_rate=1e20, epochs=9)
     with pytest.raises(FloatingPointError, match="at step|after step") as error:
         run(tmp_path, source, preset=preset, checkpoint_minutes=1e9)
     step = int(str(error.value).split("step ")[1].split(".")[0])
@@ -381,15 +389,15 @@ def test_a_full_disk_is_said_and_keeps_the_last_checkpoint(
     assert "File too large. The last good" in str(error.value)
     assert "{{" not in str(error.value) and "[Op" not in str(error.value)
     assert not list((tmp_path / "checkpoints").glob("*_temp"))
-    assert len(final_arrays(tmp_path)) >= 32
+    assert len(final_arrays(tmp_path)) >= 12
 
 
 def test_what_a_kill_left_of_a_checkpoint_is_removed(tmp_path, make_source):
     unfinished = tmp_path / "checkpoints" / "ckpt-1_temp"
     unfinished.mkdir(parents=True)
     (unfinished / "part-00000-of-00001").write_text("half")
-    run(tmp_path, make_source(12), preset=small(epochs=1))
-    assert not unfinished.exists() and len(final_arrays(tmp_path)) >= 32
+    run(tmp_path, make_source(12), preset=shallow(epochs=1))
+    assert not unfinished.exists() and len(final_arrays(tmp_path)) >= 12
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
@@ -397,7 +405,7 @@ def test_low_precision_trains_float32_weights(
     tmp_path, make_source, precision
 ):
     source = make_source(36)
-    preset = small(dropout=0.0, epochs=1)
+    preset = shallow(dropout=0.0, epochs=1)
     run(tmp_path / "full", source, preset=preset)
     run(tmp_path / "low", source, preset=preset, precision=precision)
     assert keras.config.dtype_policy().name == "float32"
@@ -473,7 +481,7 @@ def test_a_run_is_drawn_while_it_goes_on(tmp_path, make_source, monkeypatch):
         if line["split"] == "eval"
     ]
     assert speeds == pytest.approx([speed or 0 for speed in wanted])
-    assert len(tags) == 32 and tags["fc8/kernel"] == [0, 1]
+    assert len(tags) == 12 and tags["fc8/kernel"] == [0, 1]
     assert tags["gradients/fc8/kernel"] == [0, 1]
 
 
@@ -499,7 +507,7 @@ def test_a_source_that_miscounts_is_refused(
 ):
     source = make_source(24)
     # Statistics of one that counts right, so that training meets the other.
-    run(tmp_path / "statistics", source, preset=small(epochs=1))
+    run(tmp_path / "statistics", source, preset=shallow(epochs=1))
     wrong = dataclasses.replace(source, read=make_source(held).read)
     with pytest.raises(ValueError, match=f"24 pict.*Received: {received}. P"):
         run(tmp_path / "run", wrong, devices=devices)
@@ -520,7 +528,7 @@ def with_a_bad_picture(source, name):
 def test_a_bad_picture_is_named(tmp_path, make_source):
     source = make_source(24)
     # Statistics of the good ones, so that training meets the bad one.
-    run(tmp_path / "statistics", source, preset=small(epochs=1))
+    run(tmp_path / "statistics", source, preset=shallow(epochs=1))
     with pytest.raises(ValueError, match=r"pictures 17 .*\(2 bytes\): Unknown"):
         run(tmp_path / "run", with_a_bad_picture(source, "pictures 17"))
 
@@ -530,7 +538,7 @@ def test_a_bad_picture_is_looked_for_in_its_steps_alone(
 ):
     """Of a large data set the rest takes hours to read."""
     source = make_source(60)
-    run(tmp_path / "statistics", source, preset=small(epochs=1))
+    run(tmp_path / "statistics", source, preset=shallow(epochs=1))
     order = training.input_pipeline.shuffled(source, 0, 0, 16384)
     names = [example["name"].numpy() for example in order]
     read = []
@@ -551,7 +559,7 @@ def test_a_bad_picture_is_looked_for_in_its_steps_alone(
 
 def test_layers_stop_and_biases_go_on_as_the_recipe_says(tmp_path, make_source):
     """Over epochs, and in a run that is stopped and resumed between them."""
-    preset = small(
+    preset = shallow(
         epochs=3, schedule="step", drops=(1,), bias_lr_multiplier=2.0
     )
     recipe = dataclasses.replace(
