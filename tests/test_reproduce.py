@@ -8,6 +8,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from test_training import shallow
 
 from alexnet_tf import presets
 
@@ -21,7 +22,7 @@ def experiments(monkeypatch):
 
 
 @pytest.fixture
-def harness(tmp_path, monkeypatch, make_source):
+def harness(tmp_path, monkeypatch, make_source, quick_pictures):
     """With its logs elsewhere and pictures of noise in place of CIFAR-10."""
     from experiments import harness
 
@@ -30,9 +31,7 @@ def harness(tmp_path, monkeypatch, make_source):
     return harness
 
 
-PRESET = presets.override(
-    presets.get("tiny"), epochs=2, batch_size=12, schedule="constant"
-)
+PRESET = shallow()
 
 
 def test_intervals_are_student_s():
