@@ -6,8 +6,15 @@ Training and evaluation share the head (`decode_crop`) and the tail
 """
 
 import dataclasses
+import math
 
+import numpy as np
 import tensorflow as tf
+
+# How far exact numbers are looked for, the nearest first. Of 400 random sizes
+# and crops none needed more than the 18th and the 6th of these.
+_NEIGHBOURS = np.array(sorted(range(-40, 41), key=abs), np.float64)
+_MORE = np.arange(12, dtype=np.float64)
 
 
 def decode_crop(encoded, offset, preprocessing):
@@ -16,8 +23,9 @@ def decode_crop(encoded, offset, preprocessing):
     The picture is resized so that its short side has `image_size` pixels (or
     squashed to a square), its central square is taken, and of that the part
     that begins at `offset` (paper, section 2). Only the pixels that the crop
-    needs are decoded, yet the result is that of resizing the whole picture:
-    resampling is placed to a fraction of a pixel. Shrinking averages over all
+    needs are decoded, yet the result is bit for bit that of resizing the whole
+    picture (`_placed`), and a picture that is a square of `image_size` already is
+    only cut. Shrinking averages over all
     pixels that it covers, as INTER_AREA did for the authors (cuda-convnet2,
     make-data/pyext/src/pyext.cpp:102-131). On a 500 x 375 photograph that
     takes 2.2 ms on one core against 1.8 ms for plain bilinear interpolation,
@@ -34,17 +42,25 @@ def decode_crop(encoded, offset, preprocessing):
     """
     size = preprocessing.crop_size
     shape = image_shape(encoded)  # [2]
-    scale, start = _placement(shape, offset, preprocessing)
-    # The window in the original that the crop's pixels are averages of.
-    reach = tf.maximum(1 / scale, 1.0) + 1
-    first = tf.floor(start / scale - reach)
-    last = tf.math.ceil((start + size) / scale + reach)
-    first = tf.maximum(tf.cast(first, tf.int32), 0)
-    last = tf.minimum(tf.cast(last, tf.int32), shape)
+    step, place = _placement(shape, offset, preprocessing)
+    # The window in the original that the crop's pixels are averages of, and two
+    # pixels more, from which libjpeg interpolates the colours at its edges.
+    reach = tf.maximum(step, 1.0) + 3
+    first, translation = _placed(place, step, reach)
+    last = tf.cast(tf.math.ceil(place + size * step + reach), tf.int32)
+    last = tf.minimum(last, shape)
     window = _decode_window(encoded, first, last - first)  # [h, w, 3]
-    translation = tf.cast(first, tf.float32) * scale - start
-    pixels = _resample(window[tf.newaxis], [size, size], scale, translation)
-    return tf.ensure_shape(tf.cast(pixels[0], tf.uint8), [size, size, 3])
+
+    def cut():
+        start = tf.cast(place, tf.int32) - first
+        return window[start[0] : start[0] + size, start[1] : start[1] + size]
+
+    def resampled():
+        pixels = _resample(window[tf.newaxis], [size, size], step, translation)
+        return tf.cast(pixels[0], tf.uint8)
+
+    pixels = tf.cond(tf.reduce_all(step == 1), cut, resampled)
+    return tf.ensure_shape(pixels, [size, size, 3])
 
 
 def central_square(encoded, preprocessing):
@@ -59,11 +75,27 @@ def central_square(encoded, preprocessing):
 
 
 def image_shape(encoded):
-    """int32 [2], the height and the width of an encoded picture."""
-    return tf.cond(
-        tf.io.is_jpeg(encoded),
-        lambda: tf.image.extract_jpeg_shape(encoded)[:2],
-        lambda: tf.shape(_decode_other(encoded))[:2],
+    """int32 [2], the height and the width of an encoded picture.
+
+    Of all but a GIF from its header.
+    """
+    return tf.case(
+        [
+            (
+                tf.io.is_jpeg(encoded),
+                lambda: tf.image.extract_jpeg_shape(encoded)[:2],
+            ),
+            (
+                _starts_with(encoded, b"\x89PNG"),
+                lambda: _header(encoded, 16, little_endian=False),
+            ),
+            # Negative where the first row comes first.
+            (
+                _starts_with(encoded, b"BM"),
+                lambda: tf.abs(_header(encoded, 18, little_endian=True)),
+            ),
+        ],
+        default=lambda: tf.shape(_decode_other(encoded))[:2],
     )
 
 
@@ -156,8 +188,9 @@ def central_view(images, preprocessing, statistics):
         preprocessing, statistics: as in `training_image`.
     """
     size, offset = preprocessing.crop_size, centre_offset(preprocessing)
-    scale, start = _placement(tf.shape(images)[1:3], offset, preprocessing)
-    pixels = _resample(images, [size, size], scale, -start)
+    step, place = _placement(tf.shape(images)[1:3], offset, preprocessing)
+    translation = tf.cast(-place / step, tf.float32)
+    pixels = _resample(images, [size, size], step, translation)
     pixels = tf.ensure_shape(pixels, [None, size, size, 3])
     pixels -= mean_pixels(offset, preprocessing, statistics)
     return _standardize(pixels, preprocessing, statistics)
@@ -199,10 +232,10 @@ def whole_image(encoded, short_side, preprocessing, statistics):
     """
     resized = dataclasses.replace(preprocessing, image_size=short_side)
     shape = image_shape(encoded)
-    scale, _ = _resizing(shape, resized)
+    size = _resized(shape, resized)
     window = _decode_window(encoded, tf.zeros_like(shape), shape)
-    size = tf.cast(tf.round(tf.cast(shape, tf.float32) * scale), tf.int32)
-    pixels = _resample(window[tf.newaxis], size, scale, tf.zeros([2]))
+    step = tf.cast(shape, tf.float64) / tf.cast(size, tf.float64)
+    pixels = _resample(window[tf.newaxis], size, step, tf.zeros([2]))
     channels = dataclasses.replace(preprocessing, mean="channel")
     pixels -= mean_pixels([0, 0], channels, statistics)
     return _standardize(pixels, preprocessing, statistics)
@@ -237,31 +270,71 @@ def _standardize(image, preprocessing, statistics):
     return image
 
 
-def _resizing(shape, preprocessing):
-    """Scale, float32 [2], and corner of the central square, int32 [2]."""
+def _resized(shape, preprocessing):
+    """int32 [2]: height and width of the whole picture when it is resized."""
     size = preprocessing.image_size
     if preprocessing.resize == "squash":
-        resized = tf.constant([size, size])
-    else:
-        short = tf.cast(tf.reduce_min(shape), tf.float64)
-        ratio = tf.cast(shape, tf.float64) / short
-        resized = tf.cast(tf.round(ratio * size), tf.int32)
-    scale = tf.cast(resized, tf.float32) / tf.cast(shape, tf.float32)
-    return scale, (resized - size) // 2
+        return tf.constant([size, size])
+    short = tf.cast(tf.reduce_min(shape), tf.float64)
+    ratio = tf.cast(shape, tf.float64) / short
+    return tf.cast(tf.round(ratio * size), tf.int32)
 
 
 def _placement(shape, offset, preprocessing):
-    """Scale and, in resized pixels, (y, x) of a crop: both float32 [2]."""
-    scale, centre = _resizing(shape, preprocessing)
-    return scale, tf.cast(offset + centre, tf.float32)
+    """(step, place), float64 [2]: original pixels for one resized, and where a
+    crop begins in the original.
+
+    With so few bits that all places in a row of `image_size` pixels are exact in
+    float32: 15 for 256 of them, which is a 250th of a pixel off at its end. Of
+    the nearest such steps the first whose inverse has it as its own: that is
+    what ScaleAndTranslate takes, and inverts.
+    """
+    size, resized = preprocessing.image_size, _resized(shape, preprocessing)
+    true_step = tf.cast(shape, tf.float64) / tf.cast(resized, tf.float64)
+    bits = 22 - (size - 1).bit_length()
+    exponent = tf.floor(tf.math.log(true_step) / math.log(2))
+    unit = tf.pow(tf.constant(2.0, tf.float64), exponent - bits)
+    nearest = tf.round(true_step / unit)[:, tf.newaxis] + _NEIGHBOURS  # [2, n]
+    steps = nearest * unit[:, tf.newaxis]
+    inverses = tf.cast(tf.cast(1 / steps, tf.float32), tf.float64)
+    again = tf.cast(tf.cast(1 / inverses, tf.float32), tf.float64)
+    step = _first(steps, again == steps)
+    corner = tf.cast((resized - size) // 2, tf.float64) * true_step
+    corner = tf.round(corner / unit) * unit
+    return step, corner + tf.cast(offset, tf.float64) * step
 
 
-def _resample(images, size, scale, translation):
+def _placed(place, step, reach):
+    """(first, translation): of a window for ScaleAndTranslate, int32, float32 [2].
+
+    It multiplies the translation by the step, in float32. Of the windows from
+    `reach` before `place` on, or some pixels more, the first for which that
+    product is exact: so are all places and weights then, wherever it begins,
+    and a crop has the bits of the whole picture's.
+    """
+    firsts = tf.maximum(tf.floor(place - reach)[:, tf.newaxis] - _MORE, 0)  # [2, n]
+    shifts = place[:, tf.newaxis] - firsts
+    translations = tf.cast(-shifts / step[:, tf.newaxis], tf.float32)
+    narrow = tf.cast(step, tf.float32)[:, tf.newaxis]
+    exact = -narrow * translations == tf.cast(shifts, tf.float32)
+    return (
+        tf.cast(_first(firsts, exact), tf.int32),
+        _first(translations, exact),
+    )
+
+
+def _first(candidates, fits):
+    """[2]: in each row of [2, n] the first that fits, or else the very first."""
+    places = tf.argmax(tf.cast(fits, tf.int32), axis=1)
+    return tf.gather(candidates, places, batch_dims=1)
+
+
+def _resample(images, size, step, translation):
     """float32 [B, *size, 3], whole numbers, of [B, H, W, 3]."""
     pixels = tf.raw_ops.ScaleAndTranslate(
         images=tf.cast(images, tf.float32),
         size=size,
-        scale=scale,
+        scale=tf.cast(1 / step, tf.float32),
         translation=translation,
         kernel_type="triangle",
         antialias=True,
@@ -287,6 +360,18 @@ def _decode_window(encoded, start, size):
             tf.concat([size, [3]], axis=0),
         ),
     )
+
+
+def _starts_with(encoded, mark):
+    return tf.equal(tf.strings.substr(encoded, 0, len(mark)), mark)
+
+
+def _header(encoded, place, little_endian):
+    """int32 [2], height and width from where a header has width and height."""
+    both = tf.strings.substr(encoded, place, 8)
+    # A header cut short: what decodes the picture says so.
+    both = tf.where(tf.strings.length(both) == 8, both, b"\1\0\0\0" * 2)
+    return tf.io.decode_raw(both, tf.int32, little_endian=little_endian)[::-1]
 
 
 def _decode_other(encoded):
