@@ -134,6 +134,18 @@ def load(name, split, data_dir=None):
     return _load_tfds(name, split, data_dir and os.path.expanduser(data_dir))
 
 
+def split_names(name, data_dir=None):
+    """The names of all splits of a data set. Arguments and errors of `load`."""
+    kind, _, path = name.partition(":")
+    if kind == "folder":
+        return list(_scan_folder(path)[0])
+    if kind == "list":
+        return list(_read_lists(path)[0])
+    builder = _builder(name, data_dir and os.path.expanduser(data_dir))
+    _prepare(builder)
+    return list(builder.info.splits)
+
+
 def explain(error, source, examples):
     """The error to raise for `error`: one that says what is wrong in the data.
 

@@ -33,7 +33,9 @@ def saved_model(network, path):
 
     def encoded(images):
         views = tf.map_fn(
-            lambda image: preprocess.evaluation_image(image, pixels, statistics),
+            lambda image: preprocess.evaluation_image(
+                image, pixels, statistics, compiled=False
+            ),
             images,
             fn_output_signature=tf.TensorSpec(
                 [pixels.crop_size, pixels.crop_size, 3], tf.float32

@@ -2,10 +2,11 @@
 
 Small pure operations on one picture, for eager use and inside `tf.data`.
 Training and evaluation share the head (`decode_crop`) and the tail
-(`_standardize`). Pixels are RGB in [0, 255] until the very end.
+(`_finished`). Pixels are RGB in [0, 255] until the very end.
 """
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -116,13 +117,9 @@ def centre_offset(preprocessing):
     return tf.constant([margin, margin])
 
 
-def random_flip(image, seed):
-    """`image` [H, W, C], mirrored left to right with probability 1/2."""
-    return tf.cond(
-        tf.random.stateless_uniform([], seed) < 0.5,
-        lambda: image[:, ::-1],
-        lambda: image,
-    )
+def random_flip(seed):
+    """bool [], whether to mirror a view left to right: every other time."""
+    return tf.random.stateless_uniform([], seed) < 0.5
 
 
 def colour_noise(seed, statistics, strength):
@@ -155,27 +152,38 @@ def training_image(encoded, seed, preprocessing, statistics):
         if preprocessing.random_crop
         else centre_offset(preprocessing)
     )
-    image = tf.cast(decode_crop(encoded, offset, preprocessing), tf.float32)
-    mean = mean_pixels(offset, preprocessing, statistics)
-    if preprocessing.flip:
-        image = random_flip(image, flip_seed)
-        if _mean_turns(mean, preprocessing):
-            mean = random_flip(mean, flip_seed)
-    image -= mean
+    pixels = decode_crop(encoded, offset, preprocessing)
+    flipped = random_flip(flip_seed) if preprocessing.flip else False
+    noise, divisor = tf.zeros([3]), 1.0
     if preprocessing.colour_noise:
-        image += colour_noise(
+        divisor = preprocessing.colour_noise_divisor
+        noise = colour_noise(
             noise_seed, statistics, preprocessing.colour_noise
         )
-        image /= preprocessing.colour_noise_divisor
-    return _standardize(image, preprocessing, statistics)
+    return _finished(
+        pixels, offset, flipped, noise, divisor, preprocessing, statistics
+    )
 
 
-def evaluation_image(encoded, preprocessing, statistics):
-    """The network's input, float32 [crop, crop, 3]: the central view."""
+def evaluation_image(encoded, preprocessing, statistics, compiled=True):
+    """The network's input, float32 [crop, crop, 3]: the central view.
+
+    Args:
+        encoded, preprocessing, statistics: as in `training_image`.
+        compiled: False for where XLA may not be at hand.
+    """
     offset = centre_offset(preprocessing)
-    image = tf.cast(decode_crop(encoded, offset, preprocessing), tf.float32)
-    image -= mean_pixels(offset, preprocessing, statistics)
-    return _standardize(image, preprocessing, statistics)
+    pixels = decode_crop(encoded, offset, preprocessing)
+    return _finished(
+        pixels,
+        offset,
+        False,
+        tf.zeros([3]),
+        1.0,
+        preprocessing,
+        statistics,
+        compiled,
+    )
 
 
 def central_view(images, preprocessing, statistics):
@@ -193,7 +201,7 @@ def central_view(images, preprocessing, statistics):
     pixels = _resample(images, [size, size], step, translation)
     pixels = tf.ensure_shape(pixels, [None, size, size, 3])
     pixels -= mean_pixels(offset, preprocessing, statistics)
-    return _standardize(pixels, preprocessing, statistics)
+    return _standardize(pixels, preprocessing, _std(preprocessing, statistics))
 
 
 def ten_crop(encoded, preprocessing, statistics):
@@ -217,7 +225,8 @@ def ten_crop(encoded, preprocessing, statistics):
         if _mean_turns(mean, preprocessing):
             mean = mean[:, ::-1]
         mirrored.append(crop[:, ::-1] - mean)
-    return _standardize(tf.stack(views + mirrored), preprocessing, statistics)
+    std = _std(preprocessing, statistics)
+    return _standardize(tf.stack(views + mirrored), preprocessing, std)
 
 
 def whole_image(encoded, short_side, preprocessing, statistics):
@@ -238,20 +247,78 @@ def whole_image(encoded, short_side, preprocessing, statistics):
     pixels = _resample(window[tf.newaxis], size, step, tf.zeros([2]))
     channels = dataclasses.replace(preprocessing, mean="channel")
     pixels -= mean_pixels([0, 0], channels, statistics)
-    return _standardize(pixels, preprocessing, statistics)
+    return _standardize(pixels, preprocessing, _std(preprocessing, statistics))
 
 
 def mean_pixels(offset, preprocessing, statistics):
     """What to subtract: float32 RGB [3], or [crop, crop, 3] of a mean image."""
-    if preprocessing.mean == "channel":
-        published = preprocessing.channel_mean
-        mean = statistics.channel_mean if published is None else published
-        return tf.constant(mean, tf.float32)
+    return _under(_mean(preprocessing, statistics), offset, preprocessing)
+
+
+def _finished(
+    pixels,
+    offset,
+    flipped,
+    noise,
+    divisor,
+    preprocessing,
+    statistics,
+    compiled=True,
+):
+    """float32 [crop, crop, 3]: the network's input, of a crop's pixels.
+
+    Args:
+        pixels: uint8 [crop, crop, 3].
+        offset: of the crop, see `decode_crop`.
+        flipped: bool [].
+        noise, divisor: what is added, float32 [3], and then divided by.
+        preprocessing, statistics: as in `training_image`.
+        compiled: as in `evaluation_image`.
+    """
+    finish = _fused if compiled else _fused.python_function
+    return finish(
+        pixels,
+        tf.convert_to_tensor(offset),
+        tf.convert_to_tensor(flipped),
+        noise,
+        tf.constant(divisor),
+        _mean(preprocessing, statistics),
+        _std(preprocessing, statistics),
+        preprocessing,
+    )
+
+
+# One pass over the picture in place of eight, which took longer than to read a
+# prepared picture: 2,600 against 750 views a second on two cores.
+@functools.partial(tf.function, jit_compile=True, autograph=False)
+def _fused(pixels, offset, flipped, noise, divisor, mean, std, preprocessing):
+    def turned(image):
+        return tf.where(flipped, image[:, ::-1], image)
+
+    mean = _under(mean, offset, preprocessing)
+    if _mean_turns(mean, preprocessing):
+        mean = turned(mean)
+    image = turned(tf.cast(pixels, tf.float32)) - mean
+    return _standardize((image + noise) / divisor, preprocessing, std)
+
+
+def _mean(preprocessing, statistics):
+    """float32 RGB [3], or the whole mean image [S, S, 3]."""
+    if preprocessing.mean == "image":
+        return tf.constant(statistics.mean_image, tf.float32)
+    published = preprocessing.channel_mean
+    mean = statistics.channel_mean if published is None else published
+    return tf.constant(mean, tf.float32)
+
+
+def _under(mean, offset, preprocessing):
+    """What of the mean is subtracted from a crop."""
+    if mean.shape.rank == 1:
+        return mean
     if preprocessing.mean_position == "centre":
         offset = centre_offset(preprocessing)
     size = preprocessing.crop_size
-    mean_image = tf.constant(statistics.mean_image, tf.float32)
-    return tf.slice(mean_image, [offset[0], offset[1], 0], [size, size, 3])
+    return tf.slice(mean, [offset[0], offset[1], 0], [size, size, 3])
 
 
 def _mean_turns(mean, preprocessing):
@@ -260,11 +327,16 @@ def _mean_turns(mean, preprocessing):
     return preprocessing.mean_position == "crop" and mean.shape.rank == 3
 
 
-def _standardize(image, preprocessing, statistics):
+def _std(preprocessing, statistics):
+    """float32 RGB [3]."""
+    std = preprocessing.channel_std or tuple(statistics.channel_std)
+    return tf.constant(std, tf.float32)
+
+
+def _standardize(image, preprocessing, std):
     if preprocessing.divide_by_std:
-        std = preprocessing.channel_std or tuple(statistics.channel_std)
         # A channel that is the same everywhere is 0 by now, and stays so.
-        image = tf.math.divide_no_nan(image, tf.constant(std, tf.float32))
+        image = tf.math.divide_no_nan(image, std)
     if preprocessing.channel_order == "bgr":
         image = image[..., ::-1]
     return image

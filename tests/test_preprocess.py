@@ -318,14 +318,8 @@ def test_equal_seeds_bring_equal_views():
 
 
 def test_half_of_the_pictures_are_mirrored():
-    image = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)
-    flipped = over_seeds(
-        lambda s: preprocess.random_flip(tf.constant(image), s), 2000
-    )
-    mirrored = (flipped == image[:, ::-1]).all(axis=(1, 2, 3))
-    same = (flipped == image).all(axis=(1, 2, 3))
-    assert (mirrored ^ same).all()
-    assert 0.46 < mirrored.mean() < 0.54
+    flipped = over_seeds(preprocess.random_flip, 2000)
+    assert 0.46 < flipped.mean() < 0.54
 
 
 def skewed_statistics(size=18):

@@ -1,0 +1,181 @@
+"""A data set resized once: what training makes of it, and faults on the way."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from test_train import write_pictures
+
+from commands import command
+from alexnet_tf import datasets
+from alexnet_tf import input_pipeline
+from alexnet_tf import preparing
+from alexnet_tf import preprocess
+from alexnet_tf import presets
+from alexnet_tf import statistics
+
+PIXELS = presets.get("tiny").preprocessing
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder of 2 x 11 pictures of 80 x 80 pixels."""
+    return write_pictures(tmp_path / "pets", classes=2, count=11)
+
+
+def prepare(data, out, **values):
+    args = dict(form="raw", pictures_per_shard=4, verbose=0)
+    return preparing.prepare(data, str(out), PIXELS, **args | values)
+
+
+def records(out):
+    return {file.name: file.read_bytes() for file in out.rglob("*.tfrecord-*")}
+
+
+@pytest.mark.parametrize(
+    "dataset, form, name",
+    [
+        ("imagenet2012", "jpeg", "imagenet2012_256"),
+        ("cifar10:3.0.2", "raw", "cifar10_256_raw"),
+        ("folder:/data/My Pets/", "jpeg", "my_pets_256"),
+        ("list:/data/some-list.txt", "jpeg", "some_list_256"),
+        ("folder:/data/2012", "raw", "pictures_2012_256_raw"),
+    ],
+)
+def test_names_are_tfds_s(dataset, form, name):
+    assert preparing.data_set_name(dataset, 256, form) == name
+
+
+def test_raw_pictures_give_the_same_bits(tmp_path, data):
+    """Views in training, statistics, and what TFDS decodes by itself."""
+    name, whole = prepare(data, tmp_path / "out")
+    assert (name, whole) == ("pets_73_raw", True)
+    before = datasets.load(data, "train")
+    after = datasets.load(name, "train", str(tmp_path / "out"))
+    assert after.classes == before.classes and after.num_examples == 22
+    squares = tfds.load(name, split="train", data_dir=str(tmp_path / "out"))
+    originals = [e for e in before.examples()]
+    for one, other, square in zip(originals, after.examples(), squares, strict=True):
+        labels = {int(each["label"]) for each in (one, other, square)}
+        assert len(labels) == 1
+        wanted = preprocess.central_square(one["image"], PIXELS)
+        np.testing.assert_array_equal(square["image"], wanted)
+        for seed in range(4):
+            found, wanted = (
+                preprocess.training_image(
+                    e["image"], tf.constant([0, seed]), PIXELS,
+                    statistics.imagenet(PIXELS),
+                )
+                for e in (other, one)
+            )
+            np.testing.assert_array_equal(found, wanted)
+    one, other = (statistics.compute(s, PIXELS, verbose=0) for s in (before, after))
+    np.testing.assert_array_equal(one.mean_image, other.mean_image)
+    np.testing.assert_array_equal(one.covariance, other.covariance)
+    batches = input_pipeline.training_batches(
+        after, PIXELS, one, batch_size=11, seed=0, epoch=0, steps=2
+    )
+    assert [images.shape for images, _ in batches] == [(11, 64, 64, 3)] * 2
+
+
+def test_jpeg_pictures_are_near(tmp_path, data):
+    def distance(quality):
+        out = tmp_path / str(quality)
+        name, _ = prepare(data, out, form="jpeg", quality=quality)
+        pairs = zip(
+            datasets.load(data, "train").examples(),
+            datasets.load(name, "train", str(out)).examples(),
+        )
+        return np.mean(
+            [
+                np.abs(
+                    preprocess.central_square(one["image"], PIXELS).numpy().astype(int)
+                    - tf.io.decode_jpeg(other["image"])
+                ).mean()
+                for one, other in pairs
+            ]
+        )
+
+    # Of noise, whose colours JPEG halves.
+    assert distance(100) < distance(90) < distance(30)
+
+
+def test_machines_share_the_work(tmp_path, data):
+    prepare(data, tmp_path / "one")
+    wholes = [
+        prepare(data, tmp_path / "three", shard_index=i, num_shards=3)[1]
+        for i in (2, 0, 1)
+    ]
+    assert wholes == [False, False, True]
+    assert records(tmp_path / "three") == records(tmp_path / "one")
+    assert len(records(tmp_path / "one")) == 6
+
+
+def test_what_is_written_is_not_written_again(tmp_path, data):
+    """A file of records that is missing in the middle is made; others stay."""
+    out = tmp_path / "out"
+    prepare(data, out)
+    before = records(out)
+    lost = next(out.rglob("*-00002-of-*"))
+    lost.unlink()
+    times = {file: file.stat().st_mtime_ns for file in out.rglob("*.tfrecord-*")}
+    prepare(data, out)
+    assert records(out) == before
+    assert times == {file: file.stat().st_mtime_ns for file in times}
+
+
+def test_other_settings_are_refused(tmp_path, data):
+    prepare(data, tmp_path / "out", form="jpeg")
+    with pytest.raises(ValueError, match="quality=95. Received: quality=90. Give"):
+        prepare(data, tmp_path / "out", form="jpeg", quality=90)
+
+
+def test_a_bad_picture_is_named_and_leaves_whole_files(tmp_path, data):
+    folder = tmp_path / "pets"
+    bad = folder / "class1" / "3.jpg"
+    bad.write_bytes(bad.read_bytes()[:200])
+    with pytest.raises(ValueError, match=f"Received: {bad} of"):
+        prepare(data, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+    assert not list((tmp_path / "out").rglob("dataset_info.json"))
+    # Once it is mended, the rest is made; its size tells a folder's pictures.
+    for file in (tmp_path / "out").rglob("*.tfrecord-*"):
+        count = sum(1 for _ in tf.data.TFRecordDataset(str(file)))
+        assert count == 4
+
+
+def test_a_full_disk_is_said(tmp_path, data, monkeypatch):
+    class Full(tf.io.TFRecordWriter):
+        def write(self, record):
+            raise tf.errors.ResourceExhaustedError(None, None, "No space left")
+
+    monkeypatch.setattr(tf.io, "TFRecordWriter", Full)
+    with pytest.raises(OSError, match="Expected to write .*tfrecord.*No space left"):
+        prepare(data, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*tfrecord*"))
+
+
+def test_the_command_writes_what_training_reads(tmp_path, data):
+    args = [
+        f"--dataset={data}", f"--out={tmp_path / 'out'}", "--format=raw",
+        "--image_size=73", "--pictures_per_shard=10",
+    ]  # fmt: skip
+    code, out, err = command("prepare", *args, "--num_shards=2")
+    assert code == 0, err
+    assert out == "Written; the files of other machines are still to come.\n"
+    code, out, err = command("prepare", *args, "--num_shards=2", "--shard_index=1")
+    assert code == 0, err
+    wanted = f"--dataset=pets_73_raw --data_dir={tmp_path / 'out'}"
+    assert out == f"python -m alexnet_tf.train {wanted}\n"
+    assert len(list((tmp_path / "out").rglob("alexnet_tf_statistics_*"))) == 1
+    code, _, err = command(
+        "train", *wanted.split(), "--preset=tiny", "--epochs=1",
+        "--eval_split=train", f"--workdir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert code == 0, err
+    code, _, err = command("prepare", *args, "--num_shards=2", "--shard_index=2")
+    assert code == 1 and "shard_index below num_shards=2" in err
+    code, _, err = command("prepare", *args, "--image_size=64")
+    assert code == 0, err
+    code, _, err = command("prepare", *args, "--pictures_per_shard=9")
+    assert code == 1 and "begun with" in err
