@@ -38,11 +38,12 @@ _FLAGS = [
         "repeats", 5, "Runs that a time is the median of.", lower_bound=1
     ),
     flags.DEFINE_boolean("layers", False, "Measure each layer by itself, too."),
-    flags.DEFINE_string(
+    flags.DEFINE_multi_string(
         "dataset",
-        None,
+        [],
         "Data set, as for alexnet_tf.train, whose pipeline to measure, and the "
-        "training on it beside that on noise.",
+        "training of the first network on it beside that on noise; may be given "
+        "again and again.",
     ),
     flags.DEFINE_string(
         "data_dir",
@@ -78,21 +79,25 @@ def _measure(name, precision, settings, started):
     return found
 
 
-def _measure_pipeline(name, settings):
-    """{stage: pictures a second}, in this process."""
+def _measure_pipelines(preset_name, precision, settings):
+    """{data set: {stage: pictures a second}}, in this process."""
     import tempfile
 
     from alexnet_tf import benchmarking, datasets, statistics
 
-    preset = presets.get(name)
-    source = datasets.load(settings["dataset"], "train", settings["data_dir"])
-    with tempfile.TemporaryDirectory() as folder:
-        found = statistics.load_or_compute(
-            source, preset.preprocessing, folder, verbose=0
+    preset = presets.get(preset_name)
+    network = benchmarking.build(preset, precision, settings["batch_size"])
+    rates = {}
+    for name in settings["dataset"]:
+        source = datasets.load(name, "train", settings["data_dir"])
+        with tempfile.TemporaryDirectory() as folder:
+            found = statistics.load_or_compute(
+                source, preset.preprocessing, folder, verbose=0
+            )
+        rates[name] = benchmarking.stage_rates(
+            source, preset, found, network, settings["repeats"]
         )
-    return benchmarking.stage_rates(
-        source, preset, found, batch_size=settings["batch_size"]
-    )
+    return rates
 
 
 def _in_its_own_process(function, *args):
@@ -119,6 +124,18 @@ def _print_layers(found):
         print(f"| {name} | {1000 * forward:.1f} | {1000 * both:.1f} |")
 
 
+def _print_pipelines(pipelines):
+    print(f"\n| pictures a second | {' | '.join(pipelines)} |")
+    stages = dict.fromkeys(stage for rates in pipelines.values() for stage in rates)
+    print("|" + "---|" * (1 + len(pipelines)))
+    for stage in stages:
+        cells = [
+            f"{rates[stage]:,.0f}" if stage in rates else "-"
+            for rates in pipelines.values()
+        ]
+        print(f"| {stage} | {' | '.join(cells)} |")
+
+
 def _benchmark():
     args = flags.FLAGS
     if args.json:
@@ -142,18 +159,15 @@ def _benchmark():
             networks.append(found)
     for found in networks if args.layers else ():
         _print_layers(found)
-    pipeline = {}
+    pipelines = {}
     if args.dataset:
-        pipeline = _in_its_own_process(
-            _measure_pipeline, args.preset[0], settings
+        pipelines = _in_its_own_process(
+            _measure_pipelines, args.preset[0], args.precision[0], settings
         )
-        print(f"\n{args.dataset}, pictures a second of each stage\n")
-        print("| stage | pictures/s |\n|---|---|")
-        for stage, rate in pipeline.items():
-            print(f"| {stage} | {rate:,.0f} |")
+        _print_pipelines(pipelines)
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
-            json.dump({"networks": networks, "pipeline": pipeline}, file, indent=1)
+            json.dump({"networks": networks, "pipelines": pipelines}, file, indent=1)
 
 
 def main(argv):

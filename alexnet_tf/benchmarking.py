@@ -79,9 +79,15 @@ class Network:
     images: tf.Tensor
     labels: tf.Tensor
 
-    def step(self):
-        """A function that takes one step, as `training.train` does."""
-        batches = tf.data.Dataset.from_tensors((self.images, self.labels))
+    def step(self, batches=None):
+        """A function that takes one step, as `training.train` does.
+
+        Args:
+            batches: a `tf.data.Dataset` of (images, labels), again and again;
+                by default the ones that are there already.
+        """
+        if batches is None:
+            batches = tf.data.Dataset.from_tensors((self.images, self.labels))
         iterator = iter(batches.repeat().prefetch(1))
         strategy = tf.distribute.get_strategy()
         run_steps = training.make_run_steps(
@@ -89,9 +95,9 @@ class Network:
         )
         return lambda: run_steps(iterator, 0, 1)
 
-    def training_rate(self, repeats=5):
-        """Pictures a second."""
-        return len(self.labels) / seconds(self.step(), repeats)
+    def training_rate(self, repeats=5, batches=None):
+        """Pictures a second; `batches` as in `step`."""
+        return len(self.labels) / seconds(self.step(batches), repeats)
 
     def inference_rate(self, repeats=5):
         """Pictures a second."""
@@ -178,21 +184,23 @@ def _passes(layer, inputs, for_inputs):
     return forward, both
 
 
-def stage_rates(source, preset, statistics, pictures=512, batch_size=128):
+def stage_rates(source, preset, statistics, network=None, repeats=3):
     """{stage: pictures a second} of a pipeline, each with all before it.
 
     read: the encoded bytes; decode: whole pictures, for comparison alone;
-    augment: random views as they are trained on; batch: those, in batches.
+    augment: random views as they are trained on; batch: those, in batches;
+    train: the network on these, and noise: on what is there already, in turn
+    with it.
 
     Args:
         source: a `datasets.Source`.
         preset: a `presets.Preset`.
         statistics: a `statistics.Statistics`.
-        pictures: how many, of at least one epoch.
-        batch_size: pictures at a time.
+        network: a `Network` to train on batches of as many pictures as its own;
+            None for none.
+        repeats: runs that a time is the median of.
     """
-    pictures = min(pictures, source.num_examples)
-    steps = pictures // batch_size
+    pictures = min(512, source.num_examples)
     examples = source.examples().take(pictures)
 
     def decode(example):
@@ -211,17 +219,26 @@ def stage_rates(source, preset, statistics, pictures=512, batch_size=128):
         "augment": examples.enumerate().map(augment, **parallel),
     }
     rates = {
-        name: pictures / seconds(lambda each=each: _exhaust(each), 3)
+        name: pictures / seconds(lambda each=each: _exhaust(each), repeats)
         for name, each in stages.items()
     }
-    if steps:
-        batches = input_pipeline.training_batches(
-            source, preset.preprocessing, statistics,
-            batch_size=batch_size, seed=0, epoch=0, steps=steps,
-        )
-        rates["batch"] = steps * batch_size / seconds(
-            lambda: _exhaust(batches), 3
-        )
+    batch_size = len(network.labels) if network else pictures
+    steps = source.num_examples // batch_size
+    if not steps:
+        return rates
+    batches = input_pipeline.training_batches(
+        source, preset.preprocessing, statistics,
+        batch_size=batch_size, seed=0, epoch=0, steps=steps,
+    )
+    rates["batch"] = steps * batch_size / seconds(
+        lambda: _exhaust(batches), repeats
+    )
+    if network:
+        turns = [
+            [network.training_rate(2 * steps, each) for each in (batches, None)]
+            for _ in range(repeats)
+        ]
+        rates["train"], rates["noise"] = np.median(turns, axis=0).tolist()
     return rates
 
 

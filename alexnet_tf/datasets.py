@@ -97,6 +97,29 @@ class Source:
             }
         return [found[place] for place in places]
 
+    def in_memory(self):
+        """The same examples, read once and kept as they are encoded.
+
+        Shuffling then takes all of them at once, and not files and a buffer.
+
+        Raises:
+            ValueError, OSError: as `explain` says it, if they can't be read.
+        """
+        with explained(self, lambda: (0, -1)):
+            whole = next(iter(self.examples().batch(self.num_examples + 1)))
+
+        def read(shuffle_seed):
+            order = np.arange(self.num_examples)
+            if shuffle_seed is not None:
+                order = np.random.default_rng(shuffle_seed).permutation(order)
+            return tf.data.Dataset.from_tensor_slices(order).map(
+                lambda place: {
+                    key: tf.gather(values, place) for key, values in whole.items()
+                }
+            )
+
+        return dataclasses.replace(self, read=read)
+
     def spread(self, most):
         """At most `most` examples, as a `Source`: one in two, three ..."""
         step = -(-self.num_examples // most)

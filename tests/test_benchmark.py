@@ -49,17 +49,15 @@ def test_a_network_takes_steps_and_its_layers_times():
 
 def test_stages_are_all_measured(make_source):
     preset = presets.get("tiny")
-    rates = benchmarking.stage_rates(
-        make_source(20), preset, statistics.imagenet(preset.preprocessing),
-        batch_size=8,
-    )
-    assert [*rates] == ["read", "decode", "augment", "batch"]
+    known = statistics.imagenet(preset.preprocessing)
+    network = benchmarking.build(preset, "float32", 8)
+    rates = benchmarking.stage_rates(make_source(20), preset, known, network, 1)
+    assert [*rates] == ["read", "decode", "augment", "batch", "train", "noise"]
     assert all(rate > 0 for rate in rates.values())
-    few = benchmarking.stage_rates(
-        make_source(5), preset, statistics.imagenet(preset.preprocessing),
-        batch_size=8,
-    )
+    few = benchmarking.stage_rates(make_source(5), preset, known, network, 1)
     assert [*few] == ["read", "decode", "augment"]
+    alone = benchmarking.stage_rates(make_source(5), preset, known, repeats=1)
+    assert [*alone] == ["read", "decode", "augment", "batch"]
 
 
 def test_the_command_prints_a_table_and_writes_json(tmp_path):
@@ -68,7 +66,8 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path):
     data = write_pictures(tmp_path / "data", classes=2, count=10)
     code, out, err = command(
         "benchmark", "--preset=tiny", "--precision=float32", "--batch_size=8",
-        "--repeats=1", f"--dataset={data}", f"--json={tmp_path / 'b.json'}",
+        "--repeats=1", f"--dataset={data}", f"--dataset={data}/",
+        f"--json={tmp_path / 'b.json'}",
         "--layers",
     )  # fmt: skip
     assert code == 0, err
@@ -80,6 +79,12 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path):
     assert 0 < network["seconds_to_first_step"] < 300
     assert 0 < network["fraction_of_matrix_rate"] < 2
     assert "| conv1 |" in out and len(network["layers"]) == 25
-    assert [*found["pipeline"]] == ["read", "decode", "augment", "batch"]
+    stages = ["read", "decode", "augment", "batch", "train", "noise"]
+    assert {name: [*rates] for name, rates in found["pipelines"].items()} == {
+        data: stages, f"{data}/": stages,
+    }  # fmt: skip
+    assert f"| pictures a second | {data} | {data}/ |" in out
+    rates = [found["pipelines"][name]["train"] for name in (data, f"{data}/")]
+    assert f"| train | {rates[0]:,.0f} | {rates[1]:,.0f} |" in out
     code, _, err = command("benchmark", "--precision=float8")
     assert code == 1 and "float8" in err

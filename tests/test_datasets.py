@@ -1,6 +1,7 @@
 """Names become streams: folders, lists, TFDS; and what is refused, how."""
 
 import collections
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -623,3 +624,54 @@ def test_pictures_are_spread_over_the_whole(make_source):
     assert part.num_examples == 9 and str(part).endswith("one in 3")
     assert part.fingerprint != whole.fingerprint
     assert whole.spread(25) is whole
+
+
+def test_examples_in_memory_are_the_same(make_source):
+    """Each read once; shuffled as a whole."""
+    reads = []
+    source = make_source(12)
+    counted = dataclasses.replace(
+        source, read=lambda seed: reads.append(seed) or source.read(seed)
+    )
+    kept = counted.in_memory()
+    before, after = (
+        [
+            (e["image"], int(e["label"]), e["name"])
+            for e in each.examples().as_numpy_iterator()
+        ]
+        for each in (source, kept)
+    )
+    assert after == before and reads == [None]
+    orders = [
+        [e["name"] for e in kept.examples(seed).as_numpy_iterator()]
+        for seed in (1, 1, 2)
+    ]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[2]) == sorted(name for *_, name in before)
+    miscounted = dataclasses.replace(source, num_examples=13)
+    with pytest.raises(ValueError, match="Expected 13 pictures.*Received: only 12"):
+        miscounted.in_memory()
+
+
+def test_examples_are_found_at_their_places(make_source):
+    reads = []
+    source = make_source(12)
+    counted = dataclasses.replace(
+        source, read=lambda seed: reads.append(seed) or source.read(seed)
+    )
+    found = counted.at([7, 0, 7])
+    assert [e["name"] for e in found] == [b"pictures 7", b"pictures 0", b"pictures 7"]
+    assert counted.at([]) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "textures"])
+def test_the_names_of_all_splits(tmp_path, kind):
+    if kind == "textures":
+        assert datasets.split_names("textures", str(tmp_path)) == [
+            "train", "validation"
+        ]  # fmt: skip
+        return
+    for split in ("train", "val"):
+        (tmp_path / split / "a").mkdir(parents=True)
+    names = datasets.split_names(f"folder:{tmp_path}")
+    assert sorted(names) == ["train", "val"]

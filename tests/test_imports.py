@@ -13,7 +13,9 @@ MODULES = sorted(
     for path in PACKAGE.rglob("*.py")
     if not path.name.startswith("__init__")
 )
-COMMANDS = {"benchmark", "evaluate", "export", "predict", "report", "train"}
+COMMANDS = {
+    "benchmark", "evaluate", "export", "predict", "prepare", "report", "train",
+}  # fmt: skip
 COMMANDS |= {"visualize"}
 DATA = {"datasets", "input_pipeline", "preprocess", "statistics"}
 DATA |= {"textures_dataset_builder"}

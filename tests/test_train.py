@@ -422,3 +422,15 @@ def test_other_classes_without_reinit_are_refused(tmp_path, pictures):
         *pictures, f"--weights={tmp_path / 'run'}", f"--workdir={tmp_path / 'b'}"
     )
     assert "fc8" in reason and "kernel 128x2" in reason and "128x3" in reason
+
+
+def test_cached_pictures_are_read_once(tmp_path, pictures, monkeypatch):
+    """The files are gone before the first step."""
+
+    def vanish(*_, **__):
+        os.makedirs(tmp_path / "run")
+        for path in (tmp_path / "data").rglob("*.jpg"):
+            path.unlink()
+
+    monkeypatch.setattr(workdir, "claim", vanish)
+    assert command(*pictures, "--cache", "--epochs=2") is None
