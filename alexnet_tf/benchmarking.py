@@ -21,6 +21,7 @@ from alexnet_tf import training
 from alexnet_tf.pace import seconds
 
 _SIDE = 4096  # Of the matrices whose product is the measure.
+_STEPS = 4  # In each turn of training on pictures or noise.
 
 
 def matrix_rate(precision, repeats=5):
@@ -235,7 +236,7 @@ def stage_rates(source, preset, statistics, network=None, repeats=3):
     )
     if network:
         turns = [
-            [network.training_rate(2 * steps, each) for each in (batches, None)]
+            [network.training_rate(_STEPS, each) for each in (batches, None)]
             for _ in range(repeats)
         ]
         rates["train"], rates["noise"] = np.median(turns, axis=0).tolist()

@@ -1,26 +1,38 @@
 """What feeds 1, 8 and 64 GPUs, and what their gradients cost on the way.
 
     python -m experiments.scaling
+    python -m experiments.scaling tflops=300 network=50
 
 A calculation, of the network's own sizes, of pictures a second that one core
-prepares here (`python -m alexnet_tf.benchmark --dataset=...`), and of what the
-flags assume of GPUs and their connections. Data parallel, as
+prepares here (`python -m alexnet_tf.benchmark --dataset=...`), and of what
+`Cluster` assumes of GPUs and their connections. Data parallel, as
 `MirroredStrategy` has it: each step sums the gradients of all parameters by a
 ring, in which each GPU sends and receives 2 (n - 1) / n of them.
 """
 
-from absl import app
-from absl import flags
+import dataclasses
+import sys
 
-from alexnet_tf import models
 from alexnet_tf import benchmarking
+from alexnet_tf import models
 
-_FLAGS = [
-    flags.DEFINE_integer("batch_size", 128, "Pictures a GPU and step."),
-    flags.DEFINE_float("tflops", 100, "Of a GPU at work, not at its best."),
-    flags.DEFINE_float("link", 300, "GB/s between the 8 GPUs of a machine."),
-    flags.DEFINE_float("network", 12.5, "GB/s between machines: 100 Gbit/s."),
-]
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """What is assumed, and may be given as KEY=NUMBER.
+
+    Attributes:
+        batch_size: pictures a GPU and step.
+        tflops: of a GPU at work, not at its best.
+        link: GB/s between the 8 GPUs of a machine.
+        network: GB/s between machines; 12.5 are 100 Gbit/s.
+    """
+
+    batch_size: float = 128
+    tflops: float = 100
+    link: float = 300
+    network: float = 12.5
+
 
 # Of "paper" on two cores of an AMD EPYC: README, "Speed".
 _VIEWS_A_CORE = {"originals": 260, "256-pixel JPEG": 1120, "raw": 1450}
@@ -34,23 +46,24 @@ def gradient_bytes(model):
     return sum(sizes.values()), dense
 
 
-def step_seconds(gpus, operations, size, *, batch_size, tflops, link, network):
+def step_seconds(gpus, operations, size, cluster):
     """(arithmetic, sum of the gradients) of one step.
 
     Args:
         gpus: 8 at most in each machine.
         operations: for one picture, see `benchmarking.operations`.
         size: of the gradients, in bytes.
-        batch_size, tflops, link, network: see the flags.
+        cluster: a `Cluster`.
     """
-    slowest = link if gpus <= 8 else network
+    slowest = cluster.link if gpus <= 8 else cluster.network
     sent = 2 * (gpus - 1) / gpus * size
-    return batch_size * operations / (tflops * 1e12), sent / (slowest * 1e9)
+    work = cluster.batch_size * operations / (cluster.tflops * 1e12)
+    return work, sent / (slowest * 1e9)
 
 
 def main(argv):
-    del argv
-    settings = {flag.name: flag.value for flag in _FLAGS}
+    pairs = (pair.split("=") for pair in argv[1:])
+    cluster = Cluster(**{key: float(number) for key, number in pairs})
     model = models.AlexNet("paper")
     _, operations = benchmarking.operations(model)
     size, dense = gradient_bytes(model)
@@ -62,8 +75,8 @@ def main(argv):
     print("|---|---|---|---|---|")
     rates = {}
     for gpus in (1, 8, 64):
-        work, sums = step_seconds(gpus, operations, size, **settings)
-        rates[gpus] = gpus * settings["batch_size"] / (work + sums)
+        work, sums = step_seconds(gpus, operations, size, cluster)
+        rates[gpus] = gpus * cluster.batch_size / (work + sums)
         print(
             f"| {gpus} | {1e3 * work:.1f} ms | {1e3 * sums:.1f} ms | "
             f"{work / (work + sums):.0%} | {rates[gpus]:,.0f} |"
@@ -81,4 +94,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main(sys.argv)

@@ -264,3 +264,21 @@ def test_a_program_of_one_figure_prints_it(experiments, capsys):
     assert found["rate"] > 1e4 and found["peak_memory"] > 2**27
     images, labels = timing.batch(2, channels_first=True)
     assert images.shape == (2, 3, 224, 224) and labels.shape == (2,)
+
+
+def test_what_64_gpus_cost_is_calculated_right(monkeypatch, capsys):
+    """By hand: a ring of 8 passes 7/4 of 244 MB on, at 300 GB/s."""
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    from experiments import scaling
+
+    size, dense = scaling.gradient_bytes(models.AlexNet("paper"))
+    assert size == 4 * 60_965_224
+    assert dense == 4 * (9216 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000)
+    cluster = scaling.Cluster(batch_size=10, tflops=2, network=25)
+    assert scaling.step_seconds(1, 1e9, size, cluster) == (0.005, 0)
+    _, eight = scaling.step_seconds(8, 1e9, size, cluster)
+    assert eight == pytest.approx(1.75 * size / 300e9)
+    _, many = scaling.step_seconds(64, 1e9, size, cluster)
+    assert many == pytest.approx(2 * 63 / 64 * size / 25e9)
+    scaling.main(["scaling", "tflops=1e9"])
+    assert "| 64 | 0.0 ms | 38.4 ms | 0% |" in capsys.readouterr().out
