@@ -404,8 +404,9 @@ def _resample(images, size, step, translation):
     """uint8 [B, *size, 3] of [B, H, W, 3] in [0, 255].
 
     One side after the other, each time as a single column whose pixels have all
-    of a row for channels: the same bits in less time than ScaleAndTranslate takes
-    for three channels and two sides at once (569 against 405 crops a second).
+    of a row for channels: the same bits, and 1.13 times as many crops of
+    photographs a second as with three channels and two sides at once (median of
+    ten on two cores, in turn).
     """
     shape = tf.shape(images)
     scale = tf.cast(1 / step, tf.float32)
