@@ -19,6 +19,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from alexnet_tf import preprocess
+
 _log = logging.getLogger(__name__)
 
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -263,6 +265,7 @@ def _fault(example, source):
     if not 0 <= label < len(source.classes):
         return f"its label is {label}"
     try:
+        preprocess.image_shape(example["image"])
         tf.io.decode_image(
             example["image"], channels=3, expand_animations=False
         )

@@ -16,6 +16,8 @@ import tensorflow as tf
 # and crops none needed more than the 18th and the 6th of these.
 _NEIGHBOURS = np.array(sorted(range(-40, 41), key=abs), np.float64)
 _MORE = np.arange(12, dtype=np.float64)
+# 400 MB once decoded.
+_MOST_PIXELS = 2**27
 
 
 def decode_crop(encoded, offset, preprocessing):
@@ -40,7 +42,7 @@ def decode_crop(encoded, offset, preprocessing):
         tf.errors.InvalidArgumentError: if the bytes are no picture.
     """
     size = preprocessing.crop_size
-    shape = image_shape(encoded)  # [2]
+    encoded, shape = _checked(encoded)
     step, place = _placement(shape, offset, preprocessing)
     # The window in the original that the crop's pixels are averages of, and two
     # pixels more, from which libjpeg interpolates the colours at its edges.
@@ -75,8 +77,30 @@ def central_square(encoded, preprocessing):
 def image_shape(encoded):
     """int32 [2], the height and the width of an encoded picture.
 
-    Of all but a GIF from its header.
+    From its header: what claims to be huge is refused before it is decoded.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if the bytes are no picture, or one of
+            more than 134 million pixels.
     """
+    shape = _header_shape(encoded)
+    pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
+    check = tf.debugging.Assert(
+        pixels <= _MOST_PIXELS,
+        [f"A picture of more than {_MOST_PIXELS:,} pixels."],
+    )
+    with tf.control_dependencies([check]):
+        return tf.identity(shape)
+
+
+def _checked(encoded):
+    """(encoded, shape): not to be decoded before its header was looked at."""
+    shape = image_shape(encoded)
+    with tf.control_dependencies([shape]):
+        return tf.identity(encoded), shape
+
+
+def _header_shape(encoded):
     return tf.case(
         [
             (
@@ -91,6 +115,10 @@ def image_shape(encoded):
             (
                 _starts_with(encoded, b"BM"),
                 lambda: tf.abs(_header(encoded, 18, little_endian=True)),
+            ),
+            (
+                _starts_with(encoded, b"GIF8"),
+                lambda: _header(encoded, 6, little_endian=True, kind=tf.uint16),
             ),
         ],
         default=lambda: tf.shape(_decode_other(encoded))[:2],
@@ -238,7 +266,7 @@ def whole_image(encoded, short_side, preprocessing, statistics):
         short_side: pixels of the short side, in place of `image_size`.
     """
     resized = dataclasses.replace(preprocessing, image_size=short_side)
-    shape = image_shape(encoded)
+    encoded, shape = _checked(encoded)
     size = _resized(shape, resized)
     window = _decode_window(encoded, tf.zeros_like(shape), shape)
     step = tf.cast(shape, tf.float64) / tf.cast(size, tf.float64)
@@ -458,12 +486,14 @@ def _starts_with(encoded, mark):
     return tf.equal(tf.strings.substr(encoded, 0, len(mark)), mark)
 
 
-def _header(encoded, place, little_endian):
+def _header(encoded, place, little_endian, kind=tf.int32):
     """int32 [2], height and width from where a header has width and height."""
-    both = tf.strings.substr(encoded, place, 8)
+    bytes_of_both = 2 * kind.size
     # A header cut short: what decodes the picture says so.
-    both = tf.where(tf.strings.length(both) == 8, both, b"\1\0\0\0" * 2)
-    return tf.io.decode_raw(both, tf.int32, little_endian=little_endian)[::-1]
+    padded = tf.strings.join([encoded, b"\1" * (place + bytes_of_both)])
+    both = tf.strings.substr(padded, place, bytes_of_both)
+    numbers = tf.io.decode_raw(both, kind, little_endian=little_endian)
+    return tf.cast(numbers, tf.int32)[::-1]
 
 
 def _decode_other(encoded):

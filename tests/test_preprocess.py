@@ -3,6 +3,9 @@
 import dataclasses
 import functools
 import io
+import resource
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -709,3 +712,49 @@ def test_without_random_crops_the_central_one_is_taken():
         for seed in range(5)
     ]
     assert len({view.tobytes() for view in views}) == 5
+
+
+def huge(form):
+    """A few hundred bytes that claim 30,000 x 30,000 pixels."""
+    small = bytearray(encode(np.zeros((8, 8, 3), np.uint8), form))
+    if form == "jpeg":
+        place = small.index(b"\xff\xc0") + 5
+        small[place : place + 4] = struct.pack(">HH", 30_000, 30_000)
+    else:
+        small[16:24] = struct.pack(">ii", 30_000, 30_000)
+        small[29:33] = struct.pack(">I", zlib.crc32(small[12:29]))
+    return bytes(small)
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+def test_a_huge_picture_is_refused_by_its_header(form):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for function in (
+        lambda e: preprocess.decode_crop(e, [0, 0], pixels_of("paper")),
+        tf.function(lambda e: preprocess.central_square(e, pixels_of("tiny"))),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="134,217,728 pix"):
+            function(tf.constant(huge(form)))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 500 * 1024  # The picture itself would take 2.6 GB.
+
+
+def test_a_huge_picture_is_named(make_source):
+    source, bomb = make_source(3), huge("png")
+    bombs = dataclasses.replace(
+        source,
+        read=lambda seed: source.read(seed).map(lambda e: {**e, "image": bomb}),
+    )
+    with pytest.raises(ValueError, match="pictures 0 of .*134,217,728 pixels"):
+        statistics.compute(bombs, pixels_of("tiny"), verbose=0)
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png", "bmp", "gif"])
+@pytest.mark.parametrize("shape", [(5, 9), (300, 17)])
+def test_shapes_are_those_of_the_header(form, shape):
+    pixels = np.zeros((*shape, 3), np.uint8)
+    encoded = (
+        pillow(pixels, form.upper()) if form in ("bmp", "gif")
+        else encode(pixels, form)
+    )  # fmt: skip
+    assert both(preprocess.image_shape, encoded).tolist() == list(shape)
