@@ -171,11 +171,7 @@ def _benchmark():
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    console.quieten(flags.FLAGS["verbosity"].present)
-    with console.one_line_errors("alexnet_tf.benchmark"):
-        _benchmark()
+    console.run("alexnet_tf.benchmark", _benchmark, argv)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from alexnet_tf import training
 from alexnet_tf.pace import seconds
 
 _SIDE = 4096  # Of the matrices whose product is the measure.
+_PICTURES = 2048  # That a stage of a pipeline is measured on.
 _STEPS = 4  # In each turn of training on pictures or noise.
 
 
@@ -96,9 +97,9 @@ class Network:
         )
         return lambda: run_steps(iterator, 0, 1)
 
-    def training_rate(self, repeats=5, batches=None):
-        """Pictures a second; `batches` as in `step`."""
-        return len(self.labels) / seconds(self.step(batches), repeats)
+    def training_rate(self, repeats=5):
+        """Pictures a second."""
+        return len(self.labels) / seconds(self.step(), repeats)
 
     def inference_rate(self, repeats=5):
         """Pictures a second."""
@@ -185,7 +186,7 @@ def _passes(layer, inputs, for_inputs):
     return forward, both
 
 
-def stage_rates(source, preset, statistics, network=None, repeats=3):
+def stage_rates(source, preset, statistics, network, repeats=3):
     """{stage: pictures a second} of a pipeline, each with all before it.
 
     read: the encoded bytes; decode: whole pictures, for comparison alone;
@@ -197,12 +198,11 @@ def stage_rates(source, preset, statistics, network=None, repeats=3):
         source: a `datasets.Source`.
         preset: a `presets.Preset`.
         statistics: a `statistics.Statistics`.
-        network: a `Network` to train on batches of as many pictures as its own;
-            None for none.
+        network: a `Network` to train, on batches of as many pictures as its own.
         repeats: runs that a time is the median of.
     """
-    pictures = min(512, source.num_examples)
-    examples = source.examples().take(pictures)
+    # Again and again, so that the start of a pipeline does not count.
+    examples = source.examples().repeat().take(_PICTURES)
 
     def decode(example):
         return tf.io.decode_image(example["image"], 3, expand_animations=False)
@@ -220,10 +220,10 @@ def stage_rates(source, preset, statistics, network=None, repeats=3):
         "augment": examples.enumerate().map(augment, **parallel),
     }
     rates = {
-        name: pictures / seconds(lambda each=each: _exhaust(each), repeats)
+        name: _PICTURES / seconds(lambda each=each: _exhaust(each), repeats)
         for name, each in stages.items()
     }
-    batch_size = len(network.labels) if network else pictures
+    batch_size = len(network.labels)
     steps = source.num_examples // batch_size
     if not steps:
         return rates
@@ -231,15 +231,17 @@ def stage_rates(source, preset, statistics, network=None, repeats=3):
         source, preset.preprocessing, statistics,
         batch_size=batch_size, seed=0, epoch=0, steps=steps,
     )
-    rates["batch"] = steps * batch_size / seconds(
-        lambda: _exhaust(batches), repeats
+    some = batches.repeat().take(_PICTURES // batch_size)
+    rates["batch"] = (
+        _PICTURES // batch_size * batch_size
+        / seconds(lambda: _exhaust(some), repeats)
     )
-    if network:
-        turns = [
-            [network.training_rate(_STEPS, each) for each in (batches, None)]
-            for _ in range(repeats)
-        ]
-        rates["train"], rates["noise"] = np.median(turns, axis=0).tolist()
+    takers = [network.step(batches), network.step()]
+    turns = [
+        [batch_size / seconds(take, _STEPS) for take in takers]
+        for _ in range(repeats)
+    ]
+    rates["train"], rates["noise"] = np.median(turns, axis=0).tolist()
     return rates
 
 

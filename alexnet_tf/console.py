@@ -6,7 +6,27 @@ import os
 import signal
 import sys
 
+from absl import app
+from absl import flags
 from absl import logging as absl_logging
+
+
+def run(command, work, argv):
+    """Runs a command that takes flags only, to its end or an error's line.
+
+    Args:
+        command: its name.
+        work: a function without arguments, its job.
+        argv: of `absl.app.run`.
+
+    Raises:
+        app.UsageError: if there are other arguments.
+    """
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
+    quieten(flags.FLAGS["verbosity"].present)
+    with one_line_errors(command):
+        work()
 
 
 def quieten(verbosity_given):

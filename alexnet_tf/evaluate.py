@@ -222,11 +222,7 @@ def _evaluate():
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    console.quieten(flags.FLAGS["verbosity"].present)
-    with console.one_line_errors("alexnet_tf.evaluate"):
-        _evaluate()
+    console.run("alexnet_tf.evaluate", _evaluate, argv)
 
 
 if __name__ == "__main__":

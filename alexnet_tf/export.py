@@ -75,11 +75,7 @@ def _export():
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    console.quieten(flags.FLAGS["verbosity"].present)
-    with console.one_line_errors("alexnet_tf.export"):
-        _export()
+    console.run("alexnet_tf.export", _export, argv)
 
 
 if __name__ == "__main__":

@@ -98,11 +98,7 @@ def _prepare():
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    console.quieten(flags.FLAGS["verbosity"].present)
-    with console.one_line_errors("alexnet_tf.prepare"):
-        _prepare()
+    console.run("alexnet_tf.prepare", _prepare, argv)
 
 
 if __name__ == "__main__":

@@ -240,11 +240,7 @@ def _draw():
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    console.quieten(flags.FLAGS["verbosity"].present)
-    with console.one_line_errors("alexnet_tf.visualize"):
-        _draw()
+    console.run("alexnet_tf.visualize", _draw, argv)
 
 
 if __name__ == "__main__":

@@ -56,8 +56,6 @@ def test_stages_are_all_measured(make_source):
     assert all(rate > 0 for rate in rates.values())
     few = benchmarking.stage_rates(make_source(5), preset, known, network, 1)
     assert [*few] == ["read", "decode", "augment"]
-    alone = benchmarking.stage_rates(make_source(5), preset, known, repeats=1)
-    assert [*alone] == ["read", "decode", "augment", "batch"]
 
 
 def test_the_command_prints_a_table_and_writes_json(tmp_path):
