@@ -133,14 +133,12 @@ def _measure(networks, source):
 
 
 def _data():
-    """Where the pictures come from: textures for a file of weights."""
     from alexnet_tf import run_data
 
     args = flags.FLAGS
-    found = run_data.find(
-        args.weights[0], args.dataset, args.split, args.data_dir
+    return run_data.find(
+        args.weights[0], args.dataset, args.split, args.data_dir, "textures"
     )
-    return dataclasses.replace(found, dataset=found.dataset or "textures")
 
 
 def _searched_weights(networks, reported):

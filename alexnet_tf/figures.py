@@ -16,7 +16,6 @@ from alexnet_tf import plots
 from alexnet_tf import preprocess
 from alexnet_tf import presets
 from alexnet_tf import probing
-from alexnet_tf import retrieval
 from alexnet_tf import scoring
 
 _PASSES = 32  # Thinned networks that the whole one is held against.
@@ -29,7 +28,8 @@ def kernels(network, path):
         network: a `classifier.Classifier`, in all figures.
         path: of the PNG, in all figures.
     """
-    plots.kernels(models.rgb_kernels(network.model, network.preset), path, "conv1")
+    found = models.rgb_kernels(network.model, network.preset)
+    plots.kernels(found, path, "conv1")
 
 
 def predictions(network, source, examples, path):

@@ -90,7 +90,7 @@ def prepare(
     }
     _claim(folder, settings)
     features = _features(form, preprocessing.image_size, sources)
-    whole = True
+    files = []
     for split, source in sources.items():
         paths = _paths(folder, name, split, source, pictures_per_shard)
         first = shard_index * len(paths) // num_shards
@@ -108,7 +108,8 @@ def prepare(
                 bar.add(1)
             # Read to the end, where a miscount shows.
             next(examples, None)
-        whole = whole and all(map(os.path.exists, paths))
+        files += paths
+    whole = all(map(os.path.exists, files))
     if whole:
         _write_metadata(folder, name, features, sources, pictures_per_shard)
     return name, whole

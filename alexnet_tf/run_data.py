@@ -32,7 +32,7 @@ class RunData:
         return datasets.load(self.dataset, self.train_split, self.data_dir)
 
 
-def find(weights, dataset=None, split=None, data_dir=None):
+def find(weights, dataset=None, split=None, data_dir=None, otherwise=None):
     """The `RunData` asked for; what is not given is the run's.
 
     Of another data set than the run's, only what is given counts.
@@ -41,12 +41,13 @@ def find(weights, dataset=None, split=None, data_dir=None):
         weights: the directory of a run, or a file of weights, which says
             nothing of its data.
         dataset, split, data_dir: of `RunData`, or None.
+        otherwise: the data set where neither says one.
     """
     run = workdir.read_flags(weights) if os.path.isdir(weights) else {}
     if dataset not in (None, run.get("dataset")):
         run = {}
     return RunData(
-        dataset or run.get("dataset"),
+        dataset or run.get("dataset", otherwise),
         run.get("train_split", "train"),
         split or run.get("eval_split"),
         data_dir or run.get("data_dir"),

@@ -6,7 +6,6 @@
         --index_out=fc7.npz --output=neighbours.png
 """
 
-import dataclasses
 import os
 import tempfile
 
@@ -108,12 +107,12 @@ flags.mark_flags_as_mutual_exclusive(["index", "index_out"])
 
 
 def _data():
-    """Where the pictures come from: textures for a file of weights."""
     from alexnet_tf import run_data
 
     args = flags.FLAGS
-    found = run_data.find(args.weights, args.dataset, args.split, args.data_dir)
-    return dataclasses.replace(found, dataset=found.dataset or "textures")
+    return run_data.find(
+        args.weights, args.dataset, args.split, args.data_dir, "textures"
+    )
 
 
 def _chosen(source, count):

@@ -34,3 +34,5 @@ def test_a_file_of_weights_says_nothing(tmp_path):
     for weights in (str(tmp_path / "a.npy"), str(tmp_path)):
         wanted = run_data.RunData(None, "train", None, None)
         assert run_data.find(weights) == wanted
+    found = run_data.find(str(tmp_path / "a.npy"), otherwise="textures")
+    assert found.dataset == "textures"
