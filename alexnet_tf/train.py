@@ -362,21 +362,22 @@ def _run():
     if args.cache:
         source, eval_source = source.in_memory(), eval_source.in_memory()
     settings = _settings(preset, eval_source.split)
-    workdir.claim(path, settings, free=("num_devices", "data_dir"))
     try:
-        result = training.train(
-            preset,
-            source,
-            eval_source,
-            path,
-            fine_tuning=_fine_tuning(preset),
-            seed=args.seed,
-            strategy=strategy,
-            precision=args.precision,
-            shuffle_buffer=args.shuffle_buffer,
-            checkpoint_minutes=args.checkpoint_minutes,
-            log_steps=args.log_steps,
-        )
+        with workdir.held(path):
+            workdir.claim(path, settings, free=("num_devices", "data_dir"))
+            result = training.train(
+                preset,
+                source,
+                eval_source,
+                path,
+                fine_tuning=_fine_tuning(preset),
+                seed=args.seed,
+                strategy=strategy,
+                precision=args.precision,
+                shuffle_buffer=args.shuffle_buffer,
+                checkpoint_minutes=args.checkpoint_minutes,
+                log_steps=args.log_steps,
+            )
     except training.Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signum)

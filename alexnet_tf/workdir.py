@@ -10,6 +10,7 @@
 """
 
 import contextlib
+import fcntl
 import json
 import os
 
@@ -40,10 +41,38 @@ def claim(path, settings, free=()):
                 _check_same(path, file.read().splitlines(), lines, free)
         write(flags, "".join(line + "\n" for line in lines))
     except OSError as error:
-        raise PermissionError(
-            f"Expected a directory that can be written to. Received: workdir="
-            f"{path} ({error.strerror}). Give another --workdir."
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+@contextlib.contextmanager
+def held(path):
+    """The work directory is this run's while it lasts.
+
+    The system gives it back however the run ends.
+
+    Raises:
+        ValueError: if another run has it.
+        PermissionError: if it can't be made.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        folder = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"Expected a work directory of no other run. Received: workdir="
+                f"{path}, in which one is going on. Wait for it, or give another "
+                "--workdir."
+            ) from error
+        except OSError:
+            pass  # A file system without locks.
+        yield
+    finally:
+        os.close(folder)
 
 
 def has_checkpoint(path):
@@ -156,6 +185,13 @@ def forget_after(path, step, epochs):
     if os.path.exists(table):
         with open(table, encoding="utf-8") as file:
             write(table, "".join(file.readlines()[: 1 + epochs]))
+
+
+def _unwritable(path, error):
+    return PermissionError(
+        f"Expected a directory that can be written to. Received: workdir="
+        f"{path} ({error.strerror}). Give another --workdir."
+    )
 
 
 def _metrics(path):

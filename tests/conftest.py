@@ -66,6 +66,18 @@ def make_source(tmp_path):
     return make
 
 
+@pytest.fixture(autouse=True)
+def uncompiled_views(request, monkeypatch):
+    """Pipelines are made hundreds of times here, at .2 seconds of XLA each.
+
+    What is compiled is tested where pipelines are, against what is not.
+    """
+    from alexnet_tf import preprocess
+
+    if request.module.__name__ not in ("test_preprocess", "test_input_pipeline"):
+        monkeypatch.setattr(preprocess, "_fused", preprocess._step_by_step)
+
+
 @pytest.fixture
 def quick_pictures(monkeypatch):
     """Runs write what they would draw, in place of a fifth of their time.

@@ -758,3 +758,23 @@ def test_shapes_are_those_of_the_header(form, shape):
         else encode(pixels, form)
     )  # fmt: skip
     assert both(preprocess.image_shape, encoded).tolist() == list(shape)
+
+
+@pytest.mark.parametrize("name", ["paper", "code2012", "caffe", "tiny", "owt"])
+def test_compiled_views_are_the_plain_ones(name, monkeypatch):
+    """Bit for bit, but for divisions, which XLA rounds otherwise."""
+    p = dataclasses.replace(pixels_of(name), image_size=72, crop_size=64)
+    found = skewed_statistics(72)
+    encoded = tf.constant(encode(photograph(90, 75), "jpeg"))
+
+    def views():
+        view = tf.function(lambda s: preprocess.training_image(encoded, s, p, found))
+        random = [view(tf.constant([1, seed])) for seed in range(8)]
+        return tf.stack([*random, preprocess.evaluation_image(encoded, p, found)])
+
+    compiled = views()
+    monkeypatch.setattr(preprocess, "_fused", preprocess._step_by_step)
+    ulp = 2.0**-23 if p.divide_by_std or p.colour_noise_divisor != 1 else 0
+    np.testing.assert_allclose(views(), compiled, rtol=2 * ulp)
+    plain = preprocess.evaluation_image(encoded, p, found, compiled=False)
+    np.testing.assert_allclose(compiled[-1], plain, rtol=2 * ulp)

@@ -428,7 +428,6 @@ def test_cached_pictures_are_read_once(tmp_path, pictures, monkeypatch):
     """The files are gone before the first step."""
 
     def vanish(*_, **__):
-        os.makedirs(tmp_path / "run")
         for path in (tmp_path / "data").rglob("*.jpg"):
             path.unlink()
 

@@ -1,5 +1,8 @@
 """A work directory belongs to one run."""
 
+import subprocess
+import sys
+
 import pytest
 
 from alexnet_tf import workdir
@@ -95,3 +98,28 @@ def test_damaged_flags_are_named(tmp_path, content):
     (tmp_path / "flags.txt").write_bytes(content)
     with pytest.raises(ValueError, match="--flag=value in .*flags.txt. Received"):
         workdir.read_flags(str(tmp_path))
+
+
+def test_a_directory_is_one_run_s_at_a_time(tmp_path):
+    """Of two processes, or of two in one; and free again after an error."""
+    code = (
+        "import sys; from alexnet_tf import workdir\n"
+        "with workdir.held(sys.argv[1]): print('held', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match=f"workdir={tmp_path}, in which one"):
+            with workdir.held(str(tmp_path)):
+                pass
+        other.kill()
+    with pytest.raises(RuntimeError), workdir.held(str(tmp_path)):
+        raise RuntimeError("an error")
+    with workdir.held(str(tmp_path)):
+        assert [*tmp_path.iterdir()] == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PermissionError, match="workdir=.*file/run"):
+        with workdir.held(str(tmp_path / "file" / "run")):
+            pass
