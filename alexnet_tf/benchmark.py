@@ -126,7 +126,9 @@ def _print_layers(found):
 
 def _print_pipelines(pipelines):
     print(f"\n| pictures a second | {' | '.join(pipelines)} |")
-    stages = dict.fromkeys(stage for rates in pipelines.values() for stage in rates)
+    stages = dict.fromkeys(
+        stage for rates in pipelines.values() for stage in rates
+    )
     print("|" + "---|" * (1 + len(pipelines)))
     for stage in stages:
         cells = [

@@ -28,7 +28,9 @@ _FLAGS = [
         None,
         "Folder of TFDS's data sets. Default: ~/tensorflow_datasets.",
     ),
-    flags.DEFINE_string("out", None, "data_dir of the result. Default: --data_dir."),
+    flags.DEFINE_string(
+        "out", None, "data_dir of the result. Default: --data_dir."
+    ),
     flags.DEFINE_enum(
         "format",
         "jpeg",

@@ -95,8 +95,14 @@ def prepare(
         paths = _paths(folder, name, split, source, pictures_per_shard)
         first = shard_index * len(paths) // num_shards
         last = (shard_index + 1) * len(paths) // num_shards
-        missing = [i for i in range(first, last) if not os.path.exists(paths[i])]
-        bar = keras.utils.Progbar(len(missing), unit_name="file", verbose=verbose)
+        missing = [
+            shard
+            for shard in range(first, last)
+            if not os.path.exists(paths[shard])
+        ]
+        bar = keras.utils.Progbar(
+            len(missing), unit_name="file", verbose=verbose
+        )
         for run in _runs(missing):
             begin = run[0] * pictures_per_shard
             end = min((run[-1] + 1) * pictures_per_shard, source.num_examples)
@@ -191,7 +197,9 @@ def _paths(folder, name, split, source, pictures_per_shard):
 
 def _runs(numbers):
     """Ascending numbers as lists without gaps: each is read in one go."""
-    groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    groups = itertools.groupby(
+        enumerate(numbers), lambda pair: pair[1] - pair[0]
+    )
     return [[number for _, number in group] for _, group in groups]
 
 

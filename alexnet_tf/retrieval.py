@@ -117,8 +117,9 @@ def search(path, queries, k=6, metric="l2"):
     """The `Matches` of the `k` nearest in an index to each query.
 
     Products are in float64: distances are right to a few 10^-8 of the vectors'
-    lengths, those of near-duplicates too. Holds at most 256 MB beside the queries and the matches; of ImageNet's 1.28
-    million by 4,096 that is 1,536 rows at a time.
+    lengths, those of near-duplicates too. Holds at most 256 MB beside the
+    queries and the matches; of ImageNet's 1.28 million by 4,096 that is 1,536
+    rows at a time.
 
     Args:
         path: of the index.
@@ -133,7 +134,8 @@ def search(path, queries, k=6, metric="l2"):
     places = np.zeros((len(queries), 0), np.int64)
     squares = np.zeros((len(queries), 0))
     for start, block in _blocks(path, queries.shape[1], k):
-        near, near_squares = _search_block(_scaled(block, metric), queries, metric, k)
+        block = _scaled(block, metric)
+        near, near_squares = _search_block(block, queries, metric, k)
         places, squares = _least(
             np.concatenate([places, start + near], axis=1),
             np.concatenate([squares, near_squares], axis=1),

@@ -42,8 +42,9 @@ class Album(keras.callbacks.Callback):
 
     TensorBoard gets what Keras' own callback does not write: the kernels of
     the first layer, histograms of all weights and of the loss's gradients, and
-    the speed. What stops a drawing is logged, and training goes on. The gradients are those of the split's first 32 pictures,
-    central view, without dropout and weight decay.
+    the speed. The gradients are those of the split's first 32 pictures, central
+    view, without dropout and weight decay. What stops a drawing is logged, and
+    training goes on.
 
     Args:
         workdir: an existing directory.
