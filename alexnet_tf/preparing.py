@@ -5,7 +5,6 @@ that `preprocess` would make of the originals. As many machines as there are
 share the work, and what has been written is not written again.
 """
 
-import contextlib
 import itertools
 import json
 import os
@@ -90,9 +89,11 @@ def prepare(
     }
     _claim(folder, settings)
     features = _features(form, preprocessing.image_size, sources)
-    files = []
-    for split, source in sources.items():
-        paths = _paths(folder, name, split, source, pictures_per_shard)
+    files = {
+        split: _paths(folder, name, split, source, pictures_per_shard)
+        for split, source in sources.items()
+    }
+    for split, paths in files.items():
         first = shard_index * len(paths) // num_shards
         last = (shard_index + 1) * len(paths) // num_shards
         missing = [
@@ -105,7 +106,8 @@ def prepare(
         )
         for run in _runs(missing):
             begin = run[0] * pictures_per_shard
-            end = min((run[-1] + 1) * pictures_per_shard, source.num_examples)
+            end = (run[-1] + 1) * pictures_per_shard
+            end = min(end, sources[split].num_examples)
             part = datasets.load(dataset, f"{split}[{begin}:{end}]", data_dir)
             examples = _encoded(part, preprocessing, form, quality)
             for shard in run:
@@ -114,10 +116,11 @@ def prepare(
                 bar.add(1)
             # Read to the end, where a miscount shows.
             next(examples, None)
-        files += paths
-    whole = all(map(os.path.exists, files))
+    whole = all(map(os.path.exists, itertools.chain(*files.values())))
     if whole:
-        _write_metadata(folder, name, features, sources, pictures_per_shard)
+        _write_metadata(
+            folder, name, features, sources, files, pictures_per_shard
+        )
     return name, whole
 
 
@@ -205,37 +208,36 @@ def _runs(numbers):
 
 def _write_shard(path, examples, features):
     """Writes a file of records; it is there when it is whole."""
-    temporary = f"{path}.tmp"
     try:
-        with tf.io.TFRecordWriter(temporary) as file:
+        with (
+            workdir.replaced(path) as temporary,
+            tf.io.TFRecordWriter(temporary) as file,
+        ):
             for image, label in examples:
                 example = {"image": image, "label": label}
                 file.write(features.serialize_example(example))
-        os.replace(temporary, path)
     except tf.errors.OpError as error:
         raise OSError(
             f"Expected to write {path}. Received: {datasets.gist(error)}. The "
             "same command goes on from here."
         ) from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
 
 
-def _write_metadata(folder, name, features, sources, pictures_per_shard):
+def _write_metadata(
+    folder, name, features, sources, files, pictures_per_shard
+):
     """What makes a folder of records a data set of TFDS."""
     template = tfds.core.ShardedFileTemplate(
         data_dir=folder, dataset_name=name, filetype_suffix="tfrecord"
     )
     infos = []
     for split, source in sources.items():
-        paths = _paths(folder, name, split, source, pictures_per_shard)
         whole, rest = divmod(source.num_examples, pictures_per_shard)
         infos.append(
             tfds.core.SplitInfo(
                 name=split,
                 shard_lengths=[pictures_per_shard] * whole + [rest] * (rest > 0),
-                num_bytes=sum(map(os.path.getsize, paths)),
+                num_bytes=sum(map(os.path.getsize, files[split])),
                 filename_template=template,
             )
         )

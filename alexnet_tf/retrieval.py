@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import itertools
 import json
-import os
 import zipfile
 
 import keras
@@ -18,6 +17,7 @@ import tensorflow as tf
 from alexnet_tf import datasets
 from alexnet_tf import models
 from alexnet_tf import preprocess
+from alexnet_tf import workdir
 
 _BATCH = 64
 _DAMAGES = (zipfile.BadZipFile, KeyError, ValueError, EOFError)
@@ -98,14 +98,9 @@ def write_index(path, blocks, count, about):
         count: N.
         about: {what: text} of what they are of.
     """
-    temporary = f"{path}.tmp"
-    try:
+    with workdir.replaced(path) as temporary:
         with zipfile.ZipFile(temporary, "w") as archive:
             _write_members(archive, blocks, count, about)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
 
 
 def read_labels(path):
@@ -166,7 +161,7 @@ def nearest_examples(
     """
     _check_about(path, _about(network, source, layer))
     vectors = features_of(network, [query["image"] for query in queries], layer)
-    _, names = read_labels(path)
+    names = _member(path, "names")
     own = [set(np.flatnonzero(names == query["name"])) for query in queries]
     wanted = min(k + max(map(len, own)), len(names))
     found = search(path, vectors, wanted, metric).places.tolist()

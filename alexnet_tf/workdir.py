@@ -112,15 +112,24 @@ def read_network(path):
 
 def write(path, text):
     """Replaces a file as a whole, or leaves the old one."""
-    temporary = f"{path}.tmp"
-    try:
+    with replaced(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
+
+
+@contextlib.contextmanager
+def replaced(path):
+    """A name to write to, which becomes `path` if nothing goes wrong.
+
+    Else the old file stays, and nothing beside it.
+    """
+    temporary = f"{path}.tmp"
+    try:
+        yield temporary
         os.replace(temporary, path)
-    except OSError:
+    finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
-        raise
 
 
 def append_metrics(path, **values):
