@@ -297,6 +297,8 @@ def _load_tfds(name, split, data_dir):
                 try_autocache=False,
                 # Ours comes at the end of the pipeline.
                 skip_prefetch=True,
+                # `examples` does it, and a data service must not.
+                assert_cardinality=False,
             ),
         )
         return examples.map(

@@ -23,6 +23,7 @@ def training_batches(
     first_step=0,
     pieces=1,
     shuffle_buffer=16384,
+    data_service=None,
 ):
     """One epoch of random views in random order, as a `tf.data.Dataset`.
 
@@ -42,6 +43,10 @@ def training_batches(
         pieces: elements that make up a batch, one for each device.
         shuffle_buffer: pictures, still encoded, to draw the next one from,
             where the source is only shuffled by file.
+        data_service: HOST:PORT of `data_service`'s dispatcher, whose workers
+            then make the views, which come in no certain order: the same picture
+            has the same view in an epoch, and what an epoch was stopped at is
+            drawn anew.
     """
     noisy = preprocessing.colour_noise_epochs
     if noisy is not None and epoch >= noisy:
@@ -55,14 +60,23 @@ def training_batches(
         return image, _label(example, source)
 
     key = tf.constant([seed, 0], tf.int64)
-    return (
-        shuffled(source, seed, epoch, shuffle_buffer)
-        .enumerate()
-        .take(steps * batch_size)
-        .skip(first_step * batch_size)
-        .map(view, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size // pieces, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
+    if data_service:
+        views = _served(
+            _shuffled(source.read, source, seed, epoch, shuffle_buffer),
+            view,
+            batch_size // pieces,
+            data_service,
+        ).take((steps - first_step) * batch_size)
+    else:
+        views = (
+            shuffled(source, seed, epoch, shuffle_buffer)
+            .enumerate()
+            .take(steps * batch_size)
+            .skip(first_step * batch_size)
+            .map(view, num_parallel_calls=tf.data.AUTOTUNE)
+        )
+    return views.batch(batch_size // pieces, drop_remainder=True).prefetch(
+        tf.data.AUTOTUNE
     )
 
 
@@ -131,12 +145,44 @@ def shuffled(source, seed, epoch, shuffle_buffer):
 
     Args as in `training_batches`.
     """
+    return _shuffled(source.examples, source, seed, epoch, shuffle_buffer)
+
+
+def _shuffled(read, source, seed, epoch, shuffle_buffer):
     shuffle_seed = int(np.random.default_rng((seed, epoch)).integers(2**31))
-    return source.examples(shuffle_seed).shuffle(
+    return read(shuffle_seed).shuffle(
         min(shuffle_buffer, source.num_examples),
         seed=shuffle_seed,
         reshuffle_each_iteration=False,
     )
+
+
+def _served(examples, view, batch_size, data_service):
+    """The views that the workers of a data service make of examples."""
+
+    def named_view(example):
+        return view(place_of(example["name"]), example)
+
+    service = tf.data.experimental.service
+    return (
+        examples.map(named_view, num_parallel_calls=tf.data.AUTOTUNE)
+        # What is sent at once.
+        .batch(batch_size)
+        .apply(
+            service.distribute(
+                service.ShardingPolicy.DYNAMIC, f"grpc://{data_service}"
+            )
+        )
+        .unbatch()
+    )
+
+
+def place_of(name):
+    """int64 []: what stands for a picture's place where that can't be known.
+
+    Each worker of a data service sees some of the pictures.
+    """
+    return tf.strings.to_hash_bucket_fast(name, 2**62)
 
 
 def _padded(examples, count, batch_size, pieces):

@@ -42,23 +42,31 @@ def decode_crop(encoded, offset, preprocessing):
     """
     size = preprocessing.crop_size
     encoded, shape = _checked(encoded)
-    step, place = _placement(shape, offset, preprocessing)
-    # The window in the original that the crop's pixels are averages of, and two
-    # pixels more, from which libjpeg interpolates the colours at its edges.
-    reach = tf.maximum(step, 1.0) + 3
-    first, translation = _placed(place, step, reach)
-    last = tf.cast(tf.math.ceil(place + size * step + reach), tf.int32)
-    last = tf.minimum(last, shape)
-    window = _decode_window(encoded, first, last - first)  # [h, w, 3]
+    resized = _resized(shape, preprocessing)
+    margin = (resized - preprocessing.image_size) // 2
 
     def cut():
-        start = tf.cast(place, tf.int32) - first
-        return window[start[0] : start[0] + size, start[1] : start[1] + size]
+        # More than the crop, since from two pixels around it libjpeg interpolates
+        # the colours at its edges.
+        place = margin + offset
+        first = tf.maximum(place - 4, 0)
+        last = tf.minimum(place + size + 4, shape)
+        window = _decode_window(encoded, first, last - first)  # [h, w, 3]
+        start = tf.concat([place - first, [0]], axis=0)
+        return tf.slice(window, start, [size, size, 3])
 
     def resampled():
+        step, place = _placement(shape, offset, preprocessing)
+        # The window in the original that the crop's pixels are averages of, and
+        # those two around it.
+        reach = tf.maximum(step, 1.0) + 3
+        first, translation = _placed(place, step, reach)
+        last = tf.cast(tf.math.ceil(place + size * step + reach), tf.int32)
+        last = tf.minimum(last, shape)
+        window = _decode_window(encoded, first, last - first)  # [h, w, 3]
         return _resample(window[tf.newaxis], [size, size], step, translation)[0]
 
-    pixels = tf.cond(tf.reduce_all(step == 1), cut, resampled)
+    pixels = tf.cond(tf.reduce_all(shape == resized), cut, resampled)
     return tf.ensure_shape(pixels, [size, size, 3])
 
 

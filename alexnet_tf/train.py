@@ -19,6 +19,7 @@ from absl import app
 from absl import flags
 
 from alexnet_tf import console
+from alexnet_tf import data_service
 from alexnet_tf import presets
 from alexnet_tf import workdir
 
@@ -101,6 +102,12 @@ _WHERE = [
         None,
         "Folder of the run: checkpoints, metrics, pictures. Default: "
         "runs/DATASET-PRESET.",
+    ),
+    _STRING(
+        "data_service",
+        None,
+        "HOST:PORT of the dispatcher of alexnet_tf.serve_data, whose workers "
+        "decode the pictures.",
     ),
     _FLOAT(
         "checkpoint_minutes",
@@ -346,10 +353,23 @@ def _settings(preset, eval_split):
     }
 
 
+def _check_data_service(args):
+    if args.data_service is None:
+        return
+    for name in ("cache", "cache_features"):
+        if args[name].value:
+            raise ValueError(
+                f"Expected --{name} or --data_service. Received: both. What is kept "
+                "in memory needs nobody to decode it."
+            )
+    data_service.check(args.data_service)
+
+
 def _run():
     from alexnet_tf import datasets, training
 
     args = flags.FLAGS
+    _check_data_service(args)
     preset = _preset()
     path = args.workdir or os.path.join(
         "runs",
@@ -375,6 +395,7 @@ def _run():
                 strategy=strategy,
                 precision=args.precision,
                 shuffle_buffer=args.shuffle_buffer,
+                data_service=args.data_service,
                 checkpoint_minutes=args.checkpoint_minutes,
                 log_steps=args.log_steps,
             )

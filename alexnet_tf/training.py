@@ -77,6 +77,7 @@ def train(
     strategy=None,
     precision="float32",
     shuffle_buffer=16384,
+    data_service=None,
     checkpoint_minutes=10.0,
     log_steps=100,
     callbacks=(),
@@ -99,7 +100,8 @@ def train(
         strategy: from `make_strategy`; one device by default.
         precision: a Keras dtype policy, "float32", "mixed_bfloat16" or
             "mixed_float16" (which scales the loss).
-        shuffle_buffer: see `input_pipeline.training_batches`.
+        shuffle_buffer, data_service: see `input_pipeline.training_batches`; with
+            a data service, a run that was stopped ends with other weights.
         checkpoint_minutes: between two checkpoints.
         log_steps: between two lines of metrics within an epoch.
         callbacks: further `keras.callbacks.Callback` objects; they get no
@@ -171,6 +173,7 @@ def train(
         pixels,
         statistics,
         shuffle_buffer=shuffle_buffer,
+        data_service=data_service,
     )
     evaluation_batches = functools.partial(
         input_pipeline.evaluation_batches, eval_source, pixels, statistics
@@ -198,6 +201,8 @@ def train(
             _save(checkpoints, model, progress)
             raise Stopped(signals.received, progress.step)
 
+    # Made once: tracing its functions anew for each epoch takes a second.
+    validation = batches_of(evaluation_batches)
     pace = Pace()
     multipliers = None
     first_epoch = len(progress.errors)
@@ -241,13 +246,15 @@ def train(
                     with pace.measure(count):
                         sums = run_steps(iterator, progress.step, count)
                 except tf.errors.OpError as error:
-                    asked = (
-                        input_pipeline.shuffled(
-                            source, seed, epoch, shuffle_buffer
+                    asked = source.examples()
+                    if not data_service:
+                        asked = (
+                            input_pipeline.shuffled(
+                                source, seed, epoch, shuffle_buffer
+                            )
+                            .skip(step * recipe.batch_size)
+                            .take(count * recipe.batch_size)
                         )
-                        .skip(step * recipe.batch_size)
-                        .take(count * recipe.batch_size)
-                    )
                     raise datasets.explain(error, source, asked) from error
                 _check_finite(sums, progress.step, checkpoints)
                 step += count
@@ -273,7 +280,7 @@ def train(
 
             # ---- 5b. Validation ------------------------------------------
             measured = evaluate(
-                batches_of(evaluation_batches),
+                validation,
                 eval_source,
                 recipe.batch_size,
                 between=save_and_stop_if_asked,

@@ -1,6 +1,7 @@
 """What a run shows of itself while it goes on: curves, kernels, TensorBoard."""
 
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -17,6 +18,7 @@ from alexnet_tf import workdir as workdirs
 _log = logging.getLogger(__name__)
 
 DRAW_SECONDS = 30
+DRAW_SHARE = 0.05
 _PROBE = 32  # Pictures that the gradients shown are of.
 
 
@@ -40,9 +42,10 @@ def callbacks(workdir, resumed):
 class Album(keras.callbacks.Callback):
     """Draws curves.png and conv1.png, at most every `DRAW_SECONDS`.
 
-    TensorBoard gets what Keras' own callback does not write: the kernels of
-    the first layer, histograms of all weights and of the loss's gradients, and
-    the speed. The gradients are those of the split's first 32 pictures, central
+    Less often where that would take more than `DRAW_SHARE` of the run's time.
+    TensorBoard gets what Keras' own callback does not write: the kernels of the
+    first layer, histograms of all weights and of the loss's gradients, and the
+    speed. The gradients are those of the split's first 32 pictures, central
     view, without dropout and weight decay. What stops a drawing is logged, and
     training goes on.
 
@@ -58,7 +61,7 @@ class Album(keras.callbacks.Callback):
         super().__init__()
         self._workdir, self._preset, self._source = workdir, preset, source
         self._network = model
-        self._drawn_at = time.monotonic()
+        self._drawn_at, self._wait = time.monotonic(), DRAW_SECONDS
         self._statistics = statistics
 
     def draw(self):
@@ -81,28 +84,35 @@ class Album(keras.callbacks.Callback):
         )
 
     def on_epoch_end(self, epoch, logs=None):
-        if time.monotonic() - self._drawn_at < DRAW_SECONDS:
+        began = time.monotonic()
+        if began - self._drawn_at < self._wait:
             return
         self.draw()
         with _logged("TensorBoard's pictures"), self._events.as_default(epoch):
             self._write_events()
         self._drawn_at = time.monotonic()
+        self._wait = max(DRAW_SECONDS, (self._drawn_at - began) / DRAW_SHARE)
 
     def _write_events(self):
         kernels = models.rgb_kernels(self._network, self._preset)
         tf.summary.image("conv1", plots.kernel_sheet(kernels)[np.newaxis])
         for variable in self._network.weights:
             tf.summary.histogram(variable.path, variable.value)
-        first = input_pipeline.evaluation_batches(
-            self._source, self._preset.preprocessing, self._statistics,
-            batch_size=min(_PROBE, self._source.num_examples),
-        )
-        found = gradients(self._network, *next(iter(first)))
+        found = gradients(self._network, *self._probe)
         for path, gradient in found.items():
             tf.summary.histogram(f"gradients/{path}", gradient)
         # The last line but the evaluation's.
         speed = workdirs.read_metrics(self._workdir)[-2]["images_per_second"]
         tf.summary.scalar("images_per_second", speed or 0)
+
+    @functools.cached_property
+    def _probe(self):
+        """The pictures and labels that the gradients are of."""
+        batches = input_pipeline.evaluation_batches(
+            self._source, self._preset.preprocessing, self._statistics,
+            batch_size=min(_PROBE, self._source.num_examples),
+        )
+        return next(iter(batches))
 
 
 @contextlib.contextmanager

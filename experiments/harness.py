@@ -255,21 +255,21 @@ class _Probe(keras.callbacks.Callback):
     def __init__(self, preset, source, path):
         super().__init__()
         self._preset, self._source, self._path = preset, source, path
-        self._evaluate = None
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_train_begin(self, logs=None):
         strategy = tf.distribute.get_strategy()
-        if self._evaluate is None:
-            self._evaluate = evaluation.evaluator(self.model, strategy)
         statistics = statistics_lib.read(
             os.path.join(self._path, workdirs.STATISTICS)
         )
-        batches = strategy.distribute_datasets_from_function(
+        self._evaluate = evaluation.evaluator(self.model, strategy)
+        self._batches = strategy.distribute_datasets_from_function(
             lambda _: input_pipeline.evaluation_batches(
                 self._source, self._preset.preprocessing, statistics, batch_size=128
             )
         )
-        found = self._evaluate(batches, self._source, 128)
+
+    def on_epoch_end(self, epoch, logs=None):
+        found = self._evaluate(self._batches, self._source, 128)
         with open(_probe_file(self._path), "a", encoding="utf-8") as file:
             line = {"epoch": epoch + 1, "top1_error": found["top1_error"]}
             file.write(json.dumps(line) + "\n")

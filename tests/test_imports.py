@@ -16,9 +16,10 @@ MODULES = sorted(
 COMMANDS = {
     "benchmark", "evaluate", "export", "predict", "prepare", "report", "train",
 }  # fmt: skip
-COMMANDS |= {"visualize"}
+COMMANDS |= {"serve_data", "visualize"}
 DATA = {"datasets", "input_pipeline", "preprocess", "statistics"}
 DATA |= {"textures_dataset_builder"}
+LIGHT = {"console", "data_service", "presets", "workdir"}
 FILES = {"pickles", "weight_files", "weights"}
 MODEL = {"geometry", "layers", "models"}
 
@@ -124,7 +125,7 @@ def test_commands_import_nothing_heavy_but_in_functions(command):
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    light = {f"alexnet_tf.{name}" for name in ("console", "presets", "workdir")}
+    light = {f"alexnet_tf.{name}" for name in LIGHT}
     assert names <= light | {"absl.app", "absl.flags"}
 
 

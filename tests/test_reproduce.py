@@ -171,15 +171,16 @@ def test_the_rates_are_searched_before_they_are_used():
 
     log = []
     assert {run.seed for run in relu_tanh.runs(log)} == {0}
-    assert {run.preset.recipe.epochs for run in relu_tanh.runs(log)} == {20, 80}
-    log += curve("relu-0.002", 0, [0.5, 0.2])
-    # The others may take one epoch more than the best so far.
-    most = {r.arm: r.preset.recipe.epochs for r in relu_tanh.runs(log)}
-    assert most["relu-0.008"] == 2 and most["tanh-0.008"] == 80
-    for rate in ("0.004", "0.008", "0.001", "0.0005"):
-        log += curve(f"relu-{rate}", 0, [0.5, 0.4])
-    runs = [(r.arm, r.seed) for r in relu_tanh.runs(log) if r.seed]
-    assert runs == [("relu-0.002", seed) for seed in (1, 2, 3, 4)]
+    assert {run.preset.recipe.epochs for run in relu_tanh.runs(log)} == {5}
+    # What is lowest later on, or was lost, does not win.
+    log += curve("relu-0.002", 0, [0.6, 0.5, 0.5, 0.5, 0.3])
+    log += curve("relu-0.004", 0, [0.6, 0.5, 0.4, 0.4, 0.4, 0.1])
+    log += curve("relu-0.008", 0, [0.2])
+    for rate in ("0.001", "0.0005"):
+        assert not any(run.seed for run in relu_tanh.runs(log))
+        log += curve(f"relu-{rate}", 0, [0.5] * 5)
+    runs = [(r.arm, r.seed, r.target) for r in relu_tanh.runs(log) if r.seed]
+    assert runs == [("relu-0.002", seed, 0.25) for seed in (1, 2, 3, 4)]
 
 
 def test_the_ratio_of_epochs_is_that_of_pairs():
@@ -187,17 +188,20 @@ def test_the_ratio_of_epochs_is_that_of_pairs():
 
     log = []
     for rate in relu_tanh.RATES:
-        log += curve(f"relu-{rate:g}", 0, [0.2 if rate == 0.002 else 0.5])
-        log += curve(f"tanh-{rate:g}", 0, [0.5, 0.2 if rate == 0.001 else 0.5])
+        log += curve(f"relu-{rate:g}", 0, [0.2 if rate == 0.002 else 0.5] * 5)
+        log += curve(f"tanh-{rate:g}", 0, [0.3 if rate == 0.001 else 0.5] * 5)
     for seed, (relu, tanh) in enumerate([(1, 4), (2, 10), (1, 6), (2, 14)], 1):
         log += curve("relu-0.002", seed, [0.25 + 0.1 * (relu - e) for e in range(1, relu + 1)])
         log += curve("tanh-0.001", seed, [0.25 + 0.1 * (tanh - e) for e in range(1, tanh + 1)])
-    ((_, _, ours, seeds, verdict),) = relu_tanh.rows(log)
+    (_, _, ours, seeds, verdict), _, search = relu_tanh.rows(log)
     # 4, 5, 6 and 7: mean 5.5, interval by hand.
     half = 3.182 * math.sqrt(5 / 3) / 2
     assert ours.startswith(f"5.5 times ({5.5 - half:.1f} to {5.5 + half:.1f})")
     assert "relu 1.5 epochs at rate 0.002" in ours and seeds == 4
     assert verdict == "reproduced"
+    assert search[2] == (
+        "0.0005: 50.0%, 0.001: 30.0%, 0.002: 50.0%, 0.004: 50.0%, 0.008: 50.0%"
+    )
 
 
 def test_each_arm_lacks_what_it_says():

@@ -1,5 +1,6 @@
 """The loop: devices, resuming, precision and faults, on small pictures."""
 
+import math
 import dataclasses
 import json
 import os
@@ -454,6 +455,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, make_source):
 def test_a_run_is_drawn_while_it_goes_on(tmp_path, make_source, monkeypatch):
     """Curves after each epoch here, and to TensorBoard what Keras leaves out."""
     monkeypatch.setattr(watching, "DRAW_SECONDS", 0)
+    monkeypatch.setattr(watching, "DRAW_SHARE", math.inf)
     seen = []
 
     class Look(keras.callbacks.Callback):

@@ -76,3 +76,22 @@ def test_a_drawing_that_fails_ends_no_run(tmp_path, caplog):
     album._drawn_at -= watching.DRAW_SECONDS
     album.on_epoch_end(0)
     assert "Could not draw TensorBoard's pictures" in caplog.text
+
+
+def test_drawing_takes_no_more_than_its_share(monkeypatch):
+    """Ten seconds of drawing are a twentieth of 200: none before those."""
+    now, drawn = [0.0], []
+    monkeypatch.setattr(watching.time, "monotonic", lambda: now[0])
+    preset = presets.get("tiny")
+    album = watching.Album("", preset, "source", None, None)
+
+    def draw():
+        drawn.append(now[0])
+        now[0] += 10
+
+    album.draw = draw
+    album._events = tf.summary.create_noop_writer()
+    while now[0] < 500:
+        album.on_epoch_end(0)
+        now[0] += 1
+    assert drawn == [30, 240, 450]

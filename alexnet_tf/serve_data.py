@@ -1,0 +1,50 @@
+"""Prepares views on other machines: a data service of `tf.data`.
+
+    python -m alexnet_tf.serve_data --port=5000
+    python -m alexnet_tf.serve_data --dispatcher=HOST:5000
+    python -m alexnet_tf.train --dataset=imagenet2012 --data_service=HOST:5000
+
+The first command is the dispatcher, one for all; the second a worker, one on each
+machine that is to decode pictures; the third trains from what they prepare. Only
+who may run programs on these machines may reach their ports: workers do what they
+are asked to. All read the pictures from the same path. They share a data set by its
+files, of which there should be some for each worker.
+"""
+
+import socket
+
+from absl import app
+from absl import flags
+
+from alexnet_tf import console
+from alexnet_tf import data_service
+
+_PORT = flags.DEFINE_integer(
+    "port", 0, "To listen at; by default one that is free.", lower_bound=0
+)
+_DISPATCHER = flags.DEFINE_string(
+    "dispatcher", None, "HOST:PORT of the dispatcher, for a worker."
+)
+_ADDRESS = flags.DEFINE_string(
+    "address", None, "Name by which others reach this machine. Default: its own."
+)
+
+
+def _run():
+    address = _ADDRESS.value or socket.gethostname()
+    if _DISPATCHER.value:
+        server = data_service.worker(_DISPATCHER.value, _PORT.value, address)
+        print(f"A worker of {_DISPATCHER.value}.", flush=True)
+    else:
+        server = data_service.dispatcher(_PORT.value)
+        port = server.target.rpartition(":")[2]
+        print(f"The dispatcher, at {address}:{port}.", flush=True)
+    server.join()
+
+
+def main(argv):
+    console.run("alexnet_tf.serve_data", _run, argv)
+
+
+if __name__ == "__main__":
+    app.run(main)
