@@ -1,8 +1,11 @@
 """How wrong the network is on a split, each picture counted once."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import cluster
 from alexnet_tf import datasets
 from alexnet_tf import input_pipeline
 from alexnet_tf.pace import Pace
@@ -80,8 +83,8 @@ def evaluator(model, strategy):
 
     def evaluate(batches, source, batch_size, between=None):
         steps = -(-source.num_examples // batch_size)
-        iterator, pace, result = iter(batches), Pace(), np.zeros(4)
-        done = 0
+        pace = Pace(agree=functools.partial(cluster.mean, strategy))
+        iterator, result, done = iter(batches), np.zeros(4), 0
         while done < steps:
             count = min(pace.count, steps - done)
             with (

@@ -22,6 +22,7 @@ def training_batches(
     steps,
     first_step=0,
     pieces=1,
+    workers=(1, 0),
     shuffle_buffer=16384,
     data_service=None,
 ):
@@ -41,6 +42,8 @@ def training_batches(
         steps: of the epoch; what is left of the pictures waits for another.
         first_step: steps of the epoch to leave out, before any decoding.
         pieces: elements that make up a batch, one for each device.
+        workers: (count, index): of each batch this process makes but its share,
+            all of which together are the batches of a process by itself.
         shuffle_buffer: pictures, still encoded, to draw the next one from,
             where the source is only shuffled by file.
         data_service: HOST:PORT of `data_service`'s dispatcher, whose workers
@@ -68,11 +71,14 @@ def training_batches(
             data_service,
         ).take((steps - first_step) * batch_size)
     else:
-        views = (
+        examples = (
             shuffled(source, seed, epoch, shuffle_buffer)
             .enumerate()
             .take(steps * batch_size)
             .skip(first_step * batch_size)
+        )
+        views = (
+            _share(examples, batch_size, workers)
             .map(view, num_parallel_calls=tf.data.AUTOTUNE)
         )
     return views.batch(batch_size // pieces, drop_remainder=True).prefetch(
@@ -81,7 +87,13 @@ def training_batches(
 
 
 def evaluation_batches(
-    source, preprocessing, statistics, *, batch_size, pieces=1
+    source,
+    preprocessing,
+    statistics,
+    *,
+    batch_size,
+    pieces=1,
+    workers=(1, 0),
 ):
     """Each picture's central view once, as a `tf.data.Dataset`.
 
@@ -96,8 +108,9 @@ def evaluation_batches(
         )
         return image, _label(example, source)
 
-    views = source.examples().map(view, num_parallel_calls=tf.data.AUTOTUNE)
-    return _padded(views, source.num_examples, batch_size, pieces)
+    return _padded(
+        source.examples(), view, source.num_examples, batch_size, pieces, workers
+    )
 
 
 def cached_training_batches(
@@ -110,6 +123,7 @@ def cached_training_batches(
     steps,
     first_step=0,
     pieces=1,
+    workers=(1, 0),
 ):
     """One epoch of features in random order, as a `tf.data.Dataset`.
 
@@ -117,27 +131,33 @@ def cached_training_batches(
 
     Args:
         features, labels: float32 [N, ...], int32 [N]: of all pictures.
-        batch_size, seed, epoch, steps, first_step, pieces: as in
+        batch_size, seed, epoch, steps, first_step, pieces, workers: as in
             `training_batches`.
     """
     order = np.random.default_rng((seed, epoch)).permutation(len(labels))
     order = order[first_step * batch_size : steps * batch_size]
     return (
-        tf.data.Dataset.from_tensor_slices(order)
+        _share(tf.data.Dataset.from_tensor_slices(order), batch_size, workers)
         .batch(batch_size // pieces, drop_remainder=True)
         .map(lambda i: (tf.gather(features, i), tf.gather(labels, i)))
         .prefetch(tf.data.AUTOTUNE)
     )
 
 
-def cached_evaluation_batches(features, labels, *, batch_size, pieces=1):
+def cached_evaluation_batches(
+    features, labels, *, batch_size, pieces=1, workers=(1, 0)
+):
     """The features of each picture once, as a `tf.data.Dataset`.
 
     As `evaluation_batches`, of `features` and `labels` as in
     `cached_training_batches`.
     """
-    examples = tf.data.Dataset.from_tensor_slices((features, labels))
-    return _padded(examples, len(labels), batch_size, pieces)
+
+    def view(i):
+        return tf.gather(features, i), tf.gather(labels, i)
+
+    examples = tf.data.Dataset.range(len(labels))
+    return _padded(examples, view, len(labels), batch_size, pieces, workers)
 
 
 def shuffled(source, seed, epoch, shuffle_buffer):
@@ -185,12 +205,27 @@ def place_of(name):
     return tf.strings.to_hash_bucket_fast(name, 2**62)
 
 
-def _padded(examples, count, batch_size, pieces):
-    """`count` examples in batches, the last one filled with zeros."""
-    shape = examples.element_spec[0].shape
+def _share(examples, batch_size, workers):
+    """Those of a worker: in each batch its part, one after the other."""
+    count, index = workers
+    if count == 1:
+        return examples
+    return examples.batch(batch_size // count).shard(count, index).unbatch()
+
+
+def _padded(examples, view, total, batch_size, pieces, workers):
+    """Views of a worker's share in batches, the last one filled with zeros."""
+    count, index = workers
+    views = _share(examples, batch_size, workers).map(
+        view, num_parallel_calls=tf.data.AUTOTUNE
+    )
+    part = batch_size // count
+    own = np.count_nonzero(np.arange(total) // part % count == index)
+    missing = -(-total // batch_size) * part - own
+    shape = views.element_spec[0].shape
     padding = tf.data.Dataset.from_tensors((tf.zeros(shape), PADDING_LABEL))
     return (
-        examples.concatenate(padding.repeat(-count % batch_size))
+        views.concatenate(padding.repeat(missing))
         .batch(batch_size // pieces, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )

@@ -14,10 +14,15 @@ class Pace:
 
     Attributes:
         count: steps to run in the next call.
+
+    Args:
+        seconds, limit: that a call should take, and steps that it may have.
+        agree: makes one count of those of several workers, see `cluster.mean`.
     """
 
-    def __init__(self, seconds=1.0, limit=100):
+    def __init__(self, seconds=1.0, limit=100, agree=float):
         self.count = 1
+        self._agree = agree
         self._seconds = seconds
         self._limit = limit
         self._steps = 0
@@ -34,7 +39,8 @@ class Pace:
             self._steps += count
             self._elapsed += elapsed
             fitting = int(self._seconds * count / elapsed)
-            self.count = max(1, min(fitting, 2 * self.count, self._limit))
+            fitting = max(1, min(fitting, 2 * self.count, self._limit))
+            self.count = int(self._agree(fitting))
         self._compiled = True
 
     def lap(self):

@@ -9,6 +9,7 @@ The same command goes on where it was stopped. Flags that are not given keep
 the value of the preset; the work directory's flags.txt says which that was.
 """
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -88,6 +89,13 @@ _WHAT = [
         "GPUs to use; without any, virtual CPU devices. Default: all GPUs, or "
         "one CPU.",
         lower_bound=1,
+    ),
+    _ENUM(
+        "strategy",
+        "mirrored",
+        ["mirrored", "multi_worker"],
+        "multi_worker: this process is one of several, on machines of their own, "
+        "that TF_CONFIG or Slurm's variables name.",
     ),
 ]
 
@@ -365,8 +373,23 @@ def _check_data_service(args):
     data_service.check(args.data_service)
 
 
+def _strategy(args):
+    from alexnet_tf import cluster, training
+
+    if args.strategy == "mirrored":
+        return training.make_strategy(args.num_devices)
+    for name in ("num_devices", "data_service"):
+        if args[name].value is not None:
+            raise ValueError(
+                f"Expected --strategy=multi_worker or --{name}. Received: both. "
+                "A worker uses all GPUs that it sees (CUDA_VISIBLE_DEVICES), and "
+                "decodes its own share of the pictures."
+            )
+    return cluster.make_strategy()
+
+
 def _run():
-    from alexnet_tf import datasets, training
+    from alexnet_tf import cluster, datasets, training
 
     args = flags.FLAGS
     _check_data_service(args)
@@ -375,16 +398,20 @@ def _run():
         "runs",
         f"{os.path.basename(args.dataset.rstrip('/'))}-{preset.name}",
     )
-    strategy = training.make_strategy(args.num_devices)
-    source = datasets.load(args.dataset, args.train_split, args.data_dir)
+    strategy = _strategy(args)
+    with cluster.chief_first(strategy):  # It may have to prepare them.
+        source = datasets.load(args.dataset, args.train_split, args.data_dir)
+        eval_source = datasets.load(args.dataset, args.eval_split, args.data_dir)
     preset = _fitting(preset, source, strategy)
-    eval_source = datasets.load(args.dataset, args.eval_split, args.data_dir)
     if args.cache:
         source, eval_source = source.in_memory(), eval_source.in_memory()
     settings = _settings(preset, eval_source.split)
     try:
-        with workdir.held(path):
-            workdir.claim(path, settings, free=("num_devices", "data_dir"))
+        with contextlib.ExitStack() as stack:
+            if cluster.is_chief(strategy):
+                stack.enter_context(workdir.held(path))
+                free = ("num_devices", "strategy", "data_dir")
+                workdir.claim(path, settings, free)
             result = training.train(
                 preset,
                 source,
@@ -402,6 +429,8 @@ def _run():
     except training.Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signum)
+    if not cluster.is_chief(strategy):
+        return
     print(
         f"Validation error: top-1 {result['top1_error']:.2%}, top-5 "
         f"{result['top5_error']:.2%} (central view, {eval_source.num_examples} "

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import cluster
 from alexnet_tf import datasets
 from alexnet_tf import environment
 from alexnet_tf import evaluation
@@ -97,7 +98,9 @@ def train(
         workdir: an existing directory.
         fine_tuning: a `fine_tuning.FineTuning` to start from weights.
         seed: of the start, the order, the views and the dropout.
-        strategy: from `make_strategy`; one device by default.
+        strategy: from `make_strategy` or `cluster.make_strategy`; one device by
+            default. Of several workers all call this with the same arguments and
+            see the same `workdir`, to which the first one alone, the chief, writes.
         precision: a Keras dtype policy, "float32", "mixed_bfloat16" or
             "mixed_float16" (which scales the loss).
         shuffle_buffer, data_service: see `input_pipeline.training_batches`; with
@@ -106,6 +109,7 @@ def train(
         log_steps: between two lines of metrics within an epoch.
         callbacks: further `keras.callbacks.Callback` objects; they get no
             on_train_batch_begin, and on_train_batch_end once for several steps.
+            Of several workers the chief's alone are called.
 
     Returns:
         {"loss", "top1_error", "top5_error"} of `eval_source`, errors in [0, 1].
@@ -113,19 +117,21 @@ def train(
     Raises:
         ValueError: if the sizes do not fit each other, a picture is bad, or a
             source does not hold as many as it says.
-        OSError: if the data or the disk fail.
+        OSError: if the data or the disk fail, or another worker has gone.
         FloatingPointError: if the loss is not finite.
         Stopped: after SIGINT or SIGTERM, when all is saved.
     """
     # ---- 1. Sizes --------------------------------------------------------
     strategy = strategy or tf.distribute.get_strategy()
     plan = fine_tuning or fine_tuning_lib.FineTuning()
+    chief, agree = cluster.is_chief(strategy), functools.partial(cluster.mean, strategy)
     recipe, pixels = preset.recipe, preset.preprocessing
     _check_sizes(recipe.batch_size, strategy, source, eval_source)
     steps_per_epoch = source.num_examples // recipe.batch_size
     # A line at the end of each epoch where a bar can't be redrawn.
-    verbose = 1 if sys.stdout.isatty() else 2
-    statistics = _statistics(plan, source, pixels, workdir, verbose)
+    verbose = (1 if sys.stdout.isatty() else 2) if chief else 0
+    with cluster.chief_first(strategy):
+        statistics = _statistics(plan, source, pixels, workdir, verbose)
 
     # ---- 2. The network and its optimizer --------------------------------
     keras.utils.set_random_seed(seed)
@@ -147,20 +153,27 @@ def train(
         os.path.join(workdir, "checkpoints"),
         max_to_keep=2,
     )
-    if not workdirs.has_checkpoint(workdir):
+    fresh = not workdirs.has_checkpoint(workdir)
+    if fresh:
         fine_tuning_lib.load(model, plan)
-        workdirs.write_network(workdir, preset, source.classes)
-        statistics_lib.write(
-            statistics, os.path.join(workdir, workdirs.STATISTICS)
-        )
     _restore(checkpoints, progress, workdir)
+    _check_place(progress, agree, workdir)
     album = watching.Album(workdir, preset, source, statistics, model)
-    watchers = keras.callbacks.CallbackList(
-        [
+    if chief:
+        if fresh:
+            workdirs.write_network(workdir, preset, source.classes)
+            statistics_lib.write(
+                statistics, os.path.join(workdir, workdirs.STATISTICS)
+            )
+        _remove_unfinished(checkpoints)
+        workdirs.forget_after(workdir, progress.step, len(progress.errors))
+        callbacks = [
             *watching.callbacks(workdir, resumed=progress.step > 0),
             album,
             *callbacks,
-        ],
+        ]
+    watchers = keras.callbacks.CallbackList(
+        callbacks if chief else [],
         add_progbar=True, model=model, verbose=verbose,
         epochs=recipe.epochs, steps=steps_per_epoch,
     )
@@ -192,21 +205,31 @@ def train(
             lambda _: make_batches(
                 batch_size=recipe.batch_size,
                 pieces=strategy.num_replicas_in_sync,
+                workers=cluster.workers(strategy),
                 **kwargs,
             )
         )
 
-    def save_and_stop_if_asked():
-        if signals.received:
+    def note(**values):
+        if chief:
+            workdirs.append_metrics(workdir, **values)
+
+    def save():
+        if chief:
             _save(checkpoints, model, progress)
-            raise Stopped(signals.received, progress.step)
+
+    def save_and_stop_if_asked():
+        # One is enough that any of the workers was sent.
+        if agree(bool(signals.received)):
+            save()
+            raise Stopped(signals.received or signal.SIGTERM, progress.step)
 
     # Made once: tracing its functions anew for each epoch takes a second.
     validation = batches_of(evaluation_batches)
-    pace = Pace()
+    pace = Pace(agree=agree)
     multipliers = None
     first_epoch = len(progress.errors)
-    with _Signals() as signals:
+    with _Signals() as signals, cluster.watched(strategy):
         while True:
             epoch = len(progress.errors)
             rate = optimizers.learning_rate(recipe, epoch, progress.errors)
@@ -222,9 +245,10 @@ def train(
                 )
             # Not for a finished run, which has nothing to tell TensorBoard.
             if epoch == first_epoch:
-                workdirs.append_environment(
-                    workdir, step=progress.step, **environment.describe()
-                )
+                if chief:
+                    workdirs.append_environment(
+                        workdir, step=progress.step, **environment.describe()
+                    )
                 watchers.on_train_begin()
             watchers.on_epoch_begin(epoch)
             step = progress.step - epoch * steps_per_epoch
@@ -263,8 +287,7 @@ def train(
                 watchers.on_train_batch_end(step - 1, logs)
                 if step % log_steps == 0 or step == steps_per_epoch:
                     speed = pace.lap()
-                    workdirs.append_metrics(
-                        workdir,
+                    note(
                         split="train",
                         step=progress.step,
                         epoch=progress.step / steps_per_epoch,
@@ -274,7 +297,7 @@ def train(
                     )
                     progress.totals = [0.0] * 4
                 if time.monotonic() - saved_at > 60 * checkpoint_minutes:
-                    _save(checkpoints, model, progress)
+                    save()
                     saved_at = time.monotonic()
                 save_and_stop_if_asked()
 
@@ -291,21 +314,23 @@ def train(
                     f"{progress.step}",
                     checkpoints,
                 )
-            workdirs.append_metrics(
-                workdir,
+            note(
                 split="eval",
                 step=progress.step,
                 epoch=epoch + 1,
                 **measured,
             )
             progress.errors.append(measured["top1_error"])
-            watchers.on_epoch_end(epoch, watching.epoch_logs(workdir))
+            if chief:
+                watchers.on_epoch_end(epoch, watching.epoch_logs(workdir))
 
         # ---- 6. The end --------------------------------------------------
-        _save(checkpoints, model, progress)
+        save()
         if len(progress.errors) > first_epoch:
             watchers.on_train_end()
-        album.draw()
+        if chief:
+            album.draw()
+        agree(0)  # Whoever ends earlier would be missed.
     last = [m for m in workdirs.read_metrics(workdir) if m["split"] == "eval"][-1]
     return {key: last[key] for key in ("loss", "top1_error", "top5_error")}
 
@@ -584,7 +609,6 @@ def _dropout_seeds(states, seed, step):
 
 
 def _restore(checkpoints, progress, workdir):
-    _remove_unfinished(checkpoints)
     latest = checkpoints.latest_checkpoint
     if latest:
         try:
@@ -599,7 +623,6 @@ def _restore(checkpoints, progress, workdir):
             ) from error
         progress.saved = progress.place
         _log.info("Going on from %s.", latest)
-    workdirs.forget_after(workdir, progress.step, len(progress.errors))
 
 
 def _save(checkpoints, model, progress):
@@ -634,6 +657,15 @@ def _last_good(checkpoints):
     if checkpoints.latest_checkpoint is None:
         return "No checkpoint was saved."
     return f"The last good checkpoint is {checkpoints.latest_checkpoint}."
+
+
+def _check_place(progress, agree, workdir):
+    if agree(progress.step) != progress.step:
+        raise ValueError(
+            "Expected all workers to see the same checkpoints. Received: another "
+            f"newest one here, of step {progress.step}, in {workdir}. Put the work "
+            "directory where all can read it."
+        )
 
 
 def _check_finite(sums, steps_before, checkpoints):

@@ -66,6 +66,17 @@ def make_source(tmp_path):
     return make
 
 
+@pytest.fixture
+def picture_folder(make_source, tmp_path):
+    """20 pictures of 10 classes in class folders, for `folder:`."""
+    for example in make_source(20).examples().as_numpy_iterator():
+        name = example["name"].decode()
+        folder = tmp_path / "pictures" / name[-1]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.jpg").write_bytes(example["image"])
+    return tmp_path / "pictures"
+
+
 @pytest.fixture(autouse=True)
 def uncompiled_views(request, monkeypatch):
     """Pipelines are made hundreds of times here, at .2 seconds of XLA each.

@@ -47,13 +47,8 @@ def service():
 
 
 @pytest.fixture
-def source(make_source, tmp_path):
-    """20 pictures in a folder, all of sizes of their own."""
-    for example in make_source(20).examples().as_numpy_iterator():
-        folder = tmp_path / "pictures" / example["name"].decode()[-1]
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{example['name'].decode()}.jpg").write_bytes(example["image"])
-    return datasets.load(f"folder:{tmp_path}/pictures", "train")
+def source(picture_folder):
+    return datasets.load(f"folder:{picture_folder}", "train")
 
 
 def epoch(source, service, **changes):

@@ -156,7 +156,7 @@ def test_a_bad_picture_is_looked_for_in_its_batch_alone(
         return ValueError(len(read))
 
     monkeypatch.setattr(evaluation.datasets, "explain", explain)
-    monkeypatch.setattr(evaluation, "Pace", lambda: Pace(limit=1))
+    monkeypatch.setattr(evaluation, "Pace", lambda agree: Pace(limit=1))
     with pytest.raises(ValueError):
         evaluate(bad, 4)
     assert read == [f"pictures {index}" for index in range(12, 16)]

@@ -280,3 +280,66 @@ def test_colour_noise_ends_after_its_epochs(make_source):
     assert np.abs(first(noisy, 1) - first(plain, 1)).max() > 0.1
     for epoch in (2, 3):
         np.testing.assert_array_equal(first(noisy, epoch), first(plain, epoch))
+
+
+# ---- Several workers -------------------------------------------------------------
+
+
+def interleaved(parts):
+    """The batches of a process, of those of its workers."""
+    return [joined(pieces) for pieces in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("first_step", [0, 1])
+def test_workers_make_together_the_batches_of_one(source, count, first_step):
+    parts = [
+        training(source, pieces=count, workers=(count, i), first_step=first_step)
+        for i in range(count)
+    ]
+    assert_same(interleaved(parts), training(source, first_step=first_step))
+
+
+def test_workers_with_several_devices_each_have_theirs(source):
+    """Four pieces of each batch: two for the devices of either worker."""
+    whole = training(source, batch_size=8, steps=2, pieces=4)
+    parts = [
+        training(source, batch_size=8, steps=2, pieces=4, workers=(2, i))
+        for i in range(2)
+    ]
+    assert_same(parts[0], whole[0:2] + whole[4:6])
+    assert_same(parts[1], whole[2:4] + whole[6:8])
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("batch_size", [6, 12, 30])
+def test_workers_evaluate_each_picture_once(source, count, batch_size):
+    parts = [
+        list(
+            evaluation(source, batch_size, pieces=count, workers=(count, i))
+            .as_numpy_iterator()
+        )
+        for i in range(count)
+    ]
+    whole = list(evaluation(source, batch_size).as_numpy_iterator())
+    assert_same(interleaved(parts), whole)
+
+
+def test_workers_share_cached_features():
+    features = np.arange(20, dtype=np.float32)[:, None]
+    labels = np.arange(20, dtype=np.int32)
+    settings = dict(batch_size=6, pieces=2)
+    order = dict(seed=1, epoch=0, steps=3)
+    for make, more in [
+        (input_pipeline.cached_training_batches, order),
+        (input_pipeline.cached_evaluation_batches, {}),
+    ]:
+        whole = make(features, labels, batch_size=6, **more)
+        parts = [
+            list(
+                make(features, labels, workers=(2, i), **settings, **more)
+                .as_numpy_iterator()
+            )
+            for i in range(2)
+        ]
+        assert_same(interleaved(parts), list(whole.as_numpy_iterator()))

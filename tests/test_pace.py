@@ -45,3 +45,15 @@ def test_seconds_are_the_median(monkeypatch):
 
     monkeypatch.setattr(pace.time, "perf_counter", lambda: clock[0])
     assert pace.seconds(run, repeats=3) == 2
+
+
+def test_workers_take_one_count(monkeypatch):
+    """A slower worker holds back the others, each of which has its say."""
+    asked = []
+
+    def agree(count):
+        asked.append(count)
+        return (count + 2) / 2
+
+    _, counts = run(monkeypatch, 0.1, 6, agree=agree)
+    assert counts == [1, 1, 2, 3, 4, 5] and asked == [2, 4, 6, 8, 10]

@@ -1,0 +1,14 @@
+#!/bin/bash
+# sbatch experiments/cluster/slurm.sh
+#SBATCH --job-name=alexnet
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=64
+#SBATCH --requeue
+
+# One worker a node, with all of its GPUs. Requeued after a fault, it goes on from
+# the last checkpoint. SHARED is a folder that all nodes see.
+srun python -m alexnet_tf.train --strategy=multi_worker \
+    --dataset=imagenet2012_256 --data_dir="$SHARED/tensorflow_datasets" \
+    --workdir="$SHARED/runs/imagenet2012-paper" --batch_size=2048
