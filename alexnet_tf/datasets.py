@@ -23,6 +23,9 @@ from alexnet_tf import preprocess
 
 _log = logging.getLogger(__name__)
 
+# Of no class: fills the last evaluation batch, and stands for a bad picture.
+PADDING_LABEL = -1
+
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 # In the order in which they serve as the evaluation split.
 _EVALUATION_SPLITS = ("validation", "val", "valid", "test")
@@ -45,6 +48,8 @@ class Source:
         folder: of the data.
         fingerprint: text that changes when the examples do.
         read: shuffle seed or None -> `tf.data.Dataset`, see `examples`.
+        fetch: makes the examples of what `read` brings, if that is not they.
+        mends: whether bad pictures have been replaced, see `mended`.
     """
 
     name: str
@@ -54,6 +59,8 @@ class Source:
     folder: str
     fingerprint: str
     read: Callable[[int | None], tf.data.Dataset]
+    fetch: Callable | None = None
+    mends: bool = False
 
     def __str__(self):
         return f"{self.name}, split {self.split}"
@@ -78,9 +85,55 @@ class Source:
             tf.errors.FailedPreconditionError: when read to the end, if they
                 are not `num_examples`; `explain` says it in words.
         """
-        return self.read(shuffle_seed).apply(
+        return self.uncounted(shuffle_seed).apply(
             tf.data.experimental.assert_cardinality(self.num_examples)
         )
+
+    def uncounted(self, shuffle_seed=None):
+        """The same, however many they are: each process may get a part."""
+        examples = self.read(shuffle_seed)
+        if self.fetch is None:
+            return examples
+        return examples.map(self.fetch, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def mended(self):
+        """The same examples with a black picture for each that is bad.
+
+        Bad is what can't be read or decoded, claims more than 134 million pixels,
+        or has a label of no class; the black one is labelled `PADDING_LABEL`, and
+        counts nothing in training and evaluation. All pictures are decoded once
+        more to find them.
+        """
+        black = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
+
+        def whole(reference):
+            example = self.fetch(reference) if self.fetch else reference
+            check = tf.debugging.Assert(
+                (example["label"] >= 0) & (example["label"] < len(self.classes)),
+                ["A label of no class."],
+            )
+            with tf.control_dependencies([check]):
+                return example | {"image": preprocess.readable(example["image"])}
+
+        def replaced(reference):
+            instead = {"image": black, "label": PADDING_LABEL, "name": "bad"}
+            return (
+                tf.data.Dataset.from_tensors(reference)
+                .map(whole)
+                .ignore_errors()
+                .concatenate(tf.data.Dataset.from_tensors(instead))
+                .take(1)
+            )
+
+        def read(shuffle_seed):
+            return self.read(shuffle_seed).interleave(
+                replaced,
+                cycle_length=16,
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+
+        return dataclasses.replace(self, read=read, fetch=None, mends=True)
 
     def at(self, places):
         """[example, ...] at some places of the order, as NumPy values.
@@ -120,7 +173,7 @@ class Source:
                 }
             )
 
-        return dataclasses.replace(self, read=read)
+        return dataclasses.replace(self, read=read, fetch=None)
 
     def spread(self, most):
         """At most `most` examples, as a `Source`: one in two, three ..."""
@@ -533,15 +586,11 @@ def _load_files(name, split, readers, classes, folder):
         if shuffle_seed is not None:
             order = np.random.default_rng(shuffle_seed).permutation(order)
         return tf.data.Dataset.from_tensor_slices(
-            ([paths[i] for i in order], labels[order])
-        ).map(
-            lambda path, label: {
-                "image": tf.io.read_file(path),
-                "label": label,
-                "name": path,
-            },
-            num_parallel_calls=tf.data.AUTOTUNE,
+            {"name": [paths[i] for i in order], "label": labels[order]}
         )
+
+    def fetch(reference):
+        return reference | {"image": tf.io.read_file(reference["name"])}
 
     return Source(
         name,
@@ -551,13 +600,17 @@ def _load_files(name, split, readers, classes, folder):
         folder,
         _fingerprint(paths),
         read,
+        fetch,
     )
 
 
 def _fingerprint(paths):
     digest = hashlib.sha256()
     for path in paths:
-        status = os.stat(path)
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue  # Who reads it will say so.
         digest.update(
             f"{path} {status.st_size} {status.st_mtime_ns}\n".encode()
         )

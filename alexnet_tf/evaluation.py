@@ -1,13 +1,13 @@
 """How wrong the network is on a split, each picture counted once."""
 
 import functools
+import math
 
 import numpy as np
 import tensorflow as tf
 
 from alexnet_tf import cluster
 from alexnet_tf import datasets
-from alexnet_tf import input_pipeline
 from alexnet_tf.pace import Pace
 
 
@@ -29,25 +29,38 @@ def top_k_hits(logits, labels, k):
     return tf.clip_by_value(tf.math.divide_no_nan(k - above, tied), 0, 1)
 
 
+def cross_entropy(logits, labels):
+    """float32 [B], in nats; 0 where the label is `datasets.PADDING_LABEL`.
+
+    Args:
+        logits, labels: as in `top_k_hits`.
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tf.maximum(labels, 0), logits
+    )
+    return tf.where(labels == datasets.PADDING_LABEL, 0.0, tf.cast(losses, tf.float32))
+
+
 def sums(logits, labels):
     """float32 [4]: cross-entropy in nats, top-1 and top-5 hits, pictures.
 
-    Summed over the batch; `input_pipeline.PADDING_LABEL` counts nothing.
+    Summed over the batch; `datasets.PADDING_LABEL` counts nothing.
     """
-    real = tf.cast(labels != input_pipeline.PADDING_LABEL, tf.float32)
-    labels = tf.maximum(labels, 0)
+    real = tf.cast(labels != datasets.PADDING_LABEL, tf.float32)
+    losses, labels = cross_entropy(logits, labels), tf.maximum(labels, 0)
     per_image = [
-        tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits),
-        top_k_hits(logits, labels, 1),
-        top_k_hits(logits, labels, 5),
-        tf.ones_like(real),
+        losses,
+        top_k_hits(logits, labels, 1) * real,
+        top_k_hits(logits, labels, 5) * real,
+        real,
     ]
-    return tf.reduce_sum(tf.stack(per_image) * real, axis=1)
+    return tf.reduce_sum(tf.stack(per_image), axis=1)
 
 
 def rates(totals):
     """{"loss": nats, "top1_error", "top5_error": in [0, 1]} of summed `sums`."""
     loss, top1, top5, count = (float(total) for total in totals)
+    count = count or math.nan  # All of them were bad pictures.
     return {
         "loss": loss / count,
         "top1_error": 1 - top1 / count,
@@ -66,7 +79,8 @@ def evaluator(model, strategy):
         evaluate(batches, source, batch_size, between=None), which takes
         `input_pipeline.evaluation_batches` and calls `between()` about once a
         second. It raises ValueError if a picture can't be read or was not
-        counted exactly once.
+        counted exactly once; of a source that `mends`, it says how many were bad
+        ("bad_images").
     """
 
     def step(images, labels):
@@ -101,13 +115,17 @@ def evaluator(model, strategy):
             # Full batches of `num_examples` do not show that there are more.
             iterator.get_next_as_optional()
         _check_count(source, result[3])
+        if source.mends:
+            return rates(result) | {"bad_images": source.num_examples - int(result[3])}
         return rates(result)
 
     return evaluate
 
 
 def _check_count(source, count):
-    if count != source.num_examples:
+    if source.mends and count == 0:
+        raise ValueError(f"Expected a good picture in {source}. Received: none.")
+    if count != source.num_examples and not source.mends:
         raise ValueError(
             f"Expected to evaluate {source.num_examples} pictures of {source}, "
             f"each once. Received: {count:.0f}. Prepare the data set again."

@@ -5,10 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import datasets
 from alexnet_tf import preprocess
-
-# Of no class: fills the last evaluation batch.
-PADDING_LABEL = -1
 
 
 def training_batches(
@@ -65,7 +63,7 @@ def training_batches(
     key = tf.constant([seed, 0], tf.int64)
     if data_service:
         views = _served(
-            _shuffled(source.read, source, seed, epoch, shuffle_buffer),
+            _shuffled(source.uncounted, source, seed, epoch, shuffle_buffer),
             view,
             batch_size // pieces,
             data_service,
@@ -98,7 +96,7 @@ def evaluation_batches(
     """Each picture's central view once, as a `tf.data.Dataset`.
 
     (float32 [b, crop, crop, 3], int32 [b]) with b = batch_size / pieces.
-    Black pictures labelled `PADDING_LABEL` fill the last batch, so that no
+    Black pictures labelled `datasets.PADDING_LABEL` fill the last batch, so that no
     device goes without and none of the split is dropped.
     """
 
@@ -223,7 +221,7 @@ def _padded(examples, view, total, batch_size, pieces, workers):
     own = np.count_nonzero(np.arange(total) // part % count == index)
     missing = -(-total // batch_size) * part - own
     shape = views.element_spec[0].shape
-    padding = tf.data.Dataset.from_tensors((tf.zeros(shape), PADDING_LABEL))
+    padding = tf.data.Dataset.from_tensors((tf.zeros(shape), datasets.PADDING_LABEL))
     return (
         views.concatenate(padding.repeat(missing))
         .batch(batch_size // pieces, drop_remainder=True)
@@ -234,6 +232,8 @@ def _padded(examples, view, total, batch_size, pieces, workers):
 def _label(example, source):
     label = example["label"]
     in_range = (label >= 0) & (label < len(source.classes))
+    if source.mends:
+        in_range |= label == datasets.PADDING_LABEL
     check = tf.debugging.Assert(in_range, [example["name"], label])
     with tf.control_dependencies([check]):
         return tf.identity(label)

@@ -100,6 +100,17 @@ def image_shape(encoded):
         return tf.identity(shape)
 
 
+def readable(encoded):
+    """The same string, once all of it has been decoded.
+
+    Args and errors as in `image_shape`; also if a part is missing or damaged.
+    """
+    encoded, shape = _checked(encoded)
+    pixels = _decode_window(encoded, tf.zeros_like(shape), shape)
+    with tf.control_dependencies([pixels]):
+        return tf.identity(encoded)
+
+
 def _checked(encoded):
     """(encoded, shape): not to be decoded before its header was looked at."""
     shape = image_shape(encoded)

@@ -104,6 +104,8 @@ def compute(source, preprocessing, verbose=1):
             products += outer.numpy()
             seen += int(count)
             bar.update(seen)
+    if not seen:
+        raise ValueError(f"Expected a good picture in {source}. Received: none.")
     mean_image = total / seen
     pixels = seen * preprocessing.image_size**2
     mean = mean_image.mean(axis=(0, 1))
@@ -197,6 +199,7 @@ def _sums(source, preprocessing):
 
     return (
         source.examples()
+        .filter(lambda example: example["label"] != datasets.PADDING_LABEL)
         .map(
             lambda example: preprocess.central_square(
                 example["image"], preprocessing

@@ -77,6 +77,19 @@ _WHAT = [
         "Keep the pictures in memory, encoded: of ImageNet 143 GB, or 38 once "
         "alexnet_tf.prepare has resized them.",
     ),
+    _ENUM(
+        "on_bad_image",
+        "error",
+        ["error", "skip"],
+        "error: name it and stop. skip: train without it; each picture is decoded "
+        "twice.",
+    ),
+    _INTEGER(
+        "max_bad_images",
+        100,
+        "That may be skipped in an epoch.",
+        lower_bound=0,
+    ),
     _INTEGER(
         "log_steps",
         100,
@@ -403,6 +416,8 @@ def _run():
         source = datasets.load(args.dataset, args.train_split, args.data_dir)
         eval_source = datasets.load(args.dataset, args.eval_split, args.data_dir)
     preset = _fitting(preset, source, strategy)
+    if args.on_bad_image == "skip":
+        source, eval_source = source.mended(), eval_source.mended()
     if args.cache:
         source, eval_source = source.in_memory(), eval_source.in_memory()
     settings = _settings(preset, eval_source.split)
@@ -425,6 +440,7 @@ def _run():
                 data_service=args.data_service,
                 checkpoint_minutes=args.checkpoint_minutes,
                 log_steps=args.log_steps,
+                max_bad_images=args.max_bad_images,
             )
     except training.Stopped as stopped:
         print(stopped, file=sys.stderr)

@@ -81,6 +81,7 @@ def train(
     data_service=None,
     checkpoint_minutes=10.0,
     log_steps=100,
+    max_bad_images=0,
     callbacks=(),
 ):
     """Trains `preset` on `source` and returns the metrics of the last epoch.
@@ -107,6 +108,8 @@ def train(
             a data service, a run that was stopped ends with other weights.
         checkpoint_minutes: between two checkpoints.
         log_steps: between two lines of metrics within an epoch.
+        max_bad_images: that an epoch or an evaluation may have, of sources that
+            are `datasets.Source.mended`; metrics then have "bad_images" too.
         callbacks: further `keras.callbacks.Callback` objects; they get no
             on_train_batch_begin, and on_train_batch_end once for several steps.
             Of several workers the chief's alone are called.
@@ -282,7 +285,8 @@ def train(
                     raise datasets.explain(error, source, asked) from error
                 _check_finite(sums, progress.step, checkpoints)
                 step += count
-                progress.add(count, sums)
+                progress.add(count, sums, recipe.batch_size)
+                _check_bad_images(source, progress.bad_images, max_bad_images)
                 logs = evaluation.rates(progress.totals)
                 watchers.on_train_batch_end(step - 1, logs)
                 if step % log_steps == 0 or step == steps_per_epoch:
@@ -292,6 +296,7 @@ def train(
                         step=progress.step,
                         epoch=progress.step / steps_per_epoch,
                         **logs,
+                        **({"bad_images": progress.bad_images} if source.mends else {}),
                         learning_rate=rate,
                         images_per_second=speed and speed * recipe.batch_size,
                     )
@@ -308,6 +313,9 @@ def train(
                 recipe.batch_size,
                 between=save_and_stop_if_asked,
             )
+            _check_bad_images(
+                eval_source, measured.get("bad_images", 0), max_bad_images
+            )
             if not np.isfinite(measured["loss"]):
                 raise _not_finite(
                     f"loss {measured['loss']} in the evaluation after step "
@@ -321,6 +329,7 @@ def train(
                 **measured,
             )
             progress.errors.append(measured["top1_error"])
+            progress.bad_images = 0
             if chief:
                 watchers.on_epoch_end(epoch, watching.epoch_logs(workdir))
 
@@ -353,6 +362,7 @@ class Progress(tf.train.experimental.PythonState):
         step: steps done, and with it the position in the data.
         errors: the validation errors of the epochs done.
         totals: `evaluation.sums` since the last line of metrics.
+        bad_images: of the epoch that goes on.
         saved: the `place` that the newest checkpoint holds, None for none.
     """
 
@@ -360,6 +370,7 @@ class Progress(tf.train.experimental.PythonState):
         self.step = 0
         self.errors = []
         self.totals = [0.0] * 4
+        self.bad_images = 0
         self.saved = None
 
     @property
@@ -367,15 +378,16 @@ class Progress(tf.train.experimental.PythonState):
         """(steps, epochs) done: at each the state is one and the same."""
         return self.step, len(self.errors)
 
-    def add(self, steps, sums):
+    def add(self, steps, sums, batch_size):
         self.step += steps
+        self.bad_images += steps * batch_size - int(sums[:, 3].sum())
         self.totals = list(self.totals + sums.sum(axis=0, dtype=np.float64))
 
     def serialize(self):
-        return json.dumps([self.step, self.errors, self.totals])
+        return json.dumps([self.step, self.errors, self.totals, self.bad_images])
 
     def deserialize(self, string_value):
-        self.step, self.errors, self.totals = json.loads(string_value)
+        self.step, self.errors, self.totals, self.bad_images = json.loads(string_value)
 
 
 class _Signals:
@@ -558,7 +570,7 @@ def make_run_steps(model, optimizer, strategy, recipe, seed):
     def train_step(images, labels, step):
         with keras.StatelessScope(_dropout_seeds(states, seed, step)):
             logits = model(images, training=True)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        losses = evaluation.cross_entropy(logits, labels)
         # The mean over the global batch: the optimizer sums over devices.
         return tf.reduce_sum(losses) / recipe.batch_size, logits
 
@@ -665,6 +677,15 @@ def _check_place(progress, agree, workdir):
             "Expected all workers to see the same checkpoints. Received: another "
             f"newest one here, of step {progress.step}, in {workdir}. Put the work "
             "directory where all can read it."
+        )
+
+
+def _check_bad_images(source, count, most):
+    if count > most:
+        raise ValueError(
+            f"Expected at most {most} bad pictures in {source}. Received: {count}. "
+            "Mend them (--on_bad_image=error names the first one), or allow more by "
+            "--max_bad_images."
         )
 
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import evaluation
 from alexnet_tf import input_pipeline
 from alexnet_tf import models
 from alexnet_tf import plots
@@ -138,8 +139,7 @@ def gradients(model, images, labels):
     scale = model.optimizer.scale_loss(tf.constant(1.0))
     with tf.GradientTape() as tape:
         logits = tf.cast(model(images, training=False), tf.float32)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        loss = scale * tf.reduce_mean(losses)
+        loss = scale * tf.reduce_mean(evaluation.cross_entropy(logits, labels))
     found = tape.gradient(loss, [variable.value for variable in variables])
     return {v.path: gradient / scale for v, gradient in zip(variables, found)}
 

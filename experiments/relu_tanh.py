@@ -24,7 +24,7 @@ from experiments import harness
 NAME = "relu_tanh"
 SAYS = "ReLUs reach 25% training error faster than tanh (3.1, Fig. 1)"
 PAPER = "6 times"
-RATES = (0.004, 0.008, 0.016, 0.002, 0.001, 0.0005)
+RATES = (0.004, 0.008, 0.016, 0.032, 0.002, 0.001, 0.0005)
 SEEDS = (1, 2, 3, 4)
 KINDS = ("relu", "tanh")
 TARGET = 0.25

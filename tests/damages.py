@@ -1,0 +1,74 @@
+"""Files that are called pictures: good ones of odd kinds, and bad ones."""
+
+import struct
+import zlib
+
+import numpy as np
+import tensorflow as tf
+
+_PIXELS = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+
+
+def good():
+    """{name: bytes} of pictures that are to be read whatever they are called."""
+    image = tf.constant(_PIXELS)
+    return {
+        "jpeg": _jpeg(image),
+        "grey jpeg": _jpeg(image[..., :1]),
+        "png": tf.io.encode_png(image).numpy(),
+        "png of 16 bits": tf.io.encode_png(tf.cast(image, tf.uint16) * 257).numpy(),
+        "png with alpha": tf.io.encode_png(tf.concat([image, image[..., :1]], 2)).numpy(),
+        "gif": _gif(),
+        "bmp": _bmp(),
+        "one pixel": _jpeg(image[:1, :1]),
+        "20000 pixels wide": _jpeg(tf.zeros([1, 20000, 3], tf.uint8)),
+        "20000 pixels high": tf.io.encode_png(tf.zeros([20000, 1, 3], tf.uint8)).numpy(),
+    }
+
+
+def bad():
+    """{name: bytes} of what no picture can be made of."""
+    jpeg, png = good()["jpeg"], good()["png"]
+    random = np.random.default_rng(1)
+    return {
+        "empty": b"",
+        "one byte": b"\xff",
+        "random": random.bytes(5000),
+        "random after a jpeg's mark": b"\xff\xd8\xff" + random.bytes(5000),
+        "text": b"<html>404</html>",
+        "webp": b"RIFF\x1a\x00\x00\x00WEBPVP8L" + random.bytes(20),
+        "jpeg of 30000 x 30000": _huge_jpeg(jpeg),
+        "png of 30000 x 30000": _png_header(30000, 30000),
+        **{f"jpeg cut at {i}0%": jpeg[: len(jpeg) * i // 10] for i in range(1, 10)},
+        **{f"png cut at {i}0%": png[: len(png) * i // 10] for i in range(1, 10)},
+    }
+
+
+def _jpeg(image):
+    return tf.io.encode_jpeg(image).numpy()
+
+
+def _huge_jpeg(jpeg):
+    """Its frame header claims what its few kilobytes can't hold."""
+    place = jpeg.index(b"\xff\xc0") + 5
+    return jpeg[:place] + struct.pack(">HH", 30000, 30000) + jpeg[place + 4 :]
+
+
+def _png_header(width, height):
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    return b"\x89PNG\r\n\x1a\n" + chunk
+
+
+def _bmp():
+    rows = b"".join(row[:, ::-1].tobytes() + b"\0\0" for row in _PIXELS[::-1])
+    header = struct.pack("<IiiHHIIiiII", 40, 50, 40, 1, 24, 0, len(rows), 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54 + len(rows), 0, 0, 54) + header + rows
+
+
+def _gif():
+    """One pixel of white: the least that a GIF can be."""
+    return bytes.fromhex(
+        "47494638396101000100800000ffffff000000"
+        "2c00000000010001000002024401003b"
+    )
