@@ -34,6 +34,8 @@ _UNREADABLE = (
     tf.errors.DataLossError,
     tf.errors.PermissionDeniedError,
 )
+# What TFDS raises for splits that it can't make out.
+_NO_SPLIT = (AssertionError, KeyError, NotImplementedError, ValueError)
 _CARVE = 'Carve one: train_split="train[:90%]", eval_split="train[90%:]".'
 
 
@@ -334,7 +336,7 @@ def _load_tfds(name, split, data_dir):
     split = split or _evaluation_split(name, list(builder.info.splits))
     try:
         info = builder.info.splits[split]
-    except (KeyError, ValueError) as error:
+    except _NO_SPLIT as error:
         raise _unknown_split(name, split, list(builder.info.splits)) from error
     _check_not_empty(name, split, info.num_examples)
 
@@ -553,7 +555,8 @@ def _read_known(list_file, count, train_file):
 def _read_list(list_file):
     folder = os.path.dirname(list_file)
     examples = []
-    with open(list_file, encoding="utf-8") as lines:
+    # A name that is not UTF-8 is found all the same.
+    with open(list_file, encoding="utf-8", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -631,7 +634,7 @@ def _select(name, split, readers):
     }
     try:
         parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
-    except (ValueError, AssertionError) as error:
+    except _NO_SPLIT as error:
         raise _unknown_split(name, split, list(readers)) from error
     chosen = []
     for part in parts:

@@ -56,13 +56,7 @@ def decode_crop(encoded, offset, preprocessing):
         return tf.slice(window, start, [size, size, 3])
 
     def resampled():
-        step, place = _placement(shape, offset, preprocessing)
-        # The window in the original that the crop's pixels are averages of, and
-        # those two around it.
-        reach = tf.maximum(step, 1.0) + 3
-        first, translation = _placed(place, step, reach)
-        last = tf.cast(tf.math.ceil(place + size * step + reach), tf.int32)
-        last = tf.minimum(last, shape)
+        first, last, step, translation = _window(shape, offset, preprocessing)
         window = _decode_window(encoded, first, last - first)  # [h, w, 3]
         return _resample(window[tf.newaxis], [size, size], step, translation)[0]
 
@@ -406,9 +400,10 @@ def _placement(shape, offset, preprocessing):
     crop begins in the original.
 
     With so few bits that all places in a row of `image_size` pixels are exact in
-    float32: 15 for 256 of them, which is a 250th of a pixel off at its end. Of
-    the nearest such steps the first whose inverse has it as its own: that is
-    what ScaleAndTranslate takes, and inverts.
+    float32: 15 for 256 of them. Of the nearest such steps the first whose inverse
+    has it as its own: that is what ScaleAndTranslate takes, and inverts. Of all
+    sizes up to 3000 nine in ten end no more than a 120th of a resized pixel off
+    by that, and none more than a 17th.
     """
     size, resized = preprocessing.image_size, _resized(shape, preprocessing)
     true_step = tf.cast(shape, tf.float64) / tf.cast(resized, tf.float64)
@@ -442,6 +437,19 @@ def _placed(place, step, reach):
         tf.cast(_first(firsts, exact), tf.int32),
         _first(translations, exact),
     )
+
+
+def _window(shape, offset, preprocessing):
+    """(first, last, step, translation) of a crop: from where to where in the
+    original it needs pixels, int32 [2], and what `_resample` takes."""
+    step, place = _placement(shape, offset, preprocessing)
+    # The crop's pixels are averages of the originals that they cover, or of those
+    # around them, and libjpeg interpolates the colours at the edges from two more.
+    reach = tf.maximum(step, 1.0) + 3
+    first, translation = _placed(place, step, reach)
+    end = place + preprocessing.crop_size * step + reach
+    last = tf.minimum(tf.cast(tf.math.ceil(end), tf.int32), shape)
+    return first, last, step, translation
 
 
 def _first(candidates, fits):

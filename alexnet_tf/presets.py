@@ -16,6 +16,7 @@ Sources, cited by these letters:
 """
 
 import dataclasses
+import math
 import typing
 from typing import Literal
 
@@ -651,9 +652,10 @@ def _without_convolution(layers, name):
 
 def _check_values(values):
     for name, value in values.items():
-        if isinstance(value, int | float) and value < 0:
+        if isinstance(value, int | float) and not 0 <= value < math.inf:
             raise ValueError(
-                f"Expected {name} not to be negative. Received: {name}={value}."
+                f"Expected {name} to be a number from 0 on. Received: "
+                f"{name}={value}."
             )
     if values.get("dropout", 0) >= 1:
         raise ValueError(

@@ -147,19 +147,21 @@ def train(
     _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch)
     # ---- 3. Where the run was stopped ------------------------------------
     progress = Progress()
-    checkpoints = tf.train.CheckpointManager(
-        tf.train.Checkpoint(
-            layers={layer.name: layer for layer in model.layers},
-            optimizer=optimizer,
-            progress=progress,
-        ),
-        os.path.join(workdir, "checkpoints"),
-        max_to_keep=2,
+    checkpoint = tf.train.Checkpoint(
+        layers={layer.name: layer for layer in model.layers},
+        optimizer=optimizer,
+        progress=progress,
     )
+    folder = os.path.join(workdir, "checkpoints")
     fresh = not workdirs.has_checkpoint(workdir)
     if fresh:
         fine_tuning_lib.load(model, plan)
-    _restore(checkpoints, progress, workdir)
+    else:
+        whole = _restore(checkpoint, workdir)
+        progress.saved = progress.place
+        if chief:
+            _set_aside(folder, whole)
+    checkpoints = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=2)
     _check_place(progress, agree, workdir)
     album = watching.Album(workdir, preset, source, statistics, model)
     if chief:
@@ -620,21 +622,43 @@ def _dropout_seeds(states, seed, step):
     ]
 
 
-def _restore(checkpoints, progress, workdir):
-    latest = checkpoints.latest_checkpoint
-    if latest:
+def _restore(checkpoint, workdir):
+    """Reads the newest checkpoint that is whole; the paths of it and older ones."""
+    folder = pathlib.Path(workdir, "checkpoints")
+    paths = sorted(
+        (str(path.with_suffix("")) for path in folder.glob("ckpt-*.index")),
+        key=lambda path: int(path.rpartition("-")[2]),
+    )
+    whole, first_error = list(paths), None
+    while whole:
         try:
-            status = checkpoints.checkpoint.restore(latest)
-            status.assert_existing_objects_matched()
+            checkpoint.restore(whole[-1]).assert_existing_objects_matched()
         # Of a file cut short TensorFlow's reader says IndexError.
         except (tf.errors.OpError, IndexError, AssertionError) as error:
-            raise ValueError(
-                f"Expected a whole checkpoint of this network. Received: {latest}"
-                f", which is damaged or of another one. Remove {workdir} to "
-                "start anew, or give another."
-            ) from error
-        progress.saved = progress.place
-        _log.info("Going on from %s.", latest)
+            first_error = first_error or error
+            _log.warning("Damaged or of another network: %s.", whole.pop())
+        else:
+            _log.info("Going on from %s.", whole[-1])
+            return whole
+    raise ValueError(
+        "Expected a whole checkpoint of this network. Received: "
+        f"{paths[-1] if paths else folder}, which is damaged or of another one, and "
+        f"none before it. Remove {workdir} to start anew, or give another."
+    ) from first_error
+
+
+def _set_aside(folder, whole):
+    """Damaged checkpoints get another name, and the rest are those there are."""
+    names = {os.path.basename(path) for path in whole}
+    for path in pathlib.Path(folder).glob("ckpt-*"):
+        if path.name.partition(".")[0] not in names:
+            path.rename(path.with_name(f"damaged-{path.name}"))
+    # With times of the day behind those of the list, old ones would stay for ever.
+    tf.compat.v1.train.update_checkpoint_state(
+        folder, whole[-1], whole,
+        all_model_checkpoint_timestamps=[1.0] * len(whole),
+        last_preserved_timestamp=0.0,
+    )
 
 
 def _save(checkpoints, model, progress):

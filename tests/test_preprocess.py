@@ -93,7 +93,7 @@ def assert_crop(preset, shape, form, offset):
     (y, x), size = offset, p.crop_size
     off = np.abs(crop - square[y : y + size, x : x + size])
     assert crop.dtype == np.uint8 and crop.shape == (size, size, 3)
-    # Places have few bits: they are off by up to a 250th of a pixel.
+    # Places have few bits: they are off by up to a 17th of a pixel.
     assert off.max() <= 1 and (off > 0).mean() < 0.15
     assert crop.std() > 10
 

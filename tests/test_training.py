@@ -1,11 +1,13 @@
 """The loop: devices, resuming, precision and faults, on small pictures."""
 
-import math
 import dataclasses
+import itertools
 import json
+import math
 import os
 import resource
 import signal
+import time
 
 import keras
 import numpy as np
@@ -439,6 +441,76 @@ def test_a_damaged_checkpoint_is_said(tmp_path, make_source, keep):
     data.write_bytes(data.read_bytes()[:keep])
     with pytest.raises(ValueError, match="whole checkpoint.*ckpt-4.*damaged"):
         run(tmp_path, source)
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+
+
+def cut(path, place):
+    path.write_bytes(path.read_bytes()[:place])
+
+
+def killed_after_three(path, source):
+    """Leaves the checkpoints of steps 2 and 3 behind, of 6."""
+
+    def die():
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run(
+            path, source, log_steps=1, checkpoint_minutes=0,
+            callbacks=[At(4, die)],
+        )
+    folder = path / "checkpoints"
+    assert {p.stem for p in folder.glob("*.index")} == {"ckpt-2", "ckpt-3"}
+    return folder
+
+
+@pytest.mark.parametrize(
+    "damage, part, place",
+    [(flip, "index", 50), (flip, "data", 3000), (cut, "index", 50), (cut, "data", 0)],
+)
+def test_a_damaged_checkpoint_falls_back_on_the_one_before(
+    tmp_path, make_source, straight, caplog, damage, part, place
+):
+    source, parts = make_source(36), tmp_path / "parts"
+    whole, _ = straight(source, log_steps=1)
+    folder = killed_after_three(parts, source)
+    (path,) = folder.glob(f"ckpt-3.{part}*")
+    damage(path, place)
+    with caplog.at_level("INFO"):
+        run(parts, source, log_steps=1)
+    assert f"Damaged or of another network: {folder}/ckpt-3" in caplog.text
+    assert f"Going on from {folder}/ckpt-2" in caplog.text
+    assert_same(final_arrays(whole), final_arrays(parts))
+    assert_same_metrics(whole, parts)
+    assert {p.name for p in folder.glob("damaged-*")} == {
+        f"damaged-ckpt-3.{ending}" for ending in ("index", "data-00000-of-00001")
+    }
+
+
+def test_checkpoints_are_found_without_their_list(tmp_path, make_source, straight):
+    source, parts = make_source(36), tmp_path / "parts"
+    whole, _ = straight(source, log_steps=1)
+    (killed_after_three(parts, source) / "checkpoint").write_text("no list")
+    run(parts, source, log_steps=1)
+    assert_same(final_arrays(whole), final_arrays(parts))
+
+
+def test_clocks_may_go_backwards(tmp_path, make_source, straight, monkeypatch):
+    """The time of the day: set back by an hour at each look."""
+    source, parts = make_source(36), tmp_path / "parts"
+    whole, _ = straight(source, log_steps=1)
+    hours = itertools.count()
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600 * next(hours))
+    run(parts, source, log_steps=1, checkpoint_minutes=0)
+    assert next(hours) > 0
+    assert_same(final_arrays(whole), final_arrays(parts))
+    assert_same_metrics(whole, parts)
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, make_source):
