@@ -208,8 +208,18 @@ def _metrics(path):
 
 
 def _append(path, values):
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(values) + "\n")
+    """
+    Raises:
+        OSError: if there is no room for the line, or it can't be written.
+    """
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+    except OSError as error:
+        raise OSError(
+            f"Expected to add a line to {path}. Received: {error.strerror}. Make room "
+            "and run the same command again: it goes on from the last checkpoint."
+        ) from error
 
 
 def _read(path):

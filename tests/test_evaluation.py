@@ -176,3 +176,20 @@ def test_between_is_called(make_source):
         batches, source, 2, between=lambda: calls.append(1)
     )
     assert calls
+
+
+def test_padding_counts_nothing_in_loss_and_gradient():
+    """By hand: of two classes with equal logits ln 2, and nothing of the other."""
+    logits = tf.Variable([[1.0, 1.0], [5.0, -5.0]])
+    with tf.GradientTape() as tape:
+        losses = evaluation.cross_entropy(logits, tf.constant([1, -1]))
+    np.testing.assert_allclose(losses, [np.log(2), 0], rtol=1e-6)
+    gradient = tape.gradient(losses, logits)
+    np.testing.assert_allclose(gradient, [[0.5, -0.5], [0, 0]], rtol=1e-6)
+
+
+def test_bad_pictures_are_counted_apart(make_source):
+    """Of 8 the two with labels of no class."""
+    source = dataclasses.replace(make_source(8, classes=4), classes=("0", "1", "2"))
+    measured, _ = evaluate(source.mended(), 3)
+    assert measured["bad_images"] == 2

@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -77,6 +78,34 @@ def test_no_private_modules_of_the_libraries(path):
     assert not [n for n in imported(path) if n.startswith(private)]
 
 
+def calls(path):
+    """(name of the function, {keyword: value}) of all calls in a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            keywords = {
+                k.arg: k.value.value
+                for k in node.keywords
+                if isinstance(k.value, ast.Constant)
+            }
+            yield ast.unparse(node.func), keywords
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_nothing_is_loaded_that_could_run_code(path):
+    """No pickles but by `pickles`, Keras' files in its safe mode."""
+    unsafe = {"pickle", "dill", "joblib", "marshal", "shelve", "yaml"}
+    assert not {name.split(".")[0] for name in imported(path)} & unsafe
+    for name, keywords in calls(path):
+        assert name not in ("eval", "exec", "compile", "os.system")
+        if name == "np.load":
+            assert keywords["allow_pickle"] is False
+        if name == "torch.load":
+            assert keywords["weights_only"] is True
+        if name.endswith(("load_model", "deserialize_keras_object")):
+            assert keywords.get("safe_mode", True) is True
+        assert not name.endswith((".extract", ".extractall"))
+
+
 def python(code):
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True
@@ -134,3 +163,11 @@ def test_an_unknown_name_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="no attribute 'ResNet'"):
         alexnet_tf.ResNet
+
+
+def test_what_the_readme_promises_has_its_tests():
+    text = (PACKAGE.parent / "README.md").read_text()
+    promised = set(re.findall(r"`(test_\w+)`", text))
+    files = pathlib.Path(__file__).parent.glob("test_*.py")
+    tests = "".join(path.read_text() for path in files)
+    assert promised and all(f"def {name}(" in tests for name in promised)

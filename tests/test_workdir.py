@@ -1,5 +1,6 @@
 """A work directory belongs to one run."""
 
+import os
 import subprocess
 import sys
 
@@ -123,3 +124,20 @@ def test_a_directory_is_one_run_s_at_a_time(tmp_path):
     with pytest.raises(PermissionError, match="workdir=.*file/run"):
         with workdir.held(str(tmp_path / "file" / "run")):
             pass
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_disk_is_said_of_metrics(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="metrics.jsonl. Received: No space left"):
+        workdir.append_metrics(str(tmp_path), step=1)
+
+
+def test_a_line_cut_short_is_forgotten_before_others_are_added(tmp_path):
+    """As a kill or a full disk leaves it."""
+    workdir.append_metrics(str(tmp_path), step=1)
+    with open(tmp_path / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"step": 2, "lo')
+    workdir.forget_after(str(tmp_path), 5, 0)
+    workdir.append_metrics(str(tmp_path), step=2)
+    assert workdir.read_metrics(str(tmp_path)) == [{"step": 1}, {"step": 2}]
