@@ -58,6 +58,7 @@ def test_stages_are_all_measured(make_source):
     assert [*few] == ["read", "decode", "augment"]
 
 
+@pytest.mark.large
 def test_the_command_prints_a_table_and_writes_json(tmp_path):
     from test_train import write_pictures
 

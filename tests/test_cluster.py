@@ -83,6 +83,7 @@ def measured(path):
     ]
 
 
+@pytest.mark.large
 def test_two_workers_end_as_one_process(flags, tmp_path):
     """Without dropout, whose masks each device draws for itself."""
     assert_as_one_process([*flags, "--dropout=0"], 2, tmp_path)

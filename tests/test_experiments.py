@@ -203,7 +203,7 @@ def test_every_flag_in_the_readme_exists():
         name: help_of(name)
         for name in (
             "train", "predict", "export", "evaluate", "visualize", "report",
-            "benchmark", "prepare",
+            "benchmark", "prepare", "serve_data",
         )
     }  # fmt: skip
     text = README.read_text()

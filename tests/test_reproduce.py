@@ -176,7 +176,7 @@ def test_the_rates_are_searched_before_they_are_used():
     log += curve("relu-0.002", 0, [0.6, 0.5, 0.5, 0.5, 0.3])
     log += curve("relu-0.004", 0, [0.6, 0.5, 0.4, 0.4, 0.4, 0.1])
     log += curve("relu-0.008", 0, [0.2])
-    for rate in ("0.001", "0.0005"):
+    for rate in ("0.016", "0.032", "0.001", "0.0005"):
         assert not any(run.seed for run in relu_tanh.runs(log))
         log += curve(f"relu-{rate}", 0, [0.5] * 5)
     runs = [(r.arm, r.seed, r.target) for r in relu_tanh.runs(log) if r.seed]
@@ -200,7 +200,8 @@ def test_the_ratio_of_epochs_is_that_of_pairs():
     assert "relu 1.5 epochs at rate 0.002" in ours and seeds == 4
     assert verdict == "reproduced"
     assert search[2] == (
-        "0.0005: 50.0%, 0.001: 30.0%, 0.002: 50.0%, 0.004: 50.0%, 0.008: 50.0%"
+        "0.0005: 50.0%, 0.001: 30.0%, 0.002: 50.0%, 0.004: 50.0%, 0.008: 50.0%, "
+        "0.016: 50.0%, 0.032: 50.0%"
     )
 
 
