@@ -90,11 +90,16 @@ def mean(strategy, value):
     """The mean of a number over all workers, each of which must ask for it.
 
     None of them goes on before all have.
+
+    Raises:
+        WorkerLost: if one has gone.
     """
     if workers(strategy)[0] == 1:
         return value
-    per_replica = strategy.run(tf.identity, args=(tf.constant(value, tf.float32),))
-    return float(strategy.reduce("MEAN", per_replica, axis=None))
+    with watched(strategy):
+        own = tf.constant(value, tf.float32)
+        per_replica = strategy.run(tf.identity, args=(own,))
+        return float(strategy.reduce("MEAN", per_replica, axis=None))
 
 
 @contextlib.contextmanager

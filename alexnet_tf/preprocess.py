@@ -40,6 +40,14 @@ def decode_crop(encoded, offset, preprocessing):
     Raises:
         tf.errors.InvalidArgumentError: if the bytes are no picture.
     """
+    return _decode_crop(
+        tf.convert_to_tensor(encoded), tf.convert_to_tensor(offset), preprocessing
+    )
+
+
+# Traced once for all epochs, each of which has a pipeline of its own.
+@tf.function(autograph=False)
+def _decode_crop(encoded, offset, preprocessing):
     size = preprocessing.crop_size
     encoded, shape = _checked(encoded)
     resized = _resized(shape, preprocessing)

@@ -157,10 +157,10 @@ def train(
     if fresh:
         fine_tuning_lib.load(model, plan)
     else:
-        whole = _restore(checkpoint, workdir)
+        whole, damaged = _restore(checkpoint, folder)
         progress.saved = progress.place
         if chief:
-            _set_aside(folder, whole)
+            _set_aside(folder, whole, damaged)
     checkpoints = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=2)
     _check_place(progress, agree, workdir)
     album = watching.Album(workdir, preset, source, statistics, model)
@@ -170,7 +170,7 @@ def train(
             statistics_lib.write(
                 statistics, os.path.join(workdir, workdirs.STATISTICS)
             )
-        _remove_unfinished(checkpoints)
+        _remove_unfinished(folder)
         workdirs.forget_after(workdir, progress.step, len(progress.errors))
         callbacks = [
             *watching.callbacks(workdir, resumed=progress.step > 0),
@@ -622,36 +622,39 @@ def _dropout_seeds(states, seed, step):
     ]
 
 
-def _restore(checkpoint, workdir):
-    """Reads the newest checkpoint that is whole; the paths of it and older ones."""
-    folder = pathlib.Path(workdir, "checkpoints")
-    paths = sorted(
-        (str(path.with_suffix("")) for path in folder.glob("ckpt-*.index")),
-        key=lambda path: int(path.rpartition("-")[2]),
-    )
-    whole, first_error = list(paths), None
+def _restore(checkpoint, folder):
+    """Reads the newest checkpoint that is whole.
+
+    Returns:
+        (paths of it and of older ones, paths of damaged ones that are newer).
+    """
+    indices = pathlib.Path(folder).glob("ckpt-*.index")
+    whole = [str(path.with_suffix("")) for path in indices]
+    whole.sort(key=lambda path: int(path.rpartition("-")[2]))
+    damaged, errors = [], []
     while whole:
         try:
             checkpoint.restore(whole[-1]).assert_existing_objects_matched()
         # Of a file cut short TensorFlow's reader says IndexError.
         except (tf.errors.OpError, IndexError, AssertionError) as error:
-            first_error = first_error or error
-            _log.warning("Damaged or of another network: %s.", whole.pop())
+            errors.append(error)
+            damaged.append(whole.pop())
+            _log.warning("Damaged or of another network: %s.", damaged[-1])
         else:
             _log.info("Going on from %s.", whole[-1])
-            return whole
+            return whole, damaged
     raise ValueError(
         "Expected a whole checkpoint of this network. Received: "
-        f"{paths[-1] if paths else folder}, which is damaged or of another one, and "
-        f"none before it. Remove {workdir} to start anew, or give another."
-    ) from first_error
+        f"{damaged[0] if damaged else folder}, which is damaged or of another one, "
+        f"and none before it. Remove {os.path.dirname(folder)} to start anew, or "
+        "give another."
+    ) from (errors[0] if errors else None)
 
 
-def _set_aside(folder, whole):
+def _set_aside(folder, whole, damaged):
     """Damaged checkpoints get another name, and the rest are those there are."""
-    names = {os.path.basename(path) for path in whole}
-    for path in pathlib.Path(folder).glob("ckpt-*"):
-        if path.name.partition(".")[0] not in names:
+    for checkpoint in map(pathlib.Path, damaged):
+        for path in checkpoint.parent.glob(f"{checkpoint.name}.*"):
             path.rename(path.with_name(f"damaged-{path.name}"))
     # With times of the day behind those of the list, old ones would stay for ever.
     tf.compat.v1.train.update_checkpoint_state(
@@ -674,7 +677,7 @@ def _save(checkpoints, model, progress):
     try:
         checkpoints.save(checkpoint_number=progress.step)
     except tf.errors.OpError as error:
-        _remove_unfinished(checkpoints)
+        _remove_unfinished(checkpoints.directory)
         raise OSError(
             f"Expected room for a checkpoint in {checkpoints.directory}. "
             f"Received: {datasets.gist(error)}. {_last_good(checkpoints)} Make "
@@ -683,10 +686,13 @@ def _save(checkpoints, model, progress):
     progress.saved = progress.place
 
 
-def _remove_unfinished(checkpoints):
+def _remove_unfinished(folder):
     """Frees the room of checkpoints that a full disk or a kill cut short."""
-    for folder in pathlib.Path(checkpoints.directory).glob("*_temp"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for path in pathlib.Path(folder).glob("*_temp"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in pathlib.Path(folder).glob("ckpt-*.data-*"):
+        if not path.with_suffix(".index").exists():
+            path.unlink()
 
 
 def _last_good(checkpoints):

@@ -12,17 +12,19 @@ _PIXELS = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8
 def good():
     """{name: bytes} of pictures that are to be read whatever they are called."""
     image = tf.constant(_PIXELS)
+    tall = tf.zeros([20000, 1, 3], tf.uint8)
+    with_alpha = tf.concat([image, image[..., :1]], axis=2)
     return {
         "jpeg": _jpeg(image),
         "grey jpeg": _jpeg(image[..., :1]),
         "png": tf.io.encode_png(image).numpy(),
         "png of 16 bits": tf.io.encode_png(tf.cast(image, tf.uint16) * 257).numpy(),
-        "png with alpha": tf.io.encode_png(tf.concat([image, image[..., :1]], 2)).numpy(),
+        "png with alpha": tf.io.encode_png(with_alpha).numpy(),
         "gif": _gif(),
         "bmp": _bmp(),
         "one pixel": _jpeg(image[:1, :1]),
         "20000 pixels wide": _jpeg(tf.zeros([1, 20000, 3], tf.uint8)),
-        "20000 pixels high": tf.io.encode_png(tf.zeros([20000, 1, 3], tf.uint8)).numpy(),
+        "20000 pixels high": tf.io.encode_png(tall).numpy(),
     }
 
 
