@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -72,6 +73,14 @@ def assert_as_one_process(flags, count, tmp_path, **one):
     assert measured(several) == [
         pytest.approx(line, abs=1e-5) for line in measured(alone)
     ]
+    # The chief alone writes: no worker has added a file, or one of TensorBoard's.
+    assert written(several) == written(alone)
+
+
+def written(path):
+    """Names of all files, of TensorBoard's without what makes each unique."""
+    names = (str(file.relative_to(path)) for file in path.rglob("*"))
+    return sorted(re.sub(r"tfevents.*", "tfevents", name) for name in names)
 
 
 def measured(path):
