@@ -72,6 +72,10 @@ class Source:
         """Whether it is ILSVRC-2012, whose statistics are published."""
         return self.name.split(":")[0] == "imagenet2012"
 
+    def has_class(self, label):
+        """Whether a label, or an int32 tensor of them, is of one of the classes."""
+        return (label >= 0) & (label < len(self.classes))
+
     def examples(self, shuffle_seed=None):
         """Each example once, as a `tf.data.Dataset` of dictionaries.
 
@@ -111,8 +115,7 @@ class Source:
         def whole(reference):
             example = self.fetch(reference) if self.fetch else reference
             check = tf.debugging.Assert(
-                (example["label"] >= 0) & (example["label"] < len(self.classes)),
-                ["A label of no class."],
+                self.has_class(example["label"]), ["A label of no class."]
             )
             with tf.control_dependencies([check]):
                 return example | {"image": preprocess.readable(example["image"])}
@@ -317,7 +320,7 @@ def _bad_picture(source, examples):
 def _fault(example, source):
     """What is wrong with an example, "" for nothing."""
     label = int(example["label"])
-    if not 0 <= label < len(source.classes):
+    if not source.has_class(label):
         return f"its label is {label}"
     try:
         preprocess.image_shape(example["image"])

@@ -197,19 +197,18 @@ def _sums(source, preprocessing):
         products = tf.matmul(pixels, pixels, transpose_a=True)
         return tf.reduce_sum(images, axis=0), products, tf.shape(images)[0]
 
-    return (
-        source.examples()
-        .filter(lambda example: example["label"] != datasets.PADDING_LABEL)
-        .map(
-            lambda example: preprocess.central_square(
-                example["image"], preprocessing
-            ),
-            num_parallel_calls=tf.data.AUTOTUNE,
+    examples = source.examples()
+    if source.mends:
+        examples = examples.filter(
+            lambda example: example["label"] != datasets.PADDING_LABEL
         )
-        .batch(_BATCH)
-        .map(sums)
-        .prefetch(2)
+    squares = examples.map(
+        lambda example: preprocess.central_square(
+            example["image"], preprocessing
+        ),
+        num_parallel_calls=tf.data.AUTOTUNE,
     )
+    return squares.batch(_BATCH).map(sums).prefetch(2)
 
 
 def _file_name(source, preprocessing):
