@@ -69,8 +69,9 @@ def prepare(
         verbose: 1 for a progress bar, 0 for none.
 
     Raises:
-        ValueError: if `out` holds it with other settings, a picture can't be
-            read, or a split does not hold as many as it says.
+        ValueError: if `out` holds it with other settings, a class name is not
+            one line, a picture can't be read, or a split does not hold as many
+            as it says.
         OSError: if `out` can't be written to.
     """
     name = data_set_name(dataset, preprocessing.image_size, form)
@@ -87,8 +88,8 @@ def prepare(
         "pictures_per_shard": pictures_per_shard,
         "splits": {s: source.fingerprint for s, source in sources.items()},
     }
-    _claim(folder, settings)
     features = _features(form, preprocessing.image_size, sources)
+    _claim(folder, settings)
     files = {
         split: _paths(folder, name, split, source, pictures_per_shard)
         for split, source in sources.items()
@@ -158,6 +159,13 @@ def _bmp(pixels):
 
 def _features(form, image_size, sources):
     classes = next(iter(sources.values())).classes
+    # TFDS keeps the names as lines, and reads them without outer spaces.
+    bad = [name for name in classes if name.strip().splitlines() != [name]]
+    if bad:
+        raise ValueError(
+            "Expected class names of one line, without spaces at the ends. "
+            f"Received: {bad[0]!r}. Rename the class."
+        )
     encoding = "jpeg" if form == "jpeg" else None
     return tfds.features.FeaturesDict(
         {

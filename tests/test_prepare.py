@@ -1,5 +1,7 @@
 """A data set resized once: what training makes of it, and faults on the way."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -142,6 +144,29 @@ def test_a_bad_picture_is_named_and_leaves_whole_files(tmp_path, data):
     for file in (tmp_path / "out").rglob("*.tfrecord-*"):
         count = sum(1 for _ in tf.data.TFRecordDataset(str(file)))
         assert count == 4
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "space "])
+def test_class_names_that_tfds_would_change_are_refused(tmp_path, name):
+    data = write_pictures(tmp_path / "pets", count=1)
+    (tmp_path / "pets/class1").rename(tmp_path / "pets" / name)
+    with pytest.raises(ValueError, match=re.escape(f"Received: {name!r}. Rename")):
+        prepare(data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_in_the_data_lead_nowhere_else(tmp_path):
+    """Of classes and pictures; they are never parts of a path written to."""
+    data = write_pictures(tmp_path / "in/pets", count=2)
+    (tmp_path / "in/pets/class1").rename(tmp_path / "in/pets/$HOME;..\\%2e%2e")
+    for picture in list(tmp_path.rglob("0.jpg")):
+        picture.rename(picture.with_name("..\\..\\-rf $(touch x)\n.jpg"))
+    before = set(tmp_path.rglob("*"))
+    name, _ = prepare(data, tmp_path / "out")
+    new = set(tmp_path.rglob("*")) - before - {tmp_path / "out"}
+    assert new and all((tmp_path / "out" / name) in {p, *p.parents} for p in new)
+    kept = datasets.load(name, "train", str(tmp_path / "out"))
+    assert sorted(kept.classes) == ["$HOME;..\\%2e%2e", "class0"]
 
 
 def test_a_full_disk_is_said(tmp_path, data, monkeypatch):

@@ -1,5 +1,6 @@
 """Weights through every format, against an independent network and strangers."""
 
+import io
 import os
 import pathlib
 import resource
@@ -658,6 +659,32 @@ def test_the_description_in_a_keras_file_is_not_read(tmp_path):
         archive.writestr("model.weights.h5", data)
     weights.load_weights(other, tmp_path / "b.keras")
     assert_untouched(other, model.get_weights())
+
+
+@pytest.mark.parametrize("extension", ["keras", "npz"])
+def test_no_member_of_an_archive_is_written_anywhere(
+    tmp_path, monkeypatch, extension
+):
+    model = network("caffe")
+    (tmp_path / "in/here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "in/here")
+    path = tmp_path / f"in/here/w.{extension}"
+    weights.save_weights(model, path)
+    array = io.BytesIO()
+    np.save(array, np.zeros(3, np.float32))
+    absolute = str(tmp_path / "absolute.npy")
+    with zipfile.ZipFile(path, "a") as archive:
+        for name in ("../escaped.npy", "../../escaped/kernel.npy", absolute):
+            archive.writestr(name, array.getvalue())
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    other = network("caffe", seed=1)
+    if extension == "npz":
+        with pytest.raises(ValueError, match="escaped"):
+            weights.load_weights(other, path)
+    else:
+        weights.load_weights(other, path)
+        assert_untouched(other, model.get_weights())
+    assert before == {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*")}
 
 
 # HDF5's library itself can crash: see `weight_files`.
