@@ -6,6 +6,7 @@ Training and evaluation share the head (`decode_crop`) and the tail
 """
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -40,14 +41,20 @@ def decode_crop(encoded, offset, preprocessing):
     Raises:
         tf.errors.InvalidArgumentError: if the bytes are no picture.
     """
-    return _decode_crop(
-        tf.convert_to_tensor(encoded), tf.convert_to_tensor(offset), preprocessing
+    return _decoder(preprocessing)(
+        tf.convert_to_tensor(encoded), tf.convert_to_tensor(offset)
     )
 
 
-# Traced once for all epochs, each of which has a pipeline of its own.
-@tf.function(autograph=False)
-def _decode_crop(encoded, offset, preprocessing):
+@functools.cache
+def _decoder(preprocessing):
+    """Traced once for all pipelines; as an argument an equal `Preprocessing`
+    would be traced anew once the first one is gone."""
+    decode = functools.partial(_decode_crop, preprocessing)
+    return tf.function(decode, autograph=False)
+
+
+def _decode_crop(preprocessing, encoded, offset):
     size = preprocessing.crop_size
     encoded, shape = _checked(encoded)
     resized = _resized(shape, preprocessing)
@@ -322,8 +329,8 @@ def _finished(
         preprocessing, statistics: as in `training_image`.
         compiled: as in `evaluation_image`.
     """
-    finish = _fused if compiled else _step_by_step
-    return finish(
+    finish = _fused if compiled else _unfused
+    return finish(preprocessing)(
         pixels,
         tf.convert_to_tensor(offset),
         tf.convert_to_tensor(flipped),
@@ -331,12 +338,24 @@ def _finished(
         tf.constant(divisor),
         _mean(preprocessing, statistics),
         _std(preprocessing, statistics),
-        preprocessing,
     )
 
 
+@functools.cache
+def _fused(preprocessing):
+    """One pass over the picture in place of eight, which took longer than to
+    read a prepared picture: 2,600 against 750 views a second on two cores."""
+    return tf.function(
+        _unfused(preprocessing), jit_compile=True, autograph=False
+    )
+
+
+def _unfused(preprocessing):
+    return functools.partial(_step_by_step, preprocessing)
+
+
 def _step_by_step(
-    pixels, offset, flipped, noise, divisor, mean, std, preprocessing
+    preprocessing, pixels, offset, flipped, noise, divisor, mean, std
 ):
     def turned(image):
         return tf.where(flipped, tf.reverse(image, [1]), image)
@@ -346,11 +365,6 @@ def _step_by_step(
         mean = turned(mean)
     image = turned(tf.cast(pixels, tf.float32)) - mean
     return _standardize((image + noise) / divisor, preprocessing, std)
-
-
-# One pass over the picture in place of eight, which took longer than to read a
-# prepared picture: 2,600 against 750 views a second on two cores.
-_fused = tf.function(_step_by_step, jit_compile=True, autograph=False)
 
 
 def _mean(preprocessing, statistics):

@@ -86,7 +86,7 @@ def uncompiled_views(request, monkeypatch):
     from alexnet_tf import preprocess
 
     if "compiled" not in request.keywords:
-        monkeypatch.setattr(preprocess, "_fused", preprocess._step_by_step)
+        monkeypatch.setattr(preprocess, "_fused", preprocess._unfused)
 
 
 @pytest.fixture
