@@ -1,5 +1,6 @@
 """Three virtual CPU devices, so that distribution is tested on any machine."""
 
+import fcntl
 import os
 import pathlib
 
@@ -30,6 +31,20 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "large" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def textures_folder(tmp_path_factory):
+    """The data_dir where textures is drawn, once for all processes."""
+    from alexnet_tf import datasets
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with open(folder / "textures.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        datasets.load("textures", "train", str(folder / "textures"))
+    return folder / "textures"
 
 
 @pytest.fixture

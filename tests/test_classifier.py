@@ -346,7 +346,10 @@ def test_a_saved_model_gives_identical_probabilities(trained, tmp_path):
     assert views.shape == (3, 64, 64, 3)
 
 
-@pytest.mark.parametrize("family", ["code2012", "caffe", "owt"])
+@pytest.mark.parametrize(
+    "family",
+    ["code2012", *(pytest.param(n, marks=pytest.mark.large) for n in ("caffe", "owt"))],
+)
 def test_every_kind_of_layer_is_exported(tmp_path, family):
     """Narrow networks: groups, both normalisations, padding on the edges."""
     import test_models

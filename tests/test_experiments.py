@@ -71,16 +71,20 @@ def test_imagenet_flagfiles_say_what_they_are_for(path):
     assert all(f"--{flag}:" in helps for flag in named - {"flagfile"})
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_imagenet_flagfiles_are_built_and_stepped(name):
-    """At full size built; on 67 pixels, with 32 hidden units, stepped."""
+def parsed(name):
+    """(preset, fine-tuning) of a flagfile."""
     with flagsaver.flagsaver():
         flags.FLAGS.unparse_flags()
         path = FOLDER / "imagenet" / f"{name}.flags"
         flags.FLAGS(["train", f"--flagfile={path}"])
         preset = train._preset()
         assert flags.FLAGS.workdir == f"runs/{name}"
-        plan = train._fine_tuning(preset)
+        return preset, train._fine_tuning(preset)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_imagenet_flagfiles_are_built(name):
+    preset, plan = parsed(name)
     assert plan.reinit == (("fc8",) if name == "paper_conv6" else ())
     classes = 21_841 if name == "paper_conv6_22k" else 1000
     # Shapes alone: 61 million numbers need not be drawn.
@@ -89,6 +93,17 @@ def test_imagenet_flagfiles_are_built_and_stepped(name):
     assert model.count_params() == PARAMETERS[name]
     assert model.input.shape[1] == preset.preprocessing.crop_size
 
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "paper" else pytest.mark.large)
+        for name in PARAMETERS
+    ],
+)
+def test_imagenet_flagfiles_are_stepped(name):
+    """On 67 pixels, with 32 hidden units."""
+    preset, _ = parsed(name)
     narrow = tuple(
         dataclasses.replace(layer, units=32)
         if isinstance(layer, presets.Dense) and layer.units

@@ -43,8 +43,15 @@ def layers_of(path):
     return arrays
 
 
-@pytest.mark.parametrize("cached", [False, True])
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+    "devices, cached",
+    [
+        (1, False),
+        (2, True),
+        pytest.param(1, True, marks=pytest.mark.large),
+        pytest.param(2, False, marks=pytest.mark.large),
+    ],
+)
 def test_frozen_layers_do_not_move_by_a_bit(
     tmp_path, make_source, devices, cached
 ):

@@ -82,7 +82,8 @@ def test_crops_of_any_size_have_the_right_one(height, width, image, data):
     resize = data.draw(st.sampled_from(["short_side", "squash"]))
     pixels = presets.Preprocessing(image_size=image, crop_size=crop, resize=resize)
     encoded = tf.io.encode_png(tf.fill([height, width, 3], tf.constant(77, tf.uint8)))
-    found = preprocess.decode_crop(encoded, list(offset), pixels).numpy()
+    # As `decode_crop`, but that is traced for each `Preprocessing`.
+    found = preprocess._decode_crop(pixels, encoded, tf.constant(offset)).numpy()
     assert found.shape == (crop, crop, 3) and (found == 77).all()
 
 

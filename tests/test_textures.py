@@ -12,12 +12,7 @@ from alexnet_tf.textures import textures_dataset_builder as textures
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("textures"))
-
-
-@pytest.fixture(scope="module")
-def splits(folder):
+def splits(textures_folder):
     """{split: [(encoded, label, pixels)]}, prepared and read once."""
     return {
         split: [
@@ -26,15 +21,19 @@ def splits(folder):
                 int(example["label"]),
                 tf.io.decode_jpeg(example["image"]).numpy(),
             )
-            for example in datasets.load("textures", split, folder).examples()
+            for example in datasets.load(
+                "textures", split, str(textures_folder)
+            ).examples()
         ]
         for split in ("train", "validation")
     }
 
 
 @pytest.mark.parametrize("split, count", [("train", 2000), (None, 500)])
-def test_textures_load_like_any_data_set(folder, splits, split, count):
-    source = datasets.load("textures", split, folder)
+def test_textures_load_like_any_data_set(
+    textures_folder, splits, split, count
+):
+    source = datasets.load("textures", split, str(textures_folder))
     assert source.split == (split or "validation")
     assert source.classes == textures.CLASSES
     assert source.num_examples == count == len(splits[source.split])
@@ -117,10 +116,9 @@ def test_gratings_point_where_their_names_say(kind, varies):
     assert (along > 2 * across, across > 2 * along) == tuple(map(bool, varies))
 
 
-def test_a_home_folder_is_found(splits, folder, monkeypatch):
+def test_a_home_folder_is_found(textures_folder, monkeypatch):
     """Shells leave the ~ of --data_dir=~/data to the program."""
-    del splits  # It is prepared.
-    parent, name = os.path.split(folder)
+    parent, name = os.path.split(textures_folder)
     monkeypatch.setenv("HOME", parent)
     source = datasets.load("textures", "validation", f"~/{name}")
     assert source.num_examples == 500

@@ -88,10 +88,10 @@ def test_help_names_every_flag_and_needs_no_tensorflow(tmp_path):
         assert len(flags.FLAGS[flag.name].help) > 10
 
 
-def test_the_main_job_for_one_epoch(tmp_path):
+def test_the_main_job_for_one_epoch(tmp_path, textures_folder):
     """No flags but where to, and how long."""
     done = python(
-        "--epochs=1", f"--data_dir={tmp_path}/data", f"--workdir={tmp_path}/run"
+        "--epochs=1", f"--data_dir={textures_folder}", f"--workdir={tmp_path}/run"
     )
     assert done.returncode == 0, done.stderr
     assert "Validation error: top-1 " in done.stdout
@@ -141,6 +141,7 @@ def test_drops_are_whole_numbers():
         flags.FLAGS(["train", "--drops=3,a"])
 
 
+@pytest.mark.large
 def test_devices_may_change_when_resuming(pictures):
     assert command(*pictures, "--num_devices=2") is None
     assert command(*pictures, "--num_devices=3") is None
@@ -224,8 +225,15 @@ def test_a_bad_jpeg_is_named(tmp_path, pictures, keep, pass_first):
     assert f"({keep} bytes)" in reason
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize("pass_first", [True, False])
+@pytest.mark.parametrize(
+    "pass_first, devices",
+    [
+        (True, 1),
+        (False, 2),
+        pytest.param(True, 2, marks=pytest.mark.large),
+        pytest.param(False, 1, marks=pytest.mark.large),
+    ],
+)
 def test_a_picture_that_vanishes_is_said_in_one_line(
     tmp_path, pictures, pass_first, devices, monkeypatch
 ):
@@ -240,9 +248,9 @@ def test_a_picture_that_vanishes_is_said_in_one_line(
     assert "\n" not in reason
 
 
-def test_a_corrupt_record_is_said_in_one_line(tmp_path):
+def test_a_corrupt_record_is_said_in_one_line(tmp_path, textures_folder):
     data = f"--data_dir={tmp_path}/data"
-    datasets.load("textures", "train", f"{tmp_path}/data")
+    shutil.copytree(textures_folder, tmp_path / "data")
     record = next((tmp_path / "data").rglob("*-train.tfrecord-*"))
     content = bytearray(record.read_bytes())
     content[5000] ^= 255
@@ -353,7 +361,9 @@ def unbalanced(folder):
     return f"folder:{folder}"
 
 
-@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize(
+    "cached", [True, pytest.param(False, marks=pytest.mark.large)]
+)
 def test_fine_tuning_from_a_run_on_twenty_pictures(
     tmp_path, pictures, cached
 ):

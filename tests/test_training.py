@@ -113,16 +113,18 @@ def test_a_run_leaves_what_it_promises(tmp_path, make_source):
     assert events
 
 
-def test_devices_share_the_global_batch(tmp_path, make_source):
+@pytest.mark.parametrize(
+    "devices", [3, pytest.param(2, marks=pytest.mark.large)]
+)
+def test_devices_share_the_global_batch(tmp_path, make_source, devices):
     """Without dropout, whose masks each device draws for itself."""
     source = make_source(36)
     preset = shallow(dropout=0.0)
     one = run(tmp_path / "one", source, preset=preset)
-    for devices in (2, 3):
-        path = tmp_path / str(devices)
-        many = run(path, source, preset=preset, devices=devices)
-        assert many == pytest.approx(one, abs=1e-4)
-        assert_same(final_arrays(tmp_path / "one"), final_arrays(path), atol=1e-5)
+    many = run(tmp_path / "many", source, preset=preset, devices=devices)
+    assert many == pytest.approx(one, abs=1e-4)
+    arrays = (final_arrays(tmp_path / name) for name in ("one", "many"))
+    assert_same(*arrays, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [16, 2])
@@ -162,6 +164,7 @@ def test_ctrl_c_in_the_last_save_does_not_spoil_it(
     assert (tmp_path / "conv1.png").exists()
 
 
+@pytest.mark.large
 def test_the_same_seed_gives_the_same_bits(tmp_path, make_source):
     source = make_source(36)
     for name in ("one", "two"):
@@ -194,9 +197,9 @@ def straight(tmp_path_factory):
     "step, signum",
     [
         (1, signal.SIGTERM),
-        (3, signal.SIGTERM),
-        (4, signal.SIGTERM),
         (3, signal.SIGINT),
+        pytest.param(3, signal.SIGTERM, marks=pytest.mark.large),
+        pytest.param(4, signal.SIGTERM, marks=pytest.mark.large),
     ],
 )
 def test_stopped_and_resumed_equals_straight(
@@ -272,7 +275,9 @@ def assert_same_metrics(one, other):
     assert tables[0] == tables[1]
 
 
-@pytest.mark.parametrize("step", [4, 5])
+@pytest.mark.parametrize(
+    "step", [4, pytest.param(5, marks=pytest.mark.large)]
+)
 def test_killed_and_resumed_equals_straight(tmp_path, make_source, straight, step):
     """An exception stands for a kill: nothing is saved on the way out."""
     source, parts = make_source(36), tmp_path / "parts"
@@ -475,7 +480,10 @@ def killed_after_three(path, source):
 
 @pytest.mark.parametrize(
     "damage, part, place",
-    [(flip, "data", 3000), (cut, "index", 50)],
+    [
+        (flip, "data", 3000),
+        pytest.param(cut, "index", 50, marks=pytest.mark.large),
+    ],
 )
 def test_a_damaged_checkpoint_falls_back_on_the_one_before(
     tmp_path, make_source, straight, caplog, damage, part, place
