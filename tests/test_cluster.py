@@ -10,10 +10,10 @@ import time
 
 from commands import command
 import numpy as np
+from outcome import metrics, weights
 import pytest
 import tensorflow as tf
 
-from alexnet_tf import classifier
 from alexnet_tf import cluster
 from alexnet_tf import training
 from alexnet_tf import workdir as workdirs
@@ -54,10 +54,6 @@ def finish(processes, said, seconds=240):
     return codes, [path.read_text(errors="replace") for path in said]
 
 
-def weights(path):
-    return [v.numpy() for v in classifier.load(str(path)).model.weights]
-
-
 def assert_as_one_process(flags, count, tmp_path, **one):
     """The run of several workers, and that of one process."""
     several, alone = tmp_path / "several", tmp_path / "alone"
@@ -70,9 +66,9 @@ def assert_as_one_process(flags, count, tmp_path, **one):
     assert code == 0, err
     for mine, other in zip(weights(several), weights(alone), strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-5)
-    assert measured(several) == [
-        pytest.approx(line, abs=1e-5) for line in measured(alone)
-    ]
+    for mine, other in zip(metrics(several), metrics(alone), strict=True):
+        assert mine.pop("split") == other.pop("split")
+        assert mine == pytest.approx(other, abs=1e-5)
     # The chief alone writes: no worker has added a file, or one of TensorBoard's.
     assert written(several) == written(alone)
 
@@ -81,15 +77,6 @@ def written(path):
     """Names of all files, of TensorBoard's without what makes each unique."""
     names = (str(file.relative_to(path)) for file in path.rglob("*"))
     return sorted(re.sub(r"tfevents.*", "tfevents", name) for name in names)
-
-
-def measured(path):
-    """All lines of metrics without the speed."""
-    lines = workdirs.read_metrics(str(path))
-    return [
-        {k: v for k, v in line.items() if k not in ("images_per_second", "split")}
-        for line in lines
-    ]
 
 
 @pytest.mark.large
@@ -115,12 +102,12 @@ def test_a_worker_that_is_killed_stops_all_and_the_run_goes_on(flags, tmp_path):
     codes, texts = finish(processes, said)
     assert codes == [1, -signal.SIGKILL]
     assert "Expected all workers of the run at work. Received: one has gone" in texts[0]
-    assert len(workdirs.read_metrics(str(broken))) < len(measured(whole))
+    assert len(workdirs.read_metrics(str(broken))) < len(metrics(whole))
     codes, texts = finish(*start(2, [*flags, f"--workdir={broken}"], tmp_path))
     assert codes == [0, 0], texts
     for mine, other in zip(weights(broken), weights(whole), strict=True):
         np.testing.assert_array_equal(mine, other)
-    assert measured(broken) == measured(whole)
+    assert metrics(broken) == metrics(whole)
 
 
 @pytest.mark.large

@@ -25,7 +25,7 @@ def train(workdir, pictures):
 
 @pytest.mark.large
 def test_killed_twenty_times(tmp_path, picture_folder):
-    from alexnet_tf import classifier, workdir
+    from outcome import metrics, weights
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
@@ -49,17 +49,10 @@ def test_killed_twenty_times(tmp_path, picture_folder):
     last.join(300)
     assert last.exitcode == 0
 
-    def weights(name):
-        return classifier.load(str(tmp_path / name)).model.weights
-
-    for mine, other in zip(weights("killed"), weights("whole"), strict=True):
-        np.testing.assert_array_equal(mine.numpy(), other.numpy())
-
-    def lines(name):
-        found = workdir.read_metrics(str(tmp_path / name))
-        return [l | {"images_per_second": None} for l in found]
-
-    assert len(lines("whole")) == 12 * 4 and lines("killed") == lines("whole")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for mine, other in zip(weights(killed), weights(whole), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert len(metrics(whole)) == 12 * 4 and metrics(killed) == metrics(whole)
 
     def files(name):
         """But for TensorBoard's, of which each start has its own."""

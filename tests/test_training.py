@@ -11,6 +11,7 @@ import time
 
 import keras
 import numpy as np
+from outcome import metrics
 import pytest
 import tensorflow as tf
 
@@ -262,15 +263,7 @@ def test_an_overflow_on_any_device_skips_the_step(make_source):
 
 
 def assert_same_metrics(one, other):
-    """All but the speed."""
-
-    def lines(path):
-        kept = workdirs.read_metrics(str(path))
-        for line in kept:
-            line.pop("images_per_second", None)
-        return kept
-
-    assert lines(one) == lines(other)
+    assert metrics(one) == metrics(other)
     tables = [(path / "metrics.csv").read_text() for path in (one, other)]
     assert tables[0] == tables[1]
 
