@@ -374,15 +374,22 @@ def _settings(preset, eval_split):
     }
 
 
+def _refuse_both(flag, names, why):
+    for name in names:
+        if flags.FLAGS[name].value:
+            raise ValueError(
+                f"Expected --{flag} or --{name}. Received: both. {why}"
+            )
+
+
 def _check_data_service(args):
     if args.data_service is None:
         return
-    for name in ("cache", "cache_features"):
-        if args[name].value:
-            raise ValueError(
-                f"Expected --{name} or --data_service. Received: both. What is kept "
-                "in memory needs nobody to decode it."
-            )
+    _refuse_both(
+        "data_service",
+        ("cache", "cache_features"),
+        "What is kept in memory needs nobody to decode it.",
+    )
     data_service.check(args.data_service)
 
 
@@ -391,13 +398,12 @@ def _strategy(args):
 
     if args.strategy == "mirrored":
         return training.make_strategy(args.num_devices)
-    for name in ("num_devices", "data_service"):
-        if args[name].value is not None:
-            raise ValueError(
-                f"Expected --strategy=multi_worker or --{name}. Received: both. "
-                "A worker uses all GPUs that it sees (CUDA_VISIBLE_DEVICES), and "
-                "decodes its own share of the pictures."
-            )
+    _refuse_both(
+        "strategy=multi_worker",
+        ("num_devices", "data_service"),
+        "A worker uses all GPUs that it sees (CUDA_VISIBLE_DEVICES), and decodes "
+        "its own share of the pictures.",
+    )
     return cluster.make_strategy()
 
 

@@ -130,7 +130,7 @@ def test_a_bad_picture_is_named(source, service, tmp_path, monkeypatch):
     [
         (["--data_service=host"], "dispatcher's HOST:PORT. Received: 'host'"),
         (["--data_service=localhost:9"], "data service at localhost:9. Received"),
-        (["--data_service=localhost:9", "--cache"], "--cache or --data_service"),
+        (["--data_service=localhost:9", "--cache"], "--data_service or --cache"),
     ],
 )
 def test_what_can_t_be_is_refused(flags, says, tmp_path):
