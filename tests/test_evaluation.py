@@ -121,7 +121,14 @@ def test_a_source_that_miscounts_is_refused(make_source):
         evaluate(source, 6, read=short.read, num_examples=4)
 
 
-@pytest.mark.parametrize("devices, batch_size", [(1, 6), (3, 3), (3, 6), (3, 9)])
+@pytest.mark.parametrize(
+    "devices, batch_size",
+    [
+        (1, 6), (3, 3), (3, 6), (3, 9),
+        pytest.param(1, 3, marks=pytest.mark.large),
+        pytest.param(1, 9, marks=pytest.mark.large),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize(
     "held, received", [(4, "only 4"), (7, "at least 7"), (13, "at least 7")]
 )

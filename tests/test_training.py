@@ -475,7 +475,9 @@ def killed_after_three(path, source):
     "damage, part, place",
     [
         (flip, "data", 3000),
+        pytest.param(flip, "index", 50, marks=pytest.mark.large),
         pytest.param(cut, "index", 50, marks=pytest.mark.large),
+        pytest.param(cut, "data", 0, marks=pytest.mark.large),
     ],
 )
 def test_a_damaged_checkpoint_falls_back_on_the_one_before(
