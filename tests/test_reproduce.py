@@ -265,6 +265,43 @@ def test_a_gain_is_the_mean_of_paired_differences():
     assert ten[3] == 4
 
 
+def curves(last_with):
+    """Of two seeds: with dropout ending at errors, without at 25% after 20, 25."""
+    log = []
+    for seed, (last, epochs) in enumerate(zip(last_with, (20, 25))):
+        for arm, end, error in (("base", 50, last), ("no_dropout", epochs, 0.25)):
+            log += [
+                {"arm": arm, "seed": seed, "epoch": 10, "probe_top1_error": 0.4},
+                {"arm": arm, "seed": seed, "epoch": end, "probe_top1_error": error},
+            ]
+    return log
+
+
+def test_iterations_of_dropout_are_compared():
+    from experiments import ablations
+
+    half = 12.706 * 0.25  # The ratios are 50 / 20 and 50 / 25.
+    low = f"{2.25 - half:.2f}"
+    *_, ours, seeds, verdict = ablations.rows(curves([0.25, 0.25]))[-1]
+    assert (seeds, verdict) == (2, "undecided")
+    assert ours == f"2.25 times ({low} to {2.25 + half:.2f}) to 25% training error"
+
+
+def test_iterations_never_reached_are_a_bound():
+    from experiments import ablations
+
+    *_, ours, seeds, verdict = ablations.rows(curves([0.26, 0.25]))[-1]
+    assert ours.startswith("over 2.25 times (") and " to any)" in ours
+    assert ours.endswith("1 of 2 with it are not there after 50 epochs")
+    assert (seeds, verdict) == (2, "undecided")
+    # Bounds from below can say that a ratio is above 1, not that it is below.
+    log = curves([0.26, 0.26])
+    for line in log:
+        if line["arm"] == "no_dropout" and line["probe_top1_error"] == 0.25:
+            line["epoch"] = 100 + line["seed"]
+    assert ablations.rows(log)[-1][-1] == "undecided"
+
+
 def test_geometries_are_the_known_ones():
     from experiments import geometries
 
