@@ -20,7 +20,7 @@ from alexnet_tf import statistics
         ("owt", 714_188_480),
     ],
 )
-def test_operations_are_those_of_the_tables(name, products):
+def test_operations_are_those_of_the_tables(name, products, zero_kernels):
     model = alexnet_tf.AlexNet(name)
     inference, training = benchmarking.operations(model)
     assert inference == 2 * products

@@ -124,9 +124,11 @@ def test_a_source_that_miscounts_is_refused(make_source):
 @pytest.mark.parametrize(
     "devices, batch_size",
     [
-        (1, 6), (3, 3), (3, 6), (3, 9),
+        (1, 6), (3, 6),
         pytest.param(1, 3, marks=pytest.mark.large),
+        pytest.param(3, 3, marks=pytest.mark.large),
         pytest.param(1, 9, marks=pytest.mark.large),
+        pytest.param(3, 9, marks=pytest.mark.large),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import sys
 
 from absl import flags
 from absl.testing import flagsaver
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -83,13 +82,11 @@ def parsed(name):
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_imagenet_flagfiles_are_built(name):
+def test_imagenet_flagfiles_are_built(name, zero_kernels):
     preset, plan = parsed(name)
     assert plan.reinit == (("fc8",) if name == "paper_conv6" else ())
     classes = 21_841 if name == "paper_conv6_22k" else 1000
-    # Shapes alone: 61 million numbers need not be drawn.
-    with keras.StatelessScope():
-        model = models.AlexNet(preset, classes)
+    model = models.AlexNet(preset, classes)
     assert model.count_params() == PARAMETERS[name]
     assert model.input.shape[1] == preset.preprocessing.crop_size
 
@@ -238,8 +235,7 @@ def test_the_peers_are_the_same_network(experiments):
     """60,965,224 parameters; that of TensorFlow 1 is built as a graph alone."""
     from experiments.benchmarks import keras_plain, tf1_graph
 
-    with keras.StatelessScope():
-        assert keras_plain.build().count_params() == 60_965_224
+    assert keras_plain.build().count_params() == 60_965_224
     with tf.Graph().as_default():
         images = tf.compat.v1.placeholder(tf.float32, [None, 227, 227, 3])
         logits = tf1_graph.build(tf, images, 0.5)

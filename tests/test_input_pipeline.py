@@ -290,8 +290,15 @@ def interleaved(parts):
     return [joined(pieces) for pieces in zip(*parts, strict=True)]
 
 
-@pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("first_step", [0, 1])
+@pytest.mark.parametrize(
+    "count, first_step",
+    [
+        (3, 1),
+        pytest.param(3, 0, marks=pytest.mark.large),
+        pytest.param(2, 0, marks=pytest.mark.large),
+        pytest.param(2, 1, marks=pytest.mark.large),
+    ],
+)
 def test_workers_make_together_the_batches_of_one(source, count, first_step):
     parts = [
         training(source, pieces=count, workers=(count, i), first_step=first_step)
@@ -311,7 +318,9 @@ def test_workers_with_several_devices_each_have_theirs(source):
     assert_same(parts[1], whole[2:4] + whole[6:8])
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize(
+    "count", [pytest.param(2, marks=pytest.mark.large), 3]
+)
 @pytest.mark.parametrize("batch_size", [6, 12, 30])
 def test_workers_evaluate_each_picture_once(source, count, batch_size):
     parts = [

@@ -365,11 +365,13 @@ HALVES = {"mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}
 @pytest.mark.parametrize(
     "make",
     [
-        lambda dtype: LRN(dtype=dtype),
-        lambda dtype: LRN(groups=2, dtype=dtype),
-        lambda dtype: Spatial(dtype=dtype),
+        pytest.param(lambda dtype: LRN(dtype=dtype), id="maps"),
+        pytest.param(
+            lambda dtype: LRN(groups=2, dtype=dtype),
+            id="towers", marks=pytest.mark.large,
+        ),
+        pytest.param(lambda dtype: Spatial(dtype=dtype), id="spatial"),
     ],
-    ids=["maps", "towers", "spatial"],
 )
 def test_norms_in_half_precision(make, policy, mode):
     """Of activations around 500, whose squares overflow float16.

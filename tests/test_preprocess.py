@@ -98,8 +98,15 @@ def assert_crop(preset, shape, form, offset):
     assert crop.std() > 10
 
 
-@pytest.mark.parametrize("form", ["jpeg", "png"])
-@pytest.mark.parametrize("preset", ["paper", "caffe"])
+@pytest.mark.parametrize(
+    "preset, form",
+    [
+        ("paper", "jpeg"),
+        ("caffe", "png"),
+        pytest.param("paper", "png", marks=pytest.mark.large),
+        pytest.param("caffe", "jpeg", marks=pytest.mark.large),
+    ],
+)
 @pytest.mark.parametrize(
     "shape",
     [
@@ -132,7 +139,9 @@ def test_a_crop_lies_where_it_says_squash(offset):
     assert_crop("caffe", (375, 500), "jpeg", offset)
 
 
-@pytest.mark.parametrize("form", ["jpeg", "png"])
+@pytest.mark.parametrize(
+    "form", ["jpeg", pytest.param("png", marks=pytest.mark.large)]
+)
 @pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_quick"])
 def test_a_crop_has_the_bits_of_the_whole_square(preset, form):
     """Of pictures of any size, wherever it lies."""
@@ -384,6 +393,15 @@ HAND = {
 }
 HAND["caffenet"] = HAND["caffe"]
 HAND["single_tower"] = HAND["paper_conv6"] = HAND["paper"]
+# Those with pixels of their own, and the others.
+by_hand = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.large)
+        if name in ("caffenet", "single_tower", "paper_conv6") else name
+        for name in HAND
+    ],
+)
 
 
 def test_each_preset_has_its_pixels_by_hand():
@@ -441,7 +459,7 @@ def assert_training_images(p, hand):
     assert len(found) > 3 or p.crop_size == p.image_size
 
 
-@pytest.mark.parametrize("name", HAND)
+@by_hand
 def test_a_training_image_by_hand(name):
     # Noise too weak to see, but there: the divisor goes with it.
     assert_training_images(pixels_of(name, colour_noise=1e-9), HAND[name])
@@ -470,7 +488,7 @@ def test_caffe_s_pixels_with_a_mean_per_channel(changes):
     )
 
 
-@pytest.mark.parametrize("name", HAND)
+@by_hand
 def test_an_evaluation_image_by_hand(name):
     p = pixels_of(name)
     picture, known = coordinates(p.image_size), skewed_statistics(p.image_size)

@@ -38,7 +38,14 @@ def network(seed=0, **changes):
 
 
 @pytest.mark.parametrize("protocol", scoring.PROTOCOLS)
-@pytest.mark.parametrize("batch_size", [4, 7, 20])
+@pytest.mark.parametrize(
+    "batch_size",
+    [
+        4,
+        pytest.param(7, marks=pytest.mark.large),
+        pytest.param(20, marks=pytest.mark.large),
+    ],
+)
 def test_each_picture_once_in_order(make_source, protocol, batch_size):
     source, net = make_source(11), network()
     found, labels = scoring.probabilities(

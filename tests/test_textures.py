@@ -70,7 +70,9 @@ def colours(examples):
     )
 
 
-@pytest.mark.parametrize("figures", [slice(0, 3), slice(0, 6)])
+@pytest.mark.parametrize(
+    "figures", [pytest.param(slice(0, 3), marks=pytest.mark.large), slice(0, 6)]
+)
 def test_colour_tells_next_to_nothing(splits, figures):
     """Nearest mean of a class; 10% is chance."""
     train, validation = splits["train"], splits["validation"]

@@ -210,8 +210,15 @@ def test_a_run_with_other_flags_is_refused_by_name(pictures):
     assert "--seed=0. Received: --seed=1." in reason
 
 
-@pytest.mark.parametrize("keep", [0, 200])
-@pytest.mark.parametrize("pass_first", [True, False])
+@pytest.mark.parametrize(
+    "keep, pass_first",
+    [
+        (0, True),
+        (200, False),
+        pytest.param(200, True, marks=pytest.mark.large),
+        pytest.param(0, False, marks=pytest.mark.large),
+    ],
+)
 def test_a_bad_jpeg_is_named(tmp_path, pictures, keep, pass_first):
     """A zero-byte and a truncated one; found by the pass for the mean image,
     or in training when the pass is done."""
@@ -228,8 +235,8 @@ def test_a_bad_jpeg_is_named(tmp_path, pictures, keep, pass_first):
 @pytest.mark.parametrize(
     "pass_first, devices",
     [
-        (True, 1),
         (False, 2),
+        pytest.param(True, 1, marks=pytest.mark.large),
         pytest.param(True, 2, marks=pytest.mark.large),
         pytest.param(False, 1, marks=pytest.mark.large),
     ],

@@ -405,7 +405,10 @@ def test_what_a_kill_left_of_a_checkpoint_is_removed(tmp_path, make_source):
     assert len(final_arrays(tmp_path)) >= 12
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "precision",
+    ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.large)],
+)
 def test_low_precision_trains_float32_weights(
     tmp_path, make_source, precision
 ):
@@ -580,9 +583,14 @@ def test_progress_survives_a_checkpoint(tmp_path):
     assert json.loads(again.serialize()) == json.loads(progress.serialize())
 
 
-@pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize(
-    "held, received", [(20, "only 20"), (30, r"at least \d+")]
+    "devices, held, received",
+    [
+        (2, 20, "only 20"),
+        (1, 30, r"at least \d+"),
+        pytest.param(1, 20, "only 20", marks=pytest.mark.large),
+        pytest.param(2, 30, r"at least \d+", marks=pytest.mark.large),
+    ],
 )
 def test_a_source_that_miscounts_is_refused(
     tmp_path, make_source, held, received, devices

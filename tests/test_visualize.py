@@ -109,9 +109,9 @@ def visualize(run, figure, *args):
         ("predictions", (440, 870)),
         ("neighbours", (570, 1190)),
         ("views", (250, 720)),
-        ("activations", (1290, 600)),
-        ("norms", (400, 1000)),
-        ("dropout", (400, 900)),
+        pytest.param("activations", (1290, 600), marks=pytest.mark.large),
+        pytest.param("norms", (400, 1000), marks=pytest.mark.large),
+        pytest.param("dropout", (400, 900), marks=pytest.mark.large),
         ("normalisation", (500, 800)),
     ],
 )
