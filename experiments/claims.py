@@ -2,6 +2,6 @@
 
 ALL = (
     "relu_tanh", "ablations", "initialisation", "blog", "geometries",
-    "dropout_forms",
+    "dropout_forms", "needs_imagenet",
 )  # fmt: skip
-COMPUTED = ("geometries", "dropout_forms")  # Without runs.
+COMPUTED = ("geometries", "dropout_forms", "needs_imagenet")  # Without runs.

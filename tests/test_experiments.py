@@ -248,7 +248,12 @@ def test_the_peer_in_pytorch_is_the_same_network(experiments):
     pytest.importorskip("torch")
     from experiments.benchmarks import pytorch
 
-    assert sum(p.numel() for p in pytorch.build().parameters()) == 60_965_224
+    for model in (pytorch.build(), pytorch.build(without_norm=True)):
+        assert sum(p.numel() for p in model.parameters()) == 60_965_224
+    norms = [type(m).__name__ for m in pytorch.build().modules()]
+    assert norms.count("LocalResponseNorm") == 2
+    norms = [type(m).__name__ for m in model.modules()]
+    assert norms.count("LocalResponseNorm") == 0
 
 
 def test_rates_are_set_against_ours(experiments):

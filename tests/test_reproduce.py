@@ -322,6 +322,23 @@ def test_both_forms_of_dropout_are_one_function():
         assert float(difference) < 1e-13 and float(largest) > 1
 
 
+def test_what_needs_imagenet_is_said_with_its_figure():
+    from experiments import needs_imagenet
+
+    rows = {row[2].split("]")[0][1:]: row for row in needs_imagenet.rows([])}
+    assert len(rows) == 15 and {row[3] for row in rows.values()} == {"needs ImageNet"}
+    assert rows["paper"] == (
+        "The paper's network and recipe on ILSVRC-2012 (sections 3 to 5).",
+        '40.7% top-1, 18.2% top-5, ten views of the validation pictures (Table 2, '
+        '"1 CNN"; CHM layer-params-145.cfg:182).',
+        "[paper](imagenet/paper.flags)",
+        "needs ImageNet",
+    )
+    for claim, target, *_ in rows.values():
+        assert "python" not in claim + target and "#" not in claim.replace("#14", "")
+        assert any(c.isdigit() for c in target)
+
+
 def test_the_starts_are_those_of_the_presets():
     from experiments import initialisation
 

@@ -21,6 +21,7 @@ PROGRAMS = {
     "plain Keras": ("keras_plain",),
     "PyTorch, channels last": ("pytorch",),
     "PyTorch, contiguous": ("pytorch", "contiguous"),
+    "PyTorch, channels last, no normalisation": ("pytorch", "without_norm"),
     "TensorFlow 1 graph": ("tf1_graph",),
 }
 PRECISIONS = ("float32", "mixed_bfloat16")

@@ -1,6 +1,9 @@
 """The same network in PyTorch, in eager mode.
 
-    python -m experiments.benchmarks.pytorch training|inference [mixed_bfloat16] [contiguous]
+    python -m experiments.benchmarks.pytorch training|inference [PRECISION [OPTION ...]]
+
+PRECISION is float32 or mixed_bfloat16. Options: contiguous, in place of channels
+last; without_norm, for how much of the time is response normalisation.
 """
 
 import sys
@@ -10,12 +13,13 @@ from experiments.benchmarks import timing
 BATCH = 128
 
 
-def build():
+def build(without_norm=False):
     from torch import nn
 
     def norm():
         # PyTorch divides alpha by the size.
-        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+        norm = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+        return nn.Identity() if without_norm else norm
 
     return nn.Sequential(
         nn.ZeroPad2d((0, 3, 0, 3)),
@@ -33,11 +37,12 @@ def build():
     )  # fmt: skip
 
 
-def main(what, precision="float32", layout="channels_last"):
+def main(what, precision="float32", *options):
     import torch
 
-    memory = getattr(torch, f"{layout}_format" if layout == "contiguous" else layout)
-    model = build().to(memory_format=memory)
+    channels_last = "contiguous" not in options
+    memory = torch.channels_last if channels_last else torch.contiguous_format
+    model = build("without_norm" in options).to(memory_format=memory)
     optimizer = torch.optim.SGD(
         model.parameters(), 0.01, momentum=0.9, weight_decay=5e-4
     )
