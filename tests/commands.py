@@ -8,6 +8,7 @@ that (test_imports), and forks for each run.
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import io
 import json
@@ -75,6 +76,7 @@ def _answer(name, args):
 def _serve():
     for library in ("training", "reporting", "exporting", "benchmarking"):
         importlib.import_module(f"alexnet_tf.{library}")
+    gc.freeze()  # No child looks through what was imported.
     while line := sys.stdin.readline():
         child = os.fork()
         if not child:

@@ -7,10 +7,11 @@ import signal
 
 import keras
 import numpy as np
+from outcome import final_arrays, layers_of
 import pytest
 import tensorflow as tf
 import test_training
-from test_training import At, final_arrays, small
+from test_training import At, small
 
 from alexnet_tf import fine_tuning
 from alexnet_tf import input_pipeline
@@ -32,15 +33,6 @@ def saved_network(path, classes=10):
     model = models.AlexNet("tiny", classes)
     weights.save_weights(model, path)
     return {layer.name: layer.get_weights() for layer in model.layers}
-
-
-def layers_of(path):
-    """{layer: [kernel, bias]} of the newest checkpoint."""
-    arrays = {}
-    for name, array in sorted(final_arrays(path).items()):
-        if name.startswith("layers/"):
-            arrays.setdefault(name.split("/")[1], []).append(array)
-    return arrays
 
 
 @pytest.mark.parametrize(

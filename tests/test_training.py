@@ -11,7 +11,7 @@ import time
 
 import keras
 import numpy as np
-from outcome import metrics
+from outcome import final_arrays, metrics
 import pytest
 import tensorflow as tf
 
@@ -48,17 +48,6 @@ def run(path, source, *, preset=None, devices=1, **kwargs):
         strategy=training.make_strategy(devices),
         **kwargs,
     )
-
-
-def final_arrays(path):
-    """{name: array} of the newest checkpoint, without its bookkeeping."""
-    latest = tf.train.latest_checkpoint(str(path / "checkpoints"))
-    reader = tf.train.load_checkpoint(latest)
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name.endswith("VARIABLE_VALUE") and "save_counter" not in name
-    }
 
 
 def assert_same(one, other, atol=0.0):
