@@ -87,7 +87,9 @@ def alternating(shape, dtype=None):
 
 
 @pytest.mark.parametrize("devices", [1, 3])
-@pytest.mark.parametrize("batch_size", [3, 12, 21])
+@pytest.mark.parametrize(
+    "batch_size", [pytest.param(3, marks=pytest.mark.large), 12, 21]
+)
 def test_every_picture_counts_once_whatever_the_batch(
     make_source, batch_size, devices
 ):

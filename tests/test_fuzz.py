@@ -25,7 +25,15 @@ fuzzed = settings(
 
 
 @pytest.mark.parametrize("resize", ["short_side", "squash"])
-@pytest.mark.parametrize("other", [None, 1, 256, 3000])
+@pytest.mark.parametrize(
+    "other",
+    [
+        None,
+        1,
+        pytest.param(256, marks=pytest.mark.large),
+        pytest.param(3000, marks=pytest.mark.large),
+    ],
+)
 def test_windows_of_all_sizes_are_within_the_picture(resize, other):
     """1 to 3000 pixels high, as wide or `other`: first and last place of a crop."""
     pixels = presets.Preprocessing(image_size=256, crop_size=224, resize=resize)

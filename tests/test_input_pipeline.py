@@ -321,7 +321,9 @@ def test_workers_with_several_devices_each_have_theirs(source):
 @pytest.mark.parametrize(
     "count", [pytest.param(2, marks=pytest.mark.large), 3]
 )
-@pytest.mark.parametrize("batch_size", [6, 12, 30])
+@pytest.mark.parametrize(
+    "batch_size", [6, pytest.param(12, marks=pytest.mark.large), 30]
+)
 def test_workers_evaluate_each_picture_once(source, count, batch_size):
     parts = [
         list(

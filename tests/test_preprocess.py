@@ -790,7 +790,16 @@ def test_what_is_equal_is_traced_once():
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("name", ["paper", "code2012", "caffe", "tiny", "owt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "paper",
+        "caffe",
+        pytest.param("code2012", marks=pytest.mark.large),
+        pytest.param("tiny", marks=pytest.mark.large),
+        pytest.param("owt", marks=pytest.mark.large),
+    ],
+)
 def test_compiled_views_are_the_plain_ones(name, monkeypatch):
     """Bit for bit, but for divisions, which XLA rounds otherwise."""
     p = dataclasses.replace(pixels_of(name), image_size=72, crop_size=64)

@@ -499,6 +499,7 @@ def test_checkpoints_are_found_without_their_list(tmp_path, make_source, straigh
     assert_same(final_arrays(whole), final_arrays(parts))
 
 
+@pytest.mark.large
 def test_clocks_may_go_backwards(tmp_path, make_source, straight, monkeypatch):
     """The time of the day: set back by an hour at each look."""
     source, parts = make_source(36), tmp_path / "parts"

@@ -458,7 +458,16 @@ def test_wrong_kinds_are_said(tmp_path):
 
 
 @pytest.mark.parametrize("name", [*WRITERS, *(f"k{e}" for e in EXTENSIONS[3:])])
-@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.999])
+@pytest.mark.parametrize(
+    "keep",
+    [
+        0,
+        pytest.param(1, marks=pytest.mark.large),
+        pytest.param(100, marks=pytest.mark.large),
+        0.5,
+        0.999,
+    ],
+)
 def test_cut_files_are_refused(tmp_path, name, keep):
     arrays, _, _ = reference_arrays("caffe")
     model = network("caffe")
