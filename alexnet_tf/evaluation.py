@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from alexnet_tf import cluster
 from alexnet_tf import datasets
+from alexnet_tf import input_pipeline
 from alexnet_tf.pace import Pace
 
 
@@ -98,7 +99,8 @@ def evaluator(model, strategy):
     def evaluate(batches, source, batch_size, between=None):
         steps = -(-source.num_examples // batch_size)
         pace = Pace(agree=functools.partial(cluster.mean, strategy))
-        iterator, result, done = iter(batches), np.zeros(4), 0
+        batches = input_pipeline.Iteration(batches)
+        result, done = np.zeros(4), 0
         while done < steps:
             count = min(pace.count, steps - done)
             with (
@@ -107,13 +109,14 @@ def evaluator(model, strategy):
                     source, lambda: (done * batch_size, count * batch_size)
                 ),
             ):
-                result += totals(iterator, tf.constant(count)).numpy()
+                result += totals(batches.iterator, tf.constant(count)).numpy()
             done += count
             if between:
                 between()
         with datasets.explained(source, lambda: (done * batch_size, 0)):
             # Full batches of `num_examples` do not show that there are more.
-            iterator.get_next_as_optional()
+            batches.iterator.get_next_as_optional()
+        batches.close()
         _check_count(source, result[3])
         if source.mends:
             return rates(result) | {"bad_images": source.num_examples - int(result[3])}

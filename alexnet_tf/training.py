@@ -257,7 +257,7 @@ def train(
                 watchers.on_train_begin()
             watchers.on_epoch_begin(epoch)
             step = progress.step - epoch * steps_per_epoch
-            iterator = iter(
+            batches = input_pipeline.Iteration(
                 batches_of(
                     training_batches,
                     seed=seed,
@@ -273,7 +273,7 @@ def train(
                 count = min(pace.count, until_line, steps_per_epoch - step)
                 try:
                     with pace.measure(count):
-                        sums = run_steps(iterator, progress.step, count)
+                        sums = run_steps(batches.iterator, progress.step, count)
                 except tf.errors.OpError as error:
                     asked = source.examples()
                     if not data_service:
@@ -307,6 +307,7 @@ def train(
                     save()
                     saved_at = time.monotonic()
                 save_and_stop_if_asked()
+            batches.close()
 
             # ---- 5b. Validation ------------------------------------------
             measured = evaluate(

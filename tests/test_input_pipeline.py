@@ -1,6 +1,7 @@
 """Batches are a function of seed and epoch, and lose no picture."""
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
@@ -354,3 +355,25 @@ def test_workers_share_cached_features():
             for i in range(2)
         ]
         assert_same(interleaved(parts), list(whole.as_numpy_iterator()))
+
+
+def test_nobody_waits_for_the_end_of_a_pass():
+    go_on, gone = threading.Event(), threading.Event()
+
+    class Slow:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            raise StopIteration
+
+        def __del__(self):
+            go_on.wait(60)
+            gone.set()
+
+    batches = input_pipeline.Iteration(Slow())
+    batches.close()
+    assert not gone.is_set()
+    go_on.set()
+    assert gone.wait(60)
+    assert not hasattr(batches, "iterator")

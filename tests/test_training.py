@@ -15,6 +15,7 @@ from outcome import final_arrays, metrics
 import pytest
 import tensorflow as tf
 
+from alexnet_tf import input_pipeline
 from alexnet_tf import models
 from alexnet_tf import presets
 from alexnet_tf import training
@@ -277,6 +278,19 @@ def test_killed_and_resumed_equals_straight(tmp_path, make_source, straight, ste
     run(parts, source, log_steps=1)
     assert_same(final_arrays(whole), final_arrays(parts))
     assert_same_metrics(whole, parts)
+
+
+def test_each_pass_over_the_data_is_closed(tmp_path, make_source, monkeypatch):
+    closed = []
+    close = input_pipeline.Iteration.close
+
+    def counted(self):
+        closed.append(self.iterator)
+        close(self)
+
+    monkeypatch.setattr(input_pipeline.Iteration, "close", counted)
+    run(tmp_path, make_source(24))
+    assert len(closed) == 4  # Two epochs, each evaluated.
 
 
 def test_a_finished_run_only_reports(tmp_path, make_source):
