@@ -244,7 +244,7 @@ class Iteration:
     """One pass over batches, whose end nobody waits for.
 
     The thread by which `tf.data` tunes a pipeline at times misses that it is to
-    stop, on a busy machine one time in four (TensorFlow 2.21:
+    stop, on a busy machine one time in five (TensorFlow 2.21:
     `Model::OptimizeLoop` is woken before `CancellationManager` says that it is
     cancelled). It then sleeps on, for as long as the pass has taken or a minute,
     and so does whoever lets go of the iterator.
