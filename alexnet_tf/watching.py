@@ -8,6 +8,7 @@ import time
 
 import keras
 import numpy as np
+from tensorboard.plugins.histogram import metadata as histograms
 import tensorflow as tf
 
 from alexnet_tf import evaluation
@@ -98,10 +99,10 @@ class Album(keras.callbacks.Callback):
         kernels = models.rgb_kernels(self._network, self._preset)
         tf.summary.image("conv1", plots.kernel_sheet(kernels)[np.newaxis])
         for variable in self._network.weights:
-            tf.summary.histogram(variable.path, variable.value)
+            _write_histogram(variable.path, variable.numpy())
         found = gradients(self._network, *self._probe)
         for path, gradient in found.items():
-            tf.summary.histogram(f"gradients/{path}", gradient)
+            _write_histogram(f"gradients/{path}", gradient.numpy())
         # The last line but the evaluation's.
         speed = workdirs.read_metrics(self._workdir)[-2]["images_per_second"]
         tf.summary.scalar("images_per_second", speed or 0)
@@ -123,6 +124,21 @@ def _logged(what):
         yield
     except Exception as error:
         _log.warning("Could not draw %s: %s", what, error)
+
+
+def histogram(values, buckets=30):
+    """float64 [buckets, 3], as TensorBoard keeps it: left edge, right edge, count.
+
+    `tf.summary.histogram` makes 30 float64 of each value on the way: 9 GB and half
+    a minute for the 38 million of fc6.
+    """
+    counts, edges = np.histogram(values, buckets)
+    return np.stack([edges[:-1], edges[1:], counts], axis=-1)
+
+
+def _write_histogram(name, values):
+    metadata = histograms.create_summary_metadata(None, None)
+    tf.summary.write(name, histogram(values), metadata=metadata)
 
 
 def gradients(model, images, labels):

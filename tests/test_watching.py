@@ -1,6 +1,7 @@
 """The gradients that TensorBoard gets, and drawings that fail."""
 
 import sys
+import tracemalloc
 import types
 
 import keras
@@ -43,6 +44,43 @@ def test_gradients_are_those_of_the_loss(devices, precision):
     assert found.keys() == {v.path for v in model.trainable_variables}
     assert "conv1/kernel" not in found and len(found) == 14
     assert all(np.abs(gradient).max() > 0 for gradient in found.values())
+
+
+def events(path):
+    """{tag: array} of what a summary writer wrote to a folder."""
+    (file,) = path.glob("events*")
+    return {
+        value.tag: (tf.make_ndarray(value.tensor), value.metadata)
+        for record in tf.data.TFRecordDataset(str(file))
+        for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value
+    }
+
+
+def test_histograms_are_those_of_tensorboard(tmp_path):
+    values = np.random.default_rng(0).normal(1, 2, (40, 30)).astype(np.float32)
+    with tf.summary.create_file_writer(str(tmp_path)).as_default(3):
+        watching._write_histogram("ours", values)
+        tf.summary.histogram("theirs", values)
+    found = events(tmp_path)
+    (ours, described), (theirs, wanted) = found["ours"], found["theirs"]
+    assert described == wanted and ours.dtype == theirs.dtype == np.float64
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert ours[:, 2].sum() == 1200
+
+
+def test_histograms_by_hand():
+    edges_and_counts = [[0, 1, 2], [1, 2, 0], [2, 3, 1]]
+    assert watching.histogram(np.array([0, 0.5, 3]), 3).tolist() == edges_and_counts
+    assert watching.histogram(np.ones(7), 30)[:, 2].sum() == 7  # Biases at first.
+
+
+def test_histograms_need_little_beside_the_values():
+    values = np.zeros(4_000_000, np.float32)
+    tracemalloc.start()
+    watching.histogram(values)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < values.nbytes
 
 
 def test_the_environment_names_the_versions():
