@@ -244,10 +244,10 @@ class Iteration:
     """One pass over batches, whose end nobody waits for.
 
     The thread by which `tf.data` tunes a pipeline at times misses that it is to
-    stop, on a busy machine one time in five (TensorFlow 2.21:
-    `Model::OptimizeLoop` is woken before `CancellationManager` says that it is
-    cancelled). It then sleeps on, for as long as the pass has taken or a minute,
-    and so does whoever lets go of the iterator.
+    stop, on a busy machine one time in five (TensorFlow 2.21; by its sources,
+    `Model::OptimizeLoop` can be woken before `CancellationManager` says that it
+    is cancelled). It then sleeps on, up to a minute, and whoever lets go of the
+    iterator waits for it.
 
     Attributes:
         iterator: what gives the batches; nobody else is to keep it.

@@ -127,10 +127,10 @@ def _logged(what):
 
 
 def histogram(values, buckets=30):
-    """float64 [buckets, 3], as TensorBoard keeps it: left edge, right edge, count.
+    """float64 [buckets, 3] of an array, as TensorBoard keeps it.
 
-    `tf.summary.histogram` makes 30 float64 of each value on the way: 9 GB and half
-    a minute for the 38 million of fc6.
+    Left edge, right edge, count. `tf.summary.histogram` makes 30 float64 of each
+    value on the way: 9 GB for the 38 million of fc6.
     """
     counts, edges = np.histogram(values, buckets)
     return np.stack([edges[:-1], edges[1:], counts], axis=-1)
