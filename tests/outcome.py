@@ -31,6 +31,15 @@ def layers_of(path):
     return arrays
 
 
+def events(path):
+    """Yields (step, value) of what a summary writer wrote to a folder."""
+    (file,) = path.glob("events*")
+    for record in tf.data.TFRecordDataset(str(file)):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            yield event.step, value
+
+
 def metrics(path):
     """All lines of metrics without the speed."""
     lines = workdir.read_metrics(str(path))

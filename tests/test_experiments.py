@@ -248,12 +248,11 @@ def test_the_peer_in_pytorch_is_the_same_network(experiments):
     pytest.importorskip("torch")
     from experiments.benchmarks import pytorch
 
-    for model in (pytorch.build(), pytorch.build(without_norm=True)):
+    for without_norm, norms in ((False, 2), (True, 0)):
+        model = pytorch.build(without_norm)
         assert sum(p.numel() for p in model.parameters()) == 60_965_224
-    norms = [type(m).__name__ for m in pytorch.build().modules()]
-    assert norms.count("LocalResponseNorm") == 2
-    norms = [type(m).__name__ for m in model.modules()]
-    assert norms.count("LocalResponseNorm") == 0
+        kinds = [type(module).__name__ for module in model.modules()]
+        assert kinds.count("LocalResponseNorm") == norms
 
 
 def test_rates_are_set_against_ours(experiments):

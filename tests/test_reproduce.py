@@ -116,14 +116,14 @@ def test_runs_are_done_once_and_logged(harness, tmp_path):
 
 
 def test_a_run_ends_where_it_should(harness, tmp_path):
-    harness.work(Claim(harness, "a", target=1.0), None, str(tmp_path / "runs"))
-    assert [l.get("epoch") for l in harness.read("claim")] == [1, None]
+    harness.work(Claim(harness, target=1.0), None, str(tmp_path / "runs"))
+    assert [l.get("epoch") for l in harness.read("claim")] == [1, None] * 2
     many_steps = presets.override(PRESET, batch_size=2)
-    claim = Claim(harness, "b", many_steps, until_loss=100.0)
+    claim = Claim(harness, "cd", many_steps, until_loss=100.0)
     harness.work(claim, None, str(tmp_path / "runs"))
-    lines = [l for l in harness.read("claim") if l["arm"] == "b" and "loss" in l]
+    lines = [l for l in harness.read("claim") if l["arm"] in "cd" and "loss" in l]
     # Seen at the step behind the line that has it.
-    assert [l["step"] for l in lines] == [10]
+    assert [l["step"] for l in lines] == [10, 10]
 
 
 def test_a_loss_that_is_lost_is_logged(harness, tmp_path):
