@@ -50,7 +50,7 @@ _FLAGS = [
         None,
         "Folder of TFDS's data sets. Default: ~/tensorflow_datasets.",
     ),
-    flags.DEFINE_string("json", None, "File to write the figures to."),
+    console.define_path("json", None, "File to write the figures to."),
 ]
 
 

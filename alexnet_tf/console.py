@@ -10,6 +10,39 @@ from absl import app
 from absl import flags
 from absl import logging as absl_logging
 
+# The flags defined by the functions below are those of their callers.
+flags.disclaim_key_flags()
+
+
+def define_path(name, default, help, **options):
+    """A flag with a path, as `flags.DEFINE_string`; ~ is the home directory.
+
+    The shell leaves that to the command in --workdir=~/runs, where a folder
+    named ~ would be made else.
+    """
+    return flags.DEFINE(
+        _PathParser(), name, default, help,
+        serializer=flags.ArgumentSerializer(), **options,
+    )  # fmt: skip
+
+
+def define_paths(name, default, help, **options):
+    """A flag with paths and commas between them, as `flags.DEFINE_list`."""
+    return flags.DEFINE(
+        _PathsParser(), name, default, help,
+        serializer=flags.CsvListSerializer(","), **options,
+    )  # fmt: skip
+
+
+class _PathParser(flags.ArgumentParser):
+    def parse(self, argument):
+        return os.path.expanduser(argument)
+
+
+class _PathsParser(flags.ListParser):
+    def parse(self, argument):
+        return [os.path.expanduser(path) for path in super().parse(argument)]
+
 
 def run(command, work, argv):
     """Runs a command that takes flags only, to its end or an error's line.

@@ -21,7 +21,7 @@ from alexnet_tf import presets
 # TensorFlow is imported when it is needed: --help must not wait for it.
 
 _FLAGS = [
-    flags.DEFINE_list(
+    console.define_paths(
         "weights",
         None,
         "Directories of runs, or files of weights (.npy, .npz, .safetensors, "
@@ -76,7 +76,7 @@ _FLAGS = [
         "Split on which the weights of an ensemble are searched; must share no "
         "picture with --split. Default: equal weights.",
     ),
-    flags.DEFINE_string("per_class", None, "CSV to write: errors by class."),
+    console.define_path("per_class", None, "CSV to write: errors by class."),
     flags.DEFINE_integer(
         "confusions", 5, "Pairs of classes to name that were taken for each "
         "other.", lower_bound=0,

@@ -16,7 +16,7 @@ from alexnet_tf import presets
 # TensorFlow is imported when it is needed: --help must not wait for it.
 
 _FLAGS = [
-    flags.DEFINE_string(
+    console.define_path(
         "weights",
         None,
         "Directory of a run, or a file of weights (.npy, .npz, .safetensors, "
@@ -42,7 +42,7 @@ _FLAGS = [
         "saved_model takes encoded pictures or RGB pixels of any size; the "
         "others take preprocessed pixels.",
     ),
-    flags.DEFINE_string(
+    console.define_path(
         "output", None, "File, or for saved_model directory, to write.",
         required=True,
     ),

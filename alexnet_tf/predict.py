@@ -21,7 +21,7 @@ from alexnet_tf import presets
 # TensorFlow is imported when it is needed: --help must not wait for it.
 
 _FLAGS = [
-    flags.DEFINE_string(
+    console.define_path(
         "weights",
         None,
         "Directory of a run, or a file of weights (.npy, .npz, .safetensors, "
@@ -50,7 +50,7 @@ _FLAGS = [
     flags.DEFINE_boolean(
         "json", False, "Print one JSON object a picture, a line each."
     ),
-    flags.DEFINE_string(
+    console.define_path(
         "plot", None, "PNG to write: the pictures with their most probable "
         "classes as bars (the paper's Fig. 4, left)."
     ),

@@ -36,14 +36,14 @@ _FLAGS = [
         "By whose outputs pictures are near. Default: the layer before the "
         "last.",
     ),
-    flags.DEFINE_string(
+    console.define_path(
         "index",
         None,
         "Features of that layer of the training split, which visualize "
         "--index_out has written. Default: computed, of at most 10,000 "
         "pictures.",
     ),
-    flags.DEFINE_string(
+    console.define_path(
         "output", None, "Page to write. Default: report.html in the run."
     ),
 ]

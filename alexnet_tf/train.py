@@ -118,7 +118,7 @@ _WHERE = [
         None,
         "Folder of TFDS's data sets. Default: ~/tensorflow_datasets.",
     ),
-    _STRING(
+    console.define_path(
         "workdir",
         None,
         "Folder of the run: checkpoints, metrics, pictures. Default: "
@@ -139,7 +139,7 @@ _WHERE = [
 ]
 
 _FINE_TUNING = [
-    _STRING(
+    console.define_path(
         "weights",
         None,
         "File of weights to start from (.npy, .npz, .safetensors, .weights.h5, "
@@ -271,8 +271,9 @@ flags.register_validator(
 )
 flags.register_validator(
     "lr_mult",
-    lambda pairs: all(re.fullmatch(r"\w+:\d*\.?\d+", p) for p in pairs or ()),
-    "must be layers and numbers, such as fc8:10,fc7:2.5",
+    lambda pairs: all(re.fullmatch(r"\w+:\d*\.?\d+", p) for p in pairs or ())
+    and len({pair.split(":")[0] for pair in pairs or ()}) == len(pairs or ()),
+    "must be layers and numbers, such as fc8:10,fc7:2.5, each layer once",
 )
 flags.mark_flags_as_mutual_exclusive(["freeze", "train_layers"])
 

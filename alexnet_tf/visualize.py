@@ -39,7 +39,7 @@ _FLAGS = [
         "fields: a table of what each layer sees of a picture.",
         required=True,
     ),
-    flags.DEFINE_string(
+    console.define_path(
         "weights",
         None,
         "Directory of a run, or a file of weights (.npy, .npz, .safetensors, "
@@ -91,16 +91,16 @@ _FLAGS = [
     flags.DEFINE_enum(
         "metric", "l2", ["l2", "cosine"], "Distance between features."
     ),
-    flags.DEFINE_string(
+    console.define_path(
         "index",
         None,
         "Features of the run's training split (else of train), a file that "
         "--index_out has written. Default: computed.",
     ),
-    flags.DEFINE_string(
+    console.define_path(
         "index_out", None, "File (.npz) in which to keep the features computed."
     ),
-    flags.DEFINE_string("output", None, "PNG to write; fields prints."),
+    console.define_path("output", None, "PNG to write; fields prints."),
 ]
 
 flags.mark_flags_as_mutual_exclusive(["index", "index_out"])

@@ -34,7 +34,7 @@ _TABLE = flags.DEFINE_boolean(
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of TFDS's data sets. Default: ~/tensorflow_datasets."
 )
-_RUNS_DIR = flags.DEFINE_string(
+_RUNS_DIR = console.define_path(
     "runs_dir", "runs/reproduce", "Folder for the work directories."
 )
 

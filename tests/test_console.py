@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+from absl import flags
 import pytest
 
 from alexnet_tf import console
@@ -46,3 +47,19 @@ def test_a_reader_that_has_gone_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+def test_paths_behind_flags_may_be_at_home(monkeypatch):
+    """And are again what they are when a flagfile has them."""
+    monkeypatch.setenv("HOME", "/home/ada")
+    values = flags.FlagValues()
+    console.define_path("output", None, "One.", flag_values=values)
+    console.define_paths("weights", None, "Some.", flag_values=values)
+    values(["test"])
+    assert values.output is values.weights is None
+    values(["test", "--output=~/a b.png", "--weights=~/a.npy,~/b,~c,/d/~"])
+    assert values.output == "/home/ada/a b.png"
+    assert values.weights == ["/home/ada/a.npy", "/home/ada/b", "~c", "/d/~"]
+    again = values["weights"].serialize()
+    values(["test", again])
+    assert values["weights"].serialize() == again

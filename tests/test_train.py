@@ -334,12 +334,23 @@ def test_a_signal_ends_with_its_exit_status(tmp_path, pictures):
     assert [json.loads(line)["step"] for line in lines] == [2, 2, 4, 4]
 
 
-@pytest.mark.parametrize("value", ["fc8", "fc8:", "fc8:x", ":2", "fc8:-1"])
+@pytest.mark.parametrize(
+    "value", ["fc8", "fc8:", "fc8:x", ":2", "fc8:-1", "fc8:2,fc7:2,fc8:10"]
+)
 def test_multipliers_are_layers_and_numbers(value):
     with flagsaver.flagsaver(), pytest.raises(
-        flags.IllegalFlagValueError, match="lr_mult=.*such as fc8:10"
+        flags.IllegalFlagValueError, match="lr_mult=.*such as fc8:10.* once"
     ):
         flags.FLAGS(["train", f"--lr_mult={value}"])
+
+
+def test_runs_and_weights_may_be_at_home(monkeypatch):
+    """Not in a folder of the name ~."""
+    monkeypatch.setenv("HOME", "/home/ada")
+    with flagsaver.flagsaver():
+        flags.FLAGS(["train", "--workdir=~/runs/a", "--weights=~/caffe.npy"])
+        assert flags.FLAGS.workdir == "/home/ada/runs/a"
+        assert flags.FLAGS.weights == "/home/ada/caffe.npy"
 
 
 def test_freeze_and_train_layers_exclude_each_other():
