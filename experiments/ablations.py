@@ -161,9 +161,8 @@ def _points(says, paper, base, other):
     errors = [
         100 * np.mean([each[seed] for seed in pairs]) for each in (base, other)
     ]
-    between = f"{mean - half:+.1f} to {mean + half:+.1f}"
     ours = (
-        f"{mean:+.1f} points ({between if len(gains) > 1 else 'no interval'}): "
+        f"{mean:+.1f} points ({harness.between(mean, half, '+.1f')}): "
         f"{errors[0]:.1f}% with, {errors[1]:.1f}% without"
     )
     return says, paper, ours, len(gains), harness.verdict(mean, half)
@@ -189,8 +188,7 @@ def _iterations(log):
     if not ratios:
         return None
     mean, half = harness.interval(ratios)
-    ends = [f"{mean - half:.2f}", "any" if beyond else f"{mean + half:.2f}"]
-    between = " to ".join(ends) if len(ratios) > 1 else "no interval"
+    between = harness.between(mean, half, ".2f", open_end=beyond > 0)
     ours = f"{mean:.2f} times ({between}) to 25% training error"
     verdict = harness.verdict(mean - 1, half)
     if beyond:

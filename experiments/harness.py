@@ -150,6 +150,20 @@ def interval(values):
     return float(values.mean()), float(half)
 
 
+def between(mean, half, form, open_end=False):
+    """The interval's ends as text, such as "+0.4 to +3.0" for form "+.1f".
+
+    Args:
+        mean, half: of `interval`.
+        form: of a number.
+        open_end: whether it has no upper end.
+    """
+    if math.isinf(half):
+        return "no interval"
+    high = "any" if open_end else f"{mean + half:{form}}"
+    return f"{mean - half:{form}} to {high}"
+
+
 def differences(one, other):
     """[other - one, ...] of the seeds that both {seed: value} have."""
     return [other[seed] - one[seed] for seed in sorted(one.keys() & other.keys())]

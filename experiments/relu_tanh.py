@@ -107,9 +107,8 @@ def rows(log):
         each = [e for e in each if math.isfinite(e)]
         texts.append(f"{kind} {np.mean(each):.1f} epochs at rate {rates[kind]:g}")
     mean, half = harness.interval(ratios)
-    ours = f"{mean:.1f} times ({mean - half:.1f} to {mean + half:.1f}); " + ", ".join(
-        texts
-    )
+    between = harness.between(mean, half, ".1f")
+    ours = f"{mean:.1f} times ({between}); {', '.join(texts)}"
     claim = SAYS, PAPER, ours, len(ratios), harness.verdict(mean - 1, half)
     return [claim, *(_search_row(log, kind) for kind in KINDS)]
 

@@ -42,6 +42,9 @@ def test_intervals_are_student_s():
     assert mean == 3
     assert half == pytest.approx(3.182 * math.sqrt(14 / 3) / 2, rel=1e-4)
     assert harness.interval([5.0]) == (5.0, math.inf)
+    assert harness.between(3, 2.5, "+.1f") == "+0.5 to +5.5"
+    assert harness.between(3, 2.5, ".2f", open_end=True) == "0.50 to any"
+    assert harness.between(5.0, math.inf, ".1f", open_end=True) == "no interval"
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
