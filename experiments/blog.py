@@ -140,6 +140,6 @@ def rows(log):
 def _row(name, right, errors):
     costs = [100 * cost for cost in harness.differences(right, errors)]
     mean, half = harness.interval(costs)
-    cost = f"{mean:+.1f} ({harness.between(mean, half, '+.1f')})"
+    cost = f"{mean:+.1f} ({harness.between(mean, half)})"
     error = 100 * np.mean(list(errors.values()))
     return name, f"{error:.1f}%", "-" if errors is right else cost, len(costs)

@@ -7,7 +7,7 @@ The four-layer CIFAR-10 network learns five classes (airplane to deer) from
 200 and 1,000 pictures of each, its last layer starting anew. Beside it the
 same network learns them from its random start: the same pictures, the same
 1,500 steps of 50, the same recipe. Three seeds, each with its own choice of
-pictures. Errors are those of all test pictures of the five classes, central
+pictures, from one network that had learned the first five. Errors are those of all test pictures of the five classes, central
 view, after the last step; nothing was chosen by them.
 
 Writes experiments/logs/finetune_cifar10.jsonl, a line for each epoch of each
@@ -31,11 +31,14 @@ from alexnet_tf import fine_tuning
 from alexnet_tf import presets
 from alexnet_tf import training
 from alexnet_tf import workdir as workdirs
+from experiments import harness
+from experiments import table as tables
 
 SIZES = (50, 200, 1000)
 SEEDS = (0, 1, 2)
 STARTS = ("scratch", "fine-tuned")
 EPOCH = 5000  # views between two measurements, whatever the pictures' number
+HEAD = ("pictures of each class", "from the random start", "fine-tuned", "points less")
 LOG = "experiments/logs/finetune_cifar10.jsonl"
 PICTURE = "experiments/finetune_cifar10.png"
 
@@ -140,18 +143,32 @@ def main(argv):
     with open(LOG, encoding="utf-8") as file:
         lines = [json.loads(line) for line in file]
     draw(lines)
+    print(table(lines))
+
+
+def table(lines):
+    """In Markdown: test errors after the last epoch, and by how much they fall."""
     last = max(line["epoch"] for line in lines)
-    print("pictures of each class, start: test error, mean (each seed)")
+    rows = []
     for size in SIZES:
-        for start in STARTS:
-            errors = [
-                100 * line["top1_error"]
+        errors = {
+            start: {
+                line["seed"]: 100 * line["top1_error"]
                 for line in lines
-                if line["epoch"] == last
-                and (line["start"], line["per_class"]) == (start, size)
-            ]
-            each = ", ".join(f"{error:.1f}" for error in errors)
-            print(f"{size:5d} {start:10s} {np.mean(errors):5.1f}% ({each})")
+                if (line["start"], line["per_class"], line["epoch"])
+                == (start, size, last)
+            }
+            for start in STARTS
+        }
+        cells = [
+            f"{np.mean([*found.values()]):.1f}% "
+            f"({', '.join(f'{error:.1f}' for error in found.values())})"
+            for found in errors.values()
+        ]
+        gains = harness.differences(errors["fine-tuned"], errors["scratch"])
+        mean, half = harness.interval(gains)
+        rows.append((f"{size:,}", *cells, f"{mean:+.1f} ({harness.between(mean, half)})"))
+    return tables.markdown(HEAD, rows)
 
 
 if __name__ == "__main__":

@@ -150,18 +150,24 @@ def interval(values):
     return float(values.mean()), float(half)
 
 
-def between(mean, half, form, open_end=False):
-    """The interval's ends as text, such as "+0.4 to +3.0" for form "+.1f".
-
-    Args:
-        mean, half: of `interval`.
-        form: of a number.
-        open_end: whether it has no upper end.
-    """
+def between(mean, half):
+    """The ends of an `interval` of points as text: "+0.4 to +3.0"."""
     if math.isinf(half):
         return "no interval"
-    high = "any" if open_end else f"{mean + half:{form}}"
-    return f"{mean - half:{form}} to {high}"
+    return f"{mean - half:+.1f} to {mean + half:+.1f}"
+
+
+def times(ratios):
+    """(text, verdict) of a claim that ratios are above 1.
+
+    The mean is the geometric one, its interval that of the logarithms: a ratio and
+    its inverse are then the same finding.
+    """
+    mean, half = interval(np.log(ratios))
+    ends = "no interval"
+    if math.isfinite(half):
+        ends = f"{math.exp(mean - half):.2f} to {math.exp(mean + half):.2f}"
+    return f"{math.exp(mean):.2f} times ({ends})", verdict(mean, half)
 
 
 def differences(one, other):

@@ -10,10 +10,15 @@ weight decay and flips.
 Seed 0 searches the rate of each kind: of `RATES` the one with the lowest error
 after 5 epochs wins. The other seeds then measure with the rates found; seed 0 is
 not counted. Training error is that of all 50,000 pictures after each epoch.
+
+Five epochs are all the way to 25% with ReLUs, an eighth of it with tanh. There the
+three best rates of tanh differ by less than two seeds of one rate do, and which of
+them is the first at 25% was not measured: were it another one, the factor would be
+smaller. That the search ends after 5 epochs, and its two highest rates, were
+settled when the first runs with ReLUs were known.
 """
 
 import dataclasses
-import math
 
 from matplotlib import figure
 import numpy as np
@@ -88,29 +93,39 @@ def best_rate(kind, log):
 
 def epochs(log, kind, rate, seed):
     """Epochs to the target; infinite if it was not reached."""
-    curve = harness.of(log, f"{kind}-{rate:g}", seed, "top1_error")
-    return harness.epochs_to(curve, TARGET)
+    return harness.epochs_to(_curve(log, kind, rate, seed), TARGET)
+
+
+def _curve(log, kind, rate, seed):
+    return harness.of(log, f"{kind}-{rate:g}", seed, "top1_error")
 
 
 def rows(log):
     """(claim, paper's figure, ours, seeds, verdict): the table's."""
-    ratios, texts = [], []
     rates = {kind: best_rate(kind, log) for kind in KINDS}
-    for seed in SEEDS:
-        relu, tanh = (epochs(log, kind, rates[kind], seed) for kind in KINDS)
-        if math.isfinite(relu) and math.isfinite(tanh):
-            ratios.append(tanh / relu)
-    if not ratios:
+    pairs = [
+        [epochs(log, kind, rate, seed) for kind, rate in rates.items()]
+        for seed in SEEDS
+        if all(_curve(log, kind, rate, seed) for kind, rate in rates.items())
+    ]
+    if not pairs:
         return []
-    for kind in KINDS:
-        each = [epochs(log, kind, rates[kind], seed) for seed in SEEDS]
-        each = [e for e in each if math.isfinite(e)]
-        texts.append(f"{kind} {np.mean(each):.1f} epochs at rate {rates[kind]:g}")
-    mean, half = harness.interval(ratios)
-    between = harness.between(mean, half, ".1f")
-    ours = f"{mean:.1f} times ({between}); {', '.join(texts)}"
-    claim = SAYS, PAPER, ours, len(ratios), harness.verdict(mean - 1, half)
+    ours, verdict = _ratio(pairs, rates)
+    claim = SAYS, PAPER, ours, len(pairs), verdict
     return [claim, *(_search_row(log, kind) for kind in KINDS)]
+
+
+def _ratio(pairs, rates):
+    late = np.isinf(pairs).sum()
+    if late:
+        return f"{late} of {2 * len(pairs)} runs do not get there", "undecided"
+    relu, tanh = np.transpose(pairs)
+    ours, verdict = harness.times(tanh / relu)
+    means = ", ".join(
+        f"{kind} {mean:.1f} epochs at rate {rate:g}"
+        for (kind, rate), mean in zip(rates.items(), (relu.mean(), tanh.mean()))
+    )
+    return f"{ours}; {means}", verdict
 
 
 def _search_row(log, kind):
@@ -118,7 +133,8 @@ def _search_row(log, kind):
         f"{rate:g}: {100 * error:.1f}%"
         for rate, error in sorted(searched(log, kind).items())
     )
-    return f"The search: errors of {kind} by rate", "-", errors, 1, "-"
+    claim = f"The search: errors of {kind} by rate, after {_SEARCH_EPOCHS} epochs"
+    return claim, "-", errors, 1, "-"
 
 
 def draw(log, path):
@@ -127,8 +143,7 @@ def draw(log, path):
     ax = fig.subplots()
     for kind in KINDS:
         for seed in SEEDS:
-            arm = f"{kind}-{best_rate(kind, log):g}"
-            curve = [(0, 0.9), *harness.of(log, arm, seed, "top1_error")]
+            curve = [(0, 0.9), *_curve(log, kind, best_rate(kind, log), seed)]
             ax.plot(
                 *zip(*curve),
                 color=_COLOURS[kind],

@@ -10,10 +10,13 @@ _HEAD = """# The paper's claims, measured
 Made by `python -m experiments.reproduce --table` from the logs in
 `experiments/logs/`; not to be edited by hand.
 
+Verdicts are of a claim's direction; the size may be another than the paper's.
 "Reproduced" means that the whole 95% interval is on the claim's side,
 "contradicted" that it is on the other one, "undecided" that it holds no effect
 as well. Intervals are of the mean over the seeds, by Student's t, of pairs where
 arms are compared; each stands by itself, none is corrected for their number.
+Seeds differ in the start, the order and the views, not in the pictures, and few
+of them tell the width of an interval but roughly.
 """
 
 _COLUMNS = ("claim", "the paper", "measured", "seeds", "verdict")
