@@ -221,9 +221,11 @@ def _iterations(log):
 
 def draw(log, path):
     """What each part is worth, with its interval."""
+    # A gap is of another size: the other intervals would be points.
+    shown = [(arm, key) for arm, key, _, _ in _ERRORS if key != _GAP]
     fig = figure.Figure(figsize=(8, 3.8), layout="constrained")
     ax = fig.subplots()
-    for place, (arm, key, says, _) in enumerate(_ERRORS):
+    for place, (arm, key) in enumerate(shown):
         gains = [
             100 * gain
             for gain in harness.differences(
@@ -238,11 +240,8 @@ def draw(log, path):
         ax.plot(gains, [place + 0.2] * len(gains), ".", color="#999999")
     ax.axvline(0, color="#999999", linewidth=1)
     ax.set_yticks(
-        range(len(_ERRORS)),
-        [
-            arm + ("" if key == _CENTRE else f" ({key})")
-            for arm, key, _, _ in _ERRORS
-        ],
+        range(len(shown)),
+        [arm + ("" if key == _CENTRE else f" ({key})") for arm, key in shown],
     )
     ax.invert_yaxis()
     ax.set(xlabel="points of error that taking it away adds")
