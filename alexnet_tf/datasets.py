@@ -310,7 +310,7 @@ def _bad_picture(source, examples):
             return ValueError(
                 "Expected a JPEG, PNG, BMP or GIF picture and a label from 0 "
                 f"to {len(source.classes) - 1}. Received: "
-                f"{example['name'].numpy().decode()} of {source} "
+                f"{os.fsdecode(example['name'].numpy())} of {source} "
                 f"({len(example['image'].numpy())} bytes): {reason}. Mend it "
                 "or take it out of the data set."
             )
@@ -344,12 +344,16 @@ def _load_tfds(name, split, data_dir):
     _check_not_empty(name, split, info.num_examples)
 
     def read(shuffle_seed):
+        # Unshuffled too, TFDS takes turns with 16 files: the second half of a
+        # split is then not what comes second in the whole.
+        in_order = {"interleave_cycle_length": 1} if shuffle_seed is None else {}
         examples = builder.as_dataset(
             split=split,
             shuffle_files=shuffle_seed is not None,
             decoders={"image": tfds.decode.SkipDecoding()},
             read_config=tfds.ReadConfig(
                 shuffle_seed=shuffle_seed,
+                **in_order,
                 add_tfds_id=True,
                 # It would hold a small data set's bytes twice.
                 try_autocache=False,
@@ -582,9 +586,11 @@ def _read_list(list_file):
 
 def _load_files(name, split, readers, classes, folder):
     split = split or _evaluation_split(name, list(readers))
-    examples = _select(name, split, readers)
+    examples = _select(name, split, readers, folder)
     _check_not_empty(name, split, len(examples))
     paths = [path for path, _ in examples]
+    # Bytes: a name need not be UTF-8.
+    names = np.array([os.fsencode(path) for path in paths], object)
     labels = np.array([label for _, label in examples], np.int32)
 
     def read(shuffle_seed):
@@ -592,7 +598,7 @@ def _load_files(name, split, readers, classes, folder):
         if shuffle_seed is not None:
             order = np.random.default_rng(shuffle_seed).permutation(order)
         return tf.data.Dataset.from_tensor_slices(
-            {"name": [paths[i] for i in order], "label": labels[order]}
+            {"name": names[order], "label": labels[order]}
         )
 
     def fetch(reference):
@@ -617,13 +623,12 @@ def _fingerprint(paths):
             status = os.stat(path)
         except OSError:
             continue  # Who reads it will say so.
-        digest.update(
-            f"{path} {status.st_size} {status.st_mtime_ns}\n".encode()
-        )
+        digest.update(os.fsencode(path))
+        digest.update(f" {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def _select(name, split, readers):
+def _select(name, split, readers, folder):
     """The (file, label) pairs of a split of TFDS's form."""
     asked = {part.partition("[")[0].strip() for part in split.split("+")}
     splits = {
@@ -641,12 +646,23 @@ def _select(name, split, readers):
         raise _unknown_split(name, split, list(readers)) from error
     chosen = []
     for part in parts:
-        files = splits[part.splitname]
-        # Files lie class by class: without a shuffle "train[:90%]" would
-        # leave the last classes out. The order is the same for each slice.
-        order = np.random.default_rng(0).permutation(len(files))
-        chosen += [files[i] for i in order[part.from_ : part.to]]
+        files = _mixed(splits[part.splitname], folder)
+        chosen += files[part.from_ : part.to]
     return chosen
+
+
+def _mixed(files, folder):
+    """In an order that has nothing to do with the classes.
+
+    Files lie class by class: "train[:90%]" would leave the last ones out. By
+    digests of their names, since what is trained on and what not must stay when a
+    picture is added to those that there are, or all of them are moved.
+    """
+
+    def digest(file):
+        return hashlib.sha256(os.fsencode(file[0].removeprefix(folder))).digest()
+
+    return sorted(files, key=digest)
 
 
 def _evaluation_split(name, splits):

@@ -126,6 +126,34 @@ def test_what_is_written_is_not_written_again(tmp_path, data):
     assert times == {file: file.stat().st_mtime_ns for file in times}
 
 
+def test_a_part_is_what_it_is_in_the_whole(tmp_path):
+    """Of a data set in several files, which TFDS reads 16 pictures at a time."""
+    name, _ = prepare(
+        write_pictures(tmp_path / "pets", classes=2, count=20),
+        tmp_path, pictures_per_shard=20,
+    )  # fmt: skip
+    whole, *parts = (
+        [
+            example["name"].numpy()
+            for example in datasets.load(name, split, str(tmp_path)).examples()
+        ]
+        for split in ("train", "train[:7]", "train[7:25]", "train[25:]")
+    )
+    assert sum(parts, []) == whole == sorted(whole, key=_place)
+    out, args = tmp_path / "out", dict(pictures_per_shard=10, data_dir=tmp_path)
+    prepare(name, out, **args)
+    before = records(out)
+    next(out.rglob("*-00001-of-*")).unlink()
+    prepare(name, out, **args)
+    assert records(out) == before and len(before) == 4
+
+
+def _place(name):
+    """(file, record) of what TFDS calls a picture."""
+    file, _, record = name.decode().rpartition("__")
+    return file, int(record)
+
+
 def test_other_settings_are_refused(tmp_path, data):
     prepare(data, tmp_path / "out", form="jpeg")
     with pytest.raises(ValueError, match="quality=95. Received: quality=90. Give"):
