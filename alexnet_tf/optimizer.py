@@ -125,7 +125,7 @@ def multipliers(recipe, epoch, rate):
         rate: what `learning_rate` gives for it.
     """
     biases = recipe.bias_lr_multiplier
-    if not recipe.bias_lr_falls:
+    if rate and not recipe.bias_lr_falls:
         biases *= recipe.learning_rate / rate
     started = [entry for entry in recipe.layer_rates if entry[1] <= epoch]
     return biases, {layer: factor for layer, _, factor in started}

@@ -282,8 +282,14 @@ def _base_preset():
     """The preset before flags change it: asked for, the weights', the data's."""
     args = flags.FLAGS
     run = args.weights
-    if run and args.workdir and workdir.has_checkpoint(args.workdir):
-        run = args.workdir  # Goes on though the weights may be gone.
+    if _goes_on():
+        run = args.workdir  # The weights may be gone.
+    elif run and not os.path.isdir(run) and args.preset is None:
+        raise ValueError(
+            "Expected a preset, which a file of weights does not say. Received: "
+            f"weights={run} alone. Give --preset=caffe for bvlc_alexnet.npy, owt for "
+            "torchvision's."
+        )
     if run and os.path.isdir(run):
         preset, _ = workdir.read_network(run)
         if args.preset not in (None, preset.name):
@@ -299,10 +305,20 @@ def _base_preset():
     return presets.get(args.preset or ("tiny" if textures else "paper"))
 
 
+def _goes_on():
+    """Whether it is a run from weights, stopped before."""
+    args = flags.FLAGS
+    return bool(
+        args.weights and args.workdir and workdir.has_checkpoint(args.workdir)
+    )
+
+
 def _preset():
     """The preset with the values that flags give."""
     preset = _base_preset()
     values = {flag.name: flag.value for flag in _PRESET}
+    if _goes_on():
+        values["without"] = None  # What is left out, the run's own has not.
     if values["drops"] is not None:
         values["drops"] = tuple(int(epoch) for epoch in values["drops"])
     if flags.FLAGS.weights and values["learning_rate"] is None:
@@ -312,11 +328,17 @@ def _preset():
     return presets.override(preset, **values)
 
 
-def _fitting(preset, source, strategy):
+def _fitting(preset, source, strategy, path):
     """With batches no larger than the data set, unless they were asked for."""
+    if flags.FLAGS.batch_size:
+        return preset
+    if workdir.has_checkpoint(path):
+        # Of the devices of its first start; now there may be others.
+        batch_size = int(workdir.read_flags(path)["batch_size"])
+        return presets.override(preset, batch_size=batch_size)
     replicas = strategy.num_replicas_in_sync
     most = source.num_examples // replicas * replicas
-    if flags.FLAGS.batch_size or preset.recipe.batch_size <= most or not most:
+    if preset.recipe.batch_size <= most or not most:
         return preset
     logging.getLogger("alexnet_tf").info(
         "Batches of %d in place of %d: there are no more pictures.",
@@ -422,7 +444,7 @@ def _run():
     with cluster.chief_first(strategy):  # It may have to prepare them.
         source = datasets.load(args.dataset, args.train_split, args.data_dir)
         eval_source = datasets.load(args.dataset, args.eval_split, args.data_dir)
-    preset = _fitting(preset, source, strategy)
+    preset = _fitting(preset, source, strategy, path)
     if args.on_bad_image == "skip":
         source, eval_source = source.mended(), eval_source.mended()
     if args.cache:

@@ -112,7 +112,9 @@ def train(
             are `datasets.Source.mended`; metrics then have "bad_images" too.
         callbacks: further `keras.callbacks.Callback` objects; they get no
             on_train_batch_begin, and on_train_batch_end once for several steps.
-            Of several workers the chief's alone are called.
+            One that sets `stop_training` ends the run behind the epoch, as a last
+            one; the learning rate is the recipe's in each. Of several workers the
+            chief's alone are called.
 
     Returns:
         {"loss", "top1_error", "top5_error"} of `eval_source`, errors in [0, 1].
@@ -163,10 +165,14 @@ def train(
             _set_aside(folder, whole, damaged)
     checkpoints = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=2)
     _check_place(progress, agree, workdir)
+    pictures = {str(each): each.num_examples for each in (source, eval_source)}
+    if not fresh:
+        workdirs.check_data(workdir, pictures)
     album = watching.Album(workdir, preset, source, statistics, model)
     if chief:
         if fresh:
             workdirs.write_network(workdir, preset, source.classes)
+            workdirs.write_data(workdir, pictures)
             statistics_lib.write(
                 statistics, os.path.join(workdir, workdirs.STATISTICS)
             )
@@ -238,7 +244,8 @@ def train(
         while True:
             epoch = len(progress.errors)
             rate = optimizers.learning_rate(recipe, epoch, progress.errors)
-            if rate is None:
+            # By a callback; `agree`, since only the chief has any.
+            if rate is None or agree(model.stop_training):
                 break
             optimizer.learning_rate = rate
             before = multipliers

@@ -4,6 +4,7 @@
     metrics.jsonl   one JSON object a line
     network.json    what the weights are of: the preset with all its values, and
                     the classes
+    data.json       how many pictures the run is of
     environment.jsonl   the machine and the versions, a line for each start
     statistics.npz  the mean image and the colours' covariance that it is fed
                     with, see `statistics`
@@ -108,6 +109,34 @@ def read_network(path):
             "Expected a preset and its classes. Received: "
             f"{file}, which is damaged or of another version ({error!r})."
         ) from error
+
+
+def write_data(path, pictures):
+    """Writes data.json: {a source's name: how many it has}."""
+    write(os.path.join(path, "data.json"), json.dumps(pictures, indent=1))
+
+
+def check_data(path, pictures):
+    """Refuses to go on with other pictures than `write_data` was given.
+
+    How far a run has come is known by the steps done, and how many of them make an
+    epoch by the pictures.
+
+    Raises:
+        ValueError: if there are more now, or fewer.
+    """
+    with open(os.path.join(path, "data.json"), encoding="utf-8") as file:
+        before = json.load(file)
+    if before != pictures:
+        old, new = (
+            ", ".join(f"{count} of {name}" for name, count in each.items())
+            for each in (before, pictures)
+        )
+        raise ValueError(
+            f"Expected the pictures that the run in {path} began with: {old}. "
+            f"Received: {new}. Put them back, or give another --workdir to start a "
+            "new run."
+        )
 
 
 def write(path, text):

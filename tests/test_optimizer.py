@@ -198,6 +198,8 @@ def test_the_multipliers_of_the_authors_run():
         assert biases * rate == pytest.approx(0.02) and found == layers
     caffe = presets.get("caffe").recipe
     assert optimizers.multipliers(caffe, 50, 1e-4) == (2.0, {})
+    still = dataclasses.replace(recipe, learning_rate=0.0)
+    assert optimizers.multipliers(still, 0, 0.0)[0] == recipe.bias_lr_multiplier
 
 
 def test_a_layer_at_0_does_not_drift():

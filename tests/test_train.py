@@ -435,6 +435,51 @@ def test_a_run_as_weights_brings_its_preset(tmp_path, pictures):
     assert "preset of the run" in reason and "preset=paper" in reason
 
 
+@pytest.mark.parametrize("dataset", ["textures", "folder:pets"])
+def test_a_file_of_weights_needs_its_preset(dataset):
+    """Caffe's would fit the paper's network, and be fed with the wrong pixels."""
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["train", f"--dataset={dataset}", "--weights=caffe.npy"])
+        with pytest.raises(ValueError, match="weights=caffe.npy alone.*--preset"):
+            train._preset()
+
+
+def test_a_run_from_weights_without_a_part_goes_on(tmp_path, pictures):
+    """Its own network has that part no more."""
+    assert command(*pictures) is None
+    args = [*pictures, f"--weights={tmp_path / 'run'}", "--without=norm"]
+    args.append(f"--workdir={tmp_path / 'tuned'}")
+    assert command(*args) is None
+    assert command(*args) is None
+    names = [layer.name for layer in workdir.read_network(tmp_path / "tuned")[0].layers]
+    assert "conv2" in names and not {"norm1", "norm2"} & {*names}
+    reason = command(*args, "--without=overlap")
+    assert "--without=norm" in reason and "--without=overlap" in reason
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_run_goes_on_with_as_many_pictures_only(tmp_path, pictures, more):
+    assert command(*pictures) is None
+    folder = tmp_path / "data" / "class0"
+    if more > 0:
+        shutil.copy(folder / "0.jpg", folder / "new.jpg")
+    else:
+        (folder / "0.jpg").unlink()
+    reason = command(*pictures)
+    count = f"{12 + more} of folder:{tmp_path / 'data'}, split train"
+    assert "began with: 12 of folder:" in reason and f"Received: {count}" in reason
+
+
+def test_a_batch_of_all_pictures_stays_whatever_the_devices(tmp_path, pictures):
+    """13 on one device would be 12 on two, of which the command says nothing."""
+    args = [arg for arg in pictures if not arg.startswith("--batch")]
+    shutil.copy(*(tmp_path / "data" / "class0" / name for name in ("0.jpg", "6.jpg")))
+    assert command(*args) is None
+    reason = command(*args, "--num_devices=2")
+    assert "batch that 2 devices can share equally. Received: batch_size=13" in reason
+
+
 def test_other_classes_without_reinit_are_refused(tmp_path, pictures):
     source = write_pictures(tmp_path / "source", classes=3)
     assert command(*pictures, f"--dataset={source}") is None

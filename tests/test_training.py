@@ -293,6 +293,26 @@ def test_each_pass_over_the_data_is_closed(tmp_path, make_source, monkeypatch):
     assert len(closed) == 4  # Two epochs, each evaluated.
 
 
+def test_a_callback_ends_a_run_and_the_same_command_goes_on(
+    tmp_path, make_source, straight
+):
+    """As `keras.callbacks.EarlyStopping` does: behind the epoch, all saved."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    source, parts = make_source(36), tmp_path / "parts"
+    whole, expected = straight(source, log_steps=2)
+    found = run(parts, source, log_steps=2, callbacks=[Stop()])
+    lines = workdirs.read_metrics(str(parts))
+    assert [m["epoch"] for m in lines if m["split"] == "eval"] == [1]
+    assert found["loss"] == lines[-1]["loss"]
+    assert run(parts, source, log_steps=2) == expected
+    assert_same(final_arrays(whole), final_arrays(parts))
+    assert_same_metrics(whole, parts)
+
+
 def test_a_finished_run_only_reports(tmp_path, make_source):
     source = make_source(24)
     first = run(tmp_path, source)
