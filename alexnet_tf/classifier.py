@@ -78,6 +78,8 @@ class Classifier:
         spec = self.preset.layers, self.preset.preprocessing
         digest.update(repr(spec).encode())
         digest.update(np.ascontiguousarray(self.statistics.mean_image))
+        # Of `divide_by_std`.
+        digest.update(np.ascontiguousarray(self.statistics.covariance))
         for variable in self.model.weights:
             digest.update(np.ascontiguousarray(variable))
         return digest.hexdigest()[:16]

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import json
 import logging
 import os
 import re
@@ -25,6 +26,9 @@ _log = logging.getLogger(__name__)
 
 # Of no class: fills the last evaluation batch, and stands for a bad picture.
 PADDING_LABEL = -1
+
+# The settings of a data set that `preparing` has made, beside its records.
+PREPARED = "prepare.json"
 
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 # In the order in which they serve as the evaluation split.
@@ -52,6 +56,7 @@ class Source:
         read: shuffle seed or None -> `tf.data.Dataset`, see `examples`.
         fetch: makes the examples of what `read` brings, if that is not they.
         mends: whether bad pictures have been replaced, see `mended`.
+        prepared: {"image_size", "resize"} of what `preparing` has made, or None.
     """
 
     name: str
@@ -63,6 +68,7 @@ class Source:
     read: Callable[[int | None], tf.data.Dataset]
     fetch: Callable | None = None
     mends: bool = False
+    prepared: dict | None = None
 
     def __str__(self):
         return f"{self.name}, split {self.split}"
@@ -75,6 +81,42 @@ class Source:
     def has_class(self, label):
         """Whether a label, or an int32 tensor of them, is of one of the classes."""
         return (label >= 0) & (label < len(self.classes))
+
+    def label_of(self, example):
+        """int32 []: an example's label, in a pipeline; one of no class fails there."""
+        label = example["label"]
+        known = self.has_class(label)
+        if self.mends:
+            known |= label == PADDING_LABEL
+        check = tf.debugging.Assert(known, [example["name"], label])
+        with tf.control_dependencies([check]):
+            return tf.identity(label)
+
+    def check_fits(self, preprocessing):
+        """Refuses pictures that were prepared for other views than these.
+
+        Args:
+            preprocessing: a `presets.Preprocessing`.
+
+        Raises:
+            ValueError: if they were cut where they should be squashed, or the other
+                way round, or are smaller.
+        """
+        if self.prepared is None:
+            return
+        size, resize = (self.prepared[key] for key in ("image_size", "resize"))
+        if resize != preprocessing.resize or size < preprocessing.image_size:
+            raise ValueError(
+                f"Expected pictures of {preprocessing.image_size} pixels by "
+                f"resize={preprocessing.resize}, as the preset wants them. Received: "
+                f"{self}, which was prepared for {size} by {resize=!s}. Prepare them "
+                "with these --image_size and --resize."
+            )
+
+    def names(self):
+        """{bytes, ...}: of all examples."""
+        names = self.read(None).map(lambda example: example["name"])
+        return {*names.as_numpy_iterator()}
 
     def examples(self, shuffle_seed=None):
         """Each example once, as a `tf.data.Dataset` of dictionaries.
@@ -140,21 +182,45 @@ class Source:
 
         return dataclasses.replace(self, read=read, fetch=None, mends=True)
 
+    def without_bad(self):
+        """The same examples but the bad ones, see `mended`: counted here and now.
+
+        Raises:
+            ValueError: if none is left.
+        """
+
+        def read(shuffle_seed):
+            examples = self.mended().read(shuffle_seed)
+            return examples.filter(lambda each: each["label"] != PADDING_LABEL)
+
+        count = int(read(None).reduce(0, lambda count, _: count + 1))
+        _check_not_empty(self.name, self.split, count)
+        return dataclasses.replace(self, num_examples=count, read=read, fetch=None)
+
     def at(self, places):
         """[example, ...] at some places of the order, as NumPy values.
 
         In the order of `places`, which may repeat; the split is read up to the
         last of them.
+
+        Raises:
+            ValueError: if one of them is bad.
+            OSError: if they can't be read.
         """
-        last = max(places, default=-1)
-        examples = self.examples().take(last + 1).as_numpy_iterator()
+        last, wanted = max(places, default=-1), {*places}
         with explained(self, lambda: (0, last + 1)):
-            wanted = {*places}
             found = {
                 place: example
-                for place, example in enumerate(examples)
+                for place, example in enumerate(self.examples().take(last + 1))
                 if place in wanted
             }
+        bad = _bad_picture(self, found.values())
+        if bad:
+            raise bad
+        found = {
+            place: {key: value.numpy() for key, value in example.items()}
+            for place, example in found.items()
+        }
         return [found[place] for place in places]
 
     def in_memory(self):
@@ -246,6 +312,7 @@ def explain(error, source, examples):
     # misses a picture; so these are read again too.
     looked = (tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError)
     if isinstance(error, looked):
+        _log.error("Looking for a picture that can't be read in %s.", source)
         try:
             bad = _bad_picture(source, examples)
         except _UNREADABLE as cause:
@@ -303,7 +370,6 @@ def gist(error):
 
 def _bad_picture(source, examples):
     """The error that names the first bad picture, None if there is none."""
-    _log.error("Looking for a picture that can't be read in %s.", source)
     for example in examples:
         reason = _fault(example, source)
         if reason:
@@ -379,7 +445,18 @@ def _load_tfds(name, split, data_dir):
         str(builder.data_path),
         f"{builder.info.full_name} {split} {info.num_examples}",
         read,
+        prepared=_prepared(str(builder.data_path)),
     )
+
+
+def _prepared(folder):
+    """What `preparing` says of a data set that it has made."""
+    path = os.path.join(folder, PREPARED)
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        settings = json.load(file)
+    return {key: settings[key] for key in ("image_size", "resize")}
 
 
 def _builder(name, data_dir):

@@ -42,7 +42,7 @@ def predictions(network, source, examples, path):
     Raises:
         ValueError: if the classes are others.
     """
-    scoring.check_classes(network, source)
+    scoring.check_fits(network, source)
     rows = []
     for example in examples:
         title, picture = _shown(network, source, example)
@@ -156,7 +156,7 @@ def dropout(network, source, examples, seed, path):
     Raises:
         ValueError: if the network drops nothing or the classes are others.
     """
-    scoring.check_classes(network, source)
+    scoring.check_fits(network, source)
     encoded = [example["image"] for example in examples]
     truth = np.array([example["label"] for example in examples])
     each = probing.thinned(network, encoded, _PASSES, seed)

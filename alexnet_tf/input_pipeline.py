@@ -59,7 +59,7 @@ def training_batches(
         image = preprocess.training_image(
             example["image"], view_seed, preprocessing, statistics
         )
-        return image, _label(example, source)
+        return image, source.label_of(example)
 
     key = tf.constant([seed, 0], tf.int64)
     if data_service:
@@ -97,15 +97,15 @@ def evaluation_batches(
     """Each picture's central view once, as a `tf.data.Dataset`.
 
     (float32 [b, crop, crop, 3], int32 [b]) with b = batch_size / pieces.
-    Black pictures labelled `datasets.PADDING_LABEL` fill the last batch, so that no
-    device goes without and none of the split is dropped.
+    Zeros labelled `datasets.PADDING_LABEL` fill the last batch, so that no device
+    goes without and none of the split is dropped.
     """
 
     def view(example):
         image = preprocess.evaluation_image(
             example["image"], preprocessing, statistics
         )
-        return image, _label(example, source)
+        return image, source.label_of(example)
 
     return _padded(
         source.examples(), view, source.num_examples, batch_size, pieces, workers
@@ -228,16 +228,6 @@ def _padded(examples, view, total, batch_size, pieces, workers):
         .batch(batch_size // pieces, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
-
-
-def _label(example, source):
-    label = example["label"]
-    known = source.has_class(label)
-    if source.mends:
-        known |= label == datasets.PADDING_LABEL
-    check = tf.debugging.Assert(known, [example["name"], label])
-    with tf.control_dependencies([check]):
-        return tf.identity(label)
 
 
 class Iteration:

@@ -21,15 +21,15 @@ from alexnet_tf import preprocess
 from alexnet_tf import workdir
 
 _VERSION = "1.0.0"
-_SETTINGS = "prepare.json"
 
 
-def data_set_name(dataset, image_size, form):
-    """What the prepared data set is called: imagenet2012_256, or ..._256_raw.
+def data_set_name(dataset, image_size, resize, form):
+    """What the prepared data set is called: imagenet2012_256, or ..._256_squash_raw.
 
     Args:
         dataset: the name of the original, see `datasets`.
         image_size: pixels of a side.
+        resize: "short_side" or "squash".
         form: "jpeg" or "raw".
     """
     kind, _, path = dataset.partition(":")
@@ -38,7 +38,9 @@ def data_set_name(dataset, image_size, form):
     word = re.sub(r"\W+", "_", kind.split("/")[0].lower()).strip("_")
     # TFDS wants a letter first.
     word = word if word[:1].isalpha() else f"pictures_{word}"
-    return f"{word}_{image_size}" + "_raw" * (form == "raw")
+    return f"{word}_{image_size}" + "_squash" * (resize == "squash") + (
+        "_raw" * (form == "raw")
+    )
 
 
 def prepare(
@@ -74,7 +76,9 @@ def prepare(
             as it says.
         OSError: if `out` can't be written to.
     """
-    name = data_set_name(dataset, preprocessing.image_size, form)
+    name = data_set_name(
+        dataset, preprocessing.image_size, preprocessing.resize, form
+    )
     folder = os.path.join(os.path.expanduser(out), name, _VERSION)
     sources = {
         split: datasets.load(dataset, split, data_dir)
@@ -179,7 +183,7 @@ def _features(form, image_size, sources):
 
 def _claim(folder, settings):
     """Makes the folder one of these settings, or refuses to mix two."""
-    path = os.path.join(folder, _SETTINGS)
+    path = os.path.join(folder, datasets.PREPARED)
     os.makedirs(folder, exist_ok=True)
     before = settings
     if os.path.exists(path):

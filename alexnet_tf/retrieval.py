@@ -55,6 +55,7 @@ def features(network, source, layer="fc7", verbose=1):
             source does not hold as many as it says.
     """
     pixels, statistics = network.preset.preprocessing, network.statistics
+    source.check_fits(pixels)
     extractor = models.features(network.model, layer)
     extract = tf.function(lambda views: extractor(views, training=False))
 

@@ -16,20 +16,27 @@ class RunData:
         train_split: that the run was trained on.
         split: to measure and show; None for validation, else test.
         data_dir: of TFDS.
+        skips: whether the run went on without the bad pictures, which are then
+            left out here too.
     """
 
     dataset: str | None
     train_split: str
     split: str | None
     data_dir: str | None
+    skips: bool = False
 
     def source(self):
         """The `datasets.Source` to measure and show; errors of `load`."""
-        return datasets.load(self.dataset, self.split, self.data_dir)
+        return self._load(self.split)
 
     def train_source(self):
         """The `datasets.Source` of the training split."""
-        return datasets.load(self.dataset, self.train_split, self.data_dir)
+        return self._load(self.train_split)
+
+    def _load(self, split):
+        source = datasets.load(self.dataset, split, self.data_dir)
+        return source.without_bad() if self.skips else source
 
 
 def find(weights, dataset=None, split=None, data_dir=None, otherwise=None):
@@ -51,4 +58,5 @@ def find(weights, dataset=None, split=None, data_dir=None, otherwise=None):
         run.get("train_split", "train"),
         split or run.get("eval_split"),
         data_dir or run.get("data_dir"),
+        run.get("on_bad_image") == "skip",
     )

@@ -38,7 +38,7 @@ def probabilities(network, source, protocol="ten_crop", batch_size=32, verbose=1
         ValueError: if the classes are others, a picture can't be read, or the
             source does not hold as many as it says.
     """
-    check_classes(network, source)
+    check_fits(network, source)
     found, labels = [], []
     bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
 
@@ -70,7 +70,7 @@ def batches(network, source, protocol, batch_size):
 
     def views(example):
         views = _VIEWS[protocol](example["image"], pixels, statistics)
-        return views, example["label"]
+        return views, source.label_of(example)
 
     return (
         source.examples()
@@ -91,7 +91,7 @@ def dense_probabilities(network, source, scales, verbose=1):
         network, source, verbose: as in `probabilities`.
         scales: pixels of the short side, one or several.
     """
-    check_classes(network, source)
+    check_fits(network, source)
     pixels, statistics = network.preset.preprocessing, network.statistics
     if min(scales) < pixels.crop_size:
         raise ValueError(
@@ -111,10 +111,13 @@ def dense_probabilities(network, source, scales, verbose=1):
             each.append(tf.reduce_mean(maps, axis=[0, 1, 2]))
         return tf.add_n(each) / len(scales)
 
+    def picture(example):
+        return example["image"], source.label_of(example)
+
     with datasets.explained(source, lambda: (len(found), 1)):
-        for example in source.examples():
-            found.append(mean_probabilities(example["image"]).numpy())
-            labels.append(int(example["label"]))
+        for encoded, label in source.examples().map(picture):
+            found.append(mean_probabilities(encoded).numpy())
+            labels.append(int(label))
             bar.add(1)
     return np.stack(found), np.array(labels, np.int32)
 
@@ -192,8 +195,9 @@ def search_weights(all_probabilities, labels, seed=0):
     return min(candidates, key=errors)
 
 
-def check_classes(network, source):
-    """Raises ValueError if a network's classes are not those of a source."""
+def check_fits(network, source):
+    """Raises ValueError if a source has other classes, or was prepared otherwise."""
+    source.check_fits(network.preset.preprocessing)
     numbers = tuple(str(number) for number in range(len(source.classes)))
     # Files of weights and lists of pictures have numbers in place of names.
     if network.classes != source.classes and (

@@ -132,6 +132,7 @@ def train(
     chief, agree = cluster.is_chief(strategy), functools.partial(cluster.mean, strategy)
     recipe, pixels = preset.recipe, preset.preprocessing
     _check_sizes(recipe.batch_size, strategy, source, eval_source)
+    source.check_fits(pixels), eval_source.check_fits(pixels)
     steps_per_epoch = source.num_examples // recipe.batch_size
     # A line at the end of each epoch where a bar can't be redrawn.
     verbose = (1 if sys.stdout.isatty() else 2) if chief else 0

@@ -656,6 +656,49 @@ def test_the_cause_counts_where_another_device_only_misses_a_picture(
     assert isinstance(found, ValueError) and "only 11" in str(found)
 
 
+def bad_third(make_source, **values):
+    """Six pictures of which the third is `values`."""
+    source = make_source(6)
+
+    def replaced(place, example):
+        third = {key: tf.constant(value) for key, value in values.items()}
+        return tf.cond(place == 2, lambda: example | third, lambda: example)
+
+    read = lambda seed: source.read(seed).enumerate().map(replaced)  # noqa: E731
+    return dataclasses.replace(source, read=read)
+
+
+@pytest.mark.parametrize("values", [{"image": b"no picture"}, {"label": -1}])
+def test_without_the_bad_ones_all_others_stay(make_source, values):
+    source = bad_third(make_source, **values)
+    whole = make_source(6)
+    rest = source.without_bad()
+    assert rest.num_examples == 5 and not rest.mends
+    names, labels = zip(
+        *((e["name"], e["label"]) for e in rest.examples().as_numpy_iterator())
+    )
+    assert names == tuple(b"pictures %d" % place for place in (0, 1, 3, 4, 5))
+    assert labels == (0, 1, 3, 4, 5)
+    assert rest.names() == {*names} < source.names() == whole.names()
+    assert whole.without_bad().num_examples == 6
+    only = dataclasses.replace(
+        source, num_examples=1, read=lambda seed: source.read(seed).skip(2).take(1)
+    )
+    with pytest.raises(ValueError, match="Expected pictures .*Received: none"):
+        only.without_bad()
+
+
+@pytest.mark.parametrize(
+    "values, reason",
+    [({"image": b"no picture"}, "10 bytes"), ({"label": -1}, "its label is -1")],
+)
+def test_a_bad_picture_that_is_to_be_shown_is_named(make_source, values, reason):
+    source = bad_third(make_source, **values)
+    assert [e["name"] for e in source.at([5, 1])] == [b"pictures 5", b"pictures 1"]
+    with pytest.raises(ValueError, match=f"pictures 2 of .*{reason}"):
+        source.at([1, 2])
+
+
 def test_pictures_are_spread_over_the_whole(make_source):
     whole = make_source(25)
     part = whole.spread(10)

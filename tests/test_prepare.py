@@ -1,5 +1,6 @@
 """A data set resized once: what training makes of it, and faults on the way."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -15,6 +16,7 @@ from alexnet_tf import preparing
 from alexnet_tf import preprocess
 from alexnet_tf import presets
 from alexnet_tf import statistics
+from alexnet_tf import training
 
 PIXELS = presets.get("tiny").preprocessing
 
@@ -35,17 +37,41 @@ def records(out):
 
 
 @pytest.mark.parametrize(
-    "dataset, form, name",
+    "dataset, resize, form, name",
     [
-        ("imagenet2012", "jpeg", "imagenet2012_256"),
-        ("cifar10:3.0.2", "raw", "cifar10_256_raw"),
-        ("folder:/data/My Pets/", "jpeg", "my_pets_256"),
-        ("list:/data/some-list.txt", "jpeg", "some_list_256"),
-        ("folder:/data/2012", "raw", "pictures_2012_256_raw"),
+        ("imagenet2012", "short_side", "jpeg", "imagenet2012_256"),
+        ("imagenet2012", "squash", "jpeg", "imagenet2012_256_squash"),
+        ("cifar10:3.0.2", "short_side", "raw", "cifar10_256_raw"),
+        ("folder:/data/My Pets/", "short_side", "jpeg", "my_pets_256"),
+        ("list:/data/some-list.txt", "short_side", "jpeg", "some_list_256"),
+        ("folder:/data/2012", "squash", "raw", "pictures_2012_256_squash_raw"),
     ],
 )
-def test_names_are_tfds_s(dataset, form, name):
-    assert preparing.data_set_name(dataset, 256, form) == name
+def test_names_are_tfds_s(dataset, resize, form, name):
+    assert preparing.data_set_name(dataset, 256, resize, form) == name
+
+
+def test_what_was_prepared_otherwise_is_refused(tmp_path, data):
+    """Squares that were cut out can't be squashed any more."""
+    squash = dataclasses.replace(PIXELS, resize="squash")
+    names = [
+        preparing.prepare(data, str(tmp_path), pixels, verbose=0)[0]
+        for pixels in (PIXELS, squash)
+    ]
+    assert names == ["pets_73", "pets_73_squash"]
+    cut, squashed = (datasets.load(name, "train", str(tmp_path)) for name in names)
+    cut.check_fits(PIXELS), squashed.check_fits(squash)
+    cut.check_fits(dataclasses.replace(PIXELS, image_size=64))
+    with pytest.raises(ValueError, match="by resize=squash.*pets_73.*short_side"):
+        cut.check_fits(squash)
+    with pytest.raises(ValueError, match="by resize=short_side.*73_squash.*=squash"):
+        squashed.spread(9).check_fits(PIXELS)
+    with pytest.raises(ValueError, match="of 80 pixels.*prepared for 73"):
+        cut.check_fits(dataclasses.replace(PIXELS, image_size=80))
+    with pytest.raises(ValueError, match="which was prepared"):
+        tiny = presets.override(presets.get("tiny"), batch_size=4)
+        training.train(tiny, squashed, squashed, str(tmp_path))
+    datasets.load(data, "train").check_fits(squash)
 
 
 def test_raw_pictures_give_the_same_bits(tmp_path, data):

@@ -1,6 +1,8 @@
 """What is not asked for is the run's."""
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from alexnet_tf import run_data
 
@@ -28,6 +30,26 @@ def test_single_things_are_replaced(run):
 def test_another_data_set_has_other_splits(run):
     found = run_data.find(run, dataset="textures")
     assert found == run_data.RunData("textures", "train", None, None)
+
+
+def test_a_run_that_skipped_bad_pictures_is_shown_without_them(tmp_path):
+    for label, name in enumerate(("class0", "class1")):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            (tmp_path / name / f"{index}.png").write_bytes(
+                tf.io.encode_png(np.full((4, 4, 3), 40 * index, np.uint8)).numpy()
+            )
+    (tmp_path / "class0" / "1.png").write_bytes(b"no picture")
+    run = tmp_path / "run"
+    run.mkdir()
+    lines = f"--dataset=folder:{tmp_path}/\n--eval_split=train[:4]\n"
+    for skips, counts in (("skip", 5), ("error", 6)):
+        (run / "flags.txt").write_text(f"{lines}--on_bad_image={skips}\n")
+        data = run_data.find(str(run), split="train")
+        for source in (data.source(), data.train_source()):
+            assert source.num_examples == counts
+    # A data set of another name than the run's may have no bad ones.
+    assert not run_data.find(str(run), dataset="textures").skips
 
 
 def test_a_file_of_weights_says_nothing(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from commands import command
+import test_datasets
 import test_models
 
 import alexnet_tf
@@ -16,6 +17,7 @@ from alexnet_tf import classifier
 from alexnet_tf import models
 from alexnet_tf import preprocess
 from alexnet_tf import presets
+from alexnet_tf import retrieval
 from alexnet_tf import scoring
 from alexnet_tf import statistics
 
@@ -88,6 +90,36 @@ def test_a_source_that_miscounts_is_refused(make_source, holds):
         scoring.probabilities(network(), source, "centre", 5, verbose=0)
     with pytest.raises(ValueError, match="Expected 11 pictures"):
         scoring.dense_probabilities(network(), source, [73], verbose=0)
+
+
+@pytest.mark.parametrize("protocol", ["centre", "dense"])
+def test_labels_of_no_class_are_refused(make_source, protocol):
+    """Such as the -1 of pictures whose class is kept secret."""
+    source, net = test_datasets.bad_third(make_source, label=-1), network()
+    with pytest.raises(ValueError, match="label from 0 to 9.*2 of .*label is -1"):
+        if protocol == "dense":
+            scoring.dense_probabilities(net, source, [64], verbose=0)
+        else:
+            scoring.probabilities(net, source, protocol, verbose=0)
+
+
+def test_pictures_that_were_prepared_otherwise_are_refused(make_source):
+    net, source = network(), make_source(11)
+    squashed = {"image_size": 73, "resize": "squash"}
+    other = dataclasses.replace(source, prepared=squashed)
+    with pytest.raises(ValueError, match="which was prepared for 73 by resize=squash"):
+        scoring.probabilities(net, other, verbose=0)
+    with pytest.raises(ValueError, match="which was prepared"):
+        next(retrieval.features(net, other, verbose=0))
+
+
+def test_the_fingerprint_is_of_all_that_makes_a_view():
+    net = network()
+    statistics = dataclasses.replace(
+        net.statistics, covariance=2 * net.statistics.covariance
+    )
+    other = dataclasses.replace(net, statistics=statistics)
+    assert other.fingerprint != net.fingerprint == network().fingerprint
 
 
 def test_names_and_numbers_of_as_many_classes_go_together(make_source):
@@ -300,9 +332,9 @@ def test_evaluate_prints_a_row_and_writes_classes(tmp_path):
     code, out, _ = evaluate(both, "--protocol=dense", "--scales=73,80")
     assert code == 0 and "| 2 networks |" in out
     assert "all places at 73, 80 pixels" in out
-    code, out, _ = evaluate(both, "--search_split=train[:50%]")
+    code, out, _ = evaluate(both, "--split=train[:6]", "--search_split=train[6:]")
     assert code == 0 and out.startswith("Weights: 0.500, 0.500\n")
-    code, _, err = evaluate(both, "--search_split=train")
-    assert code == 1 and "another split" in err.splitlines()[-1]
+    code, _, err = evaluate(both, "--split=train[:6]", "--search_split=train[50%:]")
+    assert code == 1 and "of which 1 are in train[:6] too" in err.splitlines()[-1]
     code, _, err = evaluate(both, "--preset=tiny,tiny,tiny")
     assert code == 1 and "for each of 2 weights" in err.splitlines()[-1]
