@@ -1,6 +1,7 @@
 """How the commands speak, and how they end."""
 
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -79,6 +80,9 @@ def quieten(verbosity_given):
         absl_logging.set_verbosity(absl_logging.WARNING)
     # TFDS's own calls are deprecated ones.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files that are not UTF-8 are printed as they are.
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def progress():

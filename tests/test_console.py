@@ -49,6 +49,16 @@ def test_a_reader_that_has_gone_is_no_error():
     assert process.returncode == 141
 
 
+def test_names_that_are_not_utf_8_are_printed():
+    code = (
+        "from alexnet_tf import console\n"
+        "console.quieten(False)\n"
+        "print('caf\\udce9.jpg')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert (done.stdout, done.returncode) == (b"caf\xe9.jpg\n", 0), done.stderr
+
+
 def test_paths_behind_flags_may_be_at_home(monkeypatch):
     """And are again what they are when a flagfile has them."""
     monkeypatch.setenv("HOME", "/home/ada")
