@@ -113,7 +113,7 @@ def read_network(path):
 
 def write_data(path, pictures):
     """Writes data.json: {a source's name: how many it has}."""
-    write(os.path.join(path, "data.json"), json.dumps(pictures, indent=1))
+    write(os.path.join(path, "data.json"), json.dumps(pictures))
 
 
 def check_data(path, pictures):
@@ -124,17 +124,15 @@ def check_data(path, pictures):
 
     Raises:
         ValueError: if there are more now, or fewer.
+        OSError: if there is no such file.
     """
     with open(os.path.join(path, "data.json"), encoding="utf-8") as file:
-        before = json.load(file)
-    if before != pictures:
-        old, new = (
-            ", ".join(f"{count} of {name}" for name, count in each.items())
-            for each in (before, pictures)
-        )
+        before = file.read()
+    now = json.dumps(pictures)
+    if before != now:
         raise ValueError(
-            f"Expected the pictures that the run in {path} began with: {old}. "
-            f"Received: {new}. Put them back, or give another --workdir to start a "
+            f"Expected the pictures that the run in {path} began with: {before}. "
+            f"Received: {now}. Put them back, or give another --workdir to start a "
             "new run."
         )
 

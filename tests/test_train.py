@@ -467,8 +467,11 @@ def test_a_run_goes_on_with_as_many_pictures_only(tmp_path, pictures, more):
     else:
         (folder / "0.jpg").unlink()
     reason = command(*pictures)
-    count = f"{12 + more} of folder:{tmp_path / 'data'}, split train"
-    assert "began with: 12 of folder:" in reason and f"Received: {count}" in reason
+    before, now = (
+        f'{{"folder:{tmp_path / "data"}, split train": {count}}}'
+        for count in (12, 12 + more)
+    )
+    assert f"began with: {before}. Received: {now}." in reason
 
 
 def test_a_batch_of_all_pictures_stays_whatever_the_devices(tmp_path, pictures):
