@@ -187,13 +187,15 @@ class Source:
 
         Raises:
             ValueError: if none is left.
+            OSError: if they can't be read.
         """
 
         def read(shuffle_seed):
             examples = self.mended().read(shuffle_seed)
             return examples.filter(lambda each: each["label"] != PADDING_LABEL)
 
-        count = int(read(None).reduce(0, lambda count, _: count + 1))
+        with explained(self, lambda: (0, -1)):
+            count = int(read(None).reduce(0, lambda count, _: count + 1))
         _check_not_empty(self.name, self.split, count)
         return dataclasses.replace(self, num_examples=count, read=read, fetch=None)
 

@@ -330,16 +330,13 @@ def _preset():
 
 def _fitting(preset, source, strategy, path):
     """With batches no larger than the data set, unless they were asked for."""
-    if flags.FLAGS.batch_size:
-        return preset
-    if workdir.has_checkpoint(path):
-        # Of the devices of its first start; now there may be others.
-        batch_size = int(workdir.read_flags(path)["batch_size"])
-        return presets.override(preset, batch_size=batch_size)
     replicas = strategy.num_replicas_in_sync
     most = source.num_examples // replicas * replicas
-    if preset.recipe.batch_size <= most or not most:
+    if flags.FLAGS.batch_size or preset.recipe.batch_size <= most or not most:
         return preset
+    if workdir.has_checkpoint(path):
+        # It may have begun on fewer devices, which share other batches.
+        most = int(workdir.read_flags(path).get("batch_size", most))
     logging.getLogger("alexnet_tf").info(
         "Batches of %d in place of %d: there are no more pictures.",
         most, preset.recipe.batch_size,
