@@ -137,6 +137,7 @@ def cached_training_batches(
     order = order[first_step * batch_size : steps * batch_size]
     return (
         _share(tf.data.Dataset.from_tensor_slices(order), batch_size, workers)
+        .with_options(datasets.UNTUNED)
         .batch(batch_size // pieces, drop_remainder=True)
         .map(lambda i: (tf.gather(features, i), tf.gather(labels, i)))
         .prefetch(tf.data.AUTOTUNE)
@@ -155,7 +156,7 @@ def cached_evaluation_batches(
     def view(i):
         return tf.gather(features, i), tf.gather(labels, i)
 
-    examples = tf.data.Dataset.range(len(labels))
+    examples = tf.data.Dataset.range(len(labels)).with_options(datasets.UNTUNED)
     return _padded(examples, view, len(labels), batch_size, pieces, workers)
 
 
@@ -237,7 +238,8 @@ class Iteration:
     stop, on a busy machine one time in five (TensorFlow 2.21; by its sources,
     `Model::OptimizeLoop` can be woken before `CancellationManager` says that it
     is cancelled). It then sleeps on, up to a minute, and whoever lets go of the
-    iterator waits for it.
+    iterator waits for it. Ours have no such thread (`datasets.UNTUNED`), but what
+    `tf.distribute` puts behind them for each of several devices has.
 
     Attributes:
         iterator: what gives the batches; nobody else is to keep it.

@@ -1,6 +1,7 @@
 """Batches are a function of seed and epoch, and lose no picture."""
 
 import dataclasses
+import os
 import threading
 
 import numpy as np
@@ -355,6 +356,39 @@ def test_workers_share_cached_features():
             for i in range(2)
         ]
         assert_same(interleaved(parts), list(whole.as_numpy_iterator()))
+
+
+def test_as_many_calls_at_a_time_as_there_are_threads(source):
+    """And no thread that tries other numbers."""
+    features, labels = np.zeros((12, 3), np.float32), np.zeros(12, np.int32)
+    epoch = dict(seed=0, epoch=0, steps=2)
+    batches = [
+        input_pipeline.training_batches(source, PIXELS, KNOWN, batch_size=6, **epoch),
+        evaluation(source, 6),
+        evaluation(source.mended(), 6),
+        evaluation(source.in_memory(), 6),
+        evaluation(source.without_bad(), 6),
+        input_pipeline.cached_training_batches(
+            features, labels, batch_size=6, **epoch
+        ),
+        input_pipeline.cached_evaluation_batches(features, labels, batch_size=6),
+    ]
+    for each in batches:
+        assert each.options().autotune.enabled is False
+    pulled = []
+
+    def count(x):
+        pulled.append(int(x))
+        return x
+
+    numbers = tf.data.Dataset.range(10_000).map(
+        lambda x: tf.py_function(count, [x], tf.int64)
+    )
+    ahead = numbers.with_options(datasets.UNTUNED).map(
+        lambda x: x + 1, num_parallel_calls=tf.data.AUTOTUNE
+    )
+    next(iter(ahead))
+    assert len(pulled) <= 3 * os.cpu_count()
 
 
 def test_nobody_waits_for_the_end_of_a_pass():
