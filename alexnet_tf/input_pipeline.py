@@ -137,7 +137,7 @@ def cached_training_batches(
     order = order[first_step * batch_size : steps * batch_size]
     return (
         _share(tf.data.Dataset.from_tensor_slices(order), batch_size, workers)
-        .with_options(datasets.UNTUNED)
+        .with_options(datasets.AS_WRITTEN)
         .batch(batch_size // pieces, drop_remainder=True)
         .map(lambda i: (tf.gather(features, i), tf.gather(labels, i)))
         .prefetch(tf.data.AUTOTUNE)
@@ -156,7 +156,7 @@ def cached_evaluation_batches(
     def view(i):
         return tf.gather(features, i), tf.gather(labels, i)
 
-    examples = tf.data.Dataset.range(len(labels)).with_options(datasets.UNTUNED)
+    examples = tf.data.Dataset.range(len(labels)).with_options(datasets.AS_WRITTEN)
     return _padded(examples, view, len(labels), batch_size, pieces, workers)
 
 
@@ -238,7 +238,7 @@ class Iteration:
     stop, on a busy machine one time in five (TensorFlow 2.21; by its sources,
     `Model::OptimizeLoop` can be woken before `CancellationManager` says that it
     is cancelled). It then sleeps on, up to a minute, and whoever lets go of the
-    iterator waits for it. Ours have no such thread (`datasets.UNTUNED`), but what
+    iterator waits for it. Ours have no such thread (`datasets.AS_WRITTEN`), but what
     `tf.distribute` puts behind them for each of several devices has.
 
     Attributes:

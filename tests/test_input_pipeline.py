@@ -374,7 +374,9 @@ def test_as_many_calls_at_a_time_as_there_are_threads(source):
         input_pipeline.cached_evaluation_batches(features, labels, batch_size=6),
     ]
     for each in batches:
-        assert each.options().autotune.enabled is False
+        options = each.options()
+        assert options.autotune.enabled is False
+        assert options.experimental_optimization.apply_default_optimizations is False
     pulled = []
 
     def count(x):
@@ -384,7 +386,7 @@ def test_as_many_calls_at_a_time_as_there_are_threads(source):
     numbers = tf.data.Dataset.range(10_000).map(
         lambda x: tf.py_function(count, [x], tf.int64)
     )
-    ahead = numbers.with_options(datasets.UNTUNED).map(
+    ahead = numbers.with_options(datasets.AS_WRITTEN).map(
         lambda x: x + 1, num_parallel_calls=tf.data.AUTOTUNE
     )
     next(iter(ahead))
