@@ -126,7 +126,8 @@ class Source:
 
     def names(self):
         """{bytes, ...}: of all examples."""
-        examples = self.read(None).with_options(AS_WRITTEN)
+        # Without a look into files.
+        examples = dataclasses.replace(self, fetch=None).uncounted()
         return {*examples.map(lambda each: each["name"]).as_numpy_iterator()}
 
     def examples(self, shuffle_seed=None):
@@ -231,11 +232,10 @@ class Source:
         bad = _bad_picture(self, found.values())
         if bad:
             raise bad
-        found = {
-            place: {key: value.numpy() for key, value in example.items()}
-            for place, example in found.items()
-        }
-        return [found[place] for place in places]
+        return [
+            {key: value.numpy() for key, value in found[place].items()}
+            for place in places
+        ]
 
     def in_memory(self):
         """The same examples, read once and kept as they are encoded.

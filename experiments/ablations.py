@@ -92,10 +92,10 @@ ARMS = {
     "no_weight_decay": presets.override(BASE, weight_decay=0.0),
 }
 
-# What taking a part away is said to add to an error, in points of percentage:
-# (arm, error, claim, the paper's figure).
 _CENTRE, _TEN = "centre_top1_error", "ten_crop_top1_error"
 _TRAINING, _GAP = "training error", "gap"
+# What taking a part away is said to add to an error, in points of percentage:
+# (arm, error, claim, the paper's figure).
 _ERRORS = (
     ("no_norm", _CENTRE,
      "Response normalisation lowers the test error (3.3)", "2 points, CIFAR-10"),
@@ -197,11 +197,14 @@ def _iterations(log):
 
     The error is the probe's, for which no unit is dropped.
     """
-    arms = [
-        {seed: harness.of(log, arm, seed, "probe_top1_error") for seed in SEEDS}
-        for arm in ("base", "no_dropout")
+    pairs = [
+        [
+            harness.of(log, arm, seed, "probe_top1_error")
+            for arm in ("base", "no_dropout")
+        ]
+        for seed in SEEDS
     ]
-    pairs = [curves for curves in zip(*(arm.values() for arm in arms)) if all(curves)]
+    pairs = [curves for curves in pairs if all(curves)]
     if not pairs:
         return None
     claim, paper = "Dropout makes more iterations necessary (4.2)", "about 2 times"

@@ -7,8 +7,9 @@ The four-layer CIFAR-10 network learns five classes (airplane to deer) from
 200 and 1,000 pictures of each, its last layer starting anew. Beside it the
 same network learns them from its random start: the same pictures, the same
 1,500 steps of 50, the same recipe. Three seeds, each with its own choice of
-pictures, from one network that had learned the first five. Errors are those of all test pictures of the five classes, central
-view, after the last step; nothing was chosen by them.
+pictures, from one network that had learned the first five. Errors are those of
+all test pictures of the five classes, central view, after the last step; nothing
+was chosen by them.
 
 Writes experiments/logs/finetune_cifar10.jsonl, a line for each epoch of each
 run, and from it experiments/finetune_cifar10.png; without DATA_DIR it only
