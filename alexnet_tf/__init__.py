@@ -8,13 +8,13 @@ The commands are modules: `python -m alexnet_tf.train --help`.
 
 __version__ = "0.1.0"
 _HOMES = {
-    "AlexNet": "models",
+    "AlexNet": "models.alexnet",
     "PRESETS": "presets",
-    "decode_predictions": "labels",
-    "features": "models",
-    "load_weights": "weights",
-    "preprocess_input": "classifier",
-    "save_weights": "weights",
+    "decode_predictions": "models.labels",
+    "features": "models.alexnet",
+    "load_weights": "models.weights",
+    "preprocess_input": "inference.classifier",
+    "save_weights": "models.weights",
 }
 __all__ = list(_HOMES)
 

@@ -15,7 +15,7 @@ import time
 from absl import app
 from absl import flags
 
-from alexnet_tf import console
+from alexnet_tf import cli
 from alexnet_tf import presets
 
 # TensorFlow is imported when it is needed: --help must not wait for it.
@@ -50,16 +50,17 @@ _FLAGS = [
         None,
         "Folder of TFDS's data sets. Default: ~/tensorflow_datasets.",
     ),
-    console.define_path("json", None, "File to write the figures to."),
+    cli.define_path("json", None, "File to write the figures to."),
 ]
 
 
 def _measure(name, precision, settings, started):
     """{what: figure} of a network, in this process."""
-    from alexnet_tf import benchmarking
+    from alexnet_tf import presets
+    from alexnet_tf.training import throughput
 
     repeats = settings["repeats"]
-    network = benchmarking.build(
+    network = throughput.build(
         presets.get(name), precision, settings["batch_size"]
     )
     found = {"preset": name, "precision": precision}
@@ -67,11 +68,11 @@ def _measure(name, precision, settings, started):
     # The clock of all processes is one.
     found["seconds_to_first_step"] = time.time() - started
     found["training"] = network.training_rate(repeats)
-    found["peak_memory"] = benchmarking.peak_memory()
+    found["peak_memory"] = throughput.peak_memory()
     found["inference"] = network.inference_rate(repeats)
     found["update_seconds"] = network.update_seconds(repeats)
-    found["matrix_rate"] = benchmarking.matrix_rate(precision, repeats)
-    _, operations = benchmarking.operations(network.model)
+    found["matrix_rate"] = throughput.matrix_rate(precision, repeats)
+    _, operations = throughput.operations(network.model)
     rate = found["training"] * operations
     found["fraction_of_matrix_rate"] = rate / found["matrix_rate"]
     if settings["layers"]:
@@ -83,18 +84,21 @@ def _measure_pipelines(preset_name, precision, settings):
     """{data set: {stage: pictures a second}}, in this process."""
     import tempfile
 
-    from alexnet_tf import benchmarking, datasets, statistics
+    from alexnet_tf.data import datasets
+    from alexnet_tf.data import pixel_statistics
+    from alexnet_tf import presets
+    from alexnet_tf.training import throughput
 
     preset = presets.get(preset_name)
-    network = benchmarking.build(preset, precision, settings["batch_size"])
+    network = throughput.build(preset, precision, settings["batch_size"])
     rates = {}
     for name in settings["dataset"]:
         source = datasets.load(name, "train", settings["data_dir"])
         with tempfile.TemporaryDirectory() as folder:
-            found = statistics.load_or_compute(
+            found = pixel_statistics.load_or_compute(
                 source, preset.preprocessing, folder, verbose=0
             )
-        rates[name] = benchmarking.stage_rates(
+        rates[name] = throughput.stage_rates(
             source, preset, found, network, settings["repeats"]
         )
     return rates
@@ -141,7 +145,7 @@ def _print_pipelines(pipelines):
 def _benchmark():
     args = flags.FLAGS
     if args.json:
-        console.check_output("json", args.json)
+        cli.check_output("json", args.json)
     settings = {
         key: args[key].value
         for key in ("batch_size", "repeats", "layers", "dataset", "data_dir")
@@ -173,7 +177,7 @@ def _benchmark():
 
 
 def main(argv):
-    console.run("alexnet_tf.benchmark", _benchmark, argv)
+    cli.run("alexnet_tf.benchmark", _benchmark, argv)
 
 
 if __name__ == "__main__":

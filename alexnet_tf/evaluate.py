@@ -15,13 +15,13 @@ import dataclasses
 from absl import app
 from absl import flags
 
-from alexnet_tf import console
+from alexnet_tf import cli
 from alexnet_tf import presets
 
 # TensorFlow is imported when it is needed: --help must not wait for it.
 
 _FLAGS = [
-    console.define_paths(
+    cli.define_paths(
         "weights",
         None,
         "Directories of runs, or files of weights (.npy, .npz, .safetensors, "
@@ -76,13 +76,12 @@ _FLAGS = [
         "Split on which the weights of an ensemble are searched; must share no "
         "picture with --split. Default: equal weights.",
     ),
-    console.define_path("per_class", None, "CSV to write: errors by class."),
+    cli.define_path("per_class", None, "CSV to write: errors by class."),
     flags.DEFINE_integer(
         "confusions", 5, "Pairs of classes to name that were taken for each "
         "other.", lower_bound=0,
     ),
 ]
-
 flags.register_validator(
     "scales",
     lambda scales: scales and all(scale.isdecimal() for scale in scales),
@@ -91,8 +90,8 @@ flags.register_validator(
 
 
 def _networks():
-    """A `classifier.Classifier` for each of the weights."""
-    from alexnet_tf import classifier
+    """A `Classifier` for each of the weights."""
+    from alexnet_tf.inference.classifier import load_classifier
 
     args = flags.FLAGS
     names = args.preset or [None]
@@ -104,26 +103,27 @@ def _networks():
             f"weights. Received: preset={','.join(names)}."
         )
     return [
-        classifier.load(path, name, args.layout)
+        load_classifier(path, name, args.layout)
         for path, name in zip(args.weights, names)
     ]
 
 
 def _measure(networks, source):
     """(float32 [n, N, classes], int32 [N]) of all networks."""
-    from alexnet_tf import scoring
+    from alexnet_tf import cli
+    from alexnet_tf.inference import evaluation
 
     args = flags.FLAGS
-    verbose = console.progress()
+    verbose = cli.progress()
     if args.protocol == "dense":
         scales = [int(scale) for scale in args.scales]
         measured = [
-            scoring.dense_probabilities(network, source, scales, verbose)
+            evaluation.dense_probabilities(network, source, scales, verbose)
             for network in networks
         ]
     else:
         measured = [
-            scoring.probabilities(
+            evaluation.probabilities(
                 network, source, args.protocol, args.batch_size, verbose
             )
             for network in networks
@@ -133,16 +133,16 @@ def _measure(networks, source):
 
 
 def _data():
-    from alexnet_tf import run_data
+    from alexnet_tf.inference.classifier import find_run_data
 
     args = flags.FLAGS
-    return run_data.find(
+    return find_run_data(
         args.weights[0], args.dataset, args.split, args.data_dir, "textures"
     )
 
 
 def _searched_weights(networks, reported):
-    from alexnet_tf import scoring
+    from alexnet_tf.inference import evaluation
 
     split = flags.FLAGS.search_split
     source = dataclasses.replace(_data(), split=split).source()
@@ -152,11 +152,11 @@ def _searched_weights(networks, reported):
             "Expected other pictures to search weights on than those to be reported. "
             f"Received: {split}, of which {shared} are in {reported.split} too."
         )
-    return scoring.search_weights(*_measure(networks, source))
+    return evaluation.search_weights(*_measure(networks, source))
 
 
 def _print_row(source, found, labels):
-    from alexnet_tf import scoring
+    from alexnet_tf.inference import evaluation
 
     args = flags.FLAGS
     views = {
@@ -167,8 +167,8 @@ def _print_row(source, found, labels):
     count = len(args.weights)
     cells = []
     for k in (1, 5):
-        hits = scoring.hits(found, labels, k)
-        low, high = scoring.interval(hits)
+        hits = evaluation.hits(found, labels, k)
+        low, high = evaluation.interval(hits)
         cells.append(f"{1 - hits.mean():.1%} ({low:.1%} to {high:.1%})")
     print("| network | top-1 error | top-5 error | protocol |")
     print("|---|---|---|---|")
@@ -179,39 +179,40 @@ def _print_row(source, found, labels):
 
 
 def _print_confusions(source, found, labels):
-    from alexnet_tf import scoring
-    from alexnet_tf.labels import readable
+    from alexnet_tf.inference import evaluation
+    from alexnet_tf.models.labels import readable_name
 
     names = source.classes
-    for label, guess, count in scoring.confusions(
+    for label, guess, count in evaluation.confusions(
         found, labels, flags.FLAGS.confusions
     ):
-        print(f"{readable(names[label])} taken for {readable(names[guess])}: {count}")
+        print(f"{readable_name(names[label])} taken for {readable_name(names[guess])}: {count}")
 
 
 def _write_per_class(source, found, labels):
-    from alexnet_tf import scoring
+    from alexnet_tf.inference import evaluation
 
     with open(flags.FLAGS.per_class, "w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["label", "class", "pictures", "top1_error", "top5_error"])
-        for label, *rest in scoring.per_class(found, labels):
+        for label, *rest in evaluation.per_class(found, labels):
             rows.writerow([label, source.classes[label], *rest])
 
 
 def _evaluate():
-    from alexnet_tf import scoring
+    from alexnet_tf import cli
+    from alexnet_tf.inference import evaluation
 
     args = flags.FLAGS
     if args.per_class:
-        console.check_output("per_class", args.per_class)
+        cli.check_output("per_class", args.per_class)
     networks = _networks()
     source = _data().source()
     weights = None
     if args.search_split:
         weights = _searched_weights(networks, source)
     each, labels = _measure(networks, source)
-    found = scoring.average(each, weights)
+    found = evaluation.average(each, weights)
     if weights is not None:
         print("Weights:", ", ".join(f"{w:.3f}" for w in weights))
     _print_row(source, found, labels)
@@ -221,7 +222,7 @@ def _evaluate():
 
 
 def main(argv):
-    console.run("alexnet_tf.evaluate", _evaluate, argv)
+    cli.run("alexnet_tf.evaluate", _evaluate, argv)
 
 
 if __name__ == "__main__":

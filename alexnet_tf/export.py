@@ -10,13 +10,13 @@ import os
 from absl import app
 from absl import flags
 
-from alexnet_tf import console
+from alexnet_tf import cli
 from alexnet_tf import presets
 
 # TensorFlow is imported when it is needed: --help must not wait for it.
 
 _FLAGS = [
-    console.define_path(
+    cli.define_path(
         "weights",
         None,
         "Directory of a run, or a file of weights (.npy, .npz, .safetensors, "
@@ -42,7 +42,7 @@ _FLAGS = [
         "saved_model takes encoded pictures or RGB pixels of any size; the "
         "others take preprocessed pixels.",
     ),
-    console.define_path(
+    cli.define_path(
         "output", None, "File, or for saved_model directory, to write.",
         required=True,
     ),
@@ -50,18 +50,19 @@ _FLAGS = [
 
 
 def _export():
-    from alexnet_tf import classifier, exporting
+    from alexnet_tf.inference.classifier import load_classifier
+    from alexnet_tf.inference import export_formats
 
     args = flags.FLAGS
     exporters = {
-        "saved_model": exporting.saved_model,
-        "tflite": exporting.tflite,
-        "tflite_8_bits": lambda network, path: exporting.tflite(
+        "saved_model": export_formats.saved_model,
+        "tflite": export_formats.tflite,
+        "tflite_8_bits": lambda network, path: export_formats.tflite(
             network, path, eight_bits=True
         ),
-        "onnx": exporting.onnx,
+        "onnx": export_formats.onnx,
     }
-    network = classifier.load(args.weights, args.preset, args.layout)
+    network = load_classifier(args.weights, args.preset, args.layout)
     folder = os.path.dirname(os.path.abspath(args.output))
     if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise NotADirectoryError(
@@ -75,7 +76,7 @@ def _export():
 
 
 def main(argv):
-    console.run("alexnet_tf.export", _export, argv)
+    cli.run("alexnet_tf.export", _export, argv)
 
 
 if __name__ == "__main__":

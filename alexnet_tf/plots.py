@@ -17,7 +17,7 @@ def curves(metrics, path, title=""):
     Drops of the learning rate are dotted lines.
 
     Args:
-        metrics: what `workdir.read_metrics` gives.
+        metrics: what `read_metrics` gives.
         path: of the PNG.
         title: above the picture.
     """
@@ -121,7 +121,7 @@ def predictions(rows, path):
     fig.savefig(path, dpi=100)
 
 
-def neighbours(rows, path):
+def neighbors(rows, path):
     """Writes pictures, each with those that are nearest to it, as a PNG.
 
     As the right half of the paper's Fig. 4: a row each, the query first.
@@ -199,7 +199,7 @@ def confusion(counts, names, path):
     fig.savefig(path, dpi=100)
 
 
-def normalisation(before, afters, path, title=""):
+def normalization(before, afters, path, title=""):
     """Writes values before and after response normalisation, as a PNG.
 
     Args:
@@ -275,7 +275,7 @@ def norms(layers, path, title=""):
     """Writes how large the weights of each layer are, as a PNG.
 
     Args:
-        layers: `probing.Norms` of each.
+        layers: `internals.Norms` of each.
         path: of the PNG.
         title: above the picture.
     """

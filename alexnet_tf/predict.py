@@ -15,13 +15,13 @@ import sys
 from absl import app
 from absl import flags
 
-from alexnet_tf import console
+from alexnet_tf import cli
 from alexnet_tf import presets
 
 # TensorFlow is imported when it is needed: --help must not wait for it.
 
 _FLAGS = [
-    console.define_path(
+    cli.define_path(
         "weights",
         None,
         "Directory of a run, or a file of weights (.npy, .npz, .safetensors, "
@@ -50,7 +50,7 @@ _FLAGS = [
     flags.DEFINE_boolean(
         "json", False, "Print one JSON object a picture, a line each."
     ),
-    console.define_path(
+    cli.define_path(
         "plot", None, "PNG to write: the pictures with their most probable "
         "classes as bars (the paper's Fig. 4, left)."
     ),
@@ -69,12 +69,12 @@ def _paths(patterns):
 
 def _predict(network, path):
     """(file's square, [(id, name, probability), ...]) of one file."""
-    from alexnet_tf import labels
+    from alexnet_tf.models.labels import decode_predictions
 
     with open(path, "rb") as file:
         encoded = file.read()
     probabilities = network.probabilities(encoded, flags.FLAGS.ten_crop)
-    (named,) = labels.decode_predictions(
+    (named,) = decode_predictions(
         probabilities[None], flags.FLAGS.top, network.classes
     )
     # Kept for the picture alone: each takes 196 KB at 256 pixels.
@@ -101,12 +101,14 @@ def _report(path, error):
 
 def _name(paths):
     """Whether all could be read."""
-    from alexnet_tf import classifier, plots
+    from alexnet_tf import cli
+    from alexnet_tf.inference.classifier import load_classifier
+    from alexnet_tf import plots
 
     args = flags.FLAGS
     if args.plot:
-        console.check_output("plot", args.plot)
-    network = classifier.load(args.weights, args.preset, args.layout)
+        cli.check_output("plot", args.plot)
+    network = load_classifier(args.weights, args.preset, args.layout)
     shown, all_read = [], True
     for path in paths:
         try:
@@ -126,8 +128,8 @@ def _name(paths):
 def main(argv):
     if len(argv) < 2:
         raise app.UsageError("Expected files of pictures. Received: none.")
-    console.quieten(flags.FLAGS["verbosity"].present)
-    with console.one_line_errors("alexnet_tf.predict"):
+    cli.silence_libraries(flags.FLAGS["verbosity"].present)
+    with cli.one_line_errors("alexnet_tf.predict"):
         all_read = _name(_paths(argv[1:]))
     sys.exit(int(not all_read))
 

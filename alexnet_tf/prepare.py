@@ -14,7 +14,7 @@ import os
 from absl import app
 from absl import flags
 
-from alexnet_tf import console
+from alexnet_tf import cli
 from alexnet_tf import presets
 
 # TensorFlow is imported when it is needed: --help must not wait for it.
@@ -64,7 +64,10 @@ _FLAGS = [
 
 
 def _prepare():
-    from alexnet_tf import datasets, preparing, statistics
+    from alexnet_tf import cli
+    from alexnet_tf.data import datasets
+    from alexnet_tf.data import pixel_statistics
+    from alexnet_tf.data import resized_copy
 
     args = flags.FLAGS
     if args.shard_index >= args.num_shards:
@@ -78,7 +81,7 @@ def _prepare():
         resize=args.resize,
     )
     out = args.out or args.data_dir or os.path.join("~", "tensorflow_datasets")
-    name, whole = preparing.prepare(
+    name, whole = resized_copy.prepare(
         args.dataset,
         out,
         pixels,
@@ -88,19 +91,19 @@ def _prepare():
         pictures_per_shard=args.pictures_per_shard,
         shard_index=args.shard_index,
         num_shards=args.num_shards,
-        verbose=console.progress(),
+        verbose=cli.progress(),
     )
     if not whole:
         print("Written; the files of other machines are still to come.")
         return
     train = datasets.load(name, "train", out)
     # Kept beside the data, for all runs.
-    statistics.load_or_compute(train, pixels, train.folder, console.progress())
+    pixel_statistics.load_or_compute(train, pixels, train.folder, cli.progress())
     print(f"python -m alexnet_tf.train --dataset={name} --data_dir={out}")
 
 
 def main(argv):
-    console.run("alexnet_tf.prepare", _prepare, argv)
+    cli.run("alexnet_tf.prepare", _prepare, argv)
 
 
 if __name__ == "__main__":

@@ -203,10 +203,11 @@ class Preset:
 # original counts windows by 1 + ceil((224 - 11) / 4) = 55 (CHM
 # layer.py:1004) and reads zeros beyond the right and the bottom edge.
 OVERHANG = ((0, 3), (0, 3))
-
 PAPER_NORM = dict(bias=2.0, alpha=1e-4)  # PAPER 3.3: k = 2, alpha = 1e-4
+
 # layer-params-145.cfg:137-155: minDiv 2, scale 1e-4, divided by size 5.
 CODE_NORM = dict(bias=2.0, alpha=1e-4 / 5, groups=2)
+
 # CAFFE models/bvlc_alexnet/train_val.prototxt: alpha 1e-4, local_size 5; k
 # defaults to 1 (src/caffe/proto/caffe.proto:879-888).
 CAFFE_NORM = dict(bias=1.0, alpha=1e-4 / 5)
@@ -304,6 +305,7 @@ _CAFFE_PREPROCESSING = Preprocessing(
     imagenet_mean=(122.67891434, 116.66876762, 104.00698793),
     colour_noise=0.0,
 )
+
 # CAFFE models/bvlc_alexnet/solver.prototxt: 450,000 iterations of 256 images
 # are 89.9 epochs, a drop every 100,000 is one every 19.98; lr_mult 2 and
 # decay_mult 0 for biases (train_val.prototxt).
@@ -338,7 +340,6 @@ _CODE_CONVOLUTIONS = _order(
     ),
     "pool5", "relu5",
 )
-
 _CAFFE_LAYERS = (
     # train_val.prototxt:40-367: bias fillers .1, fc6 and fc7 at .005.
     *_convolutions(
@@ -346,7 +347,6 @@ _CAFFE_LAYERS = (
     ),
     *_classifier(hidden_init=0.005, hidden_bias=0.1),
 )
-
 _CAFFENET_LAYERS = _order(
     # CAFFE models/bvlc_reference_caffenet/train_val.prototxt: pooling before
     # normalisation, bias fillers 1.
@@ -405,7 +405,6 @@ _CIFAR10_LAYERS = (
     Pool("pool3", kind="average", padding="same"),
     Dense("fc10", None, init=0.01),
 )
-
 _ALL = (
     Preset("paper", (*_PAPER_CONVOLUTIONS, *_classifier())),
     Preset(
@@ -473,7 +472,6 @@ _ALL = (
         Recipe(batch_size=32, schedule="dexp", epochs=40),
     ),
 )
-
 PRESETS = {preset.name: preset for preset in _ALL}
 
 

@@ -13,7 +13,7 @@ import tempfile
 from absl import app
 from absl import flags
 
-from alexnet_tf import console
+from alexnet_tf import cli
 
 # TensorFlow is imported when it is needed: --help must not wait for it.
 
@@ -36,46 +36,52 @@ _FLAGS = [
         "By whose outputs pictures are near. Default: the layer before the "
         "last.",
     ),
-    console.define_path(
+    cli.define_path(
         "index",
         None,
         "Features of that layer of the training split, which visualize "
         "--index_out has written. Default: computed, of at most 10,000 "
         "pictures.",
     ),
-    console.define_path(
+    cli.define_path(
         "output", None, "Page to write. Default: report.html in the run."
     ),
 ]
-
 _MOST = 10_000  # Pictures whose features are computed here.
 
 
 def _report(path):
-    from alexnet_tf import classifier, models, reporting, retrieval
-    from alexnet_tf import run_data, workdir
+    from alexnet_tf import cli
+    from alexnet_tf.figures import html_report
+    from alexnet_tf.files import write_text
+    from alexnet_tf.inference.classifier import find_run_data
+    from alexnet_tf.inference.classifier import load_classifier
+    from alexnet_tf.inference import retrieval
+    from alexnet_tf.models import alexnet
 
     args = flags.FLAGS
     output = args.output or os.path.join(path, "report.html")
-    network = classifier.load(path)
-    console.check_output("output", output)
-    data = run_data.find(path, args.dataset, args.split, args.data_dir)
+    network = load_classifier(path)
+    cli.check_output("output", output)
+    data = find_run_data(path, args.dataset, args.split, args.data_dir)
     if data.dataset is None:
         raise ValueError(
             f"Expected the data set of the run in {path}/flags.txt, which is "
             "not there. Received: no --dataset either."
         )
     source, train = data.source(), data.train_source()
-    layer = args.layer or models.last_hidden(network.model)
+    layer = args.layer or alexnet.penultimate_layer(network.model)
     with tempfile.TemporaryDirectory() as folder:
         index = args.index or os.path.join(folder, "index.npz")
         if not args.index:
             train = train.spread(_MOST)
             retrieval.build_index(
-                index, network, train, layer, console.progress()
+                index, network, train, layer, cli.progress()
             )
-        text = reporting.page(path, network, source, train, index, layer)
-    workdir.write(output, text)
+        text = html_report.page(
+            path, network, source, train, index, layer, cli.progress()
+        )
+    write_text(output, text)
     print(output)
 
 
@@ -84,8 +90,8 @@ def main(argv):
         raise app.UsageError(
             f"Expected the directory of one run. Received: {argv[1:]}."
         )
-    console.quieten(flags.FLAGS["verbosity"].present)
-    with console.one_line_errors("alexnet_tf.report"):
+    cli.silence_libraries(flags.FLAGS["verbosity"].present)
+    with cli.one_line_errors("alexnet_tf.report"):
         _report(argv[1])
 
 

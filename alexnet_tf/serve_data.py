@@ -16,8 +16,8 @@ import socket
 from absl import app
 from absl import flags
 
-from alexnet_tf import console
-from alexnet_tf import data_service
+from alexnet_tf import cli
+from alexnet_tf.data import data_service
 
 _PORT = flags.DEFINE_integer(
     "port", 0, "To listen at; by default one that is free.", lower_bound=0
@@ -43,7 +43,7 @@ def _run():
 
 
 def main(argv):
-    console.run("alexnet_tf.serve_data", _run, argv)
+    cli.run("alexnet_tf.serve_data", _run, argv)
 
 
 if __name__ == "__main__":

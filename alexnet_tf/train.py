@@ -19,17 +19,18 @@ import sys
 from absl import app
 from absl import flags
 
-from alexnet_tf import console
-from alexnet_tf import data_service
+from alexnet_tf import cli
+from alexnet_tf.data import data_service
 from alexnet_tf import presets
-from alexnet_tf import workdir
+from alexnet_tf.workdir import has_checkpoint
+from alexnet_tf.workdir import read_flags
+from alexnet_tf.workdir import read_network
 
 # TensorFlow is imported in _run: --help must not wait for it.
 
 _ENUM, _STRING = flags.DEFINE_enum, flags.DEFINE_string
 _INTEGER, _FLOAT = flags.DEFINE_integer, flags.DEFINE_float
 _BOOLEAN, _LIST = flags.DEFINE_boolean, flags.DEFINE_list
-
 _WHAT = [
     _STRING(
         "dataset",
@@ -111,14 +112,13 @@ _WHAT = [
         "that TF_CONFIG or Slurm's variables name.",
     ),
 ]
-
 _WHERE = [
     _STRING(
         "data_dir",
         None,
         "Folder of TFDS's data sets. Default: ~/tensorflow_datasets.",
     ),
-    console.define_path(
+    cli.define_path(
         "workdir",
         None,
         "Folder of the run: checkpoints, metrics, pictures. Default: "
@@ -137,9 +137,8 @@ _WHERE = [
         lower_bound=0,
     ),
 ]
-
 _FINE_TUNING = [
-    console.define_path(
+    cli.define_path(
         "weights",
         None,
         "File of weights to start from (.npy, .npz, .safetensors, .weights.h5, "
@@ -166,7 +165,6 @@ _FINE_TUNING = [
         "view: no crops, flips or colour noise, 80 KB of memory a picture.",
     ),
 ]
-
 _PRESET = [
     _INTEGER("batch_size", None, "Images a step.", lower_bound=1),
     _FLOAT("learning_rate", None, "Of the first step.", lower_bound=0),
@@ -263,7 +261,6 @@ _PRESET = [
         lower_bound=0, upper_bound=0.99,
     ),
 ]
-
 flags.register_validator(
     "drops",
     lambda epochs: all(epoch.isdecimal() for epoch in epochs or ()),
@@ -291,7 +288,7 @@ def _base_preset():
             "torchvision's."
         )
     if run and os.path.isdir(run):
-        preset, _ = workdir.read_network(run)
+        preset, _ = read_network(run)
         if args.preset not in (None, preset.name):
             raise ValueError(
                 f"Expected the preset of the run {run}, {preset.name}. "
@@ -309,7 +306,7 @@ def _goes_on():
     """Whether it is a run from weights, stopped before."""
     args = flags.FLAGS
     return bool(
-        args.weights and args.workdir and workdir.has_checkpoint(args.workdir)
+        args.weights and args.workdir and has_checkpoint(args.workdir)
     )
 
 
@@ -334,9 +331,9 @@ def _fitting(preset, source, strategy, path):
     most = source.num_examples // replicas * replicas
     if flags.FLAGS.batch_size or preset.recipe.batch_size <= most or not most:
         return preset
-    if workdir.has_checkpoint(path):
+    if has_checkpoint(path):
         # It may have begun on fewer devices, which share other batches.
-        most = int(workdir.read_flags(path).get("batch_size", most))
+        most = int(read_flags(path).get("batch_size", most))
     logging.getLogger("alexnet_tf").info(
         "Batches of %d in place of %d: there are no more pictures.",
         most, preset.recipe.batch_size,
@@ -345,7 +342,8 @@ def _fitting(preset, source, strategy, path):
 
 
 def _fine_tuning(preset):
-    from alexnet_tf import fine_tuning
+    from alexnet_tf import presets
+    from alexnet_tf.training.fine_tuning import FineTuning
 
     args = flags.FLAGS
     for name in ("weights", "reinit", "freeze", "train_layers", "lr_mult"):
@@ -371,7 +369,7 @@ def _fine_tuning(preset):
             )
         frozen = [name for name in names if name not in args.train_layers]
     pairs = (pair.split(":") for pair in args.lr_mult or ())
-    return fine_tuning.FineTuning(
+    return FineTuning(
         args.weights,
         tuple(args.reinit or ()),
         tuple(frozen),
@@ -414,21 +412,25 @@ def _check_data_service(args):
 
 
 def _strategy(args):
-    from alexnet_tf import cluster, training
+    from alexnet_tf.training import distribution
 
     if args.strategy == "mirrored":
-        return training.make_strategy(args.num_devices)
+        return distribution.make_strategy(args.num_devices)
     _refuse_both(
         "strategy=multi_worker",
         ("num_devices", "data_service"),
         "A worker uses all GPUs that it sees (CUDA_VISIBLE_DEVICES), and decodes "
         "its own share of the pictures.",
     )
-    return cluster.make_strategy()
+    return distribution.make_multi_worker_strategy()
 
 
 def _run():
-    from alexnet_tf import cluster, datasets, training
+    from alexnet_tf.data import datasets
+    from alexnet_tf.training import distribution
+    from alexnet_tf.training import loop
+    from alexnet_tf.workdir import create_or_verify
+    from alexnet_tf.workdir import locked
 
     args = flags.FLAGS
     _check_data_service(args)
@@ -438,7 +440,7 @@ def _run():
         f"{os.path.basename(args.dataset.rstrip('/'))}-{preset.name}",
     )
     strategy = _strategy(args)
-    with cluster.chief_first(strategy):  # It may have to prepare them.
+    with distribution.chief_first(strategy):  # It may have to prepare them.
         source = datasets.load(args.dataset, args.train_split, args.data_dir)
         eval_source = datasets.load(args.dataset, args.eval_split, args.data_dir)
     preset = _fitting(preset, source, strategy, path)
@@ -449,11 +451,11 @@ def _run():
     settings = _settings(preset, eval_source.split)
     try:
         with contextlib.ExitStack() as stack:
-            if cluster.is_chief(strategy):
-                stack.enter_context(workdir.held(path))
+            if distribution.is_chief(strategy):
+                stack.enter_context(locked(path))
                 free = ("num_devices", "strategy", "data_dir")
-                workdir.claim(path, settings, free)
-            result = training.train(
+                create_or_verify(path, settings, free)
+            result = loop.train(
                 preset,
                 source,
                 eval_source,
@@ -468,10 +470,10 @@ def _run():
                 log_steps=args.log_steps,
                 max_bad_images=args.max_bad_images,
             )
-    except training.Stopped as stopped:
+    except loop.TrainingInterrupted as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signum)
-    if not cluster.is_chief(strategy):
+    if not distribution.is_chief(strategy):
         return
     print(
         f"Validation error: top-1 {result['top1_error']:.2%}, top-5 "
@@ -485,14 +487,14 @@ def _run():
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    console.quieten(flags.FLAGS["verbosity"].present)
+    cli.silence_libraries(flags.FLAGS["verbosity"].present)
     logging.getLogger("alexnet_tf").setLevel(logging.INFO)
     # Before the loop, which saves, or the second time, not to wait for it.
     interrupted = (
         "interrupted, nothing saved; the same command goes on from the last "
         "checkpoint, if there is one."
     )
-    with console.one_line_errors("alexnet_tf.train", interrupted):
+    with cli.one_line_errors("alexnet_tf.train", interrupted):
         _run()
 
 

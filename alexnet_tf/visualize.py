@@ -12,14 +12,13 @@ import tempfile
 from absl import app
 from absl import flags
 
-from alexnet_tf import console
+from alexnet_tf import cli
 from alexnet_tf import presets
 
 # TensorFlow is imported when it is needed: --help must not wait for it.
 
 _SHOWN = 8  # Pictures, unless --count says otherwise.
 _MEASURED = 200  # Pictures that thinned networks are tried on.
-
 _FLAGS = [
     flags.DEFINE_enum(
         "figure",
@@ -39,7 +38,7 @@ _FLAGS = [
         "fields: a table of what each layer sees of a picture.",
         required=True,
     ),
-    console.define_path(
+    cli.define_path(
         "weights",
         None,
         "Directory of a run, or a file of weights (.npy, .npz, .safetensors, "
@@ -91,26 +90,25 @@ _FLAGS = [
     flags.DEFINE_enum(
         "metric", "l2", ["l2", "cosine"], "Distance between features."
     ),
-    console.define_path(
+    cli.define_path(
         "index",
         None,
         "Features of the run's training split (else of train), a file that "
         "--index_out has written. Default: computed.",
     ),
-    console.define_path(
+    cli.define_path(
         "index_out", None, "File (.npz) in which to keep the features computed."
     ),
-    console.define_path("output", None, "PNG to write; fields prints."),
+    cli.define_path("output", None, "PNG to write; fields prints."),
 ]
-
 flags.mark_flags_as_mutual_exclusive(["index", "index_out"])
 
 
 def _data():
-    from alexnet_tf import run_data
+    from alexnet_tf.inference.classifier import find_run_data
 
     args = flags.FLAGS
-    return run_data.find(
+    return find_run_data(
         args.weights, args.dataset, args.split, args.data_dir, "textures"
     )
 
@@ -125,73 +123,76 @@ def _chosen(source, count):
 
 
 def _kernels(network, output):
-    from alexnet_tf import figures
+    from alexnet_tf.figures import paper_figures
 
-    figures.kernels(network, output)
+    paper_figures.kernels(network, output)
 
 
 def _predictions(network, output):
-    from alexnet_tf import figures
+    from alexnet_tf.figures import paper_figures
 
     source = _data().source()
     examples = _chosen(source, flags.FLAGS.count or _SHOWN)
-    figures.predictions(network, source, examples, output)
+    paper_figures.predictions(network, source, examples, output)
 
 
 def _neighbours(network, output):
-    from alexnet_tf import figures, models, retrieval
+    from alexnet_tf import cli
+    from alexnet_tf.figures import paper_figures
+    from alexnet_tf.inference import retrieval
+    from alexnet_tf.models import alexnet
 
     args, data = flags.FLAGS, _data()
     source, train = data.source(), data.train_source()
-    layer = args.layer or models.last_hidden(network.model)
+    layer = args.layer or alexnet.penultimate_layer(network.model)
     with tempfile.TemporaryDirectory() as folder:
         index = args.index or args.index_out or os.path.join(folder, "index.npz")
         if not args.index:
             retrieval.build_index(
-                index, network, train, layer, console.progress()
+                index, network, train, layer, cli.progress()
             )
         rows = retrieval.nearest_examples(
             index, network, _chosen(source, args.count or _SHOWN), train, layer,
             args.metric,
         )
-    figures.neighbours(network, source, rows, output)
+    paper_figures.neighbors(network, source, rows, output)
 
 
 def _views(network, output):
-    from alexnet_tf import figures
+    from alexnet_tf.figures import paper_figures
 
     args = flags.FLAGS
     (example,) = _chosen(_data().source(), 1)
-    figures.views(network, example, args.count or _SHOWN, args.seed, output)
+    paper_figures.views(network, example, args.count or _SHOWN, args.seed, output)
 
 
 def _activations(network, output):
-    from alexnet_tf import figures
+    from alexnet_tf.figures import paper_figures
 
     (example,) = _chosen(_data().source(), 1)
-    figures.activations(network, example, flags.FLAGS.count or _SHOWN, output)
+    paper_figures.activations(network, example, flags.FLAGS.count or _SHOWN, output)
 
 
 def _norms(network, output):
-    from alexnet_tf import figures
+    from alexnet_tf.figures import paper_figures
 
-    figures.norms(network, flags.FLAGS.seed, output)
+    paper_figures.norms(network, flags.FLAGS.seed, output)
 
 
 def _dropout(network, output):
-    from alexnet_tf import figures
+    from alexnet_tf.figures import paper_figures
 
     source = _data().source()
     examples = _chosen(source, flags.FLAGS.count or _MEASURED)
-    figures.dropout(network, source, examples, flags.FLAGS.seed, output)
+    paper_figures.dropout(network, source, examples, flags.FLAGS.seed, output)
 
 
 def _fields(network):
-    from alexnet_tf import geometry
+    from alexnet_tf.models import receptive_fields
 
     print("| layer | outputs | field, pixels | every | first begins at |")
     print("|---|---|---|---|---|")
-    for field in geometry.receptive_fields(network.model):
+    for field in receptive_fields.receptive_fields(network.model):
         print(
             f"| {field.layer} | {field.side} x {field.side} | {field.size} | "
             f"{field.stride} | {field.start} |"
@@ -208,21 +209,23 @@ def _check_flags():
             "--weights."
         )
     if args.output:
-        console.check_output("output", args.output, ".png")
+        cli.check_output("output", args.output, ".png")
     if args.index_out:
-        console.check_output("index_out", args.index_out, ".npz")
+        cli.check_output("index_out", args.index_out, ".npz")
 
 
 def _draw():
-    from alexnet_tf import classifier, figures
+    from alexnet_tf.figures import paper_figures
+    from alexnet_tf.inference.classifier import load_classifier
+    from alexnet_tf import presets
 
     args = flags.FLAGS
     _check_flags()
     if args.figure == "normalisation":
         preset = presets.get(args.preset or "paper")
-        figures.normalisation(preset, args.seed, args.output)
+        paper_figures.normalization(preset, args.seed, args.output)
         return
-    network = classifier.load(args.weights, args.preset, args.layout)
+    network = load_classifier(args.weights, args.preset, args.layout)
     if args.figure == "fields":
         _fields(network)
         return
@@ -239,7 +242,7 @@ def _draw():
 
 
 def main(argv):
-    console.run("alexnet_tf.visualize", _draw, argv)
+    cli.run("alexnet_tf.visualize", _draw, argv)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ import fcntl
 import json
 import os
 
+from alexnet_tf.files import write_text
 from alexnet_tf import presets
 
-STATISTICS = "statistics.npz"
+STATISTICS_FILE = "statistics.npz"
 
 
-def claim(path, settings, free=()):
+def create_or_verify(path, settings, free=()):
     """Makes `path` the work directory of a run with these settings.
 
     Args:
@@ -40,13 +41,13 @@ def claim(path, settings, free=()):
         if has_checkpoint(path):
             with open(flags, encoding="utf-8") as file:
                 _check_same(path, file.read().splitlines(), lines, free)
-        write(flags, "".join(line + "\n" for line in lines))
+        write_text(flags, "".join(line + "\n" for line in lines))
     except OSError as error:
         raise _unwritable(path, error) from error
 
 
 @contextlib.contextmanager
-def held(path):
+def locked(path):
     """The work directory is this run's while it lasts.
 
     The system gives it back however the run ends.
@@ -83,7 +84,7 @@ def has_checkpoint(path):
 def write_network(path, preset, classes):
     """Writes network.json: a `presets.Preset` and the names of the classes."""
     network = {"preset": presets.to_dict(preset), "classes": list(classes)}
-    write(os.path.join(path, "network.json"), json.dumps(network, indent=1))
+    write_text(os.path.join(path, "network.json"), json.dumps(network, indent=1))
 
 
 def read_network(path):
@@ -113,7 +114,7 @@ def read_network(path):
 
 def write_data(path, pictures):
     """Writes data.json: {a source's name: how many it has}."""
-    write(os.path.join(path, "data.json"), json.dumps(pictures))
+    write_text(os.path.join(path, "data.json"), json.dumps(pictures))
 
 
 def check_data(path, pictures):
@@ -135,28 +136,6 @@ def check_data(path, pictures):
             f"Received: {now}. Put them back, or give another --workdir to start a "
             "new run."
         )
-
-
-def write(path, text):
-    """Replaces a file as a whole, or leaves the old one."""
-    with replaced(path) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-
-
-@contextlib.contextmanager
-def replaced(path):
-    """A name to write to, which becomes `path` if nothing goes wrong.
-
-    Else the old file stays, and nothing beside it.
-    """
-    temporary = f"{path}.tmp"
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
 
 
 def append_metrics(path, **values):
@@ -201,7 +180,7 @@ def read_flags(path):
     return values
 
 
-def forget_after(path, step, epochs):
+def truncate_metrics(path, step, epochs):
     """Takes back what was measured after a step, which is to be run again.
 
     Args:
@@ -216,11 +195,11 @@ def forget_after(path, step, epochs):
         # An epoch's last step may be saved and its evaluation not.
         and (line.get("split") != "eval" or line["epoch"] <= epochs)
     ]
-    write(_metrics(path), "".join(json.dumps(line) + "\n" for line in kept))
+    write_text(_metrics(path), "".join(json.dumps(line) + "\n" for line in kept))
     table = os.path.join(path, "metrics.csv")
     if os.path.exists(table):
         with open(table, encoding="utf-8") as file:
-            write(table, "".join(file.readlines()[: 1 + epochs]))
+            write_text(table, "".join(file.readlines()[: 1 + epochs]))
 
 
 def _unwritable(path, error):

@@ -17,11 +17,10 @@ here. Errors are of the test pictures, seeds 1 to 3.
 import keras
 import numpy as np
 
-from alexnet_tf import input_pipeline
-from alexnet_tf import models
-from alexnet_tf import optimizer as optimizers
-from alexnet_tf import presets
-from alexnet_tf import statistics
+from alexnet_tf.data import input_pipeline
+from alexnet_tf.data import pixel_statistics
+from alexnet_tf.models import alexnet
+from alexnet_tf.training import optimizers
 from experiments import ablations
 from experiments import harness
 
@@ -73,7 +72,7 @@ def measure(run, path, data_dir):
     train = _arrays("train[:10000]", data_dir)
     test = _arrays("train[10000:11000]" if search else "test", data_dir)
     keras.utils.set_random_seed(run.seed)
-    model = models.AlexNet(run.preset, 10)
+    model = alexnet.AlexNet(run.preset, 10)
     model.compile(
         optimizers.MomentumSGD(float(rate)), _LOSSES[loss], metrics=["accuracy"]
     )
@@ -104,7 +103,7 @@ def _arrays(split, data_dir):
     source = harness.load(split, data_dir)
     pixels = ablations.BASE.preprocessing
     train = harness.load("train[:10000]", data_dir)
-    found = statistics.compute(train, pixels, verbose=0)
+    found = pixel_statistics.compute(train, pixels, verbose=0)
     batches = input_pipeline.evaluation_batches(
         source, pixels, found, batch_size=500
     )

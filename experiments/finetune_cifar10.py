@@ -27,11 +27,11 @@ from matplotlib import figure
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import datasets
-from alexnet_tf import fine_tuning
+from alexnet_tf.data import datasets
 from alexnet_tf import presets
-from alexnet_tf import training
-from alexnet_tf import workdir as workdirs
+from alexnet_tf.training.fine_tuning import FineTuning
+from alexnet_tf.training import loop
+from alexnet_tf.workdir import read_metrics
 from experiments import harness
 from experiments import table as tables
 
@@ -45,7 +45,7 @@ PICTURE = "experiments/finetune_cifar10.png"
 
 
 def part(source, first, seed=0, per_class=None):
-    """Five classes of CIFAR-10 from `first` on, as a `datasets.Source`.
+    """Five classes of CIFAR-10 from `first` on, as a `Source`.
 
     Of `per_class` pictures each, drawn by `seed` and repeated to `EPOCH`
     views; all of them once if it is None.
@@ -78,11 +78,11 @@ def part(source, first, seed=0, per_class=None):
 
 def train(folder, preset, source, test, seed, plan=None):
     os.makedirs(folder)
-    training.train(
+    loop.train(
         preset, source, test, folder, seed=seed, fine_tuning=plan,
         checkpoint_minutes=1e9,
     )
-    return [m for m in workdirs.read_metrics(folder) if m["split"] == "eval"]
+    return [m for m in read_metrics(folder) if m["split"] == "eval"]
 
 
 def measure(data_dir, folder):
@@ -100,7 +100,7 @@ def measure(data_dir, folder):
     test = part(test_split, 5)
     plans = {
         "scratch": None,
-        "fine-tuned": fine_tuning.FineTuning(base, reinit=("fc10",)),
+        "fine-tuned": FineTuning(base, reinit=("fc10",)),
     }
     for size in SIZES:
         for seed in SEEDS:

@@ -11,8 +11,8 @@ did by default; computed here from the networks themselves.
 
 import dataclasses
 
-from alexnet_tf import geometry
-from alexnet_tf import models
+from alexnet_tf.models import alexnet
+from alexnet_tf.models import receptive_fields
 from alexnet_tf import presets
 
 NAME = "geometries"
@@ -62,8 +62,8 @@ def rows(log):
     del log
     found = []
     for name, (preset, breaks) in GEOMETRIES.items():
-        model = models.AlexNet(preset)
-        fields = {f.layer: f for f in geometry.receptive_fields(model)}
+        model = alexnet.AlexNet(preset)
+        fields = {f.layer: f for f in receptive_fields.receptive_fields(model)}
         sides = [fields[layer].side for layer in LAYERS]
         inputs = model.get_layer("fc6").kernel.shape[0]
         parameters = f"{model.count_params():,}"

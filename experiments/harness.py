@@ -20,16 +20,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import classifier
-from alexnet_tf import datasets
-from alexnet_tf import environment
-from alexnet_tf import evaluation
-from alexnet_tf import input_pipeline
+from alexnet_tf.data import datasets
+from alexnet_tf.data import input_pipeline
+from alexnet_tf.data import pixel_statistics
+from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf.inference import evaluation
 from alexnet_tf import presets
-from alexnet_tf import scoring
-from alexnet_tf import statistics as statistics_lib
-from alexnet_tf import training
-from alexnet_tf import workdir as workdirs
+from alexnet_tf.training import environment
+from alexnet_tf.training import loop
+from alexnet_tf.training import validation
+from alexnet_tf.workdir import read_metrics
+from alexnet_tf.workdir import STATISTICS_FILE
 
 LOGS = pathlib.Path(__file__).parent / "logs"
 
@@ -217,7 +218,7 @@ def measure(run, path, data_dir):
 
 
 def load(split, data_dir):
-    """A `datasets.Source` of CIFAR-10."""
+    """A `Source` of CIFAR-10."""
     return datasets.load("cifar10", split, data_dir)
 
 
@@ -229,7 +230,7 @@ def _train(run, path, data_dir):
         probe = load(run.probe_split, data_dir)
         watchers.append(_Probe(run.preset, probe, path))
     try:
-        training.train(
+        loop.train(
             run.preset,
             load(run.train_split, data_dir),
             load(run.eval_split, data_dir),
@@ -242,7 +243,7 @@ def _train(run, path, data_dir):
         pass
     except FloatingPointError:
         return True
-    except training.Stopped as stopped:
+    except loop.TrainingInterrupted as stopped:
         sys.exit(str(stopped))
     return False
 
@@ -259,7 +260,7 @@ class _Stop(keras.callbacks.Callback):
         self._run, self._path = run, path
 
     def on_train_batch_end(self, batch, logs=None):
-        lines = workdirs.read_metrics(self._path) if self._run.until_loss else []
+        lines = read_metrics(self._path) if self._run.until_loss else []
         if lines and lines[-1]["loss"] <= self._run.until_loss:
             raise _Reached
 
@@ -278,10 +279,10 @@ class _Probe(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         strategy = tf.distribute.get_strategy()
-        statistics = statistics_lib.read(
-            os.path.join(self._path, workdirs.STATISTICS)
+        statistics = pixel_statistics.read(
+            os.path.join(self._path, STATISTICS_FILE)
         )
-        self._evaluate = evaluation.evaluator(self.model, strategy)
+        self._evaluate = validation.evaluator(self.model, strategy)
         self._batches = strategy.distribute_datasets_from_function(
             lambda _: input_pipeline.evaluation_batches(
                 self._source, self._preset.preprocessing, statistics, batch_size=128
@@ -303,13 +304,13 @@ def _steps(path):
     """Losses between the steps at which they were taken."""
     return [
         {key: line[key] for key in ("step", "loss")}
-        for line in workdirs.read_metrics(path)
+        for line in read_metrics(path)
         if line["split"] == "train"
     ]
 
 
 def _epochs(run, path):
-    metrics = workdirs.read_metrics(path)
+    metrics = read_metrics(path)
     in_training = {m["step"]: m for m in metrics if m["split"] == "train"}
     lines = []
     for m in metrics:
@@ -335,13 +336,13 @@ def machine():
 
 
 def _final_errors(path, source):
-    network = classifier.load(path)
+    network = load_classifier(path)
     errors = {}
-    for protocol in scoring.PROTOCOLS:
-        found, truth = scoring.probabilities(
+    for protocol in evaluation.PROTOCOLS:
+        found, truth = evaluation.probabilities(
             network, source, protocol, batch_size=128, verbose=0
         )
         errors[f"{protocol}_top1_error"] = 1 - float(
-            scoring.hits(found, truth, 1).mean()
+            evaluation.hits(found, truth, 1).mean()
         )
     return errors

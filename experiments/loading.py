@@ -17,7 +17,8 @@ import time
 import numpy as np
 
 import alexnet_tf
-from alexnet_tf import weights
+from alexnet_tf.models.weights import load_weights
+from alexnet_tf.models.weights import save_weights
 
 EXTENSIONS = (".npy", ".npz", ".safetensors", ".weights.h5", ".keras")
 REPEATS = 5
@@ -46,7 +47,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         paths = [os.path.join(folder, f"caffe{e}") for e in EXTENSIONS]
         for path in paths:
-            weights.save_weights(model, path)
+            save_weights(model, path)
         rows = {path: ([], []) for path in paths}
         for _ in range(REPEATS):
             for path, (times, peaks) in rows.items():
@@ -54,7 +55,7 @@ def main():
                     lambda: np.load(paths[0], allow_pickle=True).item()
                 )
                 seconds, peak = measured(
-                    lambda: weights.load_weights(model, path)
+                    lambda: load_weights(model, path)
                 )
                 times.append(seconds / numpy_seconds)
                 peaks.append(peak / size)

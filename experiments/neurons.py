@@ -10,9 +10,10 @@ the caption are right; the total is 659,272, which the abstract rounds to
 
 import os
 
+from alexnet_tf.models import alexnet
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from alexnet_tf import models
 
 # Fig. 2's caption, and the input of the text.
 CAPTION = {
@@ -30,7 +31,7 @@ CAPTION = {
 
 def rows():
     """[(layer, caption's figure, counted)] and their totals, input left out."""
-    counted = models.neurons(models.AlexNet("paper"))
+    counted = alexnet.neurons(alexnet.AlexNet("paper"))
     lines = [(name, CAPTION[name], counted[name]) for name in CAPTION]
     totals = (sum(line[column] for line in lines[1:]) for column in (1, 2))
     return [*lines, ("total", *totals)]

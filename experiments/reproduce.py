@@ -14,7 +14,7 @@ import pathlib
 from absl import app
 from absl import flags
 
-from alexnet_tf import console
+from alexnet_tf import cli
 from experiments import claims
 
 FOLDER = pathlib.Path(__file__).parent
@@ -34,7 +34,7 @@ _TABLE = flags.DEFINE_boolean(
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of TFDS's data sets. Default: ~/tensorflow_datasets."
 )
-_RUNS_DIR = console.define_path(
+_RUNS_DIR = cli.define_path(
     "runs_dir", "runs/reproduce", "Folder for the work directories."
 )
 
@@ -42,8 +42,8 @@ _RUNS_DIR = console.define_path(
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    console.quieten(flags.FLAGS["verbosity"].present)
-    with console.one_line_errors("experiments.reproduce"):
+    cli.silence_libraries(flags.FLAGS["verbosity"].present)
+    with cli.one_line_errors("experiments.reproduce"):
         if _LIST.value:
             _print_list()
         if _RUN.value:

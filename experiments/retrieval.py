@@ -13,14 +13,14 @@ import tempfile
 
 import numpy as np
 
-from alexnet_tf import classifier
-from alexnet_tf import datasets
-from alexnet_tf import retrieval
+from alexnet_tf.data import datasets
+from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf.inference import retrieval
 
 
 def main(argv):
     run, layer, dataset, *data_dir = argv[1:]
-    network = classifier.load(run)
+    network = load_classifier(run)
     train = datasets.load(dataset, "train", *data_dir)
     test = datasets.load(dataset, None, *data_dir)
     print("features, metric: precision of the nearest 1, 6")

@@ -13,8 +13,8 @@ ring, in which each GPU sends and receives 2 (n - 1) / n of them.
 import dataclasses
 import sys
 
-from alexnet_tf import benchmarking
-from alexnet_tf import models
+from alexnet_tf.models import alexnet
+from alexnet_tf.training import throughput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def step_seconds(gpus, operations, size, cluster):
 
     Args:
         gpus: 8 at most in each machine.
-        operations: for one picture, see `benchmarking.operations`.
+        operations: for one picture, see `throughput.operations`.
         size: of the gradients, in bytes.
         cluster: a `Cluster`.
     """
@@ -64,8 +64,8 @@ def step_seconds(gpus, operations, size, cluster):
 def main(argv):
     pairs = (pair.split("=") for pair in argv[1:])
     cluster = Cluster(**{key: float(number) for key, number in pairs})
-    model = models.AlexNet("paper")
-    _, operations = benchmarking.operations(model)
+    model = alexnet.AlexNet("paper")
+    _, operations = throughput.operations(model)
     size, dense = gradient_bytes(model)
     print(
         f"{operations / 1e9:.2f} billion operations a picture; gradients of "

@@ -14,12 +14,12 @@ import time
 import tensorflow as tf
 
 import alexnet_tf
-from alexnet_tf import classifier
-from alexnet_tf import datasets
-from alexnet_tf import labels
+from alexnet_tf.data import datasets
+from alexnet_tf.data import pixel_statistics
+from alexnet_tf.inference.classifier import Classifier
+from alexnet_tf.inference import evaluation
+from alexnet_tf.models.labels import imagenet_classes
 from alexnet_tf import presets
-from alexnet_tf import scoring
-from alexnet_tf import statistics
 
 PICTURES = 100
 REPEATS = 5
@@ -34,16 +34,16 @@ def seconds(function):
 def main(argv):
     source = datasets.load(argv[1], None, *argv[2:])
     preset = presets.get("caffe")
-    network = classifier.Classifier(
-        alexnet_tf.AlexNet(preset), preset, tuple(labels.imagenet()),
-        statistics.imagenet(preset.preprocessing),
+    network = Classifier(
+        alexnet_tf.AlexNet(preset), preset, tuple(imagenet_classes()),
+        pixel_statistics.imagenet(preset.preprocessing),
     )  # fmt: skip
     side = preset.preprocessing.crop_size
     model = tf.function(lambda images: network.model(images, training=False))
     making, running = {}, {}
     for _ in range(REPEATS):
         for protocol, views in (("centre", 1), ("ten_crop", 10)):
-            batches = scoring.batches(network, source, protocol, 10)
+            batches = evaluation.batches(network, source, protocol, 10)
             batches = batches.take(PICTURES // 10)
             making.setdefault(protocol, []).append(
                 seconds(lambda: [*batches.map(lambda views, _: views[0, 0, 0])])

@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session")
 def textures_folder(tmp_path_factory):
     """The data_dir where textures is drawn, once for all processes."""
-    from alexnet_tf import datasets
+    from alexnet_tf.data import datasets
 
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -57,8 +57,8 @@ def textures_folder(tmp_path_factory):
 
 @pytest.fixture
 def make_source(tmp_path):
-    """make_source(count): a `datasets.Source` of small JPEGs in 10 classes."""
-    from alexnet_tf import datasets
+    """make_source(count): a `Source` of small JPEGs in 10 classes."""
+    from alexnet_tf.data.source import Source
 
     def make(count, name="pictures", mean=128, classes=10):
         random = np.random.default_rng(count)
@@ -70,7 +70,7 @@ def make_source(tmp_path):
             ).numpy()
             for _ in range(count)
         ]
-        return datasets.Source(
+        return Source(
             name,
             "train",
             tuple(str(label) for label in range(classes)),
@@ -106,10 +106,10 @@ def uncompiled_views(request, monkeypatch):
 
     Tests marked `compiled` hold them against these.
     """
-    from alexnet_tf import preprocess
+    from alexnet_tf.data import preprocess
 
     if "compiled" not in request.keywords:
-        monkeypatch.setattr(preprocess, "_fused", preprocess._unfused)
+        monkeypatch.setattr(preprocess, "_compiled", preprocess._uncompiled)
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf.figures import internals
 from alexnet_tf import plots
-from alexnet_tf import probing
 
 
 def metrics():
@@ -150,7 +150,7 @@ def test_neighbours_are_in_rows_and_queries_framed(drawn):
         [(f"{row}{column}", SQUARES[4 * row + column]) for column in range(3)]
         for row in range(2)
     ]
-    axes = drawn(plots.neighbours, rows, "").axes
+    axes = drawn(plots.neighbors, rows, "").axes
     for ax, (title, square) in zip(axes, sum(rows, []), strict=True):
         assert ax.get_title() == title
         np.testing.assert_array_equal(ax.images[0].get_array(), square)
@@ -181,7 +181,7 @@ def test_normalisation_has_all_values(drawn):
     before, afters = np.array([3.0, 1, 2]), [
         ("n = 4", np.array([1.5, 0.5, 1.0])), ("n = 5", np.array([1.0, 0.3, 0.7])),
     ]  # fmt: skip
-    fig = drawn(plots.normalisation, before, afters, "", "k = 2")
+    fig = drawn(plots.normalization, before, afters, "", "k = 2")
     top, bottom = fig.axes
     assert [bar.get_height() for bar in top.patches] == [3, 1, 2]
     heights = [bar.get_height() for bar in bottom.patches]
@@ -214,8 +214,8 @@ def test_activations_show_maps_and_what_they_see(drawn):
 
 def test_norms_stand_beside_their_start(drawn):
     layers = [
-        probing.Norms("conv1", 0.4, 0.1, np.array([1.0, 2, 4])),
-        probing.Norms("fc8", 0.2, 0.3, np.array([5.0, 6, 9])),
+        internals.Norms("conv1", 0.4, 0.1, np.array([1.0, 2, 4])),
+        internals.Norms("fc8", 0.2, 0.3, np.array([5.0, 6, 9])),
     ]
     left, right = drawn(plots.norms, layers, "", "tiny").axes
     found = {

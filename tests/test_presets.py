@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from alexnet_tf import models
+from alexnet_tf.models import alexnet
 from alexnet_tf import presets
 
 NAMES = [
@@ -419,19 +419,19 @@ def test_without_a_tower_is_the_authors_half_network():
     preset = presets.without(presets.get("code2012"), "tower")
     filters = [each.filters for each in preset.layers if hasattr(each, "filters")]
     assert filters == [48, 128, 192, 192, 256]
-    assert models.AlexNet(preset).count_params() == 59_798_312
+    assert alexnet.AlexNet(preset).count_params() == 59_798_312
 
 
 def test_without_overlap_the_maps_are_the_authors():
     """#147: 55, 28, 26, 13, 13, 11, 6."""
     preset = presets.without(presets.get("paper"), "overlap")
-    model = models.AlexNet(preset)
+    model = alexnet.AlexNet(preset)
     sides = shapes(model)
     names = ["conv1", "pool1", "conv2", "pool2", "conv3", "conv5", "pool5"]
     assert [sides[name] for name in names] == [55, 28, 26, 13, 13, 11, 6]
     assert model.count_params() == 60_965_224
     quick = presets.without(presets.get("cifar10_quick"), "overlap")
-    assert [shapes(models.AlexNet(quick, 10))[f"pool{n}"] for n in (1, 2, 3)] == [
+    assert [shapes(alexnet.AlexNet(quick, 10))[f"pool{n}"] for n in (1, 2, 3)] == [
         16, 8, 4
     ]  # fmt: skip
 
@@ -442,7 +442,7 @@ def test_without_norm_only_the_normalisations_go():
     after = presets.without(before, "norm")
     gone = [each.name for each in before.layers if each not in after.layers]
     assert gone == ["norm1", "norm2", "cnorm2"]
-    assert models.AlexNet(after).count_params() == 60_965_224
+    assert alexnet.AlexNet(after).count_params() == 60_965_224
 
 
 @pytest.mark.parametrize(
@@ -456,7 +456,7 @@ def test_without_a_convolution_its_relu_goes_too(layer, fewer):
     after = presets.without(before, layer)
     gone = [each.name for each in before.layers if each not in after.layers]
     assert gone == [layer, f"relu{layer[-1]}"]
-    assert models.AlexNet(after).count_params() == 60_965_224 - fewer
+    assert alexnet.AlexNet(after).count_params() == 60_965_224 - fewer
     conv6 = presets.without(presets.get("paper_conv6"), "conv6")
     assert conv6.layers == before.layers
 

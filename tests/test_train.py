@@ -12,31 +12,20 @@ import sys
 from absl import flags
 from absl.testing import flagsaver
 import numpy as np
-from outcome import layers_of
 import pytest
 import tensorflow as tf
 
-from alexnet_tf import datasets
+from alexnet_tf.data import pixel_statistics
 from alexnet_tf import presets
-from alexnet_tf import statistics
 from alexnet_tf import train
 from alexnet_tf import workdir
+from alexnet_tf.workdir import read_network
+from helpers.images import write_pictures
+from helpers.runs import layers_of
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
-
-
-def write_pictures(folder, *, classes=2, count=6, side=80):
-    """A folder of class folders with random JPEGs."""
-    for label in range(classes):
-        os.makedirs(folder / f"class{label}")
-        for index in range(count):
-            random = np.random.default_rng((label, index))
-            pixels = random.integers(0, 256, (side, side, 3), np.uint8)
-            encoded = tf.io.encode_jpeg(pixels).numpy()
-            (folder / f"class{label}" / f"{index}.jpg").write_bytes(encoded)
-    return f"folder:{folder}"
 
 
 def command(*args):
@@ -250,7 +239,7 @@ def test_a_picture_that_vanishes_is_said_in_one_line(
     if not pass_first:
         assert command(*pictures) is None
     lost = tmp_path / "data" / "class1" / "3.jpg"
-    monkeypatch.setattr(workdir, "claim", lambda *_, **__: lost.unlink())
+    monkeypatch.setattr(workdir, "create_or_verify", lambda *_, **__: lost.unlink())
     reason = command(*pictures, f"--workdir={tmp_path}")
     assert f"Received: {lost}; No such file or directory. Put back" in reason
     assert "\n" not in reason
@@ -304,7 +293,7 @@ def test_ctrl_c_in_the_pass_for_the_mean_is_said_in_one_line(
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(statistics, "compute", interrupted)
+    monkeypatch.setattr(pixel_statistics, "compute", interrupted)
     assert command(*pictures) == 130
     assert "interrupted, nothing saved; the same" in capsys.readouterr().err
 
@@ -452,7 +441,7 @@ def test_a_run_from_weights_without_a_part_goes_on(tmp_path, pictures):
     args.append(f"--workdir={tmp_path / 'tuned'}")
     assert command(*args) is None
     assert command(*args) is None
-    names = [layer.name for layer in workdir.read_network(tmp_path / "tuned")[0].layers]
+    names = [layer.name for layer in read_network(tmp_path / "tuned")[0].layers]
     assert "conv2" in names and not {"norm1", "norm2"} & {*names}
     reason = command(*args, "--without=overlap")
     assert "--without=norm" in reason and "--without=overlap" in reason
@@ -499,5 +488,5 @@ def test_cached_pictures_are_read_once(tmp_path, pictures, monkeypatch):
         for path in (tmp_path / "data").rglob("*.jpg"):
             path.unlink()
 
-    monkeypatch.setattr(workdir, "claim", vanish)
+    monkeypatch.setattr(workdir, "create_or_verify", vanish)
     assert command(*pictures, "--cache", "--epochs=2") is None

@@ -1,17 +1,15 @@
 """Receptive fields against gradients, and each figure as a user asks for it."""
 
-
 import keras
 from matplotlib import image as matplotlib_image
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from commands import command
-
 import alexnet_tf
-from alexnet_tf import geometry
+from alexnet_tf.models import receptive_fields
 from alexnet_tf import presets
+from helpers.commands import command
 
 # Size and stride: of VALID 3 / 2 pools and the kernels 11 / 4, 5, 3, 3, 3.
 KNOWN = {
@@ -24,7 +22,7 @@ KNOWN = {
 @pytest.mark.parametrize("name", ["paper", "code2012", "caffe", "caffenet", "owt"])
 def test_receptive_fields_are_the_known_ones(name):
     model = alexnet_tf.AlexNet(name, include_top=False)
-    fields = {field.layer: field for field in geometry.receptive_fields(model)}
+    fields = {field.layer: field for field in receptive_fields.receptive_fields(model)}
     # The spatial normalisation of the original sees 2 outputs more each way.
     more = {"code2012": 4 * 8}.get(name, 0)
     for layer, (size, stride) in KNOWN.items():
@@ -66,7 +64,7 @@ def test_receptive_fields_are_those_of_the_gradient(name, place):
     keras.utils.set_random_seed(0)
     model = alexnet_tf.AlexNet(preset, include_top=False)
     side = model.input.shape[1]
-    for field in geometry.receptive_fields(model)[1:]:
+    for field in receptive_fields.receptive_fields(model)[1:]:
         if field.layer == "pad_conv1":
             continue  # Its first or last outputs see nothing but zeros.
         number = place % field.side
@@ -82,7 +80,7 @@ def test_receptive_fields_are_those_of_the_gradient(name, place):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of one epoch on 40 pictures of 2 classes."""
-    from test_train import write_pictures
+    from helpers.images import write_pictures
 
     folder = tmp_path_factory.mktemp("visualize")
     data = write_pictures(folder / "data", classes=2, count=20)
@@ -188,7 +186,7 @@ def test_bad_calls_are_said_in_one_line(run, tmp_path):
 
 
 def test_other_classes_are_refused(run, tmp_path):
-    from test_train import write_pictures
+    from helpers.images import write_pictures
 
     data = write_pictures(tmp_path / "data", classes=3, count=2)
     code, _, said = visualize(

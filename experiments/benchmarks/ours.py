@@ -13,9 +13,10 @@ BATCH = 128
 def main(what, precision="float32"):
     import tensorflow as tf
 
-    from alexnet_tf import benchmarking, presets
+    from alexnet_tf import presets
+    from alexnet_tf.training import throughput
 
-    network = benchmarking.build(presets.get("paper"), precision, BATCH)
+    network = throughput.build(presets.get("paper"), precision, BATCH)
     infer = tf.function(lambda: network.model(network.images, training=False))
     runs = {"training": network.step(), "inference": lambda: infer().numpy()}
     timing.report(runs[what], BATCH)

@@ -5,7 +5,7 @@ import resource
 
 import numpy as np
 
-from alexnet_tf.pace import seconds
+from alexnet_tf.training.step_timer import median_seconds
 
 
 def batch(size, channels_first=False):
@@ -18,6 +18,6 @@ def batch(size, channels_first=False):
 
 def report(run, pictures, repeats=3):
     """Prints pictures a second, the median after two runs, and peak memory."""
-    rate = pictures / seconds(run, repeats)
+    rate = pictures / median_seconds(run, repeats)
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"rate": rate, "peak_memory": peak}), flush=True)

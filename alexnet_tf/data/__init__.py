@@ -1,0 +1,1 @@
+"""Encoded images become batches."""

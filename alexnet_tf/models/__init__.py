@@ -1,0 +1,1 @@
+"""A preset becomes a Keras model, and its weights."""

@@ -1,0 +1,313 @@
+"""The layers of AlexNet that Keras lacks.
+
+Each is a serialisable Keras layer for the TensorFlow backend, takes and gives
+[B, H, W, C], and normalises in float32 whatever the policy: activations of
+raw pixels reach hundreds, and the squares of those overflow float16.
+"""
+
+import functools
+
+import keras
+import tensorflow as tf
+
+_register = keras.saving.register_keras_serializable("alexnet_tf")
+
+
+def _check_constants(*, bias, alpha, beta, **counts):
+    for name, value in counts.items():
+        if not (isinstance(value, int) and value > 0):
+            raise ValueError(
+                f"Expected {name} to be a positive integer. Received: "
+                f"{name}={value}."
+            )
+    for name, value in {"bias": bias, "beta": beta}.items():
+        if not value > 0:
+            raise ValueError(
+                f"Expected {name} to be positive. Received: {name}={value}."
+            )
+    if not alpha >= 0:
+        raise ValueError(
+            f"Expected alpha not to be negative. Received: alpha={alpha}."
+        )
+
+
+@_register
+class LocalResponseNormalization(keras.layers.Layer):
+    """The input divided by (bias + alpha * sum of squares)^beta.
+
+    The sum runs over `2 * depth_radius + 1` neighbouring channels at the same
+    pixel, fewer at the first and the last ones (paper, section 3.3). `alpha`
+    multiplies the plain sum: for a figure from Caffe, PyTorch or the original
+    source divide it by the number of channels in the sum first.
+
+    Input and output are [B, H, W, C] of any floating dtype.
+
+    Attributes:
+        plain: whether to compute it by TensorFlow's own operation, the
+            reference, in place of a compiled one (`_compiled_normalization`) that takes a fifth
+            of its time. What is exported runs where XLA need not be.
+
+    Args:
+        depth_radius: channels on each side; the paper's n = 5 is 2.
+        bias: the paper's k.
+        alpha, beta: as in the paper.
+        groups: towers; the sum does not cross from one to another (the
+            original normalised on each GPU by itself, layers-145.cfg:35-45).
+
+    Raises:
+        ValueError: if an argument is out of range or `groups` does not divide
+            the channels.
+    """
+
+    def __init__(
+        self,
+        depth_radius=2,
+        bias=2.0,
+        alpha=1e-4,
+        beta=0.75,
+        groups=1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        _check_constants(
+            bias=bias,
+            alpha=alpha,
+            beta=beta,
+            depth_radius=depth_radius,
+            groups=groups,
+        )
+        self.depth_radius = depth_radius
+        self.bias = bias
+        self.alpha = alpha
+        self.beta = beta
+        self.groups = groups
+        self.plain = False
+
+    def build(self, input_shape):
+        _check_groups(self.groups, input_shape[-1], "channels")
+
+    def call(self, inputs):
+        constants = self.depth_radius, self.bias, self.alpha, self.beta
+        if not self.plain:
+            return _compiled_normalization(*constants, self.groups)(inputs)
+        towers = tf.split(tf.cast(inputs, tf.float32), self.groups, axis=-1)
+        normalized = [
+            tf.nn.local_response_normalization(tower, *constants)
+            for tower in towers
+        ]
+        return tf.cast(tf.concat(normalized, axis=-1), inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "depth_radius": self.depth_radius,
+            "bias": self.bias,
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "groups": self.groups,
+        }
+
+
+@functools.cache
+def _compiled_normalization(radius, bias, alpha, beta, groups):
+    """The normalisation with its gradient, as three compiled functions.
+
+    With s = bias + alpha * sum(x^2):
+
+        y  = x s^-beta
+        dx = dy s^-beta - 2 alpha beta x sum(p),   p = dy x s^-beta / s
+
+    s is computed anew in each: three passes over memory are cheaper than
+    keeping it. XLA makes one loop of each; p stands between two of them, or it
+    would be computed for each of its neighbours.
+    """
+
+    def split(values):
+        """float32 [B, H, W, towers, C / towers]: neighbours are of a tower."""
+        shape = tf.concat([tf.shape(values)[:-1], [groups, -1]], axis=0)
+        width = values.shape[-1] // groups
+        split = tf.reshape(tf.cast(values, tf.float32), shape)
+        return tf.ensure_shape(split, [None, None, None, groups, width])
+
+    def joined(values, like):
+        return tf.cast(tf.reshape(values, tf.shape(like)), like.dtype)
+
+    def total(values):
+        """The sum over each channel's neighbours."""
+        width = values.shape[-1]
+        padded = tf.pad(values, 4 * [[0, 0]] + [[radius, radius]])
+        return tf.add_n(
+            [padded[..., i : i + width] for i in range(2 * radius + 1)]
+        )
+
+    def factors(x):
+        """s and s^-beta."""
+        s = bias + alpha * total(x * x)
+        if beta == 0.75:
+            root = tf.math.rsqrt(s)
+            return s, root * tf.sqrt(root)  # A tenth of what pow takes.
+        return s, s**-beta
+
+    @_compiled
+    def forward(inputs):
+        x = split(inputs)
+        return joined(x * factors(x)[1], inputs)
+
+    @_compiled
+    def between(inputs, gradient):
+        x, dy = split(inputs), split(gradient)
+        s, power = factors(x)
+        return dy * x * power / s
+
+    @_compiled
+    def backward(inputs, gradient, p):
+        x, dy = split(inputs), split(gradient)
+        dx = dy * factors(x)[1] - 2 * alpha * beta * x * total(p)
+        return joined(dx, inputs)
+
+    @tf.custom_gradient
+    def normalize(inputs):
+        def of(gradient):
+            return backward(inputs, gradient, between(inputs, gradient))
+
+        return forward(inputs), of
+
+    return normalize
+
+
+def _compiled(function):
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+@_register
+class SpatialResponseNormalization(keras.layers.Layer):
+    """The input divided by (bias + alpha * sum of squares)^beta.
+
+    The sum runs over the `size` x `size` pixels of the same channel around
+    each pixel, fewer at the edges. The original network has it after norm2
+    though the paper does not mention it (`type=rnorm`, layers-145.cfg:107-117);
+    Caffe calls it WITHIN_CHANNEL. `alpha` multiplies the plain sum: divide
+    their figures by `size`^2 first.
+
+    Input and output are [B, H, W, C] of any floating dtype.
+
+    Args:
+        size: side of the window in pixels, odd.
+        bias, alpha, beta: as above.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    def __init__(self, size=5, bias=1.0, alpha=4e-5, beta=0.75, **kwargs):
+        super().__init__(**kwargs)
+        _check_constants(bias=bias, alpha=alpha, beta=beta, size=size)
+        if size % 2 == 0:
+            raise ValueError(
+                "Expected an odd window, so that it has a centre. "
+                f"Received: size={size}."
+            )
+        self.size = size
+        self.bias = bias
+        self.alpha = alpha
+        self.beta = beta
+
+    def call(self, inputs):
+        x = tf.cast(inputs, tf.float32)
+        margin = self.size // 2
+        edges = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
+        means = tf.nn.avg_pool2d(
+            tf.pad(tf.square(x), edges), self.size, strides=1, padding="VALID"
+        )
+        sums = self.size**2 * means
+        divisor = tf.pow(self.bias + self.alpha * sums, self.beta)
+        return tf.cast(x / divisor, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "size": self.size,
+            "bias": self.bias,
+            "alpha": self.alpha,
+            "beta": self.beta,
+        }
+
+
+@_register
+class GroupedConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D(groups=...)` that trains fast on a CPU.
+
+    Keras compiles its own with XLA there: training `paper` takes four times as
+    long with that.
+
+    The first 1 / `groups` of the filters see the first 1 / `groups` of the
+    channels, and so on: the paper's two GPUs (section 3.5). The kernel is
+    [H, W, in / groups, out], as in Keras, Caffe and the `.npy` files.
+
+    Args:
+        implementation: "split" convolves each group by itself and
+            concatenates, "native" leaves the groups to one operation (on a CPU
+            only oneDNN has its gradient), "auto" is "native" where there is a
+            GPU and "split" elsewhere.
+
+    Raises:
+        ValueError: if `implementation` is unknown, the channels do not come
+            last, or `groups` does not divide the filters or the channels.
+    """
+
+    def __init__(self, *args, implementation="auto", **kwargs):
+        super().__init__(*args, **kwargs)
+        if implementation not in ("auto", "split", "native"):
+            raise ValueError(
+                'Expected implementation "auto", "split" or "native". '
+                f"Received: implementation={implementation!r}."
+            )
+        if self.data_format != "channels_last":
+            raise ValueError(
+                "Expected pictures of [B, H, W, C]. Received: data_format="
+                f"{self.data_format}."
+            )
+        self.implementation = implementation
+
+    def build(self, input_shape):
+        _check_groups(self.groups, input_shape[-1], "channels")
+        super().build(input_shape)
+
+    def convolution_op(self, inputs, kernel):
+        groups = 1 if self._is_native() else self.groups
+        convolved = [
+            tf.nn.conv2d(
+                maps,
+                filters,
+                self.strides,
+                self.padding.upper(),
+                dilations=self.dilation_rate,
+            )
+            for maps, filters in zip(
+                tf.split(inputs, groups, axis=-1),
+                tf.split(tf.convert_to_tensor(kernel), groups, axis=-1),
+            )
+        ]
+        return tf.concat(convolved, axis=-1)
+
+    def _is_native(self):
+        if self.implementation == "auto":
+            return bool(tf.config.list_logical_devices("GPU"))
+        return self.implementation == "native"
+
+    def get_config(self):
+        return {**super().get_config(), "implementation": self.implementation}
+
+
+def _check_groups(groups, channels, what):
+    if channels % groups:
+        raise ValueError(
+            f"Expected the {what} to be divisible by the groups. "
+            f"Received: {what}={channels}, groups={groups}."
+        )

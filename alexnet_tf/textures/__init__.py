@@ -1,3 +1,0 @@
-"""The embedded data set."""
-
-from alexnet_tf.textures.textures_dataset_builder import Builder as Textures

@@ -1,0 +1,823 @@
+"""Pixels by hand: each operation eagerly and inside `tf.data.map`."""
+
+import dataclasses
+import functools
+import io
+import resource
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf.data import decode
+from alexnet_tf.data import pixel_statistics
+from alexnet_tf.data import preprocess
+from alexnet_tf import presets
+
+# Small, so that thousands of views cost nothing: 3 x 3 places of a crop.
+SMALL = dict(image_size=18, crop_size=16)
+
+
+def pixels_of(name, **changes):
+    return dataclasses.replace(presets.get(name).preprocessing, **changes)
+
+
+def both(op, *arguments):
+    """What `op` gives eagerly, if `tf.data.map` gives the same."""
+    arguments = tuple(map(tf.convert_to_tensor, arguments))
+    eager = op(*arguments)
+    dataset = tf.data.Dataset.from_tensors(arguments).map(op)
+    assert dataset.element_spec.dtype == eager.dtype
+    (mapped,) = dataset.as_numpy_iterator()
+    np.testing.assert_allclose(mapped, eager.numpy(), rtol=1e-5, atol=1e-4)
+    return eager.numpy()
+
+
+def over_seeds(op, count):
+    """[count, ...]: `op` of as many seeds, of which the first eagerly too."""
+    seeds = np.stack([np.arange(count), np.full(count, 5)], axis=1)
+    dataset = tf.data.Dataset.from_tensor_slices(seeds.astype(np.int64))
+    (results,) = dataset.map(op).batch(count).as_numpy_iterator()
+    for seed, result in zip(seeds[:3], results):
+        np.testing.assert_allclose(
+            op(seed).numpy(), result, rtol=1e-5, atol=1e-4
+        )
+    return results
+
+
+def photograph(height, width):
+    """uint8 RGB [height, width, 3]: waves, and noise of all frequencies."""
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([y / 17 + x / 29, x / 11, (x + y) / 23], axis=-1)
+    noise = np.random.default_rng(height).normal(0, 25, waves.shape)
+    return np.clip(127 + 95 * np.sin(waves) + noise, 0, 255).astype(np.uint8)
+
+
+def coordinates(size):
+    """uint8 RGB [size, size, 3] that holds y, x and a mix of both."""
+    y, x = np.mgrid[:size, :size]
+    return np.stack([y, x, y * 7 + x * 13], axis=-1).astype(np.uint8)
+
+
+def encode(pixels, form):
+    if form == "png":
+        return tf.io.encode_png(pixels).numpy()
+    return tf.io.encode_jpeg(pixels, quality=95).numpy()
+
+
+@functools.lru_cache
+def resized_square(shape, form, resize, size):
+    """The central square of the whole picture, resized by `tf.image`."""
+    pixels = photograph(*shape)
+    if form == "jpeg":
+        pixels = tf.io.decode_jpeg(
+            encode(pixels, form), dct_method="INTEGER_ACCURATE"
+        )
+    sides = (size, size)
+    if resize == "short_side":
+        sides = tuple(round(side / min(shape) * size) for side in shape)
+    whole = tf.image.resize(pixels, sides, antialias=True).numpy()
+    top, left = ((side - size) // 2 for side in sides)
+    return np.rint(whole[top : top + size, left : left + size])
+
+
+def assert_crop(preset, shape, form, offset):
+    p = pixels_of(preset)
+    crop = both(
+        lambda encoded, offset: preprocess.decode_crop(encoded, offset, p),
+        encode(photograph(*shape), form),
+        offset,
+    )
+    square = resized_square(shape, form, p.resize, p.image_size)
+    (y, x), size = offset, p.crop_size
+    off = np.abs(crop - square[y : y + size, x : x + size])
+    assert crop.dtype == np.uint8 and crop.shape == (size, size, 3)
+    # Places have few bits: they are off by up to a 17th of a pixel.
+    assert off.max() <= 1 and (off > 0).mean() < 0.15
+    assert crop.std() > 10
+
+
+@pytest.mark.parametrize(
+    "preset, form",
+    [
+        ("paper", "jpeg"),
+        ("caffe", "png"),
+        pytest.param("paper", "png", marks=pytest.mark.large),
+        pytest.param("caffe", "jpeg", marks=pytest.mark.large),
+    ],
+)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (375, 500),
+        (500, 375),
+        (333, 487),
+        (601, 257),
+        (256, 256),
+        (257, 256),
+        (68, 91),
+        (1, 90),
+        (90, 1),
+        (7, 5),
+    ],
+)
+def test_a_crop_is_that_of_the_whole_picture(shape, preset, form):
+    assert_crop(preset, shape, form, (7, 20))
+
+
+@pytest.mark.parametrize(
+    "offset", [(0, 0), (32, 32), (0, 32), (32, 0), (16, 16)]
+)
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+def test_a_crop_lies_where_it_says_short_side(offset, form):
+    assert_crop("paper", (375, 500), form, offset)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (29, 29), (0, 29), (29, 0)])
+def test_a_crop_lies_where_it_says_squash(offset):
+    assert_crop("caffe", (375, 500), "jpeg", offset)
+
+
+@pytest.mark.parametrize(
+    "form", ["jpeg", pytest.param("png", marks=pytest.mark.large)]
+)
+@pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_quick"])
+def test_a_crop_has_the_bits_of_the_whole_square(preset, form):
+    """Of pictures of any size, wherever it lies."""
+    p, random = pixels_of(preset), np.random.default_rng(0)
+    crop = tf.function(lambda e, o: preprocess.decode_crop(e, o, p))
+    for _ in range(25):
+        encoded = encode(photograph(*random.integers(20, 700, 2)), form)
+        square = preprocess.center_square(encoded, p).numpy()
+        y, x = random.integers(0, p.image_size - p.crop_size + 1, 2)
+        wanted = square[y : y + p.crop_size, x : x + p.crop_size]
+        found = crop(tf.constant(encoded), tf.constant([y, x], tf.int32))
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_line_of_pixels_is_interpolated_by_hand(upright):
+    """1 x 500 becomes 256 x 128,000, of which two pixels fill the middle."""
+    line = np.random.default_rng(0).integers(0, 256, (500, 3), np.uint8)
+    at = (128_000 - 256) // 2 + 20 + np.arange(224) + 0.5
+    expected = np.stack(
+        [np.interp(at / 256 - 0.5, np.arange(500), c) for c in line.T], axis=-1
+    )
+    along, across = (0, 1) if upright else (1, 0)
+    crop = both(
+        lambda e, o: preprocess.decode_crop(e, o, pixels_of("paper")),
+        encode(np.expand_dims(line, across), "png"),
+        (20, 7) if upright else (7, 20),
+    )
+    crop = np.moveaxis(crop, along, 0)
+    assert np.abs(crop - expected[:, np.newaxis]).max() <= 0.51
+
+
+@pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_quick"])
+def test_a_picture_of_the_right_size_stays_as_it_is(preset):
+    p = pixels_of(preset)
+    picture, size = coordinates(p.image_size), p.crop_size
+    last = p.image_size - size
+    for y, x in {(0, 0), (last, last), (last // 3, last), (last // 2, 0)}:
+        crop = both(
+            lambda e, offset: preprocess.decode_crop(e, offset, p),
+            encode(picture, "png"),
+            (y, x),
+        )
+        np.testing.assert_array_equal(
+            crop, picture[y : y + size, x : x + size]
+        )
+
+
+def pillow(pixels, form, mode="RGB", **options):
+    image = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    image.fromarray(pixels).convert(mode).save(file, form, **options)
+    return file.getvalue()
+
+
+def _grey(pixels):
+    return np.repeat(pixels[..., :1], 3, axis=-1)
+
+
+def _with_alpha(pixels):
+    return np.concatenate([pixels, 255 - pixels[..., :1]], axis=-1)
+
+
+def _wide(pixels):
+    # What 8 bits drop must not be rounded up.
+    return pixels.astype(np.uint16) * 256 + 255
+
+
+# name: (pixels -> bytes, pixels -> RGB, grey levels that the format costs)
+FORMS = {
+    "grey jpeg": (
+        lambda p: tf.io.encode_jpeg(p[..., :1], quality=100).numpy(), _grey, 2
+    ),
+    "progressive jpeg": (
+        lambda p: tf.io.encode_jpeg(
+            p, quality=100, progressive=True, chroma_downsampling=False
+        ).numpy(),
+        lambda p: p,
+        4,
+    ),
+    "cmyk jpeg": (
+        lambda p: pillow(p, "JPEG", "CMYK", quality=100, subsampling=0),
+        lambda p: p,
+        4,
+    ),
+    "rgba png": (lambda p: encode(_with_alpha(p), "png"), lambda p: p, 0),
+    "grey png": (lambda p: encode(p[..., :1], "png"), _grey, 0),
+    "grey-alpha png": (
+        lambda p: encode(_with_alpha(p)[..., [0, 3]], "png"), _grey, 0
+    ),
+    "16-bit png": (lambda p: encode(_wide(p), "png"), lambda p: p, 0),
+    "16-bit grey png": (lambda p: encode(_wide(p)[..., :1], "png"), _grey, 0),
+    "gif": (lambda p: pillow(p[..., 0], "GIF", "L"), _grey, 0),
+    "palette png": (lambda p: pillow(p[..., 0], "PNG", "P"), _grey, 0),
+    "bmp": (lambda p: pillow(p, "BMP"), lambda p: p, 0),
+    "grey bmp": (lambda p: pillow(p[..., 0], "BMP", "L"), _grey, 0),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_picture_becomes_rgb(form):
+    make, colours, worst = FORMS[form]
+    y, x = np.mgrid[:256, :256]
+    # Smooth, so that quality 100 loses next to nothing.
+    pixels = np.stack([y, (x + y) // 2, 255 - x], axis=-1).astype(np.uint8)
+    encoded = make(pixels)
+    crop = both(
+        lambda e: preprocess.decode_crop(e, [3, 30], pixels_of("paper")),
+        encoded,
+    )
+    expected = colours(pixels)[3:227, 30:254].astype(int)
+    assert np.abs(crop - expected).max() <= worst
+    assert tuple(both(decode.image_shape, encoded)) == (256, 256)
+
+
+def test_the_first_frame_of_a_film_counts():
+    image = pytest.importorskip("PIL.Image")
+    frames = [
+        image.fromarray(np.full((40, 50), level, np.uint8))
+        for level in (10, 200)
+    ]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    crop = both(
+        lambda e: preprocess.decode_crop(e, [0, 0], pixels_of("tiny")),
+        file.getvalue(),
+    )
+    assert (crop == 10).all()
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+def test_the_shape_is_height_then_width(form):
+    encoded = encode(photograph(31, 57), form)
+    assert tuple(both(decode.image_shape, encoded)) == (31, 57)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"",
+        b"no picture",
+        encode(photograph(80, 90), "jpeg")[:2000],
+        encode(photograph(80, 90), "png")[:2000],
+    ],
+    ids=["empty", "text", "half a jpeg", "half a png"],
+)
+def test_what_is_no_picture_is_refused(encoded):
+    def crop(encoded):
+        return preprocess.decode_crop(encoded, [9, 9], pixels_of("tiny"))
+
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        crop(tf.constant(encoded))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        list(tf.data.Dataset.from_tensors(encoded).map(crop))
+
+
+@pytest.mark.parametrize(
+    "preset, places, centre",
+    [("paper", 33, 16), ("caffe", 30, 14), ("cifar10_quick", 1, 0)],
+)
+def test_offsets_are_uniform_over_all_places(preset, places, centre):
+    p = pixels_of(preset)
+    count = 200 * places
+    offsets = over_seeds(lambda seed: preprocess.random_offset(seed, p), count)
+    assert offsets.shape == (count, 2)
+    for axis in offsets.T:
+        seen = np.bincount(axis, minlength=places)
+        assert len(seen) == places and seen.min() > 0
+        # For 32 degrees of freedom 75 comes once in 30,000 times.
+        assert ((seen - 200) ** 2 / 200).sum() < 75
+    if places > 1:
+        assert abs(np.corrcoef(offsets.T)[0, 1]) < 0.05
+    assert preprocess.center_offset(p).numpy().tolist() == [centre, centre]
+
+
+def test_equal_seeds_bring_equal_views():
+    p, known = pixels_of("paper"), pixel_statistics.imagenet(pixels_of("paper"))
+    seed = tf.constant([3, 4])
+    ops = [
+        lambda s: preprocess.random_offset(s, p),
+        lambda s: preprocess.pca_color_shift(s, known, 0.1),
+    ]
+    for op in ops:
+        np.testing.assert_array_equal(op(seed), op(seed))
+        assert (op(seed).numpy() != op(tf.constant([3, 5])).numpy()).any()
+
+
+def test_half_of_the_pictures_are_mirrored():
+    flipped = over_seeds(preprocess.random_flip, 2000)
+    assert 0.46 < flipped.mean() < 0.54
+
+
+def skewed_statistics(size=18):
+    """`Statistics` none of whose figures are alike or symmetric."""
+    random = np.random.default_rng(0)
+    spread = random.normal(size=(3, 3)) * [[60], [40], [20]]
+    return pixel_statistics.Statistics(
+        random.uniform(80, 160, (size, size, 3)).astype(np.float32),
+        spread @ spread.T,
+    )
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.5])
+def test_colour_noise_by_hand(strength):
+    known = skewed_statistics()
+    variances, vectors = np.linalg.eigh(known.covariance)
+    for seed in ([0, 1], [7, 9]):
+        noise = both(
+            lambda s: preprocess.pca_color_shift(s, known, strength), seed
+        )
+        draws = tf.random.stateless_normal([3], seed).numpy() * strength
+        # The paper's [p1, p2, p3][a1 l1, a2 l2, a3 l3]^T.
+        expected = sum(
+            draw * np.sqrt(variance) * vector
+            for draw, variance, vector in zip(draws, variances, vectors.T)
+        )
+        np.testing.assert_allclose(noise, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_colour_noise_spreads_like_the_colours():
+    known = pixel_statistics.imagenet(pixels_of("paper"))
+    noise = over_seeds(lambda s: preprocess.pca_color_shift(s, known, 0.1), 8000)
+    along = noise @ known.components
+    # Facts of the original: 1.97, 3.71 and 12.18 grey levels.
+    np.testing.assert_allclose(
+        along.std(axis=0), [1.972, 3.709, 12.178], rtol=0.03
+    )
+    assert (np.abs(along.mean(axis=0)) < 0.05 * along.std(axis=0)).all()
+    np.testing.assert_allclose(
+        np.cov(noise.T), 0.01 * known.covariance, rtol=0.08
+    )
+
+
+OWT_MEAN, OWT_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+# What a preset makes of a view of a picture, given the centre of the mean
+# image and the part of it under the view, mirrored if the view is; by hand,
+# from facts.md.
+HAND = {
+    "paper": lambda view, centre, under: view - centre,
+    "code2012": lambda view, centre, under: (view - centre) / 1.1,
+    "caffe": lambda view, centre, under: (view - under)[..., ::-1],
+    "owt": lambda view, centre, under: (view / 255 - OWT_MEAN) / OWT_STD,
+    "tiny": lambda view, centre, under: (
+        (view - skewed_statistics(73).mean_image.mean(axis=(0, 1)))
+        / np.sqrt(np.diag(skewed_statistics().covariance))
+    ),
+    "cifar10_quick": lambda view, centre, under: view - centre,
+}
+HAND["caffenet"] = HAND["caffe"]
+HAND["single_tower"] = HAND["paper_conv6"] = HAND["paper"]
+# Those with pixels of their own, and the others.
+by_hand = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.large)
+        if name in ("caffenet", "single_tower", "paper_conv6") else name
+        for name in HAND
+    ],
+)
+
+
+def test_each_preset_has_its_pixels_by_hand():
+    assert HAND.keys() == presets.PRESETS.keys()
+
+
+def views_by_hand(hand, square, mean, crop_size):
+    """{(y, x, step): view} of all crops, mirrored where `step` is -1.
+
+    A view is a function of the pixels to take: whole ones would be slow.
+    """
+    last = len(square) - crop_size
+    middle = slice(last // 2, last // 2 + crop_size)
+    return {
+        (y, x, step): lambda pick, part=(
+            slice(y, y + crop_size), slice(x, x + crop_size)
+        ), step=step: hand(
+            square[part][:, ::step][pick],
+            mean[middle, middle][pick],
+            mean[part][:, ::step][pick],
+        )
+        for y in range(last + 1)
+        for x in range(last + 1)
+        for step in (1, -1)
+    }
+
+
+def assert_one_view(output, views):
+    """Which one of `views_by_hand` `output` is, in every pixel."""
+    corners, everything = np.ix_([0, -1], [0, -1]), np.s_[:, :]
+    (found,) = [
+        place
+        for place, view in views.items()
+        if np.allclose(view(corners), output[corners], atol=0.01)
+    ]
+    np.testing.assert_allclose(
+        output, views[found](everything), rtol=1e-4, atol=1e-3
+    )
+    return found
+
+
+def assert_training_images(p, hand):
+    """Six training images are six views by `hand`, mirrored and not."""
+    picture, known = coordinates(p.image_size), skewed_statistics(p.image_size)
+    encoded = encode(picture, "png")
+    outputs = over_seeds(
+        lambda seed: preprocess.training_image(encoded, seed, p, known), 6
+    )
+    views = views_by_hand(
+        hand, picture.astype(np.float64), known.mean_image, p.crop_size
+    )
+    assert outputs.dtype == np.float32
+    found = {assert_one_view(output, views) for output in outputs}
+    assert {step for _, _, step in found} == {1, -1}
+    assert len(found) > 3 or p.crop_size == p.image_size
+
+
+@by_hand
+def test_a_training_image_by_hand(name):
+    # Noise too weak to see, but there: the divisor goes with it.
+    assert_training_images(pixels_of(name, colour_noise=1e-9), HAND[name])
+
+
+def test_without_noise_there_is_nothing_to_divide_by():
+    p = pixels_of("code2012", colour_noise=0.0)
+    assert p.colour_noise_divisor == 1.1
+    assert_training_images(p, HAND["paper"])
+
+
+# 104, 117 and 123 are what many subtract in place of Caffe's mean image.
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mean": "channel"},
+        {"mean": "channel", "channel_mean": (123.0, 117.0, 104.0)},
+    ],
+)
+def test_caffe_s_pixels_with_a_mean_per_channel(changes):
+    channels = skewed_statistics(256).mean_image.mean(axis=(0, 1))
+    mean = changes.get("channel_mean", channels)
+    assert_training_images(
+        pixels_of("caffe", **changes),
+        lambda view, centre, under: (view - mean)[..., ::-1],
+    )
+
+
+@by_hand
+def test_an_evaluation_image_by_hand(name):
+    p = pixels_of(name)
+    picture, known = coordinates(p.image_size), skewed_statistics(p.image_size)
+    output = both(
+        lambda e: preprocess.evaluation_image(e, p, known),
+        encode(picture, "png"),
+    )
+    # The original divides while training only.
+    hand = HAND["paper" if name == "code2012" else name]
+    views = views_by_hand(
+        hand, picture.astype(np.float64), known.mean_image, p.crop_size
+    )
+    margin = {224: 16, 227: 14, 64: 4, 32: 0}[p.crop_size]
+    assert output.dtype == np.float32
+    assert assert_one_view(output, views) == (margin, margin, 1)
+
+
+def test_a_picture_is_resized_the_preset_s_way():
+    """Caffe sees all of a wide picture, the paper its central square."""
+    picture = np.zeros((256, 512, 3), np.uint8)
+    picture[:, 120:392] = 255
+    for name, share in [("paper", 1.0), ("caffe", 272 / 512 * 256 / 227)]:
+        p, known = pixels_of(name), skewed_statistics(256)
+        output = preprocess.evaluation_image(encode(picture, "png"), p, known)
+        margin = (256 - p.crop_size) // 2
+        part = slice(margin, margin + p.crop_size)
+        mean = known.mean_image[part, part]
+        if name == "caffe":
+            mean = mean[..., ::-1]
+        bright = (output + mean).numpy() / 255
+        assert bright.mean() == pytest.approx(share, abs=1e-3)
+
+
+def small_views(count, name="paper", **changes):
+    """[count, 16, 16, 3]: training images of one picture, and its pixels."""
+    p = pixels_of(name, **SMALL | changes)
+    picture, known = photograph(18, 18), skewed_statistics()
+    encoded = encode(picture, "png")
+    views = over_seeds(
+        lambda seed: preprocess.training_image(encoded, seed, p, known), count
+    )
+    return views, picture
+
+
+def test_every_place_and_both_sides_come_equally_often():
+    views, picture = small_views(1800, colour_noise=0.0)
+    mean = skewed_statistics().mean_image[1:17, 1:17]
+    counts = [
+        sum(
+            np.allclose(view, expected, atol=0.01)
+            for view in views[:, :2, :2]
+        )
+        for y in range(3)
+        for x in range(3)
+        for step in (1, -1)
+        for expected in [
+            (picture[y : y + 16, x : x + 16][:, ::step] - mean)[:2, :2]
+        ]
+    ]
+    assert sum(counts) == 1800
+    # 17 degrees of freedom: 45 comes once in 4,000 times.
+    assert ((np.array(counts) - 100.0) ** 2 / 100).sum() < 45
+
+
+def test_no_view_is_mirrored_without_flip():
+    views, picture = small_views(60, flip=False, colour_noise=0.0)
+    mean = skewed_statistics().mean_image[1:17, 1:17]
+    crops = [
+        picture[y : y + 16, x : x + 16] for y in range(3) for x in range(3)
+    ]
+    for view in views:
+        assert any(np.allclose(view + mean, crop, atol=0.01) for crop in crops)
+
+
+@pytest.mark.parametrize(
+    "name, divisor",
+    [("paper", 1), ("code2012", 1.1), ("owt", (58.395, 57.12, 57.375))],
+)
+def test_noise_is_one_colour_for_all_pixels(name, divisor):
+    """The same seeds bring the same crops and flips without the noise."""
+    with_noise, _ = small_views(1500, name)
+    without, _ = small_views(1500, name, colour_noise=0.0)
+    # Without noise code2012 does not divide; owt always does.
+    scale = 1 if name == "code2012" else divisor
+    noise = with_noise * divisor - without * scale
+    np.testing.assert_allclose(
+        noise, np.broadcast_to(noise[:, :1, :1], noise.shape), atol=1e-2
+    )
+    known = skewed_statistics()
+    np.testing.assert_allclose(
+        (noise[:, 0, 0] @ known.components).std(axis=0),
+        0.1 * known.component_stds,
+        rtol=0.05,
+    )
+
+
+def test_noise_knows_nothing_of_the_view():
+    with_noise, _ = small_views(1500)
+    without, picture = small_views(1500, colour_noise=0.0)
+    mean = skewed_statistics().mean_image[1:17, 1:17]
+    corners = (without + mean)[:, 0, [0, -1]]
+    last = (picture[:3, :3], picture[:3, 15:])
+    upright = np.array(
+        [
+            any(
+                np.allclose(corner, (last[0][y, x], last[1][y, x]), atol=0.01)
+                for y in range(3)
+                for x in range(3)
+            )
+            for corner in corners
+        ]
+    )
+    along = (with_noise - without)[:, 0, 0] @ skewed_statistics().components
+    spreads = [along[side].std(axis=0) for side in (upright, ~upright)]
+    np.testing.assert_allclose(*spreads, rtol=0.15)
+
+
+@pytest.mark.parametrize(
+    "name, level, expected",
+    [
+        # torchvision's well-known range.
+        ("owt", 0, (-2.1179, -2.0357, -1.8044)),
+        ("owt", 255, (2.2489, 2.4286, 2.6400)),
+        ("paper", 0, (-127.3049, -119.7154, -104.9126)),
+        ("paper", 255, (127.6951, 135.2846, 150.0874)),
+        ("caffe", 0, (-104.00699, -116.66877, -122.67891)),
+        ("caffe", 255, (150.99301, 138.33123, 132.32109)),
+    ],
+)
+def test_the_range_is_that_of_the_preset(name, level, expected):
+    black_or_white = np.full((90, 70, 3), level, np.uint8)
+    output = both(
+        lambda e: preprocess.evaluation_image(
+            e, pixels_of(name), pixel_statistics.imagenet(pixels_of(name))
+        ),
+        encode(black_or_white, "png"),
+    )
+    np.testing.assert_allclose(
+        output, np.broadcast_to(expected, output.shape), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    "name, place", [("paper", (16, 16)), ("caffe", (5, 29))]
+)
+def test_the_mean_lies_where_the_preset_says(name, place):
+    known = skewed_statistics(256)
+    p = pixels_of(name)
+    mean = both(
+        lambda offset: preprocess.mean_pixels(offset, p, known), (5, 29)
+    )
+    (y, x), size = place, p.crop_size
+    np.testing.assert_array_equal(
+        mean, known.mean_image[y : y + size, x : x + size]
+    )
+
+
+def test_shapes_are_static():
+    known = pixel_statistics.imagenet(pixels_of("paper"))
+    p = pixels_of("paper")
+    encoded = tf.data.Dataset.from_tensors(b"")
+    for op in (
+        lambda e: preprocess.decode_crop(e, [0, 0], p),
+        lambda e: preprocess.training_image(e, [0, 0], p, known),
+        lambda e: preprocess.evaluation_image(e, p, known),
+    ):
+        assert encoded.map(op).element_spec.shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize("name", ["paper", "caffe", "owt"])
+@pytest.mark.parametrize("shape", [(300, 420), (200, 180)])
+def test_pixels_and_bytes_give_the_same_view(name, shape):
+    p, known = pixels_of(name), skewed_statistics(256)
+    pixels = photograph(*shape)
+    from_bytes = preprocess.evaluation_image(encode(pixels, "png"), p, known)
+    from_pixels = both(
+        lambda images: preprocess.center_crop(images, p, known),
+        np.stack([pixels, 255 - pixels]),
+    )
+    # Where a value lies on a half, it may be rounded either way.
+    off = np.abs(from_pixels[0] - from_bytes) > 1e-4
+    assert off.mean() < 1e-3
+    grey_level = 1 / 55 if name == "owt" else 1
+    assert np.abs(from_pixels[0] - from_bytes).max() <= grey_level * 1.001
+    assert from_pixels.shape == (2, p.crop_size, p.crop_size, 3)
+
+
+@pytest.mark.parametrize("mean", ["image", "channel"])
+@pytest.mark.parametrize("position", ["centre", "crop"])
+def test_ten_crop_by_hand(mean, position):
+    """Of a picture whose pixels say where they are, 18 of which it sees 12."""
+    p = pixels_of(
+        "paper", image_size=18, crop_size=12, mean=mean, mean_position=position
+    )
+    known, picture = skewed_statistics(), coordinates(18)
+    views = both(
+        lambda e: preprocess.ten_crop(e, p, known), encode(picture, "png")
+    )
+    expected = []
+    for y, x in [(0, 0), (0, 6), (6, 0), (6, 6), (3, 3)]:
+        crop = picture[y : y + 12, x : x + 12].astype(np.float32)
+        if mean == "channel":
+            below = known.channel_mean
+        elif position == "crop":
+            below = known.mean_image[y : y + 12, x : x + 12]
+        else:
+            below = known.mean_image[3:15, 3:15]
+        turned = below[:, ::-1] if below.ndim == 3 and position == "crop" else below
+        expected.append((crop - below, crop[:, ::-1] - turned))
+    expected = [plain for plain, _ in expected] + [m for _, m in expected]
+    np.testing.assert_allclose(views, expected, atol=1e-4)
+
+
+def test_the_fifth_of_ten_crops_is_the_central_view():
+    p, known = pixels_of("caffe"), skewed_statistics(256)
+    encoded = encode(photograph(300, 420), "jpeg")
+    np.testing.assert_allclose(
+        preprocess.ten_crop(encoded, p, known)[4],
+        preprocess.evaluation_image(encoded, p, known),
+        atol=1,
+    )
+
+
+def test_without_random_crops_the_central_one_is_taken():
+    """And without flips and noise the view is that of an evaluation."""
+    pixels = presets.override(
+        presets.get("tiny"), random_crop=False, flip=False, colour_noise=0.0
+    ).preprocessing
+    random = np.random.default_rng(0)
+    encoded = tf.io.encode_png(random.integers(0, 256, (90, 100, 3), np.uint8))
+    found = pixel_statistics.imagenet(pixels)
+    wanted = preprocess.evaluation_image(encoded, pixels, found)
+    for seed in range(5):
+        view = preprocess.training_image(encoded, [seed, 0], pixels, found)
+        np.testing.assert_array_equal(view, wanted)
+    anywhere = dataclasses.replace(pixels, random_crop=True)
+    views = [
+        preprocess.training_image(encoded, [seed, 0], anywhere, found).numpy()
+        for seed in range(5)
+    ]
+    assert len({view.tobytes() for view in views}) == 5
+
+
+def huge(form):
+    """A few hundred bytes that claim 30,000 x 30,000 pixels."""
+    small = bytearray(encode(np.zeros((8, 8, 3), np.uint8), form))
+    if form == "jpeg":
+        place = small.index(b"\xff\xc0") + 5
+        small[place : place + 4] = struct.pack(">HH", 30_000, 30_000)
+    else:
+        small[16:24] = struct.pack(">ii", 30_000, 30_000)
+        small[29:33] = struct.pack(">I", zlib.crc32(small[12:29]))
+    return bytes(small)
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+def test_a_huge_picture_is_refused_by_its_header(form):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for function in (
+        lambda e: preprocess.decode_crop(e, [0, 0], pixels_of("paper")),
+        tf.function(lambda e: preprocess.center_square(e, pixels_of("tiny"))),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="134,217,728 pix"):
+            function(tf.constant(huge(form)))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 500 * 1024  # The picture itself would take 2.6 GB.
+
+
+def test_a_huge_picture_is_named(make_source):
+    source, bomb = make_source(3), huge("png")
+    bombs = dataclasses.replace(
+        source,
+        read=lambda seed: source.read(seed).map(lambda e: {**e, "image": bomb}),
+    )
+    with pytest.raises(ValueError, match="pictures 0 of .*134,217,728 pixels"):
+        pixel_statistics.compute(bombs, pixels_of("tiny"), verbose=0)
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png", "bmp", "gif"])
+@pytest.mark.parametrize("shape", [(5, 9), (300, 17)])
+def test_shapes_are_those_of_the_header(form, shape):
+    pixels = np.zeros((*shape, 3), np.uint8)
+    encoded = (
+        pillow(pixels, form.upper()) if form in ("bmp", "gif")
+        else encode(pixels, form)
+    )  # fmt: skip
+    assert both(decode.image_shape, encoded).tolist() == list(shape)
+
+
+@pytest.mark.compiled
+def test_what_is_equal_is_traced_once():
+    """Picture by picture, as predict and report go: tracing takes .2 seconds."""
+    encoded = encode(photograph(30, 26), "jpeg")
+    for _ in range(3):
+        p = pixels_of("tiny", image_size=21, crop_size=16)
+        preprocess.evaluation_image(encoded, p, skewed_statistics(21))
+    for traced in (preprocess._decoder(p), preprocess._compiled(p)):
+        assert traced.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    "name",
+    [
+        "paper",
+        "caffe",
+        pytest.param("code2012", marks=pytest.mark.large),
+        pytest.param("tiny", marks=pytest.mark.large),
+        pytest.param("owt", marks=pytest.mark.large),
+    ],
+)
+def test_compiled_views_are_the_plain_ones(name, monkeypatch):
+    """Bit for bit, but for divisions, which XLA rounds otherwise."""
+    p = dataclasses.replace(pixels_of(name), image_size=72, crop_size=64)
+    found = skewed_statistics(72)
+    encoded = tf.constant(encode(photograph(90, 75), "jpeg"))
+
+    def views():
+        seeds = tf.data.Dataset.range(8).map(lambda seed: tf.stack([1, seed]))
+        views = seeds.map(
+            lambda seed: preprocess.training_image(encoded, seed, p, found),
+            num_parallel_calls=2,
+        )
+        return tf.stack([*views, preprocess.evaluation_image(encoded, p, found)])
+
+    compiled = views()
+    monkeypatch.setattr(preprocess, "_compiled", preprocess._uncompiled)
+    ulp = 2.0**-23 if p.divide_by_std or p.colour_noise_divisor != 1 else 0
+    np.testing.assert_allclose(views(), compiled, rtol=2 * ulp)
+    plain = preprocess.evaluation_image(encoded, p, found, compiled=False)
+    np.testing.assert_allclose(compiled[-1], plain, rtol=2 * ulp)

@@ -1,0 +1,299 @@
+"""The experiments' files say what the package does."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+from absl import flags
+from absl.testing import flagsaver
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf.models import alexnet
+from alexnet_tf import presets
+from alexnet_tf import train
+from alexnet_tf.training import steps
+
+FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
+README = FOLDER.parent / "README.md"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(FOLDER.glob("*.flags")), ids=lambda path: path.stem
+)
+def test_flagfiles_parse_and_say_how_they_are_run(path):
+    text = path.read_text()
+    assert f"--flagfile=experiments/{path.name}" in text
+    assert "Measured:" in text
+    assert path.name in README.read_text()
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["train", f"--flagfile={path}"])
+        assert train._preset().name in text
+        assert flags.FLAGS.workdir == f"runs/{path.stem}"
+
+
+IMAGENET = sorted((FOLDER / "imagenet").glob("*.flags"))
+# Parameters: of the presets, and of the networks without a part of theirs.
+PARAMETERS = {
+    "caffe": 60_965_224,
+    "caffenet": 60_965_224,
+    "code2012": 60_965_224,
+    "no_norm": 60_965_224,
+    "no_overlap": 60_965_224,
+    "one_tower": 59_798_312,
+    "owt": 61_100_840,
+    "paper": 60_965_224,
+    "paper_conv6": 61_555_304,
+    # Of 21,841 classes.
+    "paper_conv6_22k": 61_555_304 + 20_841 * 4097,
+    "without_conv3": 59_858_920,
+    "without_conv4": 60_301_288,
+    # pool5 then has 384 maps, 128 more.
+    "without_conv5": 60_965_224 - 442_624 + 128 * 36 * 4096,
+}
+
+
+@pytest.mark.parametrize("path", IMAGENET, ids=lambda path: path.stem)
+def test_imagenet_flagfiles_say_what_they_are_for(path):
+    text = " ".join(path.read_text().replace("#", " ").split())
+    assert f"--flagfile=experiments/imagenet/{path.name}" in text
+    assert "Target: " in text and "Here: runs on 500 pictures" in text
+    named = set(re.findall(r"--([a-z_0-9]+)", text))
+    commands = re.findall(r"alexnet_tf\.(\w+)", text)
+    helps = "".join(help_of(name) for name in commands)
+    assert all(f"--{flag}:" in helps for flag in named - {"flagfile"})
+
+
+def parsed(name):
+    """(preset, fine-tuning) of a flagfile."""
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        path = FOLDER / "imagenet" / f"{name}.flags"
+        flags.FLAGS(["train", f"--flagfile={path}"])
+        preset = train._preset()
+        assert flags.FLAGS.workdir == f"runs/{name}"
+        return preset, train._fine_tuning(preset)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_imagenet_flagfiles_are_built(name, zero_kernels):
+    preset, plan = parsed(name)
+    assert plan.reinit == (("fc8",) if name == "paper_conv6" else ())
+    classes = 21_841 if name == "paper_conv6_22k" else 1000
+    model = alexnet.AlexNet(preset, classes)
+    assert model.count_params() == PARAMETERS[name]
+    assert model.input.shape[1] == preset.preprocessing.crop_size
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "paper" else pytest.mark.large)
+        for name in PARAMETERS
+    ],
+)
+def test_imagenet_flagfiles_are_stepped(name):
+    """On 67 pixels, with 32 hidden units."""
+    preset, _ = parsed(name)
+    narrow = tuple(
+        dataclasses.replace(layer, units=32)
+        if isinstance(layer, presets.Dense) and layer.units
+        else layer
+        for layer in preset.layers
+    )
+    small = alexnet.AlexNet(
+        dataclasses.replace(preset, layers=narrow),
+        10,
+        input_shape=(67, 67, 3),
+        classifier_activation=None,
+    )
+    optimizer = steps.make_optimizer(small, preset.recipe, "float32")
+    before = [variable.numpy() for variable in small.trainable_variables]
+    images = np.random.default_rng(0).normal(0, 50, (2, 67, 67, 3))
+    with tf.GradientTape() as tape:
+        logits = small(tf.constant(images, tf.float32), training=True)
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits([1, 2], logits)
+        )
+    variables = small.trainable_variables
+    optimizer.apply(tape.gradient(loss, variables), variables)
+    assert np.isfinite(loss)
+    for variable, array in zip(variables, before, strict=True):
+        assert np.isfinite(variable.numpy()).all()
+        moved = np.abs(variable.numpy() - array).max() > 0
+        assert moved or variable.path.endswith("bias"), variable.path
+
+
+@pytest.mark.parametrize("name, count", [("five", 5), ("seven", 7)])
+def test_ensembles_are_of_the_networks_that_were_trained(name, count):
+    text = (FOLDER / "imagenet" / f"{name}_networks.flags").read_text()
+    (weights,) = re.findall(r"^--weights=(.*)$", text, re.M)
+    assert len(set(weights.split(","))) == count
+    assert text.count("--preset") == 0  # Each run brings its own.
+
+
+def test_all_imagenet_flagfiles_are_tested():
+    names = {path.stem for path in IMAGENET}
+    assert names == {*PARAMETERS, "five_networks", "seven_networks"}
+
+
+@functools.cache
+def help_of(command):
+    return subprocess.run(
+        [sys.executable, "-m", f"alexnet_tf.{command}", "--help"],
+        capture_output=True, text=True,
+    ).stdout.replace("[no]", "")  # fmt: skip
+
+
+@pytest.fixture
+def experiments(monkeypatch):
+    """The folder is no part of the package: it is found from its own."""
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+
+
+def test_neurons_differ_from_the_caption_in_conv1_alone(experiments):
+    from experiments import neurons
+
+    rows = neurons.rows()
+    wrong = [name for name, caption, counted in rows[:-1] if caption != counted]
+    assert wrong == ["conv1"]
+    assert rows[1] == ("conv1", 253_440, 290_400)
+    assert rows[-1] == ("total", 622_312, 659_272)
+
+
+def test_the_table_of_fine_tuning_is_that_of_its_log(experiments):
+    from experiments import finetune_cifar10
+
+    lines = [
+        json.loads(line)
+        for line in (FOLDER / "logs" / "finetune_cifar10.jsonl").open()
+    ]
+    table = finetune_cifar10.table(lines)
+    assert table in README.read_text()
+    last = max(line["epoch"] for line in lines)
+    of_50 = [
+        {
+            line["seed"]: 100 * line["top1_error"]
+            for line in lines
+            if (line["start"], line["per_class"], line["epoch"]) == (start, 50, last)
+        }
+        for start in ("scratch", "fine-tuned")
+    ]
+    gains = [of_50[0][seed] - of_50[1][seed] for seed in (0, 1, 2)]
+    assert f"({of_50[1][0]:.1f}, {of_50[1][1]:.1f}, {of_50[1][2]:.1f})" in table
+    assert f"| {np.mean(gains):+.1f} (" in table
+
+
+def test_parts_of_cifar10_are_balanced_and_repeated(experiments, make_source):
+    from experiments import finetune_cifar10
+
+    whole = make_source(60)
+    part = finetune_cifar10.part(whole, 5, seed=1, per_class=2)
+    assert part.num_examples == finetune_cifar10.EPOCH
+    assert part.classes == tuple("56789")
+    examples = [*part.examples().as_numpy_iterator()]
+    names = {e["name"] for e in examples}
+    assert len(examples) == 5000 and len(names) == 10
+    for example in examples[:10]:
+        number = int(example["name"].split()[1])
+        assert number % 10 == example["label"] + 5
+    other = finetune_cifar10.part(whole, 5, seed=2, per_class=2)
+    assert {e["name"] for e in other.examples().as_numpy_iterator()} != names
+    rest = finetune_cifar10.part(whole, 0)
+    assert rest.num_examples == 30 and rest.classes == tuple("01234")
+
+
+def test_every_flag_in_the_readme_exists():
+    """In the command that it is given to, or in prose in one of them."""
+    helps = {
+        name: help_of(name)
+        for name in (
+            "train", "predict", "export", "evaluate", "visualize", "report",
+            "benchmark", "prepare", "serve_data",
+        )
+    }  # fmt: skip
+    text = README.read_text()
+    commands = re.findall(r"^python -m alexnet_tf\.(\w+) (.*)$", text, re.M)
+    assert {name for name, _ in commands} == {*helps}
+    for name, line in commands:
+        for flag in re.findall(r"--([a-z_0-9]+)", line):
+            assert f"--{flag}:" in helps[name] or flag == "flagfile", (name, flag)
+    named = set(re.findall(r"--(?:no)?([a-z_]{4,})", text))
+    # Those of experiments.reproduce, whose test is its own.
+    others = {"list", "run", "table"}
+    for flag in named - {"help", "large", "logdir", "flagfile"} - others:
+        assert f"--{flag}:" in "".join(helps.values()), flag
+
+
+def test_the_peers_are_the_same_network(experiments):
+    """60,965,224 parameters; that of TensorFlow 1 is built as a graph alone."""
+    from experiments.benchmarks import keras_plain, tf1_graph
+
+    assert keras_plain.build().count_params() == 60_965_224
+    with tf.Graph().as_default():
+        images = tf.compat.v1.placeholder(tf.float32, [None, 227, 227, 3])
+        logits = tf1_graph.build(tf, images, 0.5)
+        variables = tf.compat.v1.global_variables()
+    assert logits.shape.as_list() == [None, 1000]
+    assert sum(v.shape.num_elements() for v in variables) == 60_965_224
+
+
+def test_the_peer_in_pytorch_is_the_same_network(experiments):
+    pytest.importorskip("torch")
+    from experiments.benchmarks import pytorch
+
+    for without_norm, norms in ((False, 2), (True, 0)):
+        model = pytorch.build(without_norm)
+        assert sum(p.numel() for p in model.parameters()) == 60_965_224
+        kinds = [type(module).__name__ for module in model.modules()]
+        assert kinds.count("LocalResponseNorm") == norms
+
+
+def test_rates_are_set_against_ours(experiments):
+    from experiments.benchmarks import compare
+
+    found = {
+        "float32": {
+            "training": {
+                "alexnet_tf": {"rate": 90.0, "peak_memory": 2**30},
+                "PyTorch": {"rate": 30.0, "peak_memory": 2**31},
+            }
+        }
+    }
+    lines = compare.table(found).splitlines()
+    assert lines[2] == "| float32 | training | alexnet_tf | 90.0 | 1.00 | 1,024 |"
+    assert lines[3] == "| float32 | training | PyTorch | 30.0 | 3.00 | 2,048 |"
+
+
+def test_a_program_of_one_figure_prints_it(experiments, capsys):
+    from experiments.benchmarks import timing
+
+    timing.report(lambda: None, 128)
+    found = json.loads(capsys.readouterr().out)
+    assert found["rate"] > 1e4 and found["peak_memory"] > 2**27
+    images, labels = timing.batch(2, channels_first=True)
+    assert images.shape == (2, 3, 224, 224) and labels.shape == (2,)
+
+
+def test_what_64_gpus_cost_is_calculated_right(monkeypatch, capsys):
+    """By hand: a ring of 8 passes 7/4 of 244 MB on, at 300 GB/s."""
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    from experiments import scaling
+
+    size, dense = scaling.gradient_bytes(alexnet.AlexNet("paper"))
+    assert size == 4 * 60_965_224
+    assert dense == 4 * (9216 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000)
+    cluster = scaling.Cluster(batch_size=10, tflops=2, network=25)
+    assert scaling.step_seconds(1, 1e9, size, cluster) == (0.005, 0)
+    _, eight = scaling.step_seconds(8, 1e9, size, cluster)
+    assert eight == pytest.approx(1.75 * size / 300e9)
+    _, many = scaling.step_seconds(64, 1e9, size, cluster)
+    assert many == pytest.approx(2 * 63 / 64 * size / 25e9)
+    scaling.main(["scaling", "tflops=1e9"])
+    assert "| 64 | 0.0 ms | 38.4 ms | 0% |" in capsys.readouterr().out

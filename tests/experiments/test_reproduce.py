@@ -1,0 +1,440 @@
+"""The harness of the experiments, and that their table is that of the logs."""
+
+import dataclasses
+import fcntl
+import json
+import math
+import pathlib
+
+import numpy as np
+import pytest
+
+from alexnet_tf import presets
+from helpers.runs import shallow
+
+FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture(autouse=True)
+def experiments(monkeypatch):
+    """The folder is no part of the package: it is found from its own."""
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+
+
+@pytest.fixture
+def harness(tmp_path, monkeypatch, make_source, quick_pictures):
+    """With its logs elsewhere and pictures of noise in place of CIFAR-10."""
+    from experiments import harness
+
+    monkeypatch.setattr(harness, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(harness, "load", lambda split, _: make_source(24, split))
+    return harness
+
+
+PRESET = shallow()
+
+
+def test_intervals_are_student_s():
+    """By hand: values 1, 2, 3, 6 have mean 3 and deviation 2.160."""
+    from experiments import harness
+
+    mean, half = harness.interval([1, 2, 3, 6])
+    assert mean == 3
+    assert half == pytest.approx(3.182 * math.sqrt(14 / 3) / 2, rel=1e-4)
+    assert harness.interval([5.0]) == (5.0, math.inf)
+    assert harness.between(3, 2.5) == "+0.5 to +5.5"
+    assert harness.between(5.0, math.inf) == "no interval"
+
+
+def test_ratios_are_compared_by_their_logarithms():
+    """By hand: 2 and 8 have the mean 4, log 4 and a deviation of log 2 sqrt 2."""
+    from experiments import harness
+
+    half = 12.706 * math.log(2)
+    text, verdict = harness.times([2, 8])
+    assert text == f"4.00 times ({4 * math.exp(-half):.2f} to {4 * math.exp(half):.2f})"
+    assert verdict == "undecided"
+    assert harness.times([0.5, 0.5, 0.5]) == ("0.50 times (0.50 to 0.50)", "contradicted")
+    assert harness.times([3.0]) == ("3.00 times (no interval)", "undecided")
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    from experiments import harness
+
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(2000):
+        mean, half = harness.interval(random.normal(1, 3, 5))
+        held += abs(mean - 1) <= half
+    assert 0.935 < held / 2000 < 0.965
+
+
+@pytest.mark.parametrize(
+    "mean, half, says",
+    [(2, 1, "reproduced"), (-2, 1, "contradicted"), (2, 3, "undecided"),
+     (9, math.inf, "undecided")],
+)  # fmt: skip
+def test_verdicts_need_the_whole_interval(mean, half, says):
+    from experiments import harness
+
+    assert harness.verdict(mean, half) == says
+
+
+def test_differences_are_of_the_seeds_that_both_have():
+    from experiments import harness
+
+    assert harness.differences({0: 1, 2: 5, 3: 7}, {3: 8, 0: 4, 1: 0}) == [3, 1]
+
+
+def test_epochs_to_an_error_are_interpolated():
+    from experiments import harness
+
+    curve = [(1, 0.6), (2, 0.4), (3, 0.2)]
+    assert harness.epochs_to(curve, 0.25) == pytest.approx(2.75)
+    assert harness.epochs_to(curve, 0.8) == pytest.approx(0.5)
+    assert harness.epochs_to(curve, 0.1) == math.inf
+
+
+class Claim:
+    """Arms of two epochs each."""
+
+    NAME = "claim"
+
+    def __init__(self, harness, arms="ab", preset=PRESET, **values):
+        self._runs = [
+            harness.Run(self.NAME, arm, 3, preset, **values) for arm in arms
+        ]
+
+    def runs(self, log):
+        del log
+        return self._runs
+
+
+def test_runs_are_done_once_and_logged(harness, tmp_path):
+    claim = Claim(harness, probe_split="train[:9]", final_split="test")
+    harness.work(claim, None, str(tmp_path / "runs"))
+    log = harness.read("claim")
+    assert [(l["arm"], l["seed"], l.get("epoch")) for l in log] == [
+        ("a", 3, 1), ("a", 3, 2), ("a", 3, None),
+        ("b", 3, 1), ("b", 3, 2), ("b", 3, None),
+    ]  # fmt: skip
+    assert log[0]["probe_top1_error"] == pytest.approx(log[0]["top1_error"])
+    end = log[2]
+    assert end["final"] and not end["diverged"] and end["tensorflow"]
+    assert end["centre_top1_error"] == pytest.approx(log[1]["top1_error"])
+    assert 0 <= end["ten_crop_top1_error"] <= 1
+    # One recipe and one seed: what is equal in the arms comes out equal.
+    assert [{**l, "arm": "b"} for l in log[:3]] == log[3:]
+    harness.work(claim, None, str(tmp_path / "runs"))
+    assert harness.read("claim") == log
+
+
+def test_a_run_ends_where_it_should(harness, tmp_path):
+    harness.work(Claim(harness, target=1.0), None, str(tmp_path / "runs"))
+    assert [l.get("epoch") for l in harness.read("claim")] == [1, None] * 2
+    many_steps = presets.override(PRESET, batch_size=2)
+    claim = Claim(harness, "cd", many_steps, until_loss=100.0)
+    harness.work(claim, None, str(tmp_path / "runs"))
+    lines = [l for l in harness.read("claim") if l["arm"] in "cd" and "loss" in l]
+    # Seen at the step behind the line that has it.
+    assert [l["step"] for l in lines] == [10, 10]
+
+
+def test_a_loss_that_is_lost_is_logged(harness, tmp_path):
+    wild = presets.override(PRESET, learning_rate=1e30)
+    claim = Claim(harness, "a", wild, final_split="test")
+    harness.work(claim, None, str(tmp_path / "runs"))
+    (end,) = harness.read("claim")
+    assert end["diverged"] and "centre_top1_error" not in end
+
+
+def test_a_run_that_another_process_holds_is_left(harness, tmp_path, monkeypatch):
+    claim = Claim(harness)
+    folder = tmp_path / "runs" / "claim" / "a-3"
+    folder.mkdir(parents=True)
+
+    def give_up(seconds):
+        raise TimeoutError
+
+    monkeypatch.setattr(harness.time, "sleep", give_up)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError):
+            harness.work(claim, None, str(tmp_path / "runs"))
+    assert {l["arm"] for l in harness.read("claim")} == {"b"}
+
+
+# ---- The claims ----------------------------------------------------------------
+
+
+def curve(arm, seed, errors):
+    return [
+        {"arm": arm, "seed": seed, "epoch": epoch, "top1_error": error}
+        for epoch, error in enumerate(errors, 1)
+    ]
+
+
+def test_the_rates_are_searched_before_they_are_used():
+    from experiments import relu_tanh
+
+    log = []
+    assert {run.seed for run in relu_tanh.runs(log)} == {0}
+    assert {run.preset.recipe.epochs for run in relu_tanh.runs(log)} == {5}
+    # What is lowest later on, or was lost, does not win.
+    log += curve("relu-0.002", 0, [0.6, 0.5, 0.5, 0.5, 0.3])
+    log += curve("relu-0.004", 0, [0.6, 0.5, 0.4, 0.4, 0.4, 0.1])
+    log += curve("relu-0.008", 0, [0.2])
+    for rate in ("0.016", "0.032", "0.001", "0.0005"):
+        assert not any(run.seed for run in relu_tanh.runs(log))
+        log += curve(f"relu-{rate}", 0, [0.5] * 5)
+    runs = [(r.arm, r.seed, r.target) for r in relu_tanh.runs(log) if r.seed]
+    assert runs == [("relu-0.002", seed, 0.25) for seed in (1, 2, 3, 4)]
+
+
+def test_the_ratio_of_epochs_is_that_of_pairs():
+    from experiments import harness, relu_tanh
+
+    log = []
+    for rate in relu_tanh.RATES:
+        log += curve(f"relu-{rate:g}", 0, [0.2 if rate == 0.002 else 0.5] * 5)
+        log += curve(f"tanh-{rate:g}", 0, [0.3 if rate == 0.001 else 0.5] * 5)
+    for seed, (relu, tanh) in enumerate([(1, 4), (2, 10), (1, 6), (2, 14)], 1):
+        log += curve("relu-0.002", seed, [0.25 + 0.1 * (relu - e) for e in range(1, relu + 1)])
+        log += curve("tanh-0.001", seed, [0.25 + 0.1 * (tanh - e) for e in range(1, tanh + 1)])
+    (_, _, ours, seeds, verdict), _, search = relu_tanh.rows(log)
+    assert ours == (
+        harness.times([4, 5, 6, 7])[0]
+        + "; relu 1.5 epochs at rate 0.002, tanh 8.5 epochs at rate 0.001"
+    )
+    assert seeds == 4
+    assert verdict == "reproduced"
+    # A seed whose second run is still to come does not count in the means.
+    one_more = [line for line in log if (line["arm"], line["seed"]) != ("tanh-0.001", 4)]
+    _, _, ours, seeds, _ = relu_tanh.rows(one_more)[0]
+    assert seeds == 3 and "relu 1.3 epochs" in ours and "tanh 6.7 epochs" in ours
+    # One that has ended too early does.
+    late = [line for line in log if line["epoch"] != 14]
+    _, _, ours, seeds, verdict = relu_tanh.rows(late)[0]
+    assert ours == "1 of 8 runs do not get there"
+    assert (seeds, verdict) == (4, "undecided")
+    assert search[2] == (
+        "0.0005: 50.0%, 0.001: 30.0%, 0.002: 50.0%, 0.004: 50.0%, 0.008: 50.0%, "
+        "0.016: 50.0%, 0.032: 50.0%"
+    )
+
+
+def test_each_arm_lacks_what_it_says():
+    from experiments import ablations
+
+    base = ablations.BASE
+    changed = {}
+    for arm, preset in ablations.ARMS.items():
+        parts = []
+        for part in ("recipe", "preprocessing"):
+            one, other = getattr(base, part), getattr(preset, part)
+            parts += [
+                field.name
+                for field in dataclasses.fields(one)
+                if getattr(one, field.name) != getattr(other, field.name)
+            ]
+        names = {layer.name: layer for layer in preset.layers}
+        parts += [l.name for l in base.layers if names.get(l.name) != l]
+        changed[arm] = parts
+    assert changed == {
+        "no_norm": ["norm1", "norm2"],
+        "spatial_norm": ["norm1", "norm2"],
+        "no_overlap": ["pool1", "pool2", "pool3"],
+        "no_colour_noise": ["colour_noise"],
+        "no_crops_and_flips": ["random_crop", "flip"],
+        "no_dropout": ["drop4"],
+        "no_weight_decay": ["weight_decay"],
+    }
+    runs = ablations.runs([])
+    assert len(runs) == len({(r.arm, r.seed) for r in runs}) == 8 * 5
+    # Pictures to learn from and to be tested on.
+    assert {(r.train_split, r.final_split) for r in runs} == {
+        ("train[:10000]", "test")
+    }
+
+
+def test_a_gain_is_the_mean_of_paired_differences():
+    from experiments import ablations
+
+    log = []
+    for seed, (base, other) in enumerate([(0.30, 0.33), (0.32, 0.34), (0.31, 0.35)]):
+        for arm, error in (("base", base), ("no_norm", other)):
+            log.append(
+                {"arm": arm, "seed": seed, "final": True,
+                 "centre_top1_error": error, "ten_crop_top1_error": base - 0.02}
+            )  # fmt: skip
+    # One without its pair is left out.
+    log.append({**log[0], "seed": 9, "centre_top1_error": 0.9})
+    rows = {row[0]: row for row in ablations.rows(log)}
+    _, _, ours, seeds, verdict = rows[
+        "Response normalisation lowers the test error (3.3)"
+    ]
+    half = 4.303 / math.sqrt(3)
+    assert ours == (
+        f"+3.0 points ({3 - half:+.1f} to {3 + half:+.1f}): 31.0% with, 34.0% "
+        "without; by ten views +0.0 points (+0.0 to +0.0)"
+    )
+    assert seeds == 3 and verdict == "reproduced"
+    ten = rows["Ten views have a lower error than the central one (4.1)"]
+    assert ten[3] == 4
+
+
+def curves(with_it, without):
+    """Two seeds' errors after 20, 30, 40 and 50 epochs."""
+    return [
+        {"arm": arm, "seed": seed, "epoch": epoch, "probe_top1_error": error}
+        for arm, errors in (("base", with_it), ("no_dropout", without))
+        for seed in (0, 1)
+        for epoch, error in zip((20, 30, 40, 50), errors)
+    ]
+
+
+@pytest.mark.parametrize(
+    "with_it, without, says, verdict",
+    [
+        # At 25% after 50 epochs and after 25, between 20 and 30.
+        ((0.6, 0.5, 0.4, 0.25), (0.3, 0.2, 0.1, 0), "2.00 times (2.00 to 2.00) to 25% "
+         "training error", "reproduced"),
+        # 40% is the first that both reach, after 40 epochs and 50.
+        ((0.6, 0.5, 0.4, 0.36), (0.7, 0.6, 0.5, 0.4),
+         "0.80 times (0.80 to 0.80) to 40% training error; 25% is reached by 0 with it "
+         "and 0 without; 30% is reached by 0 with it and 0 without; 35% is reached by "
+         "0 with it and 0 without", "contradicted"),
+        ((0.6, 0.5, 0.42, 0.41), (0.3, 0.2, 0.1, 0),
+         "25% is reached by 0 with it and 2 without; 30% is reached by 0 with it and 2 "
+         "without; 35% is reached by 0 with it and 2 without; 40% is reached by 0 with "
+         "it and 2 without", "undecided"),
+    ],
+)  # fmt: skip
+def test_iterations_are_those_to_an_error_that_all_reach(
+    with_it, without, says, verdict
+):
+    from experiments import ablations
+
+    claim, _, *found = ablations.rows(curves(with_it, without))[-1]
+    assert claim == "Dropout makes more iterations necessary (4.2)"
+    assert found == [says, 2, verdict]
+
+
+def test_the_gap_is_between_test_and_training():
+    from experiments import ablations
+
+    log = []
+    for seed, (training, test) in enumerate([(0.20, 0.30), (0.22, 0.31)]):
+        for arm, more in (("base", 0), ("no_dropout", 0.05)):
+            log += [
+                {"arm": arm, "seed": seed, "epoch": 49, "probe_top1_error": 0.9},
+                {"arm": arm, "seed": seed, "epoch": 50,
+                 "probe_top1_error": training - more},
+                {"arm": arm, "seed": seed, "final": True,
+                 "centre_top1_error": test, "ten_crop_top1_error": test + more},
+            ]  # fmt: skip
+    test_error, gap, *_ = (
+        row for row in ablations.rows(log) if row[0][:7] in ("Dropout", "... and")
+    )
+    assert test_error[2] == (
+        "+0.0 points (+0.0 to +0.0): 30.5% with, 30.5% without; by ten views +5.0 "
+        "points (+5.0 to +5.0)"
+    )
+    assert gap[2] == "+5.0 points (+5.0 to +5.0): 9.5% with, 14.5% without"
+
+
+def test_geometries_are_the_known_ones(zero_kernels):
+    from experiments import geometries
+
+    rows = {row[0].split(",")[0] + row[0][-8:]: row for row in geometries.rows([])}
+    found = [(row[1:7], row[7]) for row in rows.values()]
+    assert found == [
+        ((55, 27, 27, 13, 13, 6), "9,216"),
+        ((55, 27, 27, 13, 13, 6), "9,216"),
+        ((54, 26, 26, 12, 12, 5), "6,400"),
+        ((56, 27, 27, 13, 13, 6), "9,216"),
+        ((56, 28, 28, 14, 14, 7), "12,544"),
+    ]
+    parameters = [row[8] for row in rows.values()]
+    assert parameters[0] == parameters[1] == parameters[3] == "60,965,224"
+    assert [row[9] for row in rows.values()] == [0, 0, 0, -3, -3]
+
+
+def test_both_forms_of_dropout_are_one_function():
+    from experiments import dropout_forms
+
+    rows = dropout_forms.rows([])
+    assert len(rows) == 3
+    for _, difference, largest in rows:
+        assert float(difference) < 1e-13 and float(largest) > 1
+
+
+def test_what_needs_imagenet_is_said_with_its_figure():
+    from experiments import needs_imagenet
+
+    rows = {row[2].split("]")[0][1:]: row for row in needs_imagenet.rows([])}
+    assert len(rows) == 15 and {row[3] for row in rows.values()} == {"needs ImageNet"}
+    assert rows["paper"] == (
+        "The paper's network and recipe on ILSVRC-2012 (sections 3 to 5).",
+        '40.7% top-1, 18.2% top-5, ten views of the validation pictures (Table 2, '
+        '"1 CNN"; CHM layer-params-145.cfg:182).',
+        "[paper](imagenet/paper.flags)",
+        "needs ImageNet",
+    )
+    for claim, target, *_ in rows.values():
+        assert "python" not in claim + target and "#" not in claim.replace("#14", "")
+        assert any(c.isdigit() for c in target)
+
+
+def test_the_starts_are_those_of_the_presets():
+    from experiments import initialisation
+
+    caffe = {layer.name: layer for layer in presets.get("caffe").layers}
+    code = {layer.name: layer for layer in presets.get("code2012").layers}
+    for arm, wanted in (("caffe", caffe), ("code2012", code)):
+        for layer in initialisation.ARMS[arm].layers:
+            if isinstance(layer, presets.Conv | presets.Dense):
+                found = layer.init, layer.bias
+                assert found == (wanted[layer.name].init, wanted[layer.name].bias)
+    assert initialisation.ARMS["paper"].layers == presets.get("paper").layers
+
+
+def test_steps_on_the_plateau_are_said():
+    from experiments import initialisation
+
+    log = [
+        {"arm": "paper", "seed": 0, "step": 10, "loss": 2.30},
+        {"arm": "paper", "seed": 0, "step": 20, "loss": 2.18},
+        {"arm": "paper", "seed": 0, "final": True, "diverged": False},
+        {"arm": "paper", "seed": 1, "step": 10, "loss": 2.30},
+        {"arm": "paper", "seed": 1, "final": True, "diverged": False},
+        {"arm": "paper", "seed": 2, "final": True, "diverged": True},
+    ]
+    assert initialisation.rows(log) == [
+        ("the paper's: .01, biases 1", "20, over 1,000, loss lost")
+    ]
+
+
+def test_labels_as_pictures_are_constant():
+    from experiments import blog
+
+    labels = np.eye(10)[[3, 0]]
+    pictures = blog._as_pictures(labels, (2, 4, 4, 3))
+    assert pictures.shape == (2, 4, 4, 3)
+    assert (pictures[0] == 3).all() and (pictures[1] == 0).all()
+
+
+def test_the_table_is_that_of_the_logs(tmp_path, zero_kernels):
+    """Made again from what is kept, it is what is kept."""
+    from experiments import table
+
+    table.write(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert text == (FOLDER / "README.md").read_text()
+    assert "## 224 or 227" in text and "6,400" in text
+
+
+def test_logs_are_small_and_whole():
+    for path in (FOLDER / "logs").glob("*.jsonl"):
+        assert path.stat().st_size < 500_000, path
+        assert all(json.loads(line) for line in path.read_text().splitlines())

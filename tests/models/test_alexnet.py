@@ -1,0 +1,786 @@
+"""The networks against their pinned sizes and an independent NumPy copy."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import alexnet_tf
+from alexnet_tf.models import alexnet
+from alexnet_tf import presets
+from helpers.networks import changed
+from helpers.networks import expected
+from helpers.networks import narrow
+from helpers.networks import relative
+from helpers.networks import SIDES
+from helpers import reference
+
+# With the classes that the preset was made for.
+CLASSES = {"cifar10_quick": 10, "tiny": 10}
+PARAMETERS = {
+    "paper": 60_965_224,
+    "code2012": 60_965_224,
+    "caffe": 60_965_224,
+    "caffenet": 60_965_224,
+    "single_tower": 62_378_344,
+    "owt": 61_100_840,
+    "paper_conv6": 61_555_304,
+    "cifar10_quick": 89_578,
+    "tiny": 65_514,
+}
+# For one picture; torchvision prints .714 GFLOPs for `owt`.
+MULTIPLICATIONS = {
+    "paper": 724_406_816,
+    "code2012": 724_406_816,
+    "caffe": 724_406_816,
+    "caffenet": 724_406_816,
+    "single_tower": 1_135_256_096,
+    "owt": 714_188_480,
+    "paper_conv6": 745_640_480,
+    "cifar10_quick": 12_298_240,
+    "tiny": 1_922_096,
+}
+PARAMETERS_BY_LAYER = {
+    "paper": {
+        "conv1": 34_944,
+        "conv2": 307_456,
+        "conv3": 885_120,
+        "conv4": 663_936,
+        "conv5": 442_624,
+        "fc6": 37_752_832,
+        "fc7": 16_781_312,
+        "fc8": 4_097_000,
+    },
+    "single_tower": {
+        "conv1": 34_944,
+        "conv2": 614_656,
+        "conv3": 885_120,
+        "conv4": 1_327_488,
+        "conv5": 884_992,
+        "fc6": 37_752_832,
+        "fc7": 16_781_312,
+        "fc8": 4_097_000,
+    },
+    "owt": {
+        "conv1": 23_296,
+        "conv2": 307_392,
+        "conv3": 663_936,
+        "conv4": 884_992,
+        "conv5": 590_080,
+        "fc6": 37_752_832,
+        "fc7": 16_781_312,
+        "fc8": 4_097_000,
+    },
+}
+
+_DEEP = """
+    conv3 13x13x384  relu3 13x13x384  conv4 13x13x384  relu4 13x13x384
+    conv5 13x13x256  relu5 13x13x256  pool5 6x6x256
+"""
+_CLASSIFIER = """
+    flatten 9216  fc6 4096  relu6 4096  drop6 4096  fc7 4096  relu7 4096
+    drop7 4096  fc8 1000  prob 1000
+"""
+_PAPER_CONVOLUTIONS = f"""
+    input 224x224x3  pad_conv1 227x227x3
+    conv1 55x55x96  relu1 55x55x96  norm1 55x55x96  pool1 27x27x96
+    conv2 27x27x256  relu2 27x27x256  norm2 27x27x256  pool2 13x13x256
+    {_DEEP}
+"""
+# Every layer in its order, with its maps for one picture.
+SHAPES = {
+    "paper": _PAPER_CONVOLUTIONS + _CLASSIFIER,
+    "code2012": f"""
+        input 224x224x3  pad_conv1 227x227x3
+        conv1 55x55x96  norm1 55x55x96  pool1 27x27x96  relu1 27x27x96
+        conv2 27x27x256  relu2 27x27x256  norm2 27x27x256  cnorm2 27x27x256
+        pool2 13x13x256
+        conv3 13x13x384  relu3 13x13x384  conv4 13x13x384  relu4 13x13x384
+        conv5 13x13x256  pool5 6x6x256  relu5 6x6x256 {_CLASSIFIER}
+    """,
+    "caffe": f"""
+        input 227x227x3
+        conv1 55x55x96  relu1 55x55x96  norm1 55x55x96  pool1 27x27x96
+        conv2 27x27x256  relu2 27x27x256  norm2 27x27x256  pool2 13x13x256
+        {_DEEP} {_CLASSIFIER}
+    """,
+    "caffenet": f"""
+        input 227x227x3
+        conv1 55x55x96  relu1 55x55x96  pool1 27x27x96  norm1 27x27x96
+        conv2 27x27x256  relu2 27x27x256  pool2 13x13x256  norm2 13x13x256
+        {_DEEP} {_CLASSIFIER}
+    """,
+    "single_tower": _PAPER_CONVOLUTIONS + _CLASSIFIER,
+    "owt": """
+        input 224x224x3  pad_conv1 228x228x3
+        conv1 55x55x64  relu1 55x55x64  pool1 27x27x64
+        conv2 27x27x192  relu2 27x27x192  pool2 13x13x192
+        conv3 13x13x384  relu3 13x13x384  conv4 13x13x256  relu4 13x13x256
+        conv5 13x13x256  relu5 13x13x256  pool5 6x6x256
+        drop5 6x6x256  flatten 9216  fc6 4096  relu6 4096
+        drop6 4096  fc7 4096  relu7 4096  fc8 1000  prob 1000
+    """,
+    "paper_conv6": f"""
+        {_PAPER_CONVOLUTIONS} conv6 6x6x256  relu_conv6 6x6x256 {_CLASSIFIER}
+    """,
+    "cifar10_quick": """
+        input 32x32x3
+        conv1 32x32x32  pool1 16x16x32  relu1 16x16x32  norm1 16x16x32
+        conv2 16x16x32  relu2 16x16x32  pool2 8x8x32  norm2 8x8x32
+        conv3 8x8x64  relu3 8x8x64  pool3 4x4x64
+        flatten 1024  fc10 10  prob 10
+    """,
+    "tiny": """
+        input 64x64x3  pad_conv1 67x67x3
+        conv1 15x15x16  relu1 15x15x16  norm1 15x15x16  pool1 7x7x16
+        conv2 7x7x32  relu2 7x7x32  norm2 7x7x32  pool2 3x3x32
+        conv3 3x3x48  relu3 3x3x48  conv4 3x3x48  relu4 3x3x48
+        conv5 3x3x32  relu5 3x3x32  pool5 1x1x32
+        flatten 32  fc6 128  relu6 128  drop6 128  fc7 128  relu7 128
+        drop7 128  fc8 10  prob 10
+    """,
+}
+
+_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+_GAUSSIAN = dict.fromkeys(_LAYERS, 0.01)
+_CODE_DEEP = {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}
+_CAFFE_GAUSSIAN = {**_GAUSSIAN, "fc6": 0.005, "fc7": 0.005}
+# Standard deviations of Gaussian kernels; "he" stands for sqrt(2 / fan_in),
+# "torch" for uniform within 1 / sqrt(fan_in).
+DEVIATIONS = {
+    "paper": _GAUSSIAN,
+    "code2012": {**_GAUSSIAN, **_CODE_DEEP},
+    "caffe": _CAFFE_GAUSSIAN,
+    "caffenet": _CAFFE_GAUSSIAN,
+    "single_tower": _GAUSSIAN,
+    "owt": dict.fromkeys(_LAYERS, "torch"),
+    "paper_conv6": {**_GAUSSIAN, "conv6": 0.03},
+    "cifar10_quick": {
+        "conv1": 0.0001, "conv2": 0.01, "conv3": 0.01, "fc10": 0.01,
+    },
+    "tiny": {**dict.fromkeys(_LAYERS, "he"), "fc8": 0.01},
+}  # fmt: skip
+_ONES = dict.fromkeys(("conv2", "conv4", "conv5", "fc6", "fc7"), 1.0)
+# Of the layers that do not start at 0; those of `owt` are drawn.
+BIASES = {
+    "paper": _ONES,
+    "code2012": _ONES,
+    "caffe": dict.fromkeys(_ONES, 0.1),
+    "caffenet": _ONES,
+    "single_tower": _ONES,
+    "paper_conv6": {**_ONES, "conv6": 1.0},
+    "cifar10_quick": {},
+    "tiny": {},
+}
+# About ten times what float32 costs here; wrong networks are off by .03 to 2.
+TOLERANCE = 2e-5
+WRONG = 0.02
+
+
+@pytest.fixture(scope="module", params=list(presets.PRESETS))
+def full(request):
+    """(preset's name, its model), built once: 61 million Gaussians each."""
+    keras.utils.set_random_seed(1)
+    return request.param, build_full(request.param)
+
+
+def build_full(name):
+    return alexnet.AlexNet(name, CLASSES.get(name, 1000))
+
+
+def weighted(model):
+    return [layer for layer in model.layers if layer.weights]
+
+
+def test_every_preset_has_pins():
+    """A preset without a pinned count, shapes or start fails here."""
+    names = set(presets.PRESETS)
+    assert set(PARAMETERS) == set(SHAPES) == set(DEVIATIONS) == names
+    assert set(BIASES) == names - {"owt"}
+
+
+def test_parameters(full):
+    """The number of parameters, in all and, where published, by layer."""
+    name, model = full
+    found = {layer.name: layer.count_params() for layer in weighted(model)}
+    assert model.count_params() == sum(found.values()) == PARAMETERS[name]
+    if name in PARAMETERS_BY_LAYER:
+        assert found == PARAMETERS_BY_LAYER[name]
+
+
+def test_shapes(full):
+    """Names, order and output shapes of all layers."""
+    name, model = full
+    found = [
+        f"{layer.name} {'x'.join(map(str, layer.output.shape[1:]))}"
+        for layer in model.layers
+    ]
+    words = SHAPES[name].split()
+    assert found == [" ".join(pair) for pair in zip(words[::2], words[1::2])]
+    assert all(layer.output.shape[0] is None for layer in model.layers)
+
+
+def test_multiplications(full):
+    """Sizes of the kernels times the places they are applied at."""
+    name, model = full
+    found = sum(
+        math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
+        for layer in weighted(model)
+    )
+    assert found == MULTIPLICATIONS[name]
+
+
+@pytest.mark.parametrize("full", ["paper"], indirect=True)
+def test_neurons(full):
+    """Fig. 2's caption is right but for conv1: 290,400, not 253,440."""
+    _, model = full
+    found = alexnet.neurons(model)
+    assert found == {
+        "input": 150_528,
+        "conv1": 290_400,
+        "conv2": 186_624,
+        "conv3": 64_896,
+        "conv4": 64_896,
+        "conv5": 43_264,
+        "fc6": 4096,
+        "fc7": 4096,
+        "fc8": 1000,
+    }
+    assert sum(found.values()) - found["input"] == 659_272
+
+
+def test_kernels_start(full):
+    """Each kernel has its preset's mean, deviation and distribution."""
+    name, model = full
+    assert {layer.name for layer in weighted(model)} == set(DEVIATIONS[name])
+    for layer in weighted(model):
+        kernel = layer.kernel.numpy()
+        start = DEVIATIONS[name][layer.name]
+        fan_in = math.prod(kernel.shape[:-1])
+        if start == "torch":
+            assert_uniform(kernel, 1 / math.sqrt(fan_in))
+        elif start == "he":
+            assert_gaussian(kernel, math.sqrt(2 / fan_in))
+        else:
+            assert_gaussian(kernel, start)
+
+
+def test_biases_start(full):
+    """1 (Caffe's AlexNet: .1) in conv2, conv4, conv5, fc6, fc7, else 0."""
+    name, model = full
+    for layer in weighted(model):
+        bias = layer.bias.numpy()
+        if name == "owt":
+            fan_in = math.prod(layer.kernel.shape[:-1])
+            assert_uniform(bias, 1 / math.sqrt(fan_in))
+        else:
+            wanted = np.float32(BIASES[name].get(layer.name, 0.0))
+            assert (bias == wanted).all(), layer.name
+
+
+def assert_gaussian(values, deviation):
+    """Mean, deviation and fourth moment within 5 standard errors."""
+    n = values.size
+    assert abs(values.std() / deviation - 1) < 5 / math.sqrt(2 * n)
+    assert abs(values.mean()) < 5 * deviation / math.sqrt(n)
+    # Gaussians cut off at 2 deviations would have neither.
+    z = values.ravel()[: 10**6] / np.float32(deviation)
+    assert abs((z**4).mean() - 3) < 5 * math.sqrt(96 / z.size)
+    assert np.abs(z).max() > 2.5
+
+
+def assert_uniform(values, limit):
+    """Deviation within 5 standard errors, and nothing beyond `limit`."""
+    n = values.size
+    assert np.abs(values).max() <= np.float32(limit)
+    assert abs(values.std() * math.sqrt(3) / limit - 1) < 5 * math.sqrt(0.2 / n)
+    assert abs(values.mean()) < 5 * limit / math.sqrt(3 * n)
+
+
+def tiny(**arguments):
+    """The `tiny` preset from a fixed seed, with 10 classes."""
+    keras.utils.set_random_seed(arguments.pop("seed", 1))
+    return alexnet.AlexNet("tiny", **{"classes": 10, **arguments})
+
+
+def pictures(*shape):
+    return np.random.default_rng(3).standard_normal(shape, "float32")
+
+
+def test_seed_decides_start():
+    """The same seed gives the same start, another seed another one."""
+    one, same, other = (tiny(seed=seed).get_weights() for seed in (5, 5, 6))
+    for a, b, c in zip(one, same, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.ndim == 1 or not np.isclose(a, c).all()
+
+
+def test_layers_start_apart():
+    """No two kernels come from the same draws."""
+    first = [layer.kernel.numpy().ravel()[:2] for layer in weighted(tiny())]
+    ratios = {round(float(one / two), 4) for one, two in first}
+    assert len(ratios) == len(first) == 8
+
+
+@pytest.mark.parametrize("family", SIDES)
+def test_reference_gradients(family):
+    """The reference's gradients predict how its loss changes."""
+    images, labels, weights, _, gradients = expected(family)
+    rng = np.random.default_rng(11)
+    direction = {
+        name: [w.std() * rng.standard_normal(w.shape) for w in pair]
+        for name, pair in weights.items()
+    }
+
+    def loss(step):
+        moved = {
+            name: [w + step * d for w, d in zip(pair, direction[name])]
+            for name, pair in weights.items()
+        }
+        logits, _ = reference.forward(family, moved, images)
+        return reference.cross_entropy(logits, labels)[0]
+
+    slope = sum(
+        (gradient * d).sum()
+        for name in weights
+        for gradient, d in zip(gradients[name], direction[name])
+    )
+    # Longer steps meet the corners of ReLU and pooling.
+    assert slope == pytest.approx((loss(1e-7) - loss(-1e-7)) / 2e-7, rel=1e-6)
+
+
+def ordered(preset, *names):
+    """`preset` with the layers of those names only, in that order."""
+    by_name = {layer.name: layer for layer in preset.layers}
+    layers = tuple(by_name[name] for name in names)
+    return dataclasses.replace(preset, layers=layers)
+
+
+def moved_before(preset, name, other):
+    """`preset` with the layer `name` in front of `other`."""
+    names = [layer.name for layer in preset.layers if layer.name != name]
+    names.insert(names.index(other), name)
+    return ordered(preset, *names)
+
+
+def without(preset, name):
+    names = [layer.name for layer in preset.layers if layer.name != name]
+    return ordered(preset, *names)
+
+
+def errors(preset, family, kernels=None):
+    """Errors of logits, and largest of gradients, of `preset` as a network.
+
+    Each is relative to the largest value of the reference's array. `kernels`
+    gives functions that change single kernels before the network gets them.
+    """
+    images, labels, weights, logits, gradients = expected(family)
+    model = alexnet.AlexNet(
+        preset, 7, classifier_activation=None, input_shape=images.shape[1:]
+    )
+    for name, (kernel, bias) in weights.items():
+        kernel = (kernels or {}).get(name, lambda same: same)(kernel)
+        model.get_layer(name).set_weights([kernel, bias])
+    with tf.GradientTape() as tape:
+        found = model(images.astype("float32"), training=False)
+        loss = cross_entropy(labels, found)
+    variables = {
+        name: [variable.value for variable in model.get_layer(name).weights]
+        for name in weights
+    }
+    found_gradients = tape.gradient(loss, variables)
+    return relative(found, logits), max(
+        relative(one, other)
+        for name in weights
+        for one, other in zip(found_gradients[name], gradients[name])
+    )
+
+
+def cross_entropy(labels, logits):
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    )
+
+
+@pytest.mark.parametrize("family", SIDES)
+def test_network_equals_reference(family):
+    """Logits and the gradients of all kernels and biases."""
+    assert max(errors(narrow(family), family)) < TOLERANCE
+
+
+# What a network may get wrong without any shape telling.
+MISTAKES = {
+    "alpha not divided by 5, caffe": (
+        "caffe",
+        lambda p: changed(p, presets.ResponseNorm, alpha=1e-4),
+    ),
+    "alpha not divided by 5, code2012": (
+        "code2012",
+        lambda p: changed(p, presets.ResponseNorm, alpha=1e-4),
+    ),
+    "alpha divided by 5, paper": (
+        "paper",
+        lambda p: changed(p, presets.ResponseNorm, alpha=2e-5),
+    ),
+    "alpha not divided by 9, cifar10_quick": (
+        "cifar10_quick",
+        lambda p: changed(p, presets.SpatialNorm, alpha=5e-5),
+    ),
+    "k of the paper, caffe": (
+        "caffe",
+        lambda p: changed(p, presets.ResponseNorm, bias=2.0),
+    ),
+    "k of Caffe, paper": (
+        "paper",
+        lambda p: changed(p, presets.ResponseNorm, bias=1.0),
+    ),
+    "n as the radius, paper": (
+        "paper",
+        lambda p: changed(p, presets.ResponseNorm, depth_radius=5),
+    ),
+    "norm across towers, code2012": (
+        "code2012",
+        lambda p: changed(p, presets.ResponseNorm, groups=1),
+    ),
+    "norm per tower, paper": (
+        "paper",
+        lambda p: changed(p, presets.ResponseNorm, groups=2),
+    ),
+    "pool before norm, caffe": (
+        "caffe",
+        lambda p: moved_before(
+            moved_before(p, "pool1", "norm1"), "pool2", "norm2"
+        ),
+    ),
+    "norm before pool, caffenet": (
+        "caffenet",
+        lambda p: moved_before(
+            moved_before(p, "norm1", "pool1"), "norm2", "pool2"
+        ),
+    ),
+    "ReLU before norm1, code2012": (
+        "code2012",
+        lambda p: moved_before(p, "relu1", "norm1"),
+    ),
+    "no spatial norm, code2012": (
+        "code2012",
+        lambda p: without(p, "cnorm2"),
+    ),
+    "conv1 padded on all sides, paper": (
+        "paper",
+        lambda p: changed(p, "conv1", padding=((1, 2), (1, 2))),
+    ),
+    "conv1 SAME, paper": (
+        "paper",
+        lambda p: changed(p, "conv1", padding="same"),
+    ),
+    "conv1 SAME, caffe": (
+        "caffe",
+        lambda p: changed(p, "conv1", padding="same"),
+    ),
+    "conv1 overhanging, owt": (
+        "owt",
+        lambda p: changed(p, "conv1", padding=((0, 3), (0, 3))),
+    ),
+    "max for average, cifar10_quick": (
+        "cifar10_quick",
+        lambda p: changed(p, presets.Pool, kind="max"),
+    ),
+    "no ReLU after fc7, paper": (
+        "paper",
+        lambda p: without(p, "relu7"),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_noticed(mistake):
+    """The comparison with the reference fails by far, in both directions."""
+    family, change = MISTAKES[mistake]
+    assert min(errors(change(narrow(family)), family)) > WRONG
+
+
+@pytest.mark.parametrize(
+    "layer, change",
+    [
+        ("conv1", lambda kernel: kernel[:, :, ::-1]),
+        (
+            "fc6",
+            lambda kernel: kernel.reshape(2, 2, 8, 20)
+            .transpose(2, 0, 1, 3)
+            .reshape(32, 20),
+        ),
+        ("conv2", lambda kernel: np.roll(kernel, 12, axis=3)),
+    ],
+    ids=["colours reversed", "flattened as C, H, W", "towers swapped"],
+)
+def test_layouts_are_noticed(layer, change):
+    """So it does with a kernel whose layout alone is wrong."""
+    assert min(errors(narrow("caffe"), "caffe", {layer: change})) > WRONG
+
+
+def test_last_relu_commutes_with_pool5():
+    """Where code2012 has its ReLU in layer 5 makes no difference."""
+    preset = moved_before(narrow("code2012"), "relu5", "pool5")
+    assert max(errors(preset, "code2012")) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_every_variable_gets_a_gradient(name):
+    """In training, with dropout: finite everywhere and not all zero."""
+    keras.utils.set_random_seed(1)
+    side = 32 if name == "cifar10_quick" else 96
+    # From .01, narrow networks let too little through to be told from none.
+    preset = presets.override(narrow(name), init="he")
+    model = alexnet.AlexNet(
+        preset, 7, classifier_activation=None, input_shape=(side, side, 3)
+    )
+    with tf.GradientTape() as tape:
+        logits = model(pictures(8, side, side, 3), training=True)
+        loss = cross_entropy(tf.range(8) % 7, logits)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    assert len(gradients) == 2 * len(DEVIATIONS[name])
+    for variable, gradient in zip(model.trainable_variables, gradients):
+        assert np.isfinite(gradient).all(), variable.path
+        assert np.any(gradient), variable.path
+
+
+def test_training_drops_half():
+    """Dropout doubles what it keeps in training, and only then acts."""
+    model, images = tiny(), pictures(64, 64, 64, 3)
+    hidden = keras.Model(
+        model.input, [model.get_layer(n).output for n in ("relu6", "drop6")]
+    )
+    before, after = map(np.asarray, hidden(images, training=True))
+    kept = after[before > 0] > 0
+    assert abs(kept.mean() - 0.5) < 5 * math.sqrt(0.25 / kept.size)
+    assert kept.size > 1000
+    np.testing.assert_allclose(after[after > 0], 2 * before[after > 0])
+    before, after = map(np.asarray, hidden(images, training=False))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_dropout_states():
+    """One state for each dropout; it moves in training, not in evaluation."""
+    model, images = tiny(), pictures(2, 64, 64, 3)
+    states = alexnet.dropout_states(model)
+    assert len(states) == 2
+    start = [state.numpy() for state in states]
+    model(images, training=False)
+    for state, value in zip(states, start):
+        np.testing.assert_array_equal(state.numpy(), value)
+    model(images, training=True)
+    for state, value in zip(states, start):
+        assert (state.numpy() != value).any()
+
+
+def test_same_dropout_states_same_masks():
+    """Putting the states back repeats a training pass exactly."""
+    model, images = tiny(), pictures(4, 64, 64, 3)
+    states = alexnet.dropout_states(model)
+    start = [state.numpy() for state in states]
+    first, second = (model(images, training=True).numpy() for _ in range(2))
+    for state, value in zip(states, start):
+        state.assign(value)
+    again = model(images, training=True).numpy()
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, second)
+
+
+def test_without_dropout():
+    """At rate 0 training changes nothing and there are no states."""
+    preset = presets.override(presets.get("tiny"), dropout=0.0)
+    model = alexnet.AlexNet(preset, 10)
+    images = pictures(4, 64, 64, 3)
+    assert alexnet.dropout_states(model) == []
+    np.testing.assert_array_equal(
+        model(images, training=True), model(images, training=False)
+    )
+
+
+def test_softmax():
+    """The default output: float32, sums to 1, the softmax of the logits."""
+    images = pictures(4, 64, 64, 3)
+    probabilities = tiny()(images).numpy()
+    logits = tiny(classifier_activation=None)(images).numpy()
+    assert probabilities.shape == logits.shape == (4, 10)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    wanted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    wanted /= wanted.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities, wanted, rtol=1e-5)
+    assert np.ptp(logits, axis=1).min() > 0.1
+
+
+@pytest.fixture
+def policy(request):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", "mixed_float16"], indirect=True
+)
+def test_mixed_precision(policy):
+    """Float32 probabilities close to those of float32 throughout."""
+    images = pictures(4, 64, 64, 3)
+    mixed = tiny()
+    found = mixed(images).numpy()
+    keras.config.set_dtype_policy("float32")
+    wanted = tiny()(images).numpy()
+    assert mixed.get_layer("conv1").compute_dtype == policy.split("_")[1]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(found, wanted, atol=0.02)
+    assert not np.array_equal(found, wanted)
+
+
+def test_without_top():
+    """pool5's maps, of pictures of any size, with the same convolutions."""
+    model = alexnet.AlexNet("paper", include_top=False)
+    assert model.output.shape == (None, 6, 6, 256)
+    assert model.layers[-1].name == "pool5"
+    assert model.count_params() == sum(
+        count
+        for name, count in PARAMETERS_BY_LAYER["paper"].items()
+        if name.startswith("conv")
+    )
+
+
+@pytest.mark.parametrize(
+    "name, last, shape",
+    [
+        ("code2012", "relu5", (None, 6, 6, 256)),
+        ("owt", "pool5", (None, 6, 6, 256)),
+        ("paper_conv6", "relu_conv6", (None, 6, 6, 256)),
+        ("cifar10_quick", "pool3", (None, 4, 4, 64)),
+    ],
+)
+def test_without_top_ends(name, last, shape):
+    """The last layer before dropout or the fully connected ones."""
+    model = alexnet.AlexNet(name, include_top=False)
+    assert (model.layers[-1].name, model.output.shape) == (last, shape)
+
+
+def test_without_top_any_size():
+    """Height and width may be left open; the maps equal the whole model's."""
+    whole = tiny()
+    model = tiny(include_top=False, input_shape=(None, None, 3))
+    assert model.output.shape == (None, None, None, 32)
+    assert model(pictures(2, 224, 96, 3)).shape == (2, 6, 2, 32)
+    images = pictures(2, 64, 64, 3)
+    pool5 = keras.Model(whole.input, whole.get_layer("pool5").output)
+    np.testing.assert_array_equal(model(images), pool5(images))
+
+
+@pytest.mark.parametrize(
+    "side, maps", [((64, 64), 1), ((128, 128), 9), ((64, 128), 3)]
+)
+def test_input_shape(side, maps):
+    """fc6 fits itself to the pictures, square or not."""
+    model = tiny(input_shape=(*side, 3))
+    assert model.get_layer("fc6").kernel.shape == (maps * 32, 128)
+    assert model(pictures(2, *side, 3)).shape == (2, 10)
+
+
+def test_names():
+    """The model is called after its preset unless told otherwise."""
+    assert tiny().name == "alexnet_tiny"
+    assert tiny(name="mine").name == "mine"
+
+
+def test_public_names():
+    """The package's own names are these."""
+    assert alexnet_tf.AlexNet is alexnet.AlexNet
+    assert alexnet_tf.PRESETS is presets.PRESETS
+    assert alexnet_tf.features is alexnet.features
+    for name in {*alexnet_tf.__all__} - {"PRESETS"}:
+        found = getattr(alexnet_tf, name)
+        assert found.__module__.startswith("alexnet_tf."), name
+
+
+def test_weights_path(tmp_path):
+    """A file of weights restores the outputs of the model that wrote it."""
+    path, images = str(tmp_path / "tiny.weights.h5"), pictures(4, 64, 64, 3)
+    wanted = tiny()
+    wanted.save_weights(path)
+    restored = tiny(seed=2, weights=path)
+    np.testing.assert_array_equal(wanted(images), restored(images))
+    assert not np.allclose(wanted(images), tiny(seed=2)(images))
+
+
+def test_saved_model(tmp_path):
+    """A saved model loads in safe mode, knowing its layers by itself."""
+    path, images = str(tmp_path / "model.keras"), pictures(2, 96, 96, 3)
+    keras.utils.set_random_seed(1)
+    preset = presets.override(narrow("code2012"), init="he")
+    model = alexnet.AlexNet(preset, 7, input_shape=(96, 96, 3))
+    model.save(path)
+    restored = keras.saving.load_model(path, safe_mode=True)
+    np.testing.assert_array_equal(model(images), restored(images))
+    for one, other in zip(model.layers, restored.layers, strict=True):
+        assert one.get_config() == other.get_config()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(preset="alexnet"), "paper.*tiny.*preset='alexnet'"),
+        (dict(classes=0), "classes=0"),
+        (dict(classes=-3), "classes=-3"),
+        (dict(classes=10.0), "classes=10.0"),
+        (dict(input_shape=(64, 64, 1)), r"3 channels.*\(64, 64, 1\)"),
+        (dict(input_shape=(64, 64)), r"3 channels.*\(64, 64\)"),
+        (dict(input_shape=(None, None, 3)), r"include_top=False.*\(None"),
+        (dict(input_shape=(64, None, 3)), r"include_top=False.*\(64, None"),
+        (
+            dict(classifier_activation="sigmoid"),
+            "classifier_activation='sigmoid'",
+        ),
+    ],
+)
+def test_refused(arguments, message):
+    """The message says what was expected and what came."""
+    with pytest.raises(ValueError, match=f"Expected.*{message}"):
+        alexnet.AlexNet(**{"preset": "tiny", **arguments})
+
+
+def test_grey_maps_refused_without_top():
+    """One channel is no more welcome without the top."""
+    with pytest.raises(ValueError, match=r"\(None, None, 1\)"):
+        alexnet.AlexNet("tiny", include_top=False, input_shape=(None, None, 1))
+
+
+@pytest.mark.parametrize("name", ["paper", "owt", "tiny"])
+def test_too_small_a_picture_is_refused_with_its_size(name):
+    """Where pooling would have no window left."""
+    with pytest.raises(ValueError, match=r"pool\d .*input_shape=\(30, 30, 3\)"):
+        alexnet.AlexNet(name, input_shape=(30, 30, 3))
+
+
+@pytest.mark.parametrize("classes", [True, 0, -1, 2.0, "ten"])
+def test_only_a_count_is_a_number_of_classes(classes):
+    """Without the top nothing depends on it."""
+    with pytest.raises(ValueError, match="number of classes"):
+        alexnet.AlexNet("tiny", classes=classes)
+    alexnet.AlexNet("tiny", classes=classes, include_top=False)
+
+
+def test_a_numpy_integer_counts_classes():
+    assert alexnet.AlexNet("tiny", classes=np.int64(7)).output_shape == (None, 7)
+
+
+@pytest.mark.parametrize("name, red", [("paper", 0), ("caffe", 2)])
+def test_kernels_are_shown_as_rgb(name, red):
+    """Whatever the order of the network's channels."""
+    preset = narrow(name)
+    model = alexnet.AlexNet(preset, 3, input_shape=(99, 99, 3))
+    kernels = alexnet.rgb_kernels(model, preset)
+    stored = model.get_layer("conv1").kernel.numpy()
+    np.testing.assert_array_equal(kernels[:, :, 0], stored[:, :, red])
+    np.testing.assert_array_equal(kernels[:, :, 1], stored[:, :, 1])

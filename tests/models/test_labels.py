@@ -1,0 +1,76 @@
+"""Names of classes, in the order of the outputs."""
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+import alexnet_tf
+from alexnet_tf.models.labels import decode_predictions
+from alexnet_tf.models.labels import imagenet_classes
+
+
+def test_imagenet_is_in_the_order_of_wordnet_ids():
+    wnids = list(imagenet_classes())
+    assert len(wnids) == 1000 and wnids == sorted(wnids)
+    features = tfds.builder("imagenet2012").info.features
+    assert wnids == features["label"].names
+
+
+@pytest.mark.parametrize(
+    "number, wnid, name",
+    [
+        (0, "n01440764", "tench"),
+        # kratzert/finetune_alexnet_with_tensorflow, caffe_classes.py.
+        (150, "n02077923", "sea lion"),
+        (340, "n02391049", "zebra"),
+        (355, "n02437616", "llama"),
+        (999, "n15075141", "toilet tissue"),
+    ],
+)
+def test_known_classes(number, wnid, name):
+    assert list(imagenet_classes().items())[number] == (wnid, name)
+
+
+def test_the_most_probable_come_first():
+    probabilities = np.full((2, 1000), 1e-4)
+    probabilities[0, [355, 340]] = [0.5, 0.4]
+    probabilities[1, 150] = 0.9
+    found = alexnet_tf.decode_predictions(probabilities, top=2)
+    assert found == [
+        [("n02437616", "llama", 0.5), ("n02391049", "zebra", 0.4)],
+        [("n02077923", "sea lion", 0.9), ("n01440764", "tench", 1e-4)],
+    ]
+
+
+def test_own_classes_have_numbers_and_wordnet_ids_names():
+    rows = np.array([[0.1, 0.7, 0.2]], np.float32)
+    ((first, *rest),) = decode_predictions(rows, classes=("a", "b", "c"))
+    assert first[:2] == (1, "b") and first[2] == pytest.approx(0.7)
+    assert [row[:2] for row in rest] == [(2, "c"), (0, "a")]
+    (named,) = decode_predictions(
+        rows, 1, classes=("n02437616", "n01440764", "dog")
+    )
+    assert named[0][:2] == ("n01440764", "tench")
+
+
+def test_ties_come_in_order():
+    (named,) = decode_predictions(np.full((1, 4), 0.25), classes="abcd")
+    assert [name for _, name, _ in named] == list("abcd")
+
+
+@pytest.mark.parametrize(
+    "shape, classes, message",
+    [
+        ((2, 10), None, r"\[B, 1000\]. Received: .*\[2, 10\]"),
+        ((1000,), None, r"\[B, 1000\]"),
+        ((2, 3), "ab", r"\[B, 2\]"),
+    ],
+)
+def test_other_shapes_are_refused(shape, classes, message):
+    with pytest.raises(ValueError, match=message):
+        decode_predictions(np.zeros(shape), classes=classes)
+
+
+def test_top_is_positive():
+    with pytest.raises(ValueError, match="top=0"):
+        decode_predictions(np.zeros((1, 1000)), top=0)

@@ -1,0 +1,354 @@
+"""What starts anew, what moves, how fast, and features that are kept."""
+
+import dataclasses
+import functools
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf.data import input_pipeline
+from alexnet_tf.data import pixel_statistics
+from alexnet_tf.models import alexnet
+from alexnet_tf.models.weights import load_weights
+from alexnet_tf.models.weights import save_weights
+from alexnet_tf import presets
+from alexnet_tf.training.fine_tuning import compute_features
+from alexnet_tf.training.fine_tuning import FineTuning
+from alexnet_tf.training.fine_tuning import freeze_layers
+from alexnet_tf.training.fine_tuning import initial_statistics
+from alexnet_tf.training.fine_tuning import split_backbone
+from alexnet_tf.training import loop
+from alexnet_tf.workdir import read_network
+from alexnet_tf.workdir import STATISTICS_FILE
+from helpers import runs
+from helpers.runs import At
+from helpers.runs import final_arrays
+from helpers.runs import layers_of
+from helpers.runs import small
+
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
+run = functools.partial(runs.run, preset=small())
+CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+
+def saved_network(path, classes=10):
+    keras.utils.set_random_seed(9)
+    model = alexnet.AlexNet("tiny", classes)
+    save_weights(model, path)
+    return {layer.name: layer.get_weights() for layer in model.layers}
+
+
+@pytest.mark.parametrize(
+    "devices, cached",
+    [
+        (1, False),
+        (2, True),
+        pytest.param(1, True, marks=pytest.mark.large),
+        pytest.param(2, False, marks=pytest.mark.large),
+    ],
+)
+def test_frozen_layers_do_not_move_by_a_bit(
+    tmp_path, make_source, devices, cached
+):
+    """Neither by the gradient nor by momentum nor by weight decay."""
+    path = tmp_path / "w.npy"
+    start = saved_network(path)
+    plan = FineTuning(
+        str(path), freeze=(*CONVOLUTIONS, "fc7"), cache_features=cached
+    )
+    run(
+        tmp_path / "run", make_source(36), devices=devices, fine_tuning=plan,
+        preset=small(weight_decay=0.5),
+    )
+    found = layers_of(tmp_path / "run")
+    for name, arrays in found.items():
+        same = [np.array_equal(a, b) for a, b in zip(arrays, start[name])]
+        assert all(same) if name in plan.freeze else not any(same), name
+    velocities = [
+        name
+        for name, array in final_arrays(tmp_path / "run").items()
+        if name.startswith("optimizer/") and array.ndim
+    ]
+    assert len(velocities) == 4  # fc6 and fc8
+
+
+def test_reinit_starts_at_random_and_the_rest_where_the_file_is(
+    tmp_path, make_source
+):
+    path = tmp_path / "w.npy"
+    start = saved_network(path)
+    plan = FineTuning(str(path), reinit=("fc8",))
+    run(
+        tmp_path / "run", make_source(36), fine_tuning=plan,
+        preset=small(learning_rate=0.0, epochs=1),
+    )
+    for name, arrays in layers_of(tmp_path / "run").items():
+        assert np.array_equal(arrays[0], start[name][0]) == (name != "fc8")
+
+
+def test_resuming_does_not_load_the_weights_again(tmp_path, make_source):
+    """Nor need them: the file may be gone."""
+    path = tmp_path / "w.npy"
+    saved_network(path)
+    plan = FineTuning(str(path))
+    source = make_source(36)
+    first = run(tmp_path / "run", source, fine_tuning=plan)
+    before = layers_of(tmp_path / "run")
+    path.unlink()
+    assert run(tmp_path / "run", source, fine_tuning=plan) == first
+    for name, arrays in layers_of(tmp_path / "run").items():
+        np.testing.assert_array_equal(arrays[0], before[name][0])
+
+
+def test_multipliers_scale_the_first_step(tmp_path, make_source):
+    path = tmp_path / "w.npy"
+    start = saved_network(path)
+    moved = []
+    for name, lr_mult in (("one", {}), ("ten", {"fc8": 10.0, "conv1": 0.0})):
+        plan = FineTuning(str(path), lr_mult=lr_mult)
+        run(
+            tmp_path / name, make_source(12), fine_tuning=plan,
+            preset=small(epochs=1, dropout=0.0),
+        )
+        found = layers_of(tmp_path / name)
+        moved.append(
+            {n: found[n][0].astype(float) - start[n][0] for n in found}
+        )
+    one, ten = moved
+    # Of a step of 1e-5 on weights of .1, float32 keeps three digits.
+    np.testing.assert_allclose(ten["fc8"], 10 * one["fc8"], rtol=0.02, atol=1e-7)
+    np.testing.assert_allclose(ten["fc7"], one["fc7"], atol=1e-8)
+    assert not ten["conv1"].any() and one["conv1"].any()
+
+
+@pytest.mark.parametrize("frozen", [(), ("fc6",), ("fc6", "fc7")])
+@pytest.mark.parametrize("name", ["tiny", "owt"])
+def test_split_gives_the_same_outputs(name, frozen):
+    """It ends before the first dropout: fc7 may move before fc6 does not."""
+    preset = presets.get(name)
+    model = alexnet.AlexNet(preset, 4, input_shape=(67, 67, 3))
+    plan = FineTuning(freeze=CONVOLUTIONS + frozen)
+    freeze_layers(model, plan)
+    beginning, rest = split_backbone(model)
+    images = np.random.default_rng(0).normal(0, 50, (3, 67, 67, 3))
+    images = images.astype(np.float32)
+    np.testing.assert_allclose(
+        rest(beginning(images)), model(images), rtol=1e-5, atol=1e-6
+    )
+    assert rest.trainable_variables[0] is model.trainable_variables[0]
+    assert len(rest.trainable_variables) == len(model.trainable_variables)
+    dropped = [l for l in beginning.layers if isinstance(l, keras.layers.Dropout)]
+    assert not dropped
+    expected = {"tiny": "flatten" if not frozen else "relu6", "owt": "pool5"}
+    assert beginning.layers[-1].name == expected[name]
+
+
+def test_cached_features_are_those_of_the_central_view(tmp_path, make_source):
+    source, preset = make_source(7), presets.get("tiny")
+    known = pixel_statistics.compute(source, preset.preprocessing, verbose=0)
+    model = alexnet.AlexNet(preset, 10)
+    freeze_layers(model, FineTuning(freeze=CONVOLUTIONS))
+    beginning, _ = split_backbone(model)
+    batches = input_pipeline.evaluation_batches(
+        source, preset.preprocessing, known, batch_size=4
+    )
+    features, labels = compute_features(beginning, batches, source)
+    assert labels.numpy().tolist() == [0, 1, 2, 3, 4, 5, 6]
+    images = np.concatenate([images for images, _ in batches])[:7]
+    np.testing.assert_allclose(features, beginning(images), atol=1e-5)
+
+
+def test_cached_batches_hold_each_picture_once():
+    features = np.arange(24, dtype=np.float32).reshape(12, 2)
+    labels = np.arange(12, dtype=np.int32)
+
+    def epoch(number, **kwargs):
+        batches = input_pipeline.cached_training_batches(
+            features, labels, batch_size=4, seed=1, epoch=number, steps=3, **kwargs
+        )
+        parts = [*batches.as_numpy_iterator()]
+        for rows, numbers in parts:
+            np.testing.assert_array_equal(rows, features[numbers])
+        return [numbers.tolist() for _, numbers in parts]
+
+    first = epoch(0)
+    assert sorted(sum(first, [])) == list(range(12)) and first == epoch(0)
+    assert sum(first, []) != sum(epoch(1), [])
+    assert epoch(0, first_step=1) == first[1:]
+    assert sum(epoch(0, pieces=2), []) == sum(first, [])
+    evaluation = input_pipeline.cached_evaluation_batches(
+        features, labels, batch_size=8, pieces=2
+    )
+    numbers = [n.tolist() for _, n in evaluation.as_numpy_iterator()]
+    assert numbers == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [-1] * 4]
+
+
+def resident():
+    """Bytes of memory of this process."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_cached_epochs_take_no_more_memory():
+    """Each hands the same tensors on."""
+    with tf.device("CPU:0"):
+        features = tf.random.normal([2000, 9216])  # 74 MB
+        labels = tf.zeros([2000], tf.int32)
+    grown = []
+    for epoch in range(6):
+        for batches in (
+            input_pipeline.cached_training_batches(
+                features, labels, batch_size=50, seed=0, epoch=epoch, steps=40
+            ),
+            input_pipeline.cached_evaluation_batches(
+                features, labels, batch_size=50
+            ),
+        ):
+            for _ in batches:
+                pass
+        grown.append(resident())
+    assert grown[5] - grown[1] < 74e6
+
+
+def test_a_run_without_its_statistics_is_refused(tmp_path, make_source):
+    run(tmp_path / "run", make_source(24))
+    (tmp_path / "run" / STATISTICS_FILE).unlink()
+    plan = FineTuning(str(tmp_path / "run"))
+    with pytest.raises(FileNotFoundError):
+        initial_statistics(plan, presets.get("tiny").preprocessing)
+
+
+def test_statistics_are_those_of_the_weights(tmp_path, make_source):
+    """Of a run its own, of a file the published ones; of other sizes none."""
+    bright, dark = make_source(24, mean=200), make_source(24, name="dark", mean=60)
+    run(tmp_path / "bright", bright)
+    plan = FineTuning(str(tmp_path / "bright"))
+    run(tmp_path / "tuned", dark, fine_tuning=plan)
+    found, expected = (
+        pixel_statistics.read(str(tmp_path / name / STATISTICS_FILE))
+        for name in ("tuned", "bright")
+    )
+    np.testing.assert_array_equal(found.mean_image, expected.mean_image)
+    assert found.mean_image.mean() > 150
+    caffe = presets.get("caffe").preprocessing
+    with pytest.raises(ValueError, match="pictures of 73 pixels.*image_size=256"):
+        initial_statistics(plan, caffe)
+    of_file = initial_statistics(FineTuning("w.npy"), caffe)
+    np.testing.assert_allclose(
+        of_file.channel_mean, [122.6789, 116.6688, 104.007], atol=1e-3
+    )
+
+
+def test_a_run_says_what_its_network_is(tmp_path, make_source):
+    preset = presets.override(
+        small(), mean="image", colour_noise=0.2, dropout=0.25, epochs=1
+    )
+    run(tmp_path, make_source(24), preset=preset)
+    found, classes = read_network(str(tmp_path))
+    assert found == preset and classes == tuple("0123456789")
+    with pytest.raises(FileNotFoundError, match="network.json.*which has none"):
+        read_network(str(tmp_path / "none"))
+
+
+def test_a_run_is_read_layer_by_layer(tmp_path, make_source):
+    run(tmp_path, make_source(24))
+    model = alexnet.AlexNet("tiny", 10)
+    report = load_weights(model, tmp_path)
+    assert report.arrays == 16
+    for name, (kernel, bias) in layers_of(tmp_path).items():
+        layer = model.get_layer(name)
+        np.testing.assert_array_equal(layer.kernel.numpy(), kernel)
+        np.testing.assert_array_equal(layer.bias.numpy(), bias)
+
+
+def test_cached_equals_uncached_without_augmentation(tmp_path, make_source):
+    """The same network learns the same from features as from their views."""
+    source, path = make_source(24), tmp_path / "w.npy"
+    saved_network(path)
+    preset = small(
+        crop_size=73, flip=False, colour_noise=0.0, dropout=0.0, epochs=1,
+        batch_size=24,
+    )  # fmt: skip
+    found = []
+    for cached in (False, True):
+        plan = FineTuning(
+            str(path), reinit=("fc6",), freeze=CONVOLUTIONS, cache_features=cached
+        )
+        run(tmp_path / str(cached), source, preset=preset, fine_tuning=plan)
+        found.append(layers_of(tmp_path / str(cached)))
+    # One step on all pictures: their order makes no difference.
+    for name in ("fc6", "fc7", "fc8"):
+        np.testing.assert_allclose(*(f[name][0] for f in found), atol=1e-5)
+
+
+def test_a_bad_picture_is_named_before_it_is_cached(tmp_path, make_source):
+    source = make_source(24)
+    run(tmp_path / "base", source, preset=small(epochs=1))
+    bad = dataclasses.replace(
+        source,
+        read=lambda seed: source.read(seed).map(
+            lambda e: {
+                **e,
+                "image": tf.where(
+                    e["name"] == "pictures 17", b"no picture", e["image"]
+                ),
+            }
+        ),
+    )
+    plan = FineTuning(
+        str(tmp_path / "base"), freeze=CONVOLUTIONS, cache_features=True
+    )
+    with pytest.raises(ValueError, match="pictures 17 .*10 bytes"):
+        run(tmp_path / "tuned", bad, fine_tuning=plan)
+
+
+def test_stopped_and_resumed_on_cached_features_equals_straight(
+    tmp_path, make_source
+):
+    source, path = make_source(36), tmp_path / "w.npy"
+    saved_network(path)
+    plan = FineTuning(
+        str(path), freeze=CONVOLUTIONS, lr_mult={"fc8": 3.0}, cache_features=True
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    expected = run(whole, source, fine_tuning=plan, log_steps=1)
+    stop = At(4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(loop.TrainingInterrupted):
+        run(parts, source, fine_tuning=plan, log_steps=1, callbacks=[stop])
+    assert run(parts, source, fine_tuning=plan, log_steps=1) == expected
+    straight, stopped = final_arrays(whole), final_arrays(parts)
+    assert straight.keys() == stopped.keys()
+    for name, array in straight.items():
+        np.testing.assert_array_equal(stopped[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"preset": "tiny"}', '{"preset": {"layers": [{"type": '
+     '"Conv"}]}, "classes": []}'],
+)  # fmt: skip
+def test_a_damaged_description_is_said(tmp_path, content):
+    (tmp_path / "network.json").write_text(content)
+    with pytest.raises(ValueError, match="network.json, which is damaged"):
+        read_network(str(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["cut", "nan", "shape", "missing"])
+def test_damaged_statistics_are_said(tmp_path, damage):
+    path = str(tmp_path / "s.npz")
+    image = np.full((4, 4 - (damage == "shape"), 3), 9, np.float32)
+    image[0, 0] = np.nan if damage == "nan" else 9
+    arrays = {"mean_image": image, "covariance": np.eye(3)}
+    if damage == "missing":
+        del arrays["covariance"]
+    np.savez(path, **arrays)
+    if damage == "cut":
+        content = (tmp_path / "s.npz").read_bytes()
+        (tmp_path / "s.npz").write_bytes(content[:-60])
+    with pytest.raises(ValueError, match="s.npz, which is damaged"):
+        pixel_statistics.read(path)

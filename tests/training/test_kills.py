@@ -1,0 +1,68 @@
+"""A run that is killed at any moment, again and again, ends as if it never was."""
+
+import multiprocessing
+import random
+
+import numpy as np
+import pytest
+
+KILLS = 20
+PRELOADED = ("alexnet_tf.training.loop", "test_kills")
+
+
+def train(workdir, pictures):
+    """12 epochs of 3 steps; a checkpoint after each call of the graph."""
+    from helpers.runs import shallow
+
+    from alexnet_tf.data import datasets
+    from alexnet_tf import presets
+    from alexnet_tf.training import loop
+
+    preset = presets.override(shallow(dropout=0.5, batch_size=6), epochs=12)
+    source = datasets.load(f"folder:{pictures}", "train")
+    loop.train(
+        preset, source, source, str(workdir), log_steps=1, checkpoint_minutes=0
+    )
+
+
+@pytest.mark.large
+def test_killed_twenty_times(tmp_path, picture_folder):
+    from helpers.runs import metrics
+    from helpers.runs import weights
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+
+    def start(name):
+        (tmp_path / name).mkdir(exist_ok=True)
+        process = context.Process(target=train, args=(tmp_path / name, picture_folder))
+        process.start()
+        return process
+
+    whole = start("whole")
+    whole.join(300)
+    assert whole.exitcode == 0
+    moments = random.Random(0)
+    for _ in range(KILLS):
+        process = start("killed")
+        process.join(moments.uniform(0, 12))
+        process.kill()
+        process.join()
+    last = start("killed")
+    last.join(300)
+    assert last.exitcode == 0
+
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for mine, other in zip(weights(killed), weights(whole), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert len(metrics(whole)) == 12 * 4 and metrics(killed) == metrics(whole)
+
+    def files(name):
+        """But for TensorBoard's, of which each start has its own."""
+        return {
+            str(path.relative_to(tmp_path / name))
+            for path in (tmp_path / name).rglob("*")
+            if "events.out" not in path.name
+        }
+
+    assert files("killed") == files("whole")

@@ -1,0 +1,207 @@
+"""Errors by hand; every picture counted once."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf.data import bad_images
+from alexnet_tf.data import input_pipeline
+from alexnet_tf.data import pixel_statistics
+from alexnet_tf import presets
+from alexnet_tf.training import distribution
+from alexnet_tf.training import metrics
+from alexnet_tf.training.step_timer import StepTimer
+from alexnet_tf.training import validation
+
+
+@pytest.mark.parametrize(
+    "scores, label, k, hit",
+    [
+        ([3.0, 2.0, 1.0], 0, 1, 1),
+        ([3.0, 2.0, 1.0], 1, 1, 0),
+        ([3.0, 2.0, 1.0], 1, 2, 1),
+        ([3.0, 2.0, 1.0], 2, 2, 0),
+        ([1.0, 1.0, 1.0], 2, 1, 1 / 3),
+        ([1.0, 1.0, 1.0], 0, 2, 2 / 3),
+        ([2.0, 1.0, 1.0], 1, 2, 1 / 2),
+        ([2.0, 1.0, 1.0], 0, 2, 1),
+        ([1.0, 2.0], 0, 5, 1),
+        ([np.nan, np.nan], 0, 1, 0),
+    ],
+)
+def test_top_k_shares_the_last_places_among_ties(scores, label, k, hit):
+    hits = metrics.top_k_hits(tf.constant([scores]), tf.constant([label]), k)
+    assert float(hits[0]) == pytest.approx(hit)
+
+
+def test_sums_by_hand_leave_padding_out():
+    logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.9, 0.05, 0.05]])
+    totals = metrics.batch_sums(
+        tf.constant(logits, tf.float32), tf.constant([0, 1, -1])
+    )
+    loss = -np.log(0.5) - np.log(0.2)
+    np.testing.assert_allclose(totals, [loss, 1, 2, 2], rtol=1e-6)
+    assert metrics.mean_metrics(totals.numpy()) == pytest.approx(
+        {"loss": loss / 2, "top1_error": 0.5, "top5_error": 0.0}, rel=1e-6
+    )
+
+
+def pixels():
+    return presets.get("tiny").preprocessing
+
+
+def known_statistics():
+    return pixel_statistics.imagenet(pixels())
+
+
+def evaluate(source, batch_size, strategy=None, **changes):
+    """The rates of an untrained network, and its logits of all pictures."""
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        model = keras.Sequential(
+            [
+                keras.Input((64, 64, 3)),
+                keras.layers.AveragePooling2D(8),
+                keras.layers.Flatten(),
+                keras.layers.Dense(10, kernel_initializer=alternating),
+            ]
+        )
+
+    def batches(_):
+        return input_pipeline.evaluation_batches(
+            dataclasses.replace(source, **changes),
+            pixels(),
+            known_statistics(),
+            batch_size=batch_size,
+            pieces=strategy.num_replicas_in_sync,
+        )
+
+    distributed = strategy.distribute_datasets_from_function(batches)
+    measure = validation.evaluator(model, strategy)
+    return measure(distributed, source, batch_size), model
+
+
+def alternating(shape, dtype=None):
+    return tf.cast(np.random.default_rng(0).normal(size=shape), dtype)
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+@pytest.mark.parametrize(
+    "batch_size", [pytest.param(3, marks=pytest.mark.large), 12, 21]
+)
+def test_every_picture_counts_once_whatever_the_batch(
+    make_source, batch_size, devices
+):
+    source = make_source(21)
+    strategy = distribution.make_strategy(devices)
+    measured, model = evaluate(source, batch_size, strategy)
+    images, labels = next(
+        iter(
+            input_pipeline.evaluation_batches(
+                source, pixels(), known_statistics(), batch_size=21
+            )
+        )
+    )
+    logits = model(images).numpy().astype(np.float64)
+    ranks = (logits > logits[range(21), labels][:, None]).sum(axis=1)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_probability = (shifted - np.log(np.exp(shifted).sum(1))[:, None])
+    assert measured["top1_error"] == pytest.approx((ranks >= 1).mean())
+    assert measured["top5_error"] == pytest.approx((ranks >= 5).mean())
+    assert measured["loss"] == pytest.approx(
+        -log_probability[range(21), labels].mean(), rel=1e-5
+    )
+    assert 0 < measured["top5_error"] < measured["top1_error"] < 1
+
+
+def test_a_source_that_miscounts_is_refused(make_source):
+    source = make_source(6)
+    short = make_source(4)
+    with pytest.raises(ValueError, match="evaluate 6 pictures.*Received: 4"):
+        # As many batches, two of their pictures padding.
+        evaluate(source, 6, read=short.read, num_examples=4)
+
+
+@pytest.mark.parametrize(
+    "devices, batch_size",
+    [
+        (1, 6), (3, 6),
+        pytest.param(1, 3, marks=pytest.mark.large),
+        pytest.param(3, 3, marks=pytest.mark.large),
+        pytest.param(1, 9, marks=pytest.mark.large),
+        pytest.param(3, 9, marks=pytest.mark.large),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "held, received", [(4, "only 4"), (7, "at least 7"), (13, "at least 7")]
+)
+def test_a_source_that_holds_fewer_or_more_is_refused(
+    make_source, held, received, batch_size, devices
+):
+    """More of them do not show in the count where six make full batches."""
+    source = dataclasses.replace(make_source(held), num_examples=6)
+    strategy = distribution.make_strategy(devices)
+    with pytest.raises(
+        ValueError, match=f"6 pictures in pictures.*Received: {received}. Prep"
+    ):
+        evaluate(source, batch_size, strategy)
+
+
+def test_a_bad_picture_is_looked_for_in_its_batch_alone(
+    make_source, monkeypatch
+):
+    """Of a large data set the rest takes hours to read."""
+    source = make_source(20)
+    bad = dataclasses.replace(
+        source,
+        read=lambda seed: source.read(seed).map(
+            lambda e: e | {"label": tf.where(e["name"] == "pictures 13", -7, 0)}
+        ),
+    )
+    read = []
+
+    def explain(error, source, examples):
+        read.extend(e["name"].numpy().decode() for e in examples)
+        return ValueError(len(read))
+
+    monkeypatch.setattr(bad_images, "diagnose", explain)
+    monkeypatch.setattr(validation, "StepTimer", lambda agree: StepTimer(limit=1))
+    with pytest.raises(ValueError):
+        evaluate(bad, 4)
+    assert read == [f"pictures {index}" for index in range(12, 16)]
+
+
+def test_between_is_called(make_source):
+    calls = []
+    source = make_source(6)
+    strategy = tf.distribute.get_strategy()
+    model = keras.Sequential(
+        [keras.Input((64, 64, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    batches = input_pipeline.evaluation_batches(
+        source, pixels(), known_statistics(), batch_size=2
+    )
+    validation.evaluator(model, strategy)(
+        batches, source, 2, between=lambda: calls.append(1)
+    )
+    assert calls
+
+
+def test_padding_counts_nothing_in_loss_and_gradient():
+    """By hand: of two classes with equal logits ln 2, and nothing of the other."""
+    logits = tf.Variable([[1.0, 1.0], [5.0, -5.0]])
+    with tf.GradientTape() as tape:
+        losses = metrics.cross_entropy(logits, tf.constant([1, -1]))
+    np.testing.assert_allclose(losses, [np.log(2), 0], rtol=1e-6)
+    gradient = tape.gradient(losses, logits)
+    np.testing.assert_allclose(gradient, [[0.5, -0.5], [0, 0]], rtol=1e-6)
+
+
+def test_bad_pictures_are_counted_apart(make_source):
+    """Of 8 the two with labels of no class."""
+    source = dataclasses.replace(make_source(8, classes=4), classes=("0", "1", "2"))
+    measured, _ = evaluate(source.mended(), 3)
+    assert measured["bad_images"] == 2
