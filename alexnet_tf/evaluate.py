@@ -61,7 +61,7 @@ _FLAGS = [
     flags.DEFINE_enum(
         "protocol",
         "ten_crop",
-        ["centre", "ten_crop", "dense"],
+        ["center", "ten_crop", "dense"],
         "The central view alone; the paper's ten views; or all places of the "
         "whole picture, every 32 pixels, at the sizes --scales. Probabilities "
         "are averaged.",
@@ -160,7 +160,7 @@ def _print_row(source, found, labels):
 
     args = flags.FLAGS
     views = {
-        "centre": "central view",
+        "center": "central view",
         "ten_crop": "ten views",
         "dense": f"all places at {', '.join(args.scales)} pixels",
     }[args.protocol]

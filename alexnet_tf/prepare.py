@@ -4,8 +4,8 @@
     python -m alexnet_tf.train --dataset=imagenet2012_256
 
 The result is a data set of TFDS beside the others. The same command goes on
-where it was stopped; several machines share the work by --shard_index and
---num_shards, each with the same --out.
+where it was stopped; several machines share the work by --worker_index and
+--num_workers, each with the same --out.
 """
 
 import dataclasses
@@ -51,14 +51,14 @@ _FLAGS = [
         "As for alexnet_tf.train; caffe and caffenet squash.",
     ),
     flags.DEFINE_integer(
-        "pictures_per_shard", 1000, "Pictures in a file.", lower_bound=1
+        "images_per_shard", 1000, "Pictures in a file.", lower_bound=1
     ),
     flags.DEFINE_integer(
-        "shard_index", 0, "Which part of the files this machine writes, from 0.",
+        "worker_index", 0, "Which part of the files this machine writes, from 0.",
         lower_bound=0,
     ),
     flags.DEFINE_integer(
-        "num_shards", 1, "Machines that share the work.", lower_bound=1
+        "num_workers", 1, "Machines that share the work.", lower_bound=1
     ),
 ]
 
@@ -70,10 +70,10 @@ def _prepare():
     from alexnet_tf.data import resized_copy
 
     args = flags.FLAGS
-    if args.shard_index >= args.num_shards:
+    if args.worker_index >= args.num_workers:
         raise ValueError(
-            f"Expected a shard_index below num_shards={args.num_shards}. "
-            f"Received: shard_index={args.shard_index}."
+            f"Expected a worker_index below num_workers={args.num_workers}. "
+            f"Received: worker_index={args.worker_index}."
         )
     pixels = dataclasses.replace(
         presets.get("paper").preprocessing,
@@ -88,9 +88,9 @@ def _prepare():
         data_dir=args.data_dir,
         form=args.format,
         quality=args.quality,
-        pictures_per_shard=args.pictures_per_shard,
-        shard_index=args.shard_index,
-        num_shards=args.num_shards,
+        images_per_shard=args.images_per_shard,
+        worker_index=args.worker_index,
+        num_workers=args.num_workers,
         verbose=cli.progress(),
     )
     if not whole:

@@ -134,10 +134,10 @@ class Preprocessing:
             and no training split is at hand.
         random_crop: whether training takes crops anywhere, or the central one.
         flip: whether training mirrors half of the pictures.
-        colour_noise: standard deviation of the multiples of the principal
+        pca_color_std: standard deviation of the multiples of the principal
             components of the RGB values that training adds (PAPER 4.1).
-        colour_noise_divisor: what training divides by after adding them.
-        colour_noise_epochs: epochs with them, from the first on; None for all.
+        pca_color_divisor: what training divides by after adding them.
+        pca_color_epochs: epochs with them, from the first on; None for all.
     """
 
     image_size: int = 256
@@ -146,7 +146,7 @@ class Preprocessing:
     channel_order: Literal["rgb", "bgr"] = "rgb"
     mean: Literal["image", "channel"] = "image"
     # CHM convdata_jpeg.py:95,209-211. The paper does not say.
-    mean_position: Literal["centre", "crop"] = "centre"
+    mean_position: Literal["center", "crop"] = "center"
     divide_by_std: bool = False
     channel_mean: tuple[float, float, float] | None = None
     channel_std: tuple[float, float, float] | None = None
@@ -154,9 +154,9 @@ class Preprocessing:
     imagenet_mean: tuple[float, float, float] = (127.3049, 119.7154, 104.9126)
     random_crop: bool = True
     flip: bool = True
-    colour_noise: float = 0.1
-    colour_noise_divisor: float = 1.0
-    colour_noise_epochs: int | None = None
+    pca_color_std: float = 0.1
+    pca_color_divisor: float = 1.0
+    pca_color_epochs: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,13 +168,13 @@ class Recipe:
         learning_rate: of the first step.
         momentum, weight_decay: of the update rule in optimizer.py.
         bias_lr_multiplier: the biases' learning rate over the kernels'.
-        bias_lr_falls: whether it falls as theirs does, or stays.
+        bias_lr_follows_schedule: whether it falls as theirs does, or stays.
         schedule: how the learning rate falls, see optimizer.py.
         drops: epochs before which "step" divides the learning rate by 10.
         patience: epochs without a better validation error after which
             "plateau" divides the learning rate by 10.
         epochs: passes over the training split, at most.
-        layer_rates: (layer, epoch, factor): from that epoch on its learning
+        layer_lr_multipliers: (layer, epoch, factor): from that epoch on its learning
             rate over the others'; at 0 it does not move at all.
     """
 
@@ -183,12 +183,12 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 0.0005
     bias_lr_multiplier: float = 1.0
-    bias_lr_falls: bool = True
-    schedule: Literal["plateau", "step", "dexp", "constant"] = "plateau"
-    drops: tuple[int, ...] = ()
+    bias_lr_follows_schedule: bool = True
+    schedule: Literal["plateau", "step", "stepped_exponential", "constant"] = "plateau"
+    boundaries: tuple[int, ...] = ()
     patience: int = 5
     epochs: int = 90
-    layer_rates: tuple[tuple[str, int, float], ...] = ()
+    layer_lr_multipliers: tuple[tuple[str, int, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,11 +286,11 @@ _CODE_RECIPE = Recipe(
     # Start of the run: epsW .01, epsB .02 (layer-params-153.cfg); .02 still at
     # its end (layer-params-145.cfg:17-119).
     bias_lr_multiplier=2.0,
-    bias_lr_falls=False,
+    bias_lr_follows_schedule=False,
     schedule="step",
-    drops=(25, 51, 79),
+    boundaries=(25, 51, 79),
     epochs=91,
-    layer_rates=(("conv1", 67, 0.1), ("conv1", 72, 0.0)),
+    layer_lr_multipliers=(("conv1", 67, 0.1), ("conv1", 72, 0.0)),
 )
 
 # CAFFE models/bvlc_alexnet/train_val.prototxt:10-36; images are squashed
@@ -303,7 +303,7 @@ _CAFFE_PREPROCESSING = Preprocessing(
     mean_position="crop",
     # Of CAFFE's ilsvrc_2012_mean.npy, which holds them as B, G, R.
     imagenet_mean=(122.67891434, 116.66876762, 104.00698793),
-    colour_noise=0.0,
+    pca_color_std=0.0,
 )
 
 # CAFFE models/bvlc_alexnet/solver.prototxt: 450,000 iterations of 256 images
@@ -313,11 +313,11 @@ _CAFFE_RECIPE = Recipe(
     batch_size=256,
     bias_lr_multiplier=2.0,
     schedule="step",
-    drops=(20, 40, 60, 80),
+    boundaries=(20, 40, 60, 80),
 )
 
 # CC2wiki LearningRates.md; the batch and the rates of its one-GPU example.
-_OWT_RECIPE = Recipe(schedule="dexp", bias_lr_multiplier=2.0)
+_OWT_RECIPE = Recipe(schedule="stepped_exponential", bias_lr_multiplier=2.0)
 
 
 def _with_cnorm2(layers):
@@ -412,7 +412,7 @@ _ALL = (
         (*_CODE_CONVOLUTIONS, *_classifier()),
         # CHM convdata_jpeg.py:156-159: batches are divided by 1 + 0.1.
         # Switched off for the last 24 epochs (layer-params-145.cfg:169-181).
-        Preprocessing(colour_noise_divisor=1.1, colour_noise_epochs=67),
+        Preprocessing(pca_color_divisor=1.1, pca_color_epochs=67),
         _CODE_RECIPE,
     ),
     Preset("caffe", _CAFFE_LAYERS, _CAFFE_PREPROCESSING, _CAFFE_RECIPE),
@@ -438,9 +438,9 @@ _ALL = (
         (*_insert(_PAPER_CONVOLUTIONS, "pool5", *_CONV6), *_classifier()),
     ),
     Preset(
-        "cifar10_quick",
+        "cifar10_full",
         _CIFAR10_LAYERS,
-        Preprocessing(image_size=32, crop_size=32, colour_noise=0.0),
+        Preprocessing(image_size=32, crop_size=32, pca_color_std=0.0),
         # Caffe's shape of schedule (constant, two drops at the very end) and
         # decay, in a sixth of its epochs at twice its rate.
         Recipe(
@@ -448,7 +448,7 @@ _ALL = (
             weight_decay=0.004,
             bias_lr_multiplier=2.0,
             schedule="step",
-            drops=(17, 19),
+            boundaries=(17, 19),
             epochs=20,
         ),
     ),
@@ -469,7 +469,7 @@ _ALL = (
         Preprocessing(
             image_size=73, crop_size=64, mean="channel", divide_by_std=True
         ),
-        Recipe(batch_size=32, schedule="dexp", epochs=40),
+        Recipe(batch_size=32, schedule="stepped_exponential", epochs=40),
     ),
 )
 PRESETS = {preset.name: preset for preset in _ALL}
@@ -543,7 +543,7 @@ def override(preset: Preset, **values) -> Preset:
     values = {k: v for k, v in values.items() if v is not None}
     _check_values(values)
     init, dropout = values.pop("init", None), values.pop("dropout", None)
-    preset = without(preset, *values.pop("without", ()))
+    preset = without(preset, *values.pop("ablate", ()))
     recipe, preprocessing = (
         dataclasses.replace(
             part,

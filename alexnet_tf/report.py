@@ -40,7 +40,7 @@ _FLAGS = [
         "index",
         None,
         "Features of that layer of the training split, which visualize "
-        "--index_out has written. Default: computed, of at most 10,000 "
+        "--index_output has written. Default: computed, of at most 10,000 "
         "pictures.",
     ),
     cli.define_path(
@@ -74,7 +74,7 @@ def _report(path):
     with tempfile.TemporaryDirectory() as folder:
         index = args.index or os.path.join(folder, "index.npz")
         if not args.index:
-            train = train.spread(_MOST)
+            train = train.subsample(_MOST)
             retrieval.build_index(
                 index, network, train, layer, cli.progress()
             )

@@ -184,13 +184,13 @@ _PRESET = [
     _ENUM(
         "schedule",
         None,
-        ["plateau", "step", "dexp", "constant"],
+        ["plateau", "step", "stepped_exponential", "constant"],
         "How the learning rate falls: divided by 10 when the validation error "
         "has not fallen for --patience epochs, at the fourth time ended; "
-        "divided by 10 before the epochs --drops; in four levels down to a "
+        "divided by 10 before the epochs --boundaries; in four levels down to a "
         "250th; not at all.",
     ),
-    _LIST("drops", None, "Epochs, for --schedule=step."),
+    _LIST("boundaries", None, "Epochs, for --schedule=step."),
     _INTEGER("patience", None, "Epochs, for --schedule=plateau.", lower_bound=1),
     _INTEGER(
         "epochs", None, "Passes over the training split, at most.",
@@ -224,26 +224,26 @@ _PRESET = [
     ),
     _BOOLEAN("flip", None, "Mirror half of the training pictures."),
     _FLOAT(
-        "colour_noise",
+        "pca_color_std",
         None,
         "Standard deviation of the multiples of the RGB values' principal "
         "components that are added in training.",
         lower_bound=0,
     ),
     _FLOAT(
-        "colour_noise_divisor",
+        "pca_color_divisor",
         None,
         "What training divides by after adding them; 1.1 in the 2012 code.",
         lower_bound=0.01,
     ),
     _INTEGER(
-        "colour_noise_epochs",
+        "pca_color_epochs",
         None,
         "Epochs with colour noise, from the first on.",
         lower_bound=0,
     ),
     _LIST(
-        "without",
+        "ablate",
         None,
         "What to leave out, to see its worth: norm (response normalisation), "
         "overlap (of the pooling windows), tower (one of the two, but of conv5 "
@@ -262,7 +262,7 @@ _PRESET = [
     ),
 ]
 flags.register_validator(
-    "drops",
+    "boundaries",
     lambda epochs: all(epoch.isdecimal() for epoch in epochs or ()),
     "must be epochs, whole numbers with commas between them",
 )
@@ -315,9 +315,9 @@ def _preset():
     preset = _base_preset()
     values = {flag.name: flag.value for flag in _PRESET}
     if _goes_on():
-        values["without"] = None  # What is left out, the run's own has not.
-    if values["drops"] is not None:
-        values["drops"] = tuple(int(epoch) for epoch in values["drops"])
+        values["ablate"] = None  # What is left out, the run's own has not.
+    if values["boundaries"] is not None:
+        values["boundaries"] = tuple(int(epoch) for epoch in values["boundaries"])
     if flags.FLAGS.weights and values["learning_rate"] is None:
         # At .01 pretrained networks fall apart; those who fine-tuned
         # bvlc_alexnet.npy settled on .001.
@@ -445,7 +445,7 @@ def _run():
         eval_source = datasets.load(args.dataset, args.eval_split, args.data_dir)
     preset = _fitting(preset, source, strategy, path)
     if args.on_bad_image == "skip":
-        source, eval_source = source.mended(), eval_source.mended()
+        source, eval_source = source.allow_bad_images(), eval_source.allow_bad_images()
     if args.cache:
         source, eval_source = source.in_memory(), eval_source.in_memory()
     settings = _settings(preset, eval_source.split)

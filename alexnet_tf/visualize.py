@@ -2,8 +2,8 @@
 
     python -m alexnet_tf.visualize --figure=kernels --weights=runs/textures-tiny \\
         --output=kernels.png
-    python -m alexnet_tf.visualize --figure=neighbours --weights=... \\
-        --index_out=fc7.npz --output=neighbours.png
+    python -m alexnet_tf.visualize --figure=neighbors --weights=... \\
+        --index_output=fc7.npz --output=neighbours.png
 """
 
 import os
@@ -24,8 +24,8 @@ _FLAGS = [
         "figure",
         None,
         [
-            "kernels", "predictions", "neighbours", "views", "activations",
-            "norms", "dropout", "normalisation", "fields",
+            "kernels", "predictions", "neighbors", "views", "activations",
+            "norms", "dropout", "normalization", "fields",
         ],
         "kernels: of the first layer (Fig. 3). predictions: pictures of a "
         "split with their most probable classes, the true one marked (Fig. 4, "
@@ -94,14 +94,14 @@ _FLAGS = [
         "index",
         None,
         "Features of the run's training split (else of train), a file that "
-        "--index_out has written. Default: computed.",
+        "--index_output has written. Default: computed.",
     ),
     cli.define_path(
-        "index_out", None, "File (.npz) in which to keep the features computed."
+        "index_output", None, "File (.npz) in which to keep the features computed."
     ),
     cli.define_path("output", None, "PNG to write; fields prints."),
 ]
-flags.mark_flags_as_mutual_exclusive(["index", "index_out"])
+flags.mark_flags_as_mutual_exclusive(["index", "index_output"])
 
 
 def _data():
@@ -119,7 +119,7 @@ def _chosen(source, count):
 
     random = np.random.default_rng(flags.FLAGS.seed)
     places = random.permutation(source.num_examples)[:count]
-    return source.at(sorted(places.tolist()))
+    return source.take_indices(sorted(places.tolist()))
 
 
 def _kernels(network, output):
@@ -146,7 +146,7 @@ def _neighbours(network, output):
     source, train = data.source(), data.train_source()
     layer = args.layer or alexnet.penultimate_layer(network.model)
     with tempfile.TemporaryDirectory() as folder:
-        index = args.index or args.index_out or os.path.join(folder, "index.npz")
+        index = args.index or args.index_output or os.path.join(folder, "index.npz")
         if not args.index:
             retrieval.build_index(
                 index, network, train, layer, cli.progress()
@@ -203,15 +203,15 @@ def _check_flags():
     args = flags.FLAGS
     if args.figure != "fields" and not args.output:
         raise ValueError("Expected a PNG to write. Received: no output.")
-    if args.figure != "normalisation" and not args.weights:
+    if args.figure != "normalization" and not args.weights:
         raise ValueError(
             f"Expected weights to draw the {args.figure} of. Received: no "
             "--weights."
         )
     if args.output:
         cli.check_output("output", args.output, ".png")
-    if args.index_out:
-        cli.check_output("index_out", args.index_out, ".npz")
+    if args.index_output:
+        cli.check_output("index_output", args.index_output, ".npz")
 
 
 def _draw():
@@ -221,7 +221,7 @@ def _draw():
 
     args = flags.FLAGS
     _check_flags()
-    if args.figure == "normalisation":
+    if args.figure == "normalization":
         preset = presets.get(args.preset or "paper")
         paper_figures.normalization(preset, args.seed, args.output)
         return
@@ -232,7 +232,7 @@ def _draw():
     drawers = {
         "kernels": _kernels,
         "predictions": _predictions,
-        "neighbours": _neighbours,
+        "neighbors": _neighbours,
         "views": _views,
         "activations": _activations,
         "norms": _norms,

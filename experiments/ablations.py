@@ -55,7 +55,7 @@ _LAYERS = (
     presets.Dense("fc10", None, init=0.01),
 )
 BASE = presets.Preset(
-    "cifar10_quick",
+    "cifar10_full",
     _LAYERS,
     presets.Preprocessing(image_size=32, crop_size=24),
     presets.Recipe(
@@ -82,17 +82,17 @@ def _spatial(preset):
 
 
 ARMS = {
-    "no_norm": presets.without(BASE, "norm"),
+    "no_norm": presets.ablate(BASE, "norm"),
     "spatial_norm": _spatial(BASE),
-    "no_overlap": presets.without(BASE, "overlap"),
-    "no_colour_noise": presets.override(BASE, colour_noise=0.0),
+    "no_overlap": presets.ablate(BASE, "overlap"),
+    "no_colour_noise": presets.override(BASE, pca_color_std=0.0),
     # The central view alone.
     "no_crops_and_flips": presets.override(BASE, random_crop=False, flip=False),
     "no_dropout": presets.override(BASE, dropout=0.0),
     "no_weight_decay": presets.override(BASE, weight_decay=0.0),
 }
 
-_CENTRE, _TEN = "centre_top1_error", "ten_crop_top1_error"
+_CENTRE, _TEN = "center_top1_error", "ten_crop_top1_error"
 _TRAINING, _GAP = "training error", "gap"
 # What taking a part away is said to add to an error, in points of percentage:
 # (arm, error, claim, the paper's figure).
@@ -167,7 +167,7 @@ def _row(log, arm, key, claim, paper):
     base, other = at_end(log, "base", key), at_end(log, arm, key)
     if not base.keys() & other.keys():
         return None
-    names = ("across", "within") if arm == "spatial_norm" else ("with", "without")
+    names = ("across", "within") if arm == "spatial_norm" else ("with", "ablate")
     ours, seeds, verdict = _points(base, other, names)
     if key == _CENTRE:
         ten = harness.differences(at_end(log, "base", _TEN), at_end(log, arm, _TEN))
@@ -175,7 +175,7 @@ def _row(log, arm, key, claim, paper):
     return claim, paper, ours, seeds, verdict if paper != "-" else "-"
 
 
-def _points(base, other, names=("with", "without")):
+def _points(base, other, names=("with", "ablate")):
     """(ours, seeds, verdict) of {seed: error} with a part and without it."""
     pairs = sorted(base.keys() & other.keys())
     gains = harness.differences(base, other)

@@ -91,11 +91,11 @@ def measure(data_dir, folder):
     test_split = datasets.load("cifar10", "test", data_dir)
     base = os.path.join(folder, "base")
     whole = presets.override(
-        presets.get("cifar10_quick"), epochs=12, drops=(10, 11)
+        presets.get("cifar10_full"), epochs=12, boundaries=(10, 11)
     )
     train(base, whole, part(train_split, 0), part(test_split, 0), seed=0)
     preset = presets.override(
-        presets.get("cifar10_quick"), batch_size=50, epochs=15, drops=(11, 13)
+        presets.get("cifar10_full"), batch_size=50, epochs=15, boundaries=(11, 13)
     )
     test = part(test_split, 5)
     plans = {

@@ -42,7 +42,7 @@ def main(argv):
     model = tf.function(lambda images: network.model(images, training=False))
     making, running = {}, {}
     for _ in range(REPEATS):
-        for protocol, views in (("centre", 1), ("ten_crop", 10)):
+        for protocol, views in (("center", 1), ("ten_crop", 10)):
             batches = evaluation.batches(network, source, protocol, 10)
             batches = batches.take(PICTURES // 10)
             making.setdefault(protocol, []).append(
@@ -54,7 +54,7 @@ def main(argv):
                 seconds(lambda: [model(images) for _ in range(PICTURES // 10)])
             )
     for name, times in (("views", making), ("network", running)):
-        one, ten = (median_of.median(times[p]) for p in ("centre", "ten_crop"))
+        one, ten = (median_of.median(times[p]) for p in ("center", "ten_crop"))
         print(f"{name}: {one:.2f} s, ten views {ten:.2f} s, {ten / one:.1f} times")
 
 

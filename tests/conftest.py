@@ -90,7 +90,7 @@ def make_source(tmp_path):
 
 
 @pytest.fixture
-def picture_folder(make_source, tmp_path):
+def image_folder(make_source, tmp_path):
     """20 pictures of 10 classes in class folders, for `folder:`."""
     for example in make_source(20).examples().as_numpy_iterator():
         name = example["name"].decode()
@@ -101,7 +101,7 @@ def picture_folder(make_source, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def uncompiled_views(request, monkeypatch):
+def uncompiled_augmentation(request, monkeypatch):
     """Pipelines are made hundreds of times here, at .2 seconds of XLA each.
 
     Tests marked `compiled` hold them against these.
@@ -124,7 +124,7 @@ def zero_kernels(monkeypatch):
 
 
 @pytest.fixture
-def quick_pictures(monkeypatch):
+def skip_figures(monkeypatch):
     """Runs write what they would draw, in place of a fifth of their time.
 
     The pictures themselves: test_plots.

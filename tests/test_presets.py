@@ -16,7 +16,7 @@ NAMES = [
     "single_tower",
     "owt",
     "paper_conv6",
-    "cifar10_quick",
+    "cifar10_full",
     "tiny",
 ]
 # In the order in which the recipes below give them.
@@ -27,7 +27,7 @@ FIELDS = (
     "weight_decay",
     "bias_lr_multiplier",
     "schedule",
-    "drops",
+    "boundaries",
     "epochs",
 )
 PAPER = (128, 0.01, 0.9, 0.0005, 1, "plateau", (), 90)
@@ -38,10 +38,10 @@ RECIPES = {
     "caffe": CAFFE,
     "caffenet": CAFFE,
     "single_tower": PAPER,
-    "owt": (128, 0.01, 0.9, 0.0005, 2, "dexp", (), 90),
+    "owt": (128, 0.01, 0.9, 0.0005, 2, "stepped_exponential", (), 90),
     "paper_conv6": PAPER,
-    "cifar10_quick": (128, 0.002, 0.9, 0.004, 2, "step", (17, 19), 20),
-    "tiny": (32, 0.01, 0.9, 0.0005, 1, "dexp", (), 40),
+    "cifar10_full": (128, 0.002, 0.9, 0.004, 2, "step", (17, 19), 20),
+    "tiny": (32, 0.01, 0.9, 0.0005, 1, "stepped_exponential", (), 40),
 }
 WITH_MAP_NORMS = (
     "paper", "code2012", "caffe", "caffenet", "single_tower", "paper_conv6",
@@ -75,9 +75,9 @@ def test_recipe(name):
 def test_drops_fall_in_training(name):
     """Drops come in order, before the end, and only where "step" reads them."""
     recipe = presets.get(name).recipe
-    assert list(recipe.drops) == sorted(set(recipe.drops))
-    assert all(0 < epoch < recipe.epochs for epoch in recipe.drops)
-    assert (recipe.schedule == "step") == bool(recipe.drops)
+    assert list(recipe.boundaries) == sorted(set(recipe.boundaries))
+    assert all(0 < epoch < recipe.epochs for epoch in recipe.boundaries)
+    assert (recipe.schedule == "step") == bool(recipe.boundaries)
 
 
 def test_caffe_epochs_are_its_iterations():
@@ -86,14 +86,14 @@ def test_caffe_epochs_are_its_iterations():
     steps = 1_281_167 / recipe.batch_size
     assert recipe.epochs == round(450_000 / steps)
     wanted = [round(n * 100_000 / steps) for n in (1, 2, 3, 4)]
-    assert list(recipe.drops) == wanted
+    assert list(recipe.boundaries) == wanted
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_groups(name):
     """Two in conv2, conv4 and conv5 alone; none in one-tower networks."""
     found = [c.name for c in layers(name, presets.Conv) if c.groups == 2]
-    one_tower = name in ("single_tower", "owt", "cifar10_quick")
+    one_tower = name in ("single_tower", "owt", "cifar10_full")
     assert found == ([] if one_tower else ["conv2", "conv4", "conv5"])
     others = {c.groups for c in layers(name, presets.Conv)} - {2}
     assert others == {1}
@@ -105,7 +105,7 @@ def test_groups(name):
         ("paper", [96, 256, 384, 384, 256, 4096, 4096, None]),
         ("owt", [64, 192, 384, 256, 256, 4096, 4096, None]),
         ("paper_conv6", [96, 256, 384, 384, 256, 256, 4096, 4096, None]),
-        ("cifar10_quick", [32, 32, 64, None]),
+        ("cifar10_full", [32, 32, 64, None]),
     ],
 )
 def test_widths(name, widths):
@@ -115,7 +115,7 @@ def test_widths(name, widths):
     assert filters + units == widths
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "cifar10_quick"])
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "cifar10_full"])
 def test_kernels(name):
     """11x11 with stride 4, then 5x5, then 3x3 with stride 1."""
     found = [(c.kernel_size, c.stride) for c in layers(name, presets.Conv)]
@@ -166,13 +166,13 @@ def test_map_norms(name, bias, alpha, groups):
 
 
 def test_spatial_norms():
-    """code2012's third norm, 5x5; cifar10_quick's two, 3x3; none elsewhere."""
+    """code2012's third norm, 5x5; cifar10_full's two, 3x3; none elsewhere."""
     found = {name: layers(name, presets.SpatialNorm) for name in NAMES}
     assert {name: len(norms) for name, norms in found.items() if norms} == {
         "code2012": 1,
-        "cifar10_quick": 2,
+        "cifar10_full": 2,
     }
-    [third], two = found["code2012"], found["cifar10_quick"]
+    [third], two = found["code2012"], found["cifar10_full"]
     assert (third.size, third.bias, third.beta) == (5, 1.0, 0.75)
     assert third.alpha == pytest.approx(0.001 / 25, rel=1e-12)
     for norm in two:
@@ -180,7 +180,7 @@ def test_spatial_norms():
         assert norm.alpha == pytest.approx(0.00005 / 9, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["owt", "cifar10_quick"])
+@pytest.mark.parametrize("name", ["owt", "cifar10_full"])
 def test_no_norm_across_maps(name):
     """Neither normalises across maps; torchvision's not at all."""
     assert layers(name, presets.ResponseNorm) == []
@@ -198,7 +198,7 @@ def test_no_norm_across_maps(name):
         ("caffenet", "conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3"),
         ("owt", "conv1 relu1 pool1 conv2 relu2 pool2 conv3"),
         (
-            "cifar10_quick",
+            "cifar10_full",
             "conv1 pool1 relu1 norm1 conv2 relu2 pool2 norm2 conv3",
         ),
     ],
@@ -212,7 +212,7 @@ def test_order_of_norms_and_pools(name, order):
 @pytest.mark.parametrize("name", NAMES)
 def test_pools(name):
     """Overlapping: 3x3 with stride 2; maxima, inside the maps."""
-    small = name == "cifar10_quick"
+    small = name == "cifar10_full"
     for pool in layers(name, presets.Pool):
         assert (pool.size, pool.stride) == (3, 2)
         assert pool.padding == ("same" if small else "valid")
@@ -224,7 +224,7 @@ def test_pools(name):
 @pytest.mark.parametrize(
     "name, before",
     [(name, ["fc7", "fc8"]) for name in (*WITH_MAP_NORMS, "tiny")]
-    + [("owt", ["fc6", "fc7"]), ("cifar10_quick", [])],
+    + [("owt", ["fc6", "fc7"]), ("cifar10_full", [])],
 )
 def test_dropout(name, before):
     """Half of the inputs of fc7 and fc8; `owt`: of fc6 and fc7."""
@@ -251,7 +251,7 @@ def test_output_starts_neutral(name):
         ("single_tower", 256, 224, "short_side"),
         ("owt", 256, 224, "short_side"),
         ("paper_conv6", 256, 224, "short_side"),
-        ("cifar10_quick", 32, 32, "short_side"),
+        ("cifar10_full", 32, 32, "short_side"),
         ("tiny", 73, 64, "short_side"),
     ],
 )
@@ -268,7 +268,7 @@ def test_pixels(name):
     pixels = presets.get(name).preprocessing
     caffe = name in ("caffe", "caffenet")
     assert pixels.channel_order == ("bgr" if caffe else "rgb")
-    assert pixels.mean_position == ("crop" if caffe else "centre")
+    assert pixels.mean_position == ("crop" if caffe else "center")
     by_channel = name in ("owt", "tiny")
     assert pixels.mean == ("channel" if by_channel else "image")
     assert pixels.divide_by_std == by_channel
@@ -279,10 +279,10 @@ def test_pixels(name):
 def test_colour_noise(name):
     """.1 as in the paper, none in Caffe; only the code divides by 1.1."""
     pixels = presets.get(name).preprocessing
-    none = name in ("caffe", "caffenet", "cifar10_quick")
-    assert pixels.colour_noise == (0.0 if none else 0.1)
+    none = name in ("caffe", "caffenet", "cifar10_full")
+    assert pixels.pca_color_std == (0.0 if none else 0.1)
     divisor = 1.1 if name == "code2012" else 1.0
-    assert pixels.colour_noise_divisor == divisor
+    assert pixels.pca_color_divisor == divisor
 
 
 def test_published_means():
@@ -416,7 +416,7 @@ def shapes(model):
 
 def test_without_a_tower_is_the_authors_half_network():
     """facts of #145-half: conv1 48, 128, 192, 192, and conv5 in full."""
-    preset = presets.without(presets.get("code2012"), "tower")
+    preset = presets.ablate(presets.get("code2012"), "tower")
     filters = [each.filters for each in preset.layers if hasattr(each, "filters")]
     assert filters == [48, 128, 192, 192, 256]
     assert alexnet.AlexNet(preset).count_params() == 59_798_312
@@ -424,13 +424,13 @@ def test_without_a_tower_is_the_authors_half_network():
 
 def test_without_overlap_the_maps_are_the_authors():
     """#147: 55, 28, 26, 13, 13, 11, 6."""
-    preset = presets.without(presets.get("paper"), "overlap")
+    preset = presets.ablate(presets.get("paper"), "overlap")
     model = alexnet.AlexNet(preset)
     sides = shapes(model)
     names = ["conv1", "pool1", "conv2", "pool2", "conv3", "conv5", "pool5"]
     assert [sides[name] for name in names] == [55, 28, 26, 13, 13, 11, 6]
     assert model.count_params() == 60_965_224
-    quick = presets.without(presets.get("cifar10_quick"), "overlap")
+    quick = presets.ablate(presets.get("cifar10_full"), "overlap")
     assert [shapes(alexnet.AlexNet(quick, 10))[f"pool{n}"] for n in (1, 2, 3)] == [
         16, 8, 4
     ]  # fmt: skip
@@ -439,7 +439,7 @@ def test_without_overlap_the_maps_are_the_authors():
 def test_without_norm_only_the_normalisations_go():
     """#148 took all three."""
     before = presets.get("code2012")
-    after = presets.without(before, "norm")
+    after = presets.ablate(before, "norm")
     gone = [each.name for each in before.layers if each not in after.layers]
     assert gone == ["norm1", "norm2", "cnorm2"]
     assert alexnet.AlexNet(after).count_params() == 60_965_224
@@ -453,11 +453,11 @@ def test_without_norm_only_the_normalisations_go():
 )
 def test_without_a_convolution_its_relu_goes_too(layer, fewer):
     before = presets.get("paper")
-    after = presets.without(before, layer)
+    after = presets.ablate(before, layer)
     gone = [each.name for each in before.layers if each not in after.layers]
     assert gone == [layer, f"relu{layer[-1]}"]
     assert alexnet.AlexNet(after).count_params() == 60_965_224 - fewer
-    conv6 = presets.without(presets.get("paper_conv6"), "conv6")
+    conv6 = presets.ablate(presets.get("paper_conv6"), "conv6")
     assert conv6.layers == before.layers
 
 
@@ -467,9 +467,9 @@ def test_without_a_convolution_its_relu_goes_too(layer, fewer):
 )
 def test_parts_that_are_not_there_are_refused(name, part):
     with pytest.raises(ValueError, match=f"parts that {name} has.*{part}"):
-        presets.without(presets.get(name), part)
+        presets.ablate(presets.get(name), part)
 
 
 def test_an_override_leaves_parts_out():
-    found = presets.override(presets.get("paper"), without=("norm", "conv4"))
-    assert found == presets.without(presets.get("paper"), "norm", "conv4")
+    found = presets.override(presets.get("paper"), ablate=("norm", "conv4"))
+    assert found == presets.ablate(presets.get("paper"), "norm", "conv4")

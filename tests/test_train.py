@@ -20,12 +20,12 @@ from alexnet_tf import presets
 from alexnet_tf import train
 from alexnet_tf import workdir
 from alexnet_tf.workdir import read_network
-from helpers.images import write_pictures
+from helpers.images import write_image_folder
 from helpers.runs import layers_of
 
 ROOT = pathlib.Path(__file__).parents[1]
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = pytest.mark.usefixtures("skip_figures")
 
 
 def command(*args):
@@ -42,7 +42,7 @@ def command(*args):
 @pytest.fixture
 def pictures(tmp_path):
     """Flags for a run of two steps on 12 pictures."""
-    data = write_pictures(tmp_path / "data")
+    data = write_image_folder(tmp_path / "data")
     return [
         f"--dataset={data}",
         "--eval_split=train",
@@ -115,10 +115,10 @@ def test_flags_override_single_values():
     with flagsaver.flagsaver():
         flags.FLAGS.unparse_flags()
         flags.FLAGS(
-            ["train", "--drops=3,5", "--schedule=step", "--mean=channel"]
+            ["train", "--boundaries=3,5", "--schedule=step", "--mean=channel"]
         )
         preset = train._preset()
-    assert preset.recipe.drops == (3, 5)
+    assert preset.recipe.boundaries == (3, 5)
     assert preset.recipe.schedule == "step"
     assert preset.preprocessing.mean == "channel"
     assert preset.recipe.batch_size == 32
@@ -128,7 +128,7 @@ def test_drops_are_whole_numbers():
     with flagsaver.flagsaver(), pytest.raises(
         flags.IllegalFlagValueError, match="drops=.*'a'.*: must be epochs"
     ):
-        flags.FLAGS(["train", "--drops=3,a"])
+        flags.FLAGS(["train", "--boundaries=3,a"])
 
 
 @pytest.mark.large
@@ -376,7 +376,7 @@ def test_fine_tuning_from_a_run_on_twenty_pictures(
     tmp_path, pictures, cached
 ):
     """2 classes in place of 3, unbalanced, with the run's own preset."""
-    source = write_pictures(tmp_path / "source", classes=3)
+    source = write_image_folder(tmp_path / "source", classes=3)
     run, tuned = tmp_path / "run", tmp_path / "tuned"
     assert command(*pictures, f"--dataset={source}") is None
     args = [
@@ -437,14 +437,14 @@ def test_a_file_of_weights_needs_its_preset(dataset):
 def test_a_run_from_weights_without_a_part_goes_on(tmp_path, pictures):
     """Its own network has that part no more."""
     assert command(*pictures) is None
-    args = [*pictures, f"--weights={tmp_path / 'run'}", "--without=norm"]
+    args = [*pictures, f"--weights={tmp_path / 'run'}", "--ablate=norm"]
     args.append(f"--workdir={tmp_path / 'tuned'}")
     assert command(*args) is None
     assert command(*args) is None
     names = [layer.name for layer in read_network(tmp_path / "tuned")[0].layers]
     assert "conv2" in names and not {"norm1", "norm2"} & {*names}
-    reason = command(*args, "--without=overlap")
-    assert "--without=norm" in reason and "--without=overlap" in reason
+    reason = command(*args, "--ablate=overlap")
+    assert "--ablate=norm" in reason and "--ablate=overlap" in reason
 
 
 @pytest.mark.parametrize("more", [-1, 1])
@@ -473,7 +473,7 @@ def test_a_batch_of_all_pictures_stays_whatever_the_devices(tmp_path, pictures):
 
 
 def test_other_classes_without_reinit_are_refused(tmp_path, pictures):
-    source = write_pictures(tmp_path / "source", classes=3)
+    source = write_image_folder(tmp_path / "source", classes=3)
     assert command(*pictures, f"--dataset={source}") is None
     reason = command(
         *pictures, f"--weights={tmp_path / 'run'}", f"--workdir={tmp_path / 'b'}"

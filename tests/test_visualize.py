@@ -47,7 +47,7 @@ def by_gradient(model, layer, place):
     return rows[0], rows[-1]
 
 
-@pytest.mark.parametrize("name", ["code2012", "owt", "cifar10_quick"])
+@pytest.mark.parametrize("name", ["code2012", "owt", "cifar10_full"])
 @pytest.mark.parametrize("place", [0, -1])
 def test_receptive_fields_are_those_of_the_gradient(name, place):
     """Average pooling in place of maximum, so that every pixel counts."""
@@ -80,10 +80,10 @@ def test_receptive_fields_are_those_of_the_gradient(name, place):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of one epoch on 40 pictures of 2 classes."""
-    from helpers.images import write_pictures
+    from helpers.images import write_image_folder
 
     folder = tmp_path_factory.mktemp("visualize")
-    data = write_pictures(folder / "data", classes=2, count=20)
+    data = write_image_folder(folder / "data", classes=2, count=20)
     assert command(
         "train", f"--dataset={data}", "--train_split=train[:30]",
         "--eval_split=train[30:]", "--preset=tiny", "--epochs=1",
@@ -105,12 +105,12 @@ def visualize(run, figure, *args):
     [
         ("kernels", (300, 960)),
         ("predictions", (440, 870)),
-        ("neighbours", (570, 1190)),
+        ("neighbors", (570, 1190)),
         ("views", (250, 720)),
         pytest.param("activations", (1290, 600), marks=pytest.mark.large),
         pytest.param("norms", (400, 1000), marks=pytest.mark.large),
         pytest.param("dropout", (400, 900), marks=pytest.mark.large),
-        ("normalisation", (500, 800)),
+        ("normalization", (500, 800)),
     ],
 )
 def test_a_figure_is_drawn(run, tmp_path, figure, shape):
@@ -126,14 +126,14 @@ def test_a_figure_is_drawn(run, tmp_path, figure, shape):
 def test_an_index_is_written_and_read(run, tmp_path):
     index, path = tmp_path / "fc6.npz", tmp_path / "out.png"
     args = [f"--output={path}", "--layer=fc6", "--count=2"]
-    code, out, said = visualize(run, "neighbours", *args, f"--index_out={index}")
+    code, out, said = visualize(run, "neighbors", *args, f"--index_output={index}")
     assert code == 0, said
     assert out == ""  # No progress bar where no terminal is.
     with np.load(index) as arrays:
         assert arrays["features"].shape == (30, 128)  # Of the training split.
         assert {*arrays["labels"].tolist()} == {0, 1}
     picture = path.read_bytes()
-    assert visualize(run, "neighbours", *args, f"--index={index}")[0] == 0
+    assert visualize(run, "neighbors", *args, f"--index={index}")[0] == 0
     assert path.read_bytes() == picture
     # The report asks for the same split; fc7 by default.
     folder, _ = run
@@ -144,13 +144,13 @@ def test_an_index_is_written_and_read(run, tmp_path):
     )
     assert code == 0, said
     code, _, said = visualize(
-        run, "neighbours", args[0], f"--index={tmp_path / 'none.npz'}"
+        run, "neighbors", args[0], f"--index={tmp_path / 'none.npz'}"
     )
     assert code == 1 and "none.npz" in said
     code, _, said = visualize(
-        run, "neighbours", args[0], f"--index={index}", f"--index_out={index}"
+        run, "neighbors", args[0], f"--index={index}", f"--index_output={index}"
     )
-    assert code == 1 and "index_out" in said
+    assert code == 1 and "index_output" in said
 
 
 def test_fields_are_a_table(run):
@@ -164,31 +164,31 @@ def test_bad_calls_are_said_in_one_line(run, tmp_path):
     code, _, said = visualize(run, "norms", "--weights=", "--output=a.png")
     assert code == 1 and "weights to draw the norms of" in said
     code, _, said = visualize(
-        run, "normalisation", "--preset=owt", "--output=a.png"
+        run, "normalization", "--preset=owt", "--output=a.png"
     )
     assert code == 1 and "preset=owt" in said
     code, _, said = visualize(
-        run, "neighbours", "--layer=fc9", f"--output={tmp_path}/a.png"
+        run, "neighbors", "--layer=fc9", f"--output={tmp_path}/a.png"
     )
     assert code == 1 and "layer='fc9'" in said
     code, _, said = visualize(run, "views", f"--output={tmp_path}/none/a.png")
     assert code == 1 and "none/a.png" in said
     # Before the work, which would take hours on a large data set.
-    code, _, said = visualize(run, "neighbours", "--output=a.jpg")
+    code, _, said = visualize(run, "neighbors", "--output=a.jpg")
     assert code == 1 and "--output to end in .png" in said
     code, _, said = visualize(
-        run, "neighbours", "--output=a.png", f"--index_out={tmp_path}/none/i.npz"
+        run, "neighbors", "--output=a.png", f"--index_output={tmp_path}/none/i.npz"
     )
-    assert code == 1 and "--index_out in a folder that is there" in said
+    assert code == 1 and "--index_output in a folder that is there" in said
     (tmp_path / "a.png").mkdir()
-    code, _, said = visualize(run, "neighbours", f"--output={tmp_path}/a.png")
+    code, _, said = visualize(run, "neighbors", f"--output={tmp_path}/a.png")
     assert code == 1 and "a.png, a folder" in said
 
 
 def test_other_classes_are_refused(run, tmp_path):
-    from helpers.images import write_pictures
+    from helpers.images import write_image_folder
 
-    data = write_pictures(tmp_path / "data", classes=3, count=2)
+    data = write_image_folder(tmp_path / "data", classes=3, count=2)
     code, _, said = visualize(
         run, "predictions", f"--dataset={data}", "--split=train",
         f"--output={tmp_path}/a.png",

@@ -17,8 +17,8 @@ from alexnet_tf.workdir import truncate_metrics
 
 def test_claim_writes_a_flagfile(tmp_path):
     path = tmp_path / "new" / "run"
-    create_or_verify(str(path), {"seed": 3, "drops": (1, 2), "init": None})
-    assert (path / "flags.txt").read_text() == "--seed=3\n--drops=1,2\n"
+    create_or_verify(str(path), {"seed": 3, "boundaries": (1, 2), "init": None})
+    assert (path / "flags.txt").read_text() == "--seed=3\n--boundaries=1,2\n"
 
 
 def test_the_same_settings_may_claim_again(tmp_path):

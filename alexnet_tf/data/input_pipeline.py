@@ -21,14 +21,14 @@ def training_batches(
     epoch,
     steps,
     first_step=0,
-    pieces=1,
+    num_replicas=1,
     workers=(1, 0),
     shuffle_buffer=16384,
     data_service=None,
 ):
     """One epoch of random views in random order, as a `tf.data.Dataset`.
 
-    (float32 [b, crop, crop, 3], int32 [b]) with b = batch_size / pieces. A
+    (float32 [b, crop, crop, 3], int32 [b]) with b = batch_size / num_replicas. A
     function of its arguments (and of `tf.random.set_seed`, as `tf.data` has
     it): the same epoch always brings the same views in the same order, so that
     a run can resume in the middle of one.
@@ -41,7 +41,7 @@ def training_batches(
         seed, epoch: which order and which views.
         steps: of the epoch; what is left of the pictures waits for another.
         first_step: steps of the epoch to leave out, before any decoding.
-        pieces: elements that make up a batch, one for each device.
+        num_replicas: elements that make up a batch, one for each device.
         workers: (count, index): of each batch this process makes but its share,
             all of which together are the batches of a process by itself.
         shuffle_buffer: pictures, still encoded, to draw the next one from,
@@ -51,9 +51,9 @@ def training_batches(
             has the same view in an epoch, and what an epoch was stopped at is
             drawn anew.
     """
-    noisy = preprocessing.colour_noise_epochs
+    noisy = preprocessing.pca_color_epochs
     if noisy is not None and epoch >= noisy:
-        preprocessing = dataclasses.replace(preprocessing, colour_noise=0.0)
+        preprocessing = dataclasses.replace(preprocessing, pca_color_std=0.0)
 
     def view(index, example):
         view_seed = tf.random.fold_in(tf.random.fold_in(key, epoch), index)
@@ -65,9 +65,9 @@ def training_batches(
     key = tf.constant([seed, 0], tf.int64)
     if data_service:
         views = _served(
-            _shuffled(source.uncounted, source, seed, epoch, shuffle_buffer),
+            _shuffled(source.without_count_check, source, seed, epoch, shuffle_buffer),
             view,
-            batch_size // pieces,
+            batch_size // num_replicas,
             data_service,
         ).take((steps - first_step) * batch_size)
     else:
@@ -81,7 +81,7 @@ def training_batches(
             _share(examples, batch_size, workers)
             .map(view, num_parallel_calls=tf.data.AUTOTUNE)
         )
-    return views.batch(batch_size // pieces, drop_remainder=True).prefetch(
+    return views.batch(batch_size // num_replicas, drop_remainder=True).prefetch(
         tf.data.AUTOTUNE
     )
 
@@ -92,12 +92,12 @@ def evaluation_batches(
     statistics,
     *,
     batch_size,
-    pieces=1,
+    num_replicas=1,
     workers=(1, 0),
 ):
     """Each picture's central view once, as a `tf.data.Dataset`.
 
-    (float32 [b, crop, crop, 3], int32 [b]) with b = batch_size / pieces.
+    (float32 [b, crop, crop, 3], int32 [b]) with b = batch_size / num_replicas.
     Zeros labelled `PADDING_LABEL` fill the last batch, so that no device
     goes without and none of the split is dropped.
     """
@@ -109,7 +109,7 @@ def evaluation_batches(
         return image, source.label_of(example)
 
     return _padded(
-        source.examples(), view, source.num_examples, batch_size, pieces, workers
+        source.examples(), view, source.num_examples, batch_size, num_replicas, workers
     )
 
 
@@ -122,16 +122,16 @@ def cached_training_batches(
     epoch,
     steps,
     first_step=0,
-    pieces=1,
+    num_replicas=1,
     workers=(1, 0),
 ):
     """One epoch of features in random order, as a `tf.data.Dataset`.
 
-    (float32 [b, ...], int32 [b]) with b = batch_size / pieces.
+    (float32 [b, ...], int32 [b]) with b = batch_size / num_replicas.
 
     Args:
         features, labels: float32 [N, ...], int32 [N]: of all pictures.
-        batch_size, seed, epoch, steps, first_step, pieces, workers: as in
+        batch_size, seed, epoch, steps, first_step, num_replicas, workers: as in
             `training_batches`.
     """
     order = np.random.default_rng((seed, epoch)).permutation(len(labels))
@@ -139,14 +139,14 @@ def cached_training_batches(
     return (
         _share(tf.data.Dataset.from_tensor_slices(order), batch_size, workers)
         .with_options(PIPELINE_OPTIONS)
-        .batch(batch_size // pieces, drop_remainder=True)
+        .batch(batch_size // num_replicas, drop_remainder=True)
         .map(lambda i: (tf.gather(features, i), tf.gather(labels, i)))
         .prefetch(tf.data.AUTOTUNE)
     )
 
 
 def cached_evaluation_batches(
-    features, labels, *, batch_size, pieces=1, workers=(1, 0)
+    features, labels, *, batch_size, num_replicas=1, workers=(1, 0)
 ):
     """The features of each picture once, as a `tf.data.Dataset`.
 
@@ -158,7 +158,7 @@ def cached_evaluation_batches(
         return tf.gather(features, i), tf.gather(labels, i)
 
     examples = tf.data.Dataset.range(len(labels)).with_options(PIPELINE_OPTIONS)
-    return _padded(examples, view, len(labels), batch_size, pieces, workers)
+    return _padded(examples, view, len(labels), batch_size, num_replicas, workers)
 
 
 def shuffled(source, seed, epoch, shuffle_buffer):
@@ -214,7 +214,7 @@ def _share(examples, batch_size, workers):
     return examples.batch(batch_size // count).shard(count, index).unbatch()
 
 
-def _padded(examples, view, total, batch_size, pieces, workers):
+def _padded(examples, view, total, batch_size, num_replicas, workers):
     """Views of a worker's share in batches, the last one filled with zeros."""
     count, index = workers
     views = _share(examples, batch_size, workers).map(
@@ -227,7 +227,7 @@ def _padded(examples, view, total, batch_size, pieces, workers):
     padding = tf.data.Dataset.from_tensors((tf.zeros(shape), PADDING_LABEL))
     return (
         views.concatenate(padding.repeat(missing))
-        .batch(batch_size // pieces, drop_remainder=True)
+        .batch(batch_size // num_replicas, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
 

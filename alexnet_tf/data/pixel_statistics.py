@@ -186,7 +186,7 @@ def _is_published(preprocessing):
     needs = [preprocessing.channel_mean]
     if preprocessing.divide_by_std:
         needs.append(preprocessing.channel_std)
-    return None not in needs and not preprocessing.colour_noise
+    return None not in needs and not preprocessing.pca_color_std
 
 
 def _sums(source, preprocessing):
@@ -198,7 +198,7 @@ def _sums(source, preprocessing):
         return tf.reduce_sum(images, axis=0), products, tf.shape(images)[0]
 
     examples = source.examples()
-    if source.mends:
+    if source.allows_bad_images:
         examples = examples.filter(
             lambda example: example["label"] != PADDING_LABEL
         )

@@ -139,10 +139,10 @@ def training_image(encoded, seed, preprocessing, statistics):
     pixels = decode_crop(encoded, offset, preprocessing)
     flipped = random_flip(flip_seed) if preprocessing.flip else False
     noise, divisor = tf.zeros([3]), 1.0
-    if preprocessing.colour_noise:
-        divisor = preprocessing.colour_noise_divisor
+    if preprocessing.pca_color_std:
+        divisor = preprocessing.pca_color_divisor
         noise = pca_color_shift(
-            noise_seed, statistics, preprocessing.colour_noise
+            noise_seed, statistics, preprocessing.pca_color_std
         )
     return _augment_and_normalize(
         pixels, offset, flipped, noise, divisor, preprocessing, statistics
@@ -312,7 +312,7 @@ def _crop_mean(mean, offset, preprocessing):
     """What of the mean is subtracted from a crop."""
     if mean.shape.rank == 1:
         return mean
-    if preprocessing.mean_position == "centre":
+    if preprocessing.mean_position == "center":
         offset = center_offset(preprocessing)
     size = preprocessing.crop_size
     return tf.slice(mean, [offset[0], offset[1], 0], [size, size, 3])

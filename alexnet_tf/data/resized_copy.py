@@ -54,9 +54,9 @@ def prepare(
     data_dir=None,
     form="jpeg",
     quality=95,
-    pictures_per_shard=1000,
-    shard_index=0,
-    num_shards=1,
+    images_per_shard=1000,
+    worker_index=0,
+    num_workers=1,
     verbose=1,
 ):
     """Writes all splits of a data set; (its name, whether it is whole now).
@@ -68,8 +68,8 @@ def prepare(
             `resize` count.
         form: "jpeg", or "raw": the pixels themselves, as BMP.
         quality: of JPEG, 1 to 100.
-        pictures_per_shard: in a file of records.
-        shard_index, num_shards: which part of the files is written here, of
+        images_per_shard: in a file of records.
+        worker_index, num_workers: which part of the files is written here, of
             how many.
         verbose: 1 for a progress bar, 0 for none.
 
@@ -92,18 +92,18 @@ def prepare(
         "quality": quality if form == "jpeg" else None,
         "image_size": preprocessing.image_size,
         "resize": preprocessing.resize,
-        "pictures_per_shard": pictures_per_shard,
+        "images_per_shard": images_per_shard,
         "splits": {s: source.fingerprint for s, source in sources.items()},
     }
     features = _features(form, preprocessing.image_size, sources)
     _create_or_verify(folder, settings)
     files = {
-        split: _paths(folder, name, split, source, pictures_per_shard)
+        split: _paths(folder, name, split, source, images_per_shard)
         for split, source in sources.items()
     }
     for split, paths in files.items():
-        first = shard_index * len(paths) // num_shards
-        last = (shard_index + 1) * len(paths) // num_shards
+        first = worker_index * len(paths) // num_workers
+        last = (worker_index + 1) * len(paths) // num_workers
         missing = [
             shard
             for shard in range(first, last)
@@ -113,13 +113,13 @@ def prepare(
             len(missing), unit_name="file", verbose=verbose
         )
         for run in _runs(missing):
-            begin = run[0] * pictures_per_shard
-            end = (run[-1] + 1) * pictures_per_shard
+            begin = run[0] * images_per_shard
+            end = (run[-1] + 1) * images_per_shard
             end = min(end, sources[split].num_examples)
             part = datasets.load(dataset, f"{split}[{begin}:{end}]", data_dir)
             examples = _encoded(part, preprocessing, form, quality)
             for shard in run:
-                some = itertools.islice(examples, pictures_per_shard)
+                some = itertools.islice(examples, images_per_shard)
                 _write_shard(paths[shard], some, features)
                 bar.add(1)
             # Read to the end, where a miscount shows.
@@ -127,7 +127,7 @@ def prepare(
     whole = all(map(os.path.exists, itertools.chain(*files.values())))
     if whole:
         _write_metadata(
-            folder, name, features, sources, files, pictures_per_shard
+            folder, name, features, sources, files, images_per_shard
         )
     return name, whole
 
@@ -205,8 +205,8 @@ def _create_or_verify(folder, settings):
     write_text(path, json.dumps(settings, indent=1))
 
 
-def _paths(folder, name, split, source, pictures_per_shard):
-    count = -(-source.num_examples // pictures_per_shard)
+def _paths(folder, name, split, source, images_per_shard):
+    count = -(-source.num_examples // images_per_shard)
     return [
         os.path.join(folder, f"{name}-{split}.tfrecord-{i:05d}-of-{count:05d}")
         for i in range(count)
@@ -239,7 +239,7 @@ def _write_shard(path, examples, features):
 
 
 def _write_metadata(
-    folder, name, features, sources, files, pictures_per_shard
+    folder, name, features, sources, files, images_per_shard
 ):
     """What makes a folder of records a data set of TFDS."""
     template = tfds.core.ShardedFileTemplate(
@@ -247,11 +247,11 @@ def _write_metadata(
     )
     infos = []
     for split, source in sources.items():
-        whole, rest = divmod(source.num_examples, pictures_per_shard)
+        whole, rest = divmod(source.num_examples, images_per_shard)
         infos.append(
             tfds.core.SplitInfo(
                 name=split,
-                shard_lengths=[pictures_per_shard] * whole + [rest] * (rest > 0),
+                shard_lengths=[images_per_shard] * whole + [rest] * (rest > 0),
                 num_bytes=sum(map(os.path.getsize, files[split])),
                 filename_template=template,
             )

@@ -44,7 +44,7 @@ class Source:
         fingerprint: text that changes when the examples do.
         read: shuffle seed or None -> `tf.data.Dataset`, see `examples`.
         fetch: makes the examples of what `read` brings, if that is not they.
-        mends: whether bad pictures have been replaced, see `mended`.
+        mends: whether bad pictures have been replaced, see `allow_bad_images`.
         prepared: {"image_size", "resize"} of what `preparing` has made, or None.
     """
 
@@ -56,7 +56,7 @@ class Source:
     fingerprint: str
     read: Callable[[int | None], tf.data.Dataset]
     fetch: Callable | None = None
-    mends: bool = False
+    allows_bad_images: bool = False
     prepared: dict | None = None
 
     def __str__(self):
@@ -75,7 +75,7 @@ class Source:
         """int32 []: an example's label, in a pipeline; one of no class fails there."""
         label = example["label"]
         known = self.has_class(label)
-        if self.mends:
+        if self.allows_bad_images:
             known |= label == PADDING_LABEL
         check = tf.debugging.Assert(known, [example["name"], label])
         with tf.control_dependencies([check]):
@@ -102,10 +102,10 @@ class Source:
                 "with these --image_size and --resize."
             )
 
-    def names(self):
+    def example_ids(self):
         """{bytes, ...}: of all examples."""
         # Without a look into files.
-        examples = dataclasses.replace(self, fetch=None).uncounted()
+        examples = dataclasses.replace(self, fetch=None).without_count_check()
         return {*examples.map(lambda each: each["name"]).as_numpy_iterator()}
 
     def examples(self, shuffle_seed=None):
@@ -123,11 +123,11 @@ class Source:
             tf.errors.FailedPreconditionError: when read to the end, if they
                 are not `num_examples`; `bad_images.diagnose` says it in words.
         """
-        return self.uncounted(shuffle_seed).apply(
+        return self.without_count_check(shuffle_seed).apply(
             tf.data.experimental.assert_cardinality(self.num_examples)
         )
 
-    def uncounted(self, shuffle_seed=None):
+    def without_count_check(self, shuffle_seed=None):
         """The same, however many they are: each process may get a part."""
         examples = self.read(shuffle_seed).with_options(PIPELINE_OPTIONS)
         if self.fetch is None:
@@ -170,10 +170,10 @@ class Source:
                 deterministic=True,
             )
 
-        return dataclasses.replace(self, read=read, fetch=None, mends=True)
+        return dataclasses.replace(self, read=read, fetch=None, allows_bad_images=True)
 
     def without_bad(self):
-        """The same examples but the bad ones, see `mended`: counted here and now.
+        """The same examples but the bad ones, see `allow_bad_images`: counted here and now.
 
         Raises:
             ValueError: if none is left.
@@ -181,16 +181,16 @@ class Source:
         """
 
         def read(shuffle_seed):
-            examples = self.mended().read(shuffle_seed)
+            examples = self.allow_bad_images().read(shuffle_seed)
             return examples.filter(lambda each: each["label"] != PADDING_LABEL)
 
         rest = dataclasses.replace(self, read=read, fetch=None)
         with bad_images.diagnosing(self, lambda: (0, -1)):
-            count = int(rest.uncounted().reduce(0, lambda count, _: count + 1))
+            count = int(rest.without_count_check().reduce(0, lambda count, _: count + 1))
         check_not_empty(self.name, self.split, count)
         return dataclasses.replace(rest, num_examples=count)
 
-    def at(self, places):
+    def take_indices(self, indices):
         """[example, ...] at some places of the order, as NumPy values.
 
         In the order of `places`, which may repeat; the split is read up to the
@@ -238,7 +238,7 @@ class Source:
 
         return dataclasses.replace(self, read=read, fetch=None)
 
-    def spread(self, most):
+    def subsample(self, max_examples):
         """At most `most` examples, as a `Source`: one in two, three ..."""
         step = -(-self.num_examples // most)
         if step == 1:

@@ -63,7 +63,7 @@ def page(workdir, network, source, train_source, index, layer, verbose=0):
         verbose: 1 for a progress bar, 0 for none.
     """
     found, truth = evaluation.probabilities(
-        network, source, "centre", verbose=verbose
+        network, source, "center", verbose=verbose
     )
     metrics = read_metrics(workdir)
     title = f"{network.preset.name} on {source.name}"
@@ -222,7 +222,7 @@ def _predictions(network, source, found, truth):
         places = [int(place) for place in surest if which[place]][:_SHOWN]
         content = "<p>None.</p>"
         if places:
-            examples = source.at(places)
+            examples = source.take_indices(places)
             content = _image(
                 functools.partial(paper_figures.predictions, network, source, examples),
                 f"{len(places)} pictures with their most probable classes",
@@ -252,7 +252,7 @@ def _neighbours(network, source, train_source, index, layer):
     count = source.num_examples
     places = np.linspace(0, count - 1, min(_SHOWN, count)).astype(int)
     rows = retrieval.nearest_examples(
-        index, network, source.at(places.tolist()), train_source, layer
+        index, network, source.take_indices(places.tolist()), train_source, layer
     )
     note = (
         f"<p>The first of each row is of {html.escape(str(source))}; the others "

@@ -1,7 +1,7 @@
 """What each figure of a network shows: the numbers that `plots` draws.
 
 Each is written to a path, or to a file that is open for writing bytes.
-Examples are those of `Source.at`.
+Examples are those of `Source.take_indices`.
 """
 
 import dataclasses
@@ -94,7 +94,7 @@ def views(network, example, count, seed, path):
         pictures,
         path,
         f"{count} of {places} x {places} x {sides} = {places**2 * sides:,} crops "
-        f"and flips{paper}, with colour noise {pixels.colour_noise:g}",
+        f"and flips{paper}, with colour noise {pixels.pca_color_std:g}",
     )
 
 
@@ -228,7 +228,7 @@ def _visible(preprocessing):
         mean="channel",
         channel_mean=(0.0, 0.0, 0.0),
         divide_by_std=False,
-        colour_noise_divisor=1.0,
+        pca_color_divisor=1.0,
     )
 
 

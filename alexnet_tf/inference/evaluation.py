@@ -12,7 +12,7 @@ from alexnet_tf.training import metrics
 _RESAMPLES = 1000
 _DRAWS = 500
 _VIEWS = {
-    "centre": lambda *args: preprocess.evaluation_image(*args)[tf.newaxis],
+    "center": lambda *args: preprocess.evaluation_image(*args)[tf.newaxis],
     "ten_crop": preprocess.ten_crop,
 }
 PROTOCOLS = tuple(_VIEWS)
@@ -28,7 +28,7 @@ def probabilities(network, source, protocol="ten_crop", batch_size=32, verbose=1
     Args:
         network: a `Classifier`.
         source: a `Source` of the same classes.
-        protocol: "centre", the central view alone, or "ten_crop", the paper's
+        protocol: "center", the central view alone, or "ten_crop", the paper's
             ten views.
         batch_size: pictures at a time.
         verbose: 1 for a progress bar, 0 for none.

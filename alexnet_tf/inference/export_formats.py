@@ -155,12 +155,12 @@ def _plain(model):
         if isinstance(layer, LocalResponseNormalization)
     ]
     for layer in layers:
-        layer.plain = True
+        layer.use_reference_op = True
     try:
         yield
     finally:
         for layer in layers:
-            layer.plain = False
+            layer.use_reference_op = False
 
 
 def _remove(path):

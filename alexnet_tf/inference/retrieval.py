@@ -154,7 +154,7 @@ def nearest_examples(
     Args:
         path: of an index of `source`, see `build_index`.
         network, layer: of the features that the index holds.
-        queries: examples, see `Source.at`.
+        queries: examples, see `Source.take_indices`.
         source: the `Source` whose examples are found.
         metric, k: as in `search`.
 
@@ -172,7 +172,7 @@ def nearest_examples(
         for row, mine in zip(found, own)
     ]
     k = min(k, *map(len, rows))
-    flat = iter(source.at([place for row in rows for place in row[:k]]))
+    flat = iter(source.take_indices([place for row in rows for place in row[:k]]))
     return [[query, *itertools.islice(flat, k)] for query in queries]
 
 
@@ -210,7 +210,7 @@ def _check_about(path, wanted):
         if found.get(what) != text:
             raise ValueError(
                 f"Expected an index whose {what} is {text}. Received: {path}, "
-                f"of {found.get(what)}. Make it again with --index_out."
+                f"of {found.get(what)}. Make it again with --index_output."
             )
 
 
@@ -247,7 +247,7 @@ def _member(path, key):
 
 def _damaged(path, reason):
     return ValueError(
-        "Expected an index that --index_out has written. Received: "
+        "Expected an index that --index_output has written. Received: "
         f"{path}, which is damaged or another file ({reason})."
     )
 

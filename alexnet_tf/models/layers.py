@@ -81,14 +81,14 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.alpha = alpha
         self.beta = beta
         self.groups = groups
-        self.plain = False
+        self.use_reference_op = False
 
     def build(self, input_shape):
         _check_groups(self.groups, input_shape[-1], "channels")
 
     def call(self, inputs):
         constants = self.depth_radius, self.bias, self.alpha, self.beta
-        if not self.plain:
+        if not self.use_reference_op:
             return _compiled_normalization(*constants, self.groups)(inputs)
         towers = tf.split(tf.cast(inputs, tf.float32), self.groups, axis=-1)
         normalized = [

@@ -128,8 +128,8 @@ def last_good(checkpoints):
     return f"The last good checkpoint is {checkpoints.latest_checkpoint}."
 
 
-def check_same_position(progress, agree, workdir):
-    if agree(progress.step) != progress.step:
+def check_same_position(progress, mean_over_workers, workdir):
+    if mean_over_workers(progress.step) != progress.step:
         raise ValueError(
             "Expected all workers to see the same checkpoints. Received: another "
             f"newest one here, of step {progress.step}, in {workdir}. Put the work "

@@ -91,7 +91,7 @@ def train(
         checkpoint_minutes: between two checkpoints.
         log_steps: between two lines of metrics within an epoch.
         max_bad_images: that an epoch or an evaluation may have, of sources that
-            are `Source.mended`; metrics then have "bad_images" too.
+            are `Source.allow_bad_images`; metrics then have "bad_images" too.
         callbacks: further `keras.callbacks.Callback` objects; they get no
             on_train_batch_begin, and on_train_batch_end once for several steps.
             One that sets `stop_training` ends the run behind the epoch, as a last
@@ -147,7 +147,7 @@ def train(
         if chief:
             checkpoints.set_aside_damaged(folder, whole, damaged)
     manager = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=2)
-    checkpoints.check_same_position(progress, agree, workdir)
+    checkpoints.check_same_position(progress, mean_over_workers, workdir)
     pictures = {str(each): each.num_examples for each in (source, eval_source)}
     if not fresh:
         check_data(workdir, pictures)
@@ -198,7 +198,7 @@ def train(
         return strategy.distribute_datasets_from_function(
             lambda _: make_batches(
                 batch_size=recipe.batch_size,
-                pieces=strategy.num_replicas_in_sync,
+                num_replicas=strategy.num_replicas_in_sync,
                 workers=distribution.worker_count_and_index(strategy),
                 **kwargs,
             )
@@ -214,13 +214,13 @@ def train(
 
     def save_and_stop_if_asked():
         # One is enough that any of the workers was sent.
-        if agree(bool(signals.received)):
+        if mean_over_workers(bool(signals.received)):
             save()
             raise TrainingInterrupted(signals.received or signal.SIGTERM, progress.step)
 
     # Made once: tracing its functions anew for each epoch takes a second.
     validation_batches = batches_of(evaluation_batches)
-    pace = StepTimer(agree=agree)
+    pace = StepTimer(mean_over_workers=mean_over_workers)
     multipliers = None
     first_epoch = len(progress.errors)
     with _Signals() as signals, distribution.detecting_lost_workers(strategy):
@@ -228,7 +228,7 @@ def train(
             epoch = len(progress.errors)
             rate = optimizers.learning_rate(recipe, epoch, progress.errors)
             # By a callback; `agree`, since only the chief has any.
-            if rate is None or agree(model.stop_training):
+            if rate is None or mean_over_workers(model.stop_training):
                 break
             optimizer.learning_rate = rate
             before = multipliers
@@ -288,7 +288,7 @@ def train(
                         step=progress.step,
                         epoch=progress.step / steps_per_epoch,
                         **logs,
-                        **({"bad_images": progress.bad_images} if source.mends else {}),
+                        **({"bad_images": progress.bad_images} if source.allows_bad_images else {}),
                         learning_rate=rate,
                         images_per_second=speed and speed * recipe.batch_size,
                     )
@@ -332,7 +332,7 @@ def train(
             watchers.on_train_end()
         if chief:
             album.draw()
-        agree(0)  # Whoever ends earlier would be missed.
+        mean_over_workers(0)  # Whoever ends earlier would be missed.
     last = [m for m in read_metrics(workdir) if m["split"] == "eval"][-1]
     return {key: last[key] for key in ("loss", "top1_error", "top5_error")}
 

@@ -5,7 +5,7 @@ import keras
 _DROP = 10  # PAPER 5: the learning rate is divided by 10, ...
 _DROPS = 3  # ... three times before the end.
 
-# "dexp" of the authors' later code: 4 levels from 1 down to 1/250
+# "stepped_exponential" of the authors' later code: 4 levels from 1 down to 1/250
 # (cuda-convnet2, layers/layer-params-imagenet-1gpu.cfg:6).
 _LEVELS = 4
 _TARGET_FACTOR = 250
@@ -91,8 +91,8 @@ def learning_rate(recipe, epoch, errors):
             "plateau": divided by 10 after each `patience` epochs without a
                 better error; ended at the fourth such time (paper, section 5:
                 when the validation error stopped improving, three times);
-            "step": divided by 10 before each epoch in `drops`;
-            "dexp": four levels, each for a quarter of the epochs, the last a
+            "step": divided by 10 before each epoch in `boundaries`;
+            "stepped_exponential": four levels, each for a quarter of the epochs, the last a
                 250th of the first;
             "constant".
         epoch: from 0.
@@ -106,8 +106,8 @@ def learning_rate(recipe, epoch, errors):
             if drops > _DROPS:
                 return None
         case "step":
-            drops = sum(epoch >= drop for drop in recipe.drops)
-        case "dexp":
+            drops = sum(epoch >= drop for drop in recipe.boundaries)
+        case "stepped_exponential":
             level = _LEVELS * epoch // recipe.epochs
             factor = _TARGET_FACTOR ** (level / (_LEVELS - 1))
             return recipe.learning_rate / factor
@@ -125,9 +125,9 @@ def multipliers(recipe, epoch, rate):
         rate: what `learning_rate` gives for it.
     """
     biases = recipe.bias_lr_multiplier
-    if rate and not recipe.bias_lr_falls:
+    if rate and not recipe.bias_lr_follows_schedule:
         biases *= recipe.learning_rate / rate
-    started = [entry for entry in recipe.layer_rates if entry[1] <= epoch]
+    started = [entry for entry in recipe.layer_lr_multipliers if entry[1] <= epoch]
     return biases, {layer: factor for layer, _, factor in started}
 
 

@@ -20,7 +20,7 @@ class StepTimer:
         agree: makes one count of those of several workers, see `distribution.all_reduce_mean`.
     """
 
-    def __init__(self, seconds=1.0, limit=100, agree=float):
+    def __init__(self, seconds=1.0, limit=100, mean_over_workers=float):
         self.count = 1
         self._agree = agree
         self._seconds = seconds

@@ -23,7 +23,7 @@ def evaluator(model, strategy):
         evaluate(batches, source, batch_size, between=None), which takes
         `input_pipeline.evaluation_batches` and calls `between()` about once a
         second. It raises ValueError if a picture can't be read or was not
-        counted exactly once; of a source that `mends`, it says how many were bad
+        counted exactly once; of a source that `allows_bad_images`, it says how many were bad
         ("bad_images").
     """
 
@@ -41,7 +41,7 @@ def evaluator(model, strategy):
 
     def evaluate(batches, source, batch_size, between=None):
         steps = -(-source.num_examples // batch_size)
-        pace = StepTimer(agree=functools.partial(distribution.all_reduce_mean, strategy))
+        pace = StepTimer(mean_over_workers=functools.partial(distribution.all_reduce_mean, strategy))
         batches = input_pipeline.Iteration(batches)
         result, done = np.zeros(4), 0
         while done < steps:
@@ -61,7 +61,7 @@ def evaluator(model, strategy):
             batches.iterator.get_next_as_optional()
         batches.close()
         _check_count(source, result[3])
-        if source.mends:
+        if source.allows_bad_images:
             return metrics.mean_metrics(result) | {"bad_images": source.num_examples - int(result[3])}
         return metrics.mean_metrics(result)
 
@@ -69,9 +69,9 @@ def evaluator(model, strategy):
 
 
 def _check_count(source, count):
-    if source.mends and count == 0:
+    if source.allows_bad_images and count == 0:
         raise ValueError(f"Expected a good picture in {source}. Received: none.")
-    if count != source.num_examples and not source.mends:
+    if count != source.num_examples and not source.allows_bad_images:
         raise ValueError(
             f"Expected to evaluate {source.num_examples} pictures of {source}, "
             f"each once. Received: {count:.0f}. Prepare the data set again."

@@ -55,7 +55,7 @@ def test_bad_kinds_are_not(kind):
 
 def test_bad_pictures_are_replaced_where_they_stand(folder):
     source = datasets.load(f"folder:{folder}", "train")
-    mended = source.mended()
+    mended = source.allow_bad_images()
     assert source.num_examples == mended.num_examples == GOOD + BAD
     places = [e["name"].numpy() for e in source.read(3)]
     found = list(mended.examples(3).as_numpy_iterator())
@@ -72,13 +72,13 @@ def test_bad_pictures_are_replaced_where_they_stand(folder):
 def test_labels_of_no_class_are_bad(make_source):
     source = make_source(6, classes=4)  # Labels 0 1 2 3 0 1.
     fewer = dataclasses.replace(source, classes=("0", "1", "2"))
-    labels = [int(e["label"]) for e in fewer.mended().examples()]
+    labels = [int(e["label"]) for e in fewer.allow_bad_images().examples()]
     assert labels == [0, 1, 2, -1, 0, 1]
 
 
 def test_statistics_leave_bad_pictures_out(folder, make_source):
     source = datasets.load(f"folder:{folder}", "train")
-    found = pixel_statistics.compute(source.mended(), PIXELS, verbose=0)
+    found = pixel_statistics.compute(source.allow_bad_images(), PIXELS, verbose=0)
     squares = [
         preprocess.center_square(content, PIXELS).numpy().astype(np.float64)
         for content in damages.good().values()
@@ -122,7 +122,7 @@ def test_a_data_set_of_bad_ones_alone_is_refused(tmp_path):
     (tmp_path / "pictures" / "a").mkdir(parents=True)
     for i in range(3):
         (tmp_path / "pictures" / "a" / f"{i}.jpg").write_bytes(b"no picture")
-    source = datasets.load(f"folder:{tmp_path}/pictures", "train").mended()
+    source = datasets.load(f"folder:{tmp_path}/pictures", "train").allow_bad_images()
     with pytest.raises(ValueError, match="Expected a good picture in folder:"):
         pixel_statistics.compute(source, PIXELS, verbose=0)
 
@@ -135,7 +135,7 @@ def test_ten_thousand_pictures_take_no_more_memory(tmp_path):
     for i in range(10_000):
         name, content = kinds[i % len(kinds)]
         (tmp_path / "pictures" / "a" / f"{i} {name}.JPEG").write_bytes(content)
-    source = datasets.load(f"folder:{tmp_path}/pictures", "train").mended()
+    source = datasets.load(f"folder:{tmp_path}/pictures", "train").allow_bad_images()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     labels = [int(e["label"]) for e in source.examples()]
     bad = sum(kinds[i % len(kinds)][0] in damages.bad() for i in range(10_000))

@@ -47,8 +47,8 @@ def service():
 
 
 @pytest.fixture
-def source(picture_folder):
-    return datasets.load(f"folder:{picture_folder}", "train")
+def source(image_folder):
+    return datasets.load(f"folder:{image_folder}", "train")
 
 
 def epoch(source, service, **changes):
@@ -97,7 +97,7 @@ def test_the_views_are_those_made_here(source, service, monkeypatch):
 def test_an_epoch_that_goes_on_has_the_steps_left(source, service):
     assert len(epoch(source, service, first_step=3)) == 2
     # Two devices: each has half of a batch.
-    halves = epoch(source, service, pieces=2)
+    halves = epoch(source, service, num_replicas=2)
     assert len(halves) == 10 and halves[0][0].shape[0] == 2
 
 

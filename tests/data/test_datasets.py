@@ -663,7 +663,7 @@ def test_without_the_bad_ones_all_others_stay(make_source, values):
     source = bad_third(make_source, **values)
     whole = make_source(6)
     rest = source.without_bad()
-    assert rest.num_examples == 5 and not rest.mends
+    assert rest.num_examples == 5 and not rest.allows_bad_images
     names, labels = zip(
         *((e["name"], e["label"]) for e in rest.examples().as_numpy_iterator())
     )
@@ -684,19 +684,19 @@ def test_without_the_bad_ones_all_others_stay(make_source, values):
 )
 def test_a_bad_picture_that_is_to_be_shown_is_named(make_source, values, reason):
     source = bad_third(make_source, **values)
-    assert [e["name"] for e in source.at([5, 1])] == [b"pictures 5", b"pictures 1"]
+    assert [e["name"] for e in source.take_indices([5, 1])] == [b"pictures 5", b"pictures 1"]
     with pytest.raises(ValueError, match=f"pictures 2 of .*{reason}"):
-        source.at([1, 2])
+        source.take_indices([1, 2])
 
 
 def test_pictures_are_spread_over_the_whole(make_source):
     whole = make_source(25)
-    part = whole.spread(10)
+    part = whole.subsample(10)
     names = [e["name"].decode() for e in part.examples().as_numpy_iterator()]
     assert names == [f"pictures {number}" for number in range(0, 25, 3)]
     assert part.num_examples == 9 and str(part).endswith("one in 3")
     assert part.fingerprint != whole.fingerprint
-    assert whole.spread(25) is whole
+    assert whole.subsample(25) is whole
 
 
 def test_examples_in_memory_are_the_same(make_source):
@@ -728,9 +728,9 @@ def test_examples_in_memory_are_the_same(make_source):
 
 def test_examples_are_found_at_their_places(make_source):
     source = make_source(12)
-    found = source.at([7, 0, 7])
+    found = source.take_indices([7, 0, 7])
     assert [e["name"] for e in found] == [b"pictures 7", b"pictures 0", b"pictures 7"]
-    assert source.at([]) == []
+    assert source.take_indices([]) == []
 
 
 def test_the_names_of_all_splits(tmp_path, textures_folder):

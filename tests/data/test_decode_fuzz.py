@@ -109,7 +109,7 @@ FIELDS = {
 FIELDS = {name: strategy for name, strategy in FIELDS.items() if strategy} | {
     "dropout": NUMBERS,
     "init": st.sampled_from(["he", "torch", "xavier", ""]),
-    "without": st.lists(st.sampled_from(["norm", "overlap", "tower", "conv3", "fc6"])),
+    "ablate": st.lists(st.sampled_from(["norm", "overlap", "tower", "conv3", "fc6"])),
 }
 
 
@@ -125,7 +125,7 @@ def test_overrides_make_a_preset_that_can_be_kept_or_say_why_not(name, data):
         return
     kept = json.loads(json.dumps(presets.to_dict(preset), allow_nan=False))
     assert presets.from_dict(kept) == preset
-    for field in set(asked) - {"dropout", "init", "without"}:
+    for field in set(asked) - {"dropout", "init", "ablate"}:
         parts = vars(preset.recipe) | vars(preset.preprocessing)
         assert parts[field] == values[field]
 

@@ -99,13 +99,13 @@ def test_nothing_is_left_after_the_last_step(source):
     assert training(source, first_step=3) == []
 
 
-@pytest.mark.parametrize("pieces", [2, 3])
-def test_pieces_make_up_the_batches(source, pieces):
-    whole, split = training(source), training(source, pieces=pieces)
-    assert len(split) == 3 * pieces
-    assert all(len(labels) == 6 // pieces for _, labels in split)
+@pytest.mark.parametrize("num_replicas", [2, 3])
+def test_pieces_make_up_the_batches(source, num_replicas):
+    whole, split = training(source), training(source, num_replicas=num_replicas)
+    assert len(split) == 3 * num_replicas
+    assert all(len(labels) == 6 // num_replicas for _, labels in split)
     assert_same(whole, [
-        joined(split[i : i + pieces]) for i in range(0, len(split), pieces)
+        joined(split[i : i + num_replicas]) for i in range(0, len(split), num_replicas)
     ])
 
 
@@ -144,18 +144,18 @@ def test_no_picture_is_lost_in_the_shuffle(source):
     assert sorted(labels) == list(range(20)) != labels
 
 
-@pytest.mark.parametrize("pieces", [1, 2])
-def test_shapes_and_types_are_static(source, pieces):
+@pytest.mark.parametrize("num_replicas", [1, 2])
+def test_shapes_and_types_are_static(source, num_replicas):
     for dataset in (
         input_pipeline.training_batches(
             source, PIXELS, KNOWN,
-            batch_size=6, seed=1, epoch=0, steps=3, pieces=pieces,
+            batch_size=6, seed=1, epoch=0, steps=3, num_replicas=num_replicas,
         ),
-        evaluation(source, 6, pieces=pieces),
+        evaluation(source, 6, num_replicas=num_replicas),
     ):
         assert dataset.element_spec == (
-            tf.TensorSpec((6 // pieces, 64, 64, 3), tf.float32),
-            tf.TensorSpec((6 // pieces,), tf.int32),
+            tf.TensorSpec((6 // num_replicas, 64, 64, 3), tf.float32),
+            tf.TensorSpec((6 // num_replicas,), tf.int32),
         )
 
 
@@ -170,12 +170,12 @@ def test_evaluation_sees_every_picture_once_and_pads(source, batch_size):
     assert np.abs(images[:20]).max(axis=(1, 2, 3)).min() > 1
 
 
-@pytest.mark.parametrize("pieces", [2, 3])
-def test_evaluation_gives_every_device_a_full_piece(source, pieces):
+@pytest.mark.parametrize("num_replicas", [2, 3])
+def test_evaluation_gives_every_device_a_full_piece(source, num_replicas):
     whole = list(evaluation(source, 6).as_numpy_iterator())
-    split = list(evaluation(source, 6, pieces=pieces).as_numpy_iterator())
+    split = list(evaluation(source, 6, num_replicas=num_replicas).as_numpy_iterator())
     assert_same(whole, [
-        joined(split[i : i + pieces]) for i in range(0, len(split), pieces)
+        joined(split[i : i + num_replicas]) for i in range(0, len(split), num_replicas)
     ])
 
 
@@ -270,10 +270,10 @@ def test_colour_noise_ends_after_its_epochs(make_source):
     """The original code switched it off, and its divisor with it."""
     source = make_source(4)
     noisy = presets.override(
-        presets.get("tiny"), colour_noise=0.3, colour_noise_divisor=1.1,
-        colour_noise_epochs=2,
+        presets.get("tiny"), pca_color_std=0.3, pca_color_divisor=1.1,
+        pca_color_epochs=2,
     ).preprocessing  # fmt: skip
-    plain = dataclasses.replace(noisy, colour_noise=0.0)
+    plain = dataclasses.replace(noisy, pca_color_std=0.0)
 
     def first(preprocessing, epoch):
         batches = input_pipeline.training_batches(
@@ -291,7 +291,7 @@ def test_colour_noise_ends_after_its_epochs(make_source):
 
 def interleaved(parts):
     """The batches of a process, of those of its workers."""
-    return [joined(pieces) for pieces in zip(*parts, strict=True)]
+    return [joined(num_replicas) for num_replicas in zip(*parts, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -305,17 +305,17 @@ def interleaved(parts):
 )
 def test_workers_make_together_the_batches_of_one(source, count, first_step):
     parts = [
-        training(source, pieces=count, workers=(count, i), first_step=first_step)
+        training(source, num_replicas=count, workers=(count, i), first_step=first_step)
         for i in range(count)
     ]
     assert_same(interleaved(parts), training(source, first_step=first_step))
 
 
 def test_workers_with_several_devices_each_have_theirs(source):
-    """Four pieces of each batch: two for the devices of either worker."""
-    whole = training(source, batch_size=8, steps=2, pieces=4)
+    """Four num_replicas of each batch: two for the devices of either worker."""
+    whole = training(source, batch_size=8, steps=2, num_replicas=4)
     parts = [
-        training(source, batch_size=8, steps=2, pieces=4, workers=(2, i))
+        training(source, batch_size=8, steps=2, num_replicas=4, workers=(2, i))
         for i in range(2)
     ]
     assert_same(parts[0], whole[0:2] + whole[4:6])
@@ -331,7 +331,7 @@ def test_workers_with_several_devices_each_have_theirs(source):
 def test_workers_evaluate_each_picture_once(source, count, batch_size):
     parts = [
         list(
-            evaluation(source, batch_size, pieces=count, workers=(count, i))
+            evaluation(source, batch_size, num_replicas=count, workers=(count, i))
             .as_numpy_iterator()
         )
         for i in range(count)
@@ -343,7 +343,7 @@ def test_workers_evaluate_each_picture_once(source, count, batch_size):
 def test_workers_share_cached_features():
     features = np.arange(20, dtype=np.float32)[:, None]
     labels = np.arange(20, dtype=np.int32)
-    settings = dict(batch_size=6, pieces=2)
+    settings = dict(batch_size=6, num_replicas=2)
     order = dict(seed=1, epoch=0, steps=3)
     for make, more in [
         (input_pipeline.cached_training_batches, order),
@@ -367,7 +367,7 @@ def test_as_many_calls_at_a_time_as_there_are_threads(source):
     batches = [
         input_pipeline.training_batches(source, PIXELS, KNOWN, batch_size=6, **epoch),
         evaluation(source, 6),
-        evaluation(source.mended(), 6),
+        evaluation(source.allow_bad_images(), 6),
         evaluation(source.in_memory(), 6),
         evaluation(source.without_bad(), 6),
         input_pipeline.cached_training_batches(

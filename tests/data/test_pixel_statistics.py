@@ -266,14 +266,14 @@ def test_imagenet_needs_no_pass_for_its_channels(tmp_path, name):
 @pytest.mark.parametrize(
     "changes, passes",
     [
-        ({"colour_noise": 0.0}, 0),
-        ({"colour_noise": 0.1}, 1),
-        ({"colour_noise": 0.0, "channel_mean": None}, 1),
-        ({"colour_noise": 0.0, "channel_std": None}, 1),
-        ({"colour_noise": 0.0, "mean": "image"}, 1),
+        ({"pca_color_std": 0.0}, 0),
+        ({"pca_color_std": 0.1}, 1),
+        ({"pca_color_std": 0.0, "channel_mean": None}, 1),
+        ({"pca_color_std": 0.0, "channel_std": None}, 1),
+        ({"pca_color_std": 0.0, "mean": "image"}, 1),
         (
             {
-                "colour_noise": 0.0,
+                "pca_color_std": 0.0,
                 "channel_std": None,
                 "divide_by_std": False,
             },

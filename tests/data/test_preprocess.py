@@ -143,7 +143,7 @@ def test_a_crop_lies_where_it_says_squash(offset):
 @pytest.mark.parametrize(
     "form", ["jpeg", pytest.param("png", marks=pytest.mark.large)]
 )
-@pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_quick"])
+@pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_full"])
 def test_a_crop_has_the_bits_of_the_whole_square(preset, form):
     """Of pictures of any size, wherever it lies."""
     p, random = pixels_of(preset), np.random.default_rng(0)
@@ -175,7 +175,7 @@ def test_a_line_of_pixels_is_interpolated_by_hand(upright):
     assert np.abs(crop - expected[:, np.newaxis]).max() <= 0.51
 
 
-@pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_quick"])
+@pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_full"])
 def test_a_picture_of_the_right_size_stays_as_it_is(preset):
     p = pixels_of(preset)
     picture, size = coordinates(p.image_size), p.crop_size
@@ -301,7 +301,7 @@ def test_what_is_no_picture_is_refused(encoded):
 
 @pytest.mark.parametrize(
     "preset, places, centre",
-    [("paper", 33, 16), ("caffe", 30, 14), ("cifar10_quick", 1, 0)],
+    [("paper", 33, 16), ("caffe", 30, 14), ("cifar10_full", 1, 0)],
 )
 def test_offsets_are_uniform_over_all_places(preset, places, centre):
     p = pixels_of(preset)
@@ -390,7 +390,7 @@ HAND = {
         (view - skewed_statistics(73).mean_image.mean(axis=(0, 1)))
         / np.sqrt(np.diag(skewed_statistics().covariance))
     ),
-    "cifar10_quick": lambda view, centre, under: view - centre,
+    "cifar10_full": lambda view, centre, under: view - centre,
 }
 HAND["caffenet"] = HAND["caffe"]
 HAND["single_tower"] = HAND["paper_conv6"] = HAND["paper"]
@@ -463,12 +463,12 @@ def assert_training_images(p, hand):
 @by_hand
 def test_a_training_image_by_hand(name):
     # Noise too weak to see, but there: the divisor goes with it.
-    assert_training_images(pixels_of(name, colour_noise=1e-9), HAND[name])
+    assert_training_images(pixels_of(name, pca_color_std=1e-9), HAND[name])
 
 
 def test_without_noise_there_is_nothing_to_divide_by():
-    p = pixels_of("code2012", colour_noise=0.0)
-    assert p.colour_noise_divisor == 1.1
+    p = pixels_of("code2012", pca_color_std=0.0)
+    assert p.pca_color_divisor == 1.1
     assert_training_images(p, HAND["paper"])
 
 
@@ -535,7 +535,7 @@ def small_views(count, name="paper", **changes):
 
 
 def test_every_place_and_both_sides_come_equally_often():
-    views, picture = small_views(1800, colour_noise=0.0)
+    views, picture = small_views(1800, pca_color_std=0.0)
     mean = skewed_statistics().mean_image[1:17, 1:17]
     counts = [
         sum(
@@ -555,7 +555,7 @@ def test_every_place_and_both_sides_come_equally_often():
 
 
 def test_no_view_is_mirrored_without_flip():
-    views, picture = small_views(60, flip=False, colour_noise=0.0)
+    views, picture = small_views(60, flip=False, pca_color_std=0.0)
     mean = skewed_statistics().mean_image[1:17, 1:17]
     crops = [
         picture[y : y + 16, x : x + 16] for y in range(3) for x in range(3)
@@ -571,7 +571,7 @@ def test_no_view_is_mirrored_without_flip():
 def test_noise_is_one_colour_for_all_pixels(name, divisor):
     """The same seeds bring the same crops and flips without the noise."""
     with_noise, _ = small_views(1500, name)
-    without, _ = small_views(1500, name, colour_noise=0.0)
+    without, _ = small_views(1500, name, pca_color_std=0.0)
     # Without noise code2012 does not divide; owt always does.
     scale = 1 if name == "code2012" else divisor
     noise = with_noise * divisor - without * scale
@@ -588,7 +588,7 @@ def test_noise_is_one_colour_for_all_pixels(name, divisor):
 
 def test_noise_knows_nothing_of_the_view():
     with_noise, _ = small_views(1500)
-    without, picture = small_views(1500, colour_noise=0.0)
+    without, picture = small_views(1500, pca_color_std=0.0)
     mean = skewed_statistics().mean_image[1:17, 1:17]
     corners = (without + mean)[:, 0, [0, -1]]
     last = (picture[:3, :3], picture[:3, 15:])
@@ -678,7 +678,7 @@ def test_pixels_and_bytes_give_the_same_view(name, shape):
 
 
 @pytest.mark.parametrize("mean", ["image", "channel"])
-@pytest.mark.parametrize("position", ["centre", "crop"])
+@pytest.mark.parametrize("position", ["center", "crop"])
 def test_ten_crop_by_hand(mean, position):
     """Of a picture whose pixels say where they are, 18 of which it sees 12."""
     p = pixels_of(
@@ -716,7 +716,7 @@ def test_the_fifth_of_ten_crops_is_the_central_view():
 def test_without_random_crops_the_central_one_is_taken():
     """And without flips and noise the view is that of an evaluation."""
     pixels = presets.override(
-        presets.get("tiny"), random_crop=False, flip=False, colour_noise=0.0
+        presets.get("tiny"), random_crop=False, flip=False, pca_color_std=0.0
     ).preprocessing
     random = np.random.default_rng(0)
     encoded = tf.io.encode_png(random.integers(0, 256, (90, 100, 3), np.uint8))
@@ -817,7 +817,7 @@ def test_compiled_views_are_the_plain_ones(name, monkeypatch):
 
     compiled = views()
     monkeypatch.setattr(preprocess, "_compiled", preprocess._uncompiled)
-    ulp = 2.0**-23 if p.divide_by_std or p.colour_noise_divisor != 1 else 0
+    ulp = 2.0**-23 if p.divide_by_std or p.pca_color_divisor != 1 else 0
     np.testing.assert_allclose(views(), compiled, rtol=2 * ulp)
     plain = preprocess.evaluation_image(encoded, p, found, compiled=False)
     np.testing.assert_allclose(compiled[-1], plain, rtol=2 * ulp)

@@ -16,7 +16,7 @@ from alexnet_tf.data import resized_copy
 from alexnet_tf import presets
 from alexnet_tf.training import loop
 from helpers.commands import command
-from helpers.images import write_pictures
+from helpers.images import write_image_folder
 
 PIXELS = presets.get("tiny").preprocessing
 
@@ -24,11 +24,11 @@ PIXELS = presets.get("tiny").preprocessing
 @pytest.fixture
 def data(tmp_path):
     """A folder of 2 x 11 pictures of 80 x 80 pixels."""
-    return write_pictures(tmp_path / "pets", classes=2, count=11)
+    return write_image_folder(tmp_path / "pets", classes=2, count=11)
 
 
 def prepare(data, out, **values):
-    args = dict(form="raw", pictures_per_shard=4, verbose=0)
+    args = dict(form="raw", images_per_shard=4, verbose=0)
     return resized_copy.prepare(data, str(out), PIXELS, **args | values)
 
 
@@ -65,7 +65,7 @@ def test_what_was_prepared_otherwise_is_refused(tmp_path, data):
     with pytest.raises(ValueError, match="by resize=squash.*pets_73.*short_side"):
         cut.check_fits(squash)
     with pytest.raises(ValueError, match="by resize=short_side.*73_squash.*=squash"):
-        squashed.spread(9).check_fits(PIXELS)
+        squashed.subsample(9).check_fits(PIXELS)
     with pytest.raises(ValueError, match="of 80 pixels.*prepared for 73"):
         cut.check_fits(dataclasses.replace(PIXELS, image_size=80))
     with pytest.raises(ValueError, match="which was prepared"):
@@ -131,7 +131,7 @@ def test_jpeg_pictures_are_near(tmp_path, data):
 def test_machines_share_the_work(tmp_path, data):
     prepare(data, tmp_path / "one")
     wholes = [
-        prepare(data, tmp_path / "three", shard_index=i, num_shards=3)[1]
+        prepare(data, tmp_path / "three", worker_index=i, num_workers=3)[1]
         for i in (2, 0, 1)
     ]
     assert wholes == [False, False, True]
@@ -155,8 +155,8 @@ def test_what_is_written_is_not_written_again(tmp_path, data):
 def test_a_part_is_what_it_is_in_the_whole(tmp_path):
     """Of a data set in several files, which TFDS reads 16 pictures at a time."""
     name, _ = prepare(
-        write_pictures(tmp_path / "pets", classes=2, count=20),
-        tmp_path, pictures_per_shard=20,
+        write_image_folder(tmp_path / "pets", classes=2, count=20),
+        tmp_path, images_per_shard=20,
     )  # fmt: skip
     whole, *parts = (
         [
@@ -166,7 +166,7 @@ def test_a_part_is_what_it_is_in_the_whole(tmp_path):
         for split in ("train", "train[:7]", "train[7:25]", "train[25:]")
     )
     assert sum(parts, []) == whole == sorted(whole, key=_place)
-    out, args = tmp_path / "out", dict(pictures_per_shard=10, data_dir=tmp_path)
+    out, args = tmp_path / "out", dict(images_per_shard=10, data_dir=tmp_path)
     prepare(name, out, **args)
     before = records(out)
     next(out.rglob("*-00001-of-*")).unlink()
@@ -202,7 +202,7 @@ def test_a_bad_picture_is_named_and_leaves_whole_files(tmp_path, data):
 
 @pytest.mark.parametrize("name", ["two\nlines", "space "])
 def test_class_names_that_tfds_would_change_are_refused(tmp_path, name):
-    data = write_pictures(tmp_path / "pets", count=1)
+    data = write_image_folder(tmp_path / "pets", count=1)
     (tmp_path / "pets/class1").rename(tmp_path / "pets" / name)
     with pytest.raises(ValueError, match=re.escape(f"Received: {name!r}. Rename")):
         prepare(data, tmp_path / "out")
@@ -211,7 +211,7 @@ def test_class_names_that_tfds_would_change_are_refused(tmp_path, name):
 
 def test_names_in_the_data_lead_nowhere_else(tmp_path):
     """Of classes and pictures; they are never parts of a path written to."""
-    data = write_pictures(tmp_path / "in/pets", count=2)
+    data = write_image_folder(tmp_path / "in/pets", count=2)
     (tmp_path / "in/pets/class1").rename(tmp_path / "in/pets/$HOME;..\\%2e%2e")
     for picture in list(tmp_path.rglob("0.jpg")):
         picture.rename(picture.with_name("..\\..\\-rf $(touch x)\n.jpg"))
@@ -237,12 +237,12 @@ def test_a_full_disk_is_said(tmp_path, data, monkeypatch):
 def test_the_command_writes_what_training_reads(tmp_path, data):
     args = [
         f"--dataset={data}", f"--out={tmp_path / 'out'}", "--format=raw",
-        "--image_size=73", "--pictures_per_shard=10",
+        "--image_size=73", "--images_per_shard=10",
     ]  # fmt: skip
-    code, out, err = command("prepare", *args, "--num_shards=2")
+    code, out, err = command("prepare", *args, "--num_workers=2")
     assert code == 0, err
     assert out == "Written; the files of other machines are still to come.\n"
-    code, out, err = command("prepare", *args, "--num_shards=2", "--shard_index=1")
+    code, out, err = command("prepare", *args, "--num_workers=2", "--worker_index=1")
     assert code == 0, err
     wanted = f"--dataset=pets_73_raw --data_dir={tmp_path / 'out'}"
     assert out == f"python -m alexnet_tf.train {wanted}\n"
@@ -252,9 +252,9 @@ def test_the_command_writes_what_training_reads(tmp_path, data):
         "--eval_split=train", f"--workdir={tmp_path / 'run'}",
     )  # fmt: skip
     assert code == 0, err
-    code, _, err = command("prepare", *args, "--num_shards=2", "--shard_index=2")
-    assert code == 1 and "shard_index below num_shards=2" in err
+    code, _, err = command("prepare", *args, "--num_workers=2", "--worker_index=2")
+    assert code == 1 and "worker_index below num_workers=2" in err
     code, _, err = command("prepare", *args, "--image_size=64")
     assert code == 0, err
-    code, _, err = command("prepare", *args, "--pictures_per_shard=9")
+    code, _, err = command("prepare", *args, "--images_per_shard=9")
     assert code == 1 and "begun with" in err

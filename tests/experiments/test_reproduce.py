@@ -22,7 +22,7 @@ def experiments(monkeypatch):
 
 
 @pytest.fixture
-def harness(tmp_path, monkeypatch, make_source, quick_pictures):
+def harness(tmp_path, monkeypatch, make_source, skip_figures):
     """With its logs elsewhere and pictures of noise in place of CIFAR-10."""
     from experiments import harness
 
@@ -121,7 +121,7 @@ def test_runs_are_done_once_and_logged(harness, tmp_path):
     assert log[0]["probe_top1_error"] == pytest.approx(log[0]["top1_error"])
     end = log[2]
     assert end["final"] and not end["diverged"] and end["tensorflow"]
-    assert end["centre_top1_error"] == pytest.approx(log[1]["top1_error"])
+    assert end["center_top1_error"] == pytest.approx(log[1]["top1_error"])
     assert 0 <= end["ten_crop_top1_error"] <= 1
     # One recipe and one seed: what is equal in the arms comes out equal.
     assert [{**l, "arm": "b"} for l in log[:3]] == log[3:]
@@ -145,7 +145,7 @@ def test_a_loss_that_is_lost_is_logged(harness, tmp_path):
     claim = Claim(harness, "a", wild, final_split="test")
     harness.work(claim, None, str(tmp_path / "runs"))
     (end,) = harness.read("claim")
-    assert end["diverged"] and "centre_top1_error" not in end
+    assert end["diverged"] and "center_top1_error" not in end
 
 
 def test_a_run_that_another_process_holds_is_left(harness, tmp_path, monkeypatch):
@@ -244,7 +244,7 @@ def test_each_arm_lacks_what_it_says():
         "no_norm": ["norm1", "norm2"],
         "spatial_norm": ["norm1", "norm2"],
         "no_overlap": ["pool1", "pool2", "pool3"],
-        "no_colour_noise": ["colour_noise"],
+        "no_colour_noise": ["pca_color_std"],
         "no_crops_and_flips": ["random_crop", "flip"],
         "no_dropout": ["drop4"],
         "no_weight_decay": ["weight_decay"],
@@ -265,10 +265,10 @@ def test_a_gain_is_the_mean_of_paired_differences():
         for arm, error in (("base", base), ("no_norm", other)):
             log.append(
                 {"arm": arm, "seed": seed, "final": True,
-                 "centre_top1_error": error, "ten_crop_top1_error": base - 0.02}
+                 "center_top1_error": error, "ten_crop_top1_error": base - 0.02}
             )  # fmt: skip
     # One without its pair is left out.
-    log.append({**log[0], "seed": 9, "centre_top1_error": 0.9})
+    log.append({**log[0], "seed": 9, "center_top1_error": 0.9})
     rows = {row[0]: row for row in ablations.rows(log)}
     _, _, ours, seeds, verdict = rows[
         "Response normalisation lowers the test error (3.3)"
@@ -331,7 +331,7 @@ def test_the_gap_is_between_test_and_training():
                 {"arm": arm, "seed": seed, "epoch": 50,
                  "probe_top1_error": training - more},
                 {"arm": arm, "seed": seed, "final": True,
-                 "centre_top1_error": test, "ten_crop_top1_error": test + more},
+                 "center_top1_error": test, "ten_crop_top1_error": test + more},
             ]  # fmt: skip
     test_error, gap, *_ = (
         row for row in ablations.rows(log) if row[0][:7] in ("Dropout", "... and")

@@ -27,10 +27,10 @@ README = pathlib.Path(__file__).parents[2] / "README.md"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of three epochs on 60 pictures of 3 classes, and its page."""
-    from helpers.images import write_pictures
+    from helpers.images import write_image_folder
 
     folder = tmp_path_factory.mktemp("report")
-    data = write_pictures(folder / "data", classes=3, count=20)
+    data = write_image_folder(folder / "data", classes=3, count=20)
     code, _, said = command(
         "train", f"--dataset={data}", "--eval_split=train", "--preset=tiny",
         "--epochs=3", f"--workdir={folder / 'run'}", "--dropout=0.25",
@@ -122,7 +122,7 @@ def test_names_are_no_html(page, tmp_path):
     (tmp_path / "flags.txt").write_text("--note=<b>bold</b>\n")
     net, source, text = page()
     assert "&lt;b&gt;bold" in text and "<b>" not in text
-    found, truth = evaluation.probabilities(net, source, "centre", verbose=0)
+    found, truth = evaluation.probabilities(net, source, "center", verbose=0)
     rows = Page(text).rows
     for label, guess, count in evaluation.confusions(found, truth, 10):
         assert [f"<b>{label}&", f"<b>{guess}&", str(count)] in rows
@@ -151,7 +151,7 @@ def test_the_page_s_figures_are_of_the_measured_pictures(page, monkeypatch):
         plots, "predictions", lambda rows, file: given["predictions"].append(rows)
     )
     net, source, _ = page()
-    found, truth = evaluation.probabilities(net, source, "centre", verbose=0)
+    found, truth = evaluation.probabilities(net, source, "center", verbose=0)
     guesses = found.argmax(axis=1)
     counts = given["counts"]
     assert counts.sum() == 12 and counts.trace() == (guesses == truth).sum()

@@ -76,7 +76,7 @@ def test_activations_are_those_of_the_layers():
     [
         ("paper", ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]),
         ("code2012", ["relu1", "conv2", "conv3", "conv4", "relu5", "fc6", "fc7"]),
-        ("cifar10_quick", ["relu1", "conv2", "conv3"]),
+        ("cifar10_full", ["relu1", "conv2", "conv3"]),
     ],
 )
 @pytest.mark.parametrize("tanh", [False, True])
@@ -89,7 +89,7 @@ def test_activations_are_what_the_next_layer_gets(preset, wanted, tanh):
             for layer in spec.layers
         )
         spec = dataclasses.replace(spec, layers=layers)
-    shape = None if preset == "cifar10_quick" else (67, 67, 3)
+    shape = None if preset == "cifar10_full" else (67, 67, 3)
     model = alexnet.AlexNet(spec, 10, input_shape=shape)
     assert alexnet.activation_names(model) == wanted
     side = model.input.shape[1]
@@ -130,8 +130,8 @@ def test_many_thinned_networks_agree_with_the_whole_one():
 
 
 def test_without_dropout_nothing_is_thinned():
-    with pytest.raises(ValueError, match="dropout.*preset cifar10_quick"):
-        internals.dropout_passes(make("cifar10_quick"), jpegs(1), 2)
+    with pytest.raises(ValueError, match="dropout.*preset cifar10_full"):
+        internals.dropout_passes(make("cifar10_full"), jpegs(1), 2)
 
 
 def test_norms_are_those_of_the_weights():
@@ -173,7 +173,7 @@ def test_tanh_takes_the_place_of_the_relu():
 
 @pytest.mark.parametrize(
     "name, layer",
-    [("paper", "fc7"), ("owt", "fc7"), ("tiny", "fc7"), ("cifar10_quick", "pool3")],
+    [("paper", "fc7"), ("owt", "fc7"), ("tiny", "fc7"), ("cifar10_full", "pool3")],
 )
 def test_the_last_hidden_layer_is_the_one_before_the_classes(name, layer):
     shape = {"paper": (67, 67, 3), "owt": (63, 63, 3)}.get(name)

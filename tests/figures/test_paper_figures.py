@@ -48,7 +48,7 @@ def test_kernels_are_conv1_s(given):
 
 def test_predictions_are_the_five_most_probable(given, make_source):
     net, source = network(), make_source(11)
-    examples = source.at([10, 4])
+    examples = source.take_indices([10, 4])
     paper_figures.predictions(net, source, examples, "out.png")
     rows, path = given("predictions")
     assert [title for title, _, _ in rows] == ["0", "4"] and path == "out.png"
@@ -63,14 +63,14 @@ def test_predictions_are_the_five_most_probable(given, make_source):
 @pytest.mark.parametrize("figure", ["predictions", "dropout"])
 def test_other_classes_are_refused(make_source, figure):
     net, source = network(), make_source(11, classes=5)
-    examples = [net, source, source.at([0])] + [0] * (figure == "dropout")
+    examples = [net, source, source.take_indices([0])] + [0] * (figure == "dropout")
     with pytest.raises(ValueError, match="Expected the classes of pictures"):
         getattr(paper_figures, figure)(*examples, "out.png")
 
 
 def test_neighbours_keep_their_order(given, make_source):
     net, source = network(), make_source(11)
-    rows = [source.at([3, 10, 0]), source.at([1, 2, 5])]
+    rows = [source.take_indices([3, 10, 0]), source.take_indices([1, 2, 5])]
     paper_figures.neighbors(net, source, rows, "out.png")
     (pictures, _) = given("neighbors")
     assert [[title for title, _ in row] for row in pictures] == [
@@ -99,7 +99,7 @@ def test_views_are_the_crops_and_flips_of_training(given, make_source, preset):
     """Whatever the mean is and how it is laid under them."""
     pixels = presets.get(preset).preprocessing
     net = network()
-    changed = dataclasses.replace(pixels, image_size=72, crop_size=64, colour_noise=0.0)
+    changed = dataclasses.replace(pixels, image_size=72, crop_size=64, pca_color_std=0.0)
     net = dataclasses.replace(
         net,
         preset=dataclasses.replace(net.preset, preprocessing=changed),
@@ -143,7 +143,7 @@ def test_views_are_counted(given, make_source, changes, said):
 
 
 def test_colour_noise_is_seen_in_views(given, make_source):
-    net = network(colour_noise=0.5, flip=False, random_crop=False)
+    net = network(pca_color_std=0.5, flip=False, random_crop=False)
     (example,) = make_source(11).at([0])
     paper_figures.views(net, example, 1, 0, "out.png")
     pixels = net.preset.preprocessing
@@ -192,7 +192,7 @@ def test_norms_are_probing_s(given):
 
 def test_dropout_averages_more_and_more_networks(given, make_source):
     net, source = network(), make_source(12)
-    examples = source.at([*range(12)])
+    examples = source.take_indices([*range(12)])
     paper_figures.dropout(net, source, examples, 2, "out.png")
     errors, whole_error, pairs, _, title = given("dropout")
     truth = np.arange(12, dtype=np.int32) % 10
@@ -202,7 +202,7 @@ def test_dropout_averages_more_and_more_networks(given, make_source):
     for count, error in errors:
         guesses = each[:count].mean(axis=0).argmax(axis=1)
         assert error == pytest.approx((guesses != truth).mean())
-    whole, _ = evaluation.probabilities(net, source, "centre", verbose=0)
+    whole, _ = evaluation.probabilities(net, source, "center", verbose=0)
     assert whole_error == pytest.approx((whole.argmax(axis=1) != truth).mean())
     np.testing.assert_allclose(pairs[:, 0], each.mean(axis=0)[range(12), truth])
     np.testing.assert_allclose(pairs[:, 1], whole[range(12), truth], atol=1e-6)
@@ -225,7 +225,7 @@ def test_the_nearest_are_of_the_index_and_not_oneself(tmp_path, make_source):
     net, source = network(), make_source(12)
     path = str(tmp_path / "index.npz")
     retrieval.build_index(path, net, source, "fc6", verbose=0)
-    queries = source.at([3, 8])
+    queries = source.take_indices([3, 8])
     other = [{**queries[0], "name": b"another name"}]
     rows = retrieval.nearest_examples(path, net, queries + other, source, "fc6", k=4)
     assert [len(row) for row in rows] == [5, 5, 5]
@@ -234,7 +234,7 @@ def test_the_nearest_are_of_the_index_and_not_oneself(tmp_path, make_source):
     assert names[0][0] not in names[0][1:] and names[1][0] not in names[1][1:]
     assert names[2][1] == queries[0]["name"] and names[2][2:] == names[0][1:4]
     extract = alexnet.features(net.model, "fc6")
-    views = np.stack([net.view(each["image"]) for each in source.at([*range(12)])])
+    views = np.stack([net.view(each["image"]) for each in source.take_indices([*range(12)])])
     vectors = extract(views).numpy()
     order = np.argsort(np.linalg.norm(vectors - vectors[3], axis=1))
     assert order[0] == 3
@@ -248,7 +248,7 @@ def test_an_index_of_something_else_is_refused(tmp_path, make_source):
     net, source = network(), make_source(12)
     path = str(tmp_path / "index.npz")
     retrieval.build_index(path, net, source, "fc6", verbose=0)
-    queries = source.at([0])
+    queries = source.take_indices([0])
     for other, pictures, layer, what in (
         (net, source, "fc7", "whose layer is fc7. Received: .*index.npz, of fc6"),
         (network(seed=1), source, "fc6", "whose network is tiny"),

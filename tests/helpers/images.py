@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 
-def write_pictures(folder, *, classes=2, count=6, side=80):
+def write_image_folder(folder, *, classes=2, count=6, side=80):
     """A folder of class folders with random JPEGs."""
     for label in range(classes):
         os.makedirs(folder / f"class{label}")

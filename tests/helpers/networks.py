@@ -27,7 +27,7 @@ SIDES = {
     "caffe": 99,
     "caffenet": 99,
     "owt": 96,
-    "cifar10_quick": 16,
+    "cifar10_full": 16,
 }
 
 
@@ -44,7 +44,7 @@ def expected(family):
 
 
 def narrow_widths(name):
-    return CIFAR10_WIDTHS if name == "cifar10_quick" else WIDTHS
+    return CIFAR10_WIDTHS if name == "cifar10_full" else WIDTHS
 
 
 def narrow(name):

@@ -241,7 +241,7 @@ FAMILIES = {
         _conv("conv5", 3, margins=(1, 1)), RELU, POOL,
         *_FULLY_CONNECTED,
     ),
-    "cifar10_quick": (
+    "cifar10_full": (
         _conv("conv1", 5, margins=(2, 2)),
         (max_pool, dict(overhang=1)), RELU, _CIFAR10_NORM,
         _conv("conv2", 5, margins=(2, 2)), RELU,

@@ -394,7 +394,7 @@ def test_a_saved_model_needs_no_xla(trained, tmp_path):
     content = (tmp_path / "served" / "saved_model.pb").read_bytes()
     assert b"LRN" in content and b"_XlaMustCompile\x12\x02(\x01" not in content
     # Traced for itself alone, the network is as it was.
-    assert not network.model.get_layer("norm1").plain
+    assert not network.model.get_layer("norm1").use_reference_op
 
 
 def test_export_never_replaces_a_file(trained, tmp_path):

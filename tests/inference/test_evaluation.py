@@ -71,12 +71,12 @@ def test_probabilities_are_averaged_and_not_logits(make_source):
 def test_a_source_that_miscounts_is_refused(make_source, holds):
     source = dataclasses.replace(make_source(holds), num_examples=11)
     with pytest.raises(ValueError, match="Expected 11 pictures"):
-        evaluation.probabilities(network(), source, "centre", 5, verbose=0)
+        evaluation.probabilities(network(), source, "center", 5, verbose=0)
     with pytest.raises(ValueError, match="Expected 11 pictures"):
         evaluation.dense_probabilities(network(), source, [73], verbose=0)
 
 
-@pytest.mark.parametrize("protocol", ["centre", "dense"])
+@pytest.mark.parametrize("protocol", ["center", "dense"])
 def test_labels_of_no_class_are_refused(make_source, protocol):
     """Such as the -1 of pictures whose class is kept secret."""
     source, net = images.bad_third(make_source, label=-1), network()
@@ -110,7 +110,7 @@ def test_names_and_numbers_of_as_many_classes_go_together(make_source):
     net, source = network(), make_source(10)
     named = dataclasses.replace(net, classes=tuple("abcdefghij"))
     for each in (net, named):
-        evaluation.probabilities(each, source, "centre", verbose=0)
+        evaluation.probabilities(each, source, "center", verbose=0)
     letters = dataclasses.replace(source, classes=tuple("ABCDEFGHIJ"))
     with pytest.raises(ValueError, match="such as A, B, C. Received.*a, b, c"):
         evaluation.probabilities(named, letters)
@@ -249,7 +249,7 @@ def test_dense_at_the_networks_own_size_is_the_central_view(make_source):
     )
     net = network(image_size=64, crop_size=64)
     dense, labels = evaluation.dense_probabilities(net, square, [64], verbose=0)
-    one, _ = evaluation.probabilities(net, square, "centre", verbose=0)
+    one, _ = evaluation.probabilities(net, square, "center", verbose=0)
     assert labels.tolist() == [*range(6)]
     np.testing.assert_allclose(dense, one, atol=1e-5)
     two, _ = evaluation.dense_probabilities(net, square, [64, 96], verbose=0)
@@ -279,9 +279,9 @@ def test_a_whole_image_is_resized_and_not_cut(shape, short, sides):
 
 def test_evaluate_prints_a_row_and_writes_classes(tmp_path):
     """From a run, whose classes have the names of the folders."""
-    from helpers.images import write_pictures
+    from helpers.images import write_image_folder
 
-    data = write_pictures(tmp_path / "data", classes=2, count=5)
+    data = write_image_folder(tmp_path / "data", classes=2, count=5)
     path, table = tmp_path / "run", tmp_path / "classes.csv"
     assert command(
         "train", f"--dataset={data}", "--eval_split=train", "--preset=tiny",
@@ -308,7 +308,7 @@ def test_evaluate_prints_a_row_and_writes_classes(tmp_path):
     model = alexnet_tf.AlexNet("tiny", 2, weights=path)
     alexnet_tf.save_weights(model, tmp_path / "w.npy")
     code, out, err = evaluate(
-        f"--weights={tmp_path / 'w.npy'}", "--preset=tiny", "--protocol=centre"
+        f"--weights={tmp_path / 'w.npy'}", "--preset=tiny", "--protocol=center"
     )
     assert code == 0 and "central view, 10 pictures" in out, err
 

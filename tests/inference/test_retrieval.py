@@ -174,5 +174,5 @@ def test_what_is_no_index_is_said(tmp_path, content):
         path.write_bytes(data)
     if content == "half":
         path.write_bytes(path.read_bytes()[:80])
-    with pytest.raises(ValueError, match="index that --index_out.*i.npz"):
+    with pytest.raises(ValueError, match="index that --index_output.*i.npz"):
         retrieval.search(str(path), np.zeros((1, 3), np.float32), 2)

@@ -19,7 +19,7 @@ from helpers.networks import SIDES
 from helpers import reference
 
 # With the classes that the preset was made for.
-CLASSES = {"cifar10_quick": 10, "tiny": 10}
+CLASSES = {"cifar10_full": 10, "tiny": 10}
 PARAMETERS = {
     "paper": 60_965_224,
     "code2012": 60_965_224,
@@ -28,7 +28,7 @@ PARAMETERS = {
     "single_tower": 62_378_344,
     "owt": 61_100_840,
     "paper_conv6": 61_555_304,
-    "cifar10_quick": 89_578,
+    "cifar10_full": 89_578,
     "tiny": 65_514,
 }
 # For one picture; torchvision prints .714 GFLOPs for `owt`.
@@ -40,7 +40,7 @@ MULTIPLICATIONS = {
     "single_tower": 1_135_256_096,
     "owt": 714_188_480,
     "paper_conv6": 745_640_480,
-    "cifar10_quick": 12_298_240,
+    "cifar10_full": 12_298_240,
     "tiny": 1_922_096,
 }
 PARAMETERS_BY_LAYER = {
@@ -126,7 +126,7 @@ SHAPES = {
     "paper_conv6": f"""
         {_PAPER_CONVOLUTIONS} conv6 6x6x256  relu_conv6 6x6x256 {_CLASSIFIER}
     """,
-    "cifar10_quick": """
+    "cifar10_full": """
         input 32x32x3
         conv1 32x32x32  pool1 16x16x32  relu1 16x16x32  norm1 16x16x32
         conv2 16x16x32  relu2 16x16x32  pool2 8x8x32  norm2 8x8x32
@@ -158,7 +158,7 @@ DEVIATIONS = {
     "single_tower": _GAUSSIAN,
     "owt": dict.fromkeys(_LAYERS, "torch"),
     "paper_conv6": {**_GAUSSIAN, "conv6": 0.03},
-    "cifar10_quick": {
+    "cifar10_full": {
         "conv1": 0.0001, "conv2": 0.01, "conv3": 0.01, "fc10": 0.01,
     },
     "tiny": {**dict.fromkeys(_LAYERS, "he"), "fc8": 0.01},
@@ -172,7 +172,7 @@ BIASES = {
     "caffenet": _ONES,
     "single_tower": _ONES,
     "paper_conv6": {**_ONES, "conv6": 1.0},
-    "cifar10_quick": {},
+    "cifar10_full": {},
     "tiny": {},
 }
 # About ten times what float32 costs here; wrong networks are off by .03 to 2.
@@ -425,8 +425,8 @@ MISTAKES = {
         "paper",
         lambda p: changed(p, presets.ResponseNorm, alpha=2e-5),
     ),
-    "alpha not divided by 9, cifar10_quick": (
-        "cifar10_quick",
+    "alpha not divided by 9, cifar10_full": (
+        "cifar10_full",
         lambda p: changed(p, presets.SpatialNorm, alpha=5e-5),
     ),
     "k of the paper, caffe": (
@@ -485,8 +485,8 @@ MISTAKES = {
         "owt",
         lambda p: changed(p, "conv1", padding=((0, 3), (0, 3))),
     ),
-    "max for average, cifar10_quick": (
-        "cifar10_quick",
+    "max for average, cifar10_full": (
+        "cifar10_full",
         lambda p: changed(p, presets.Pool, kind="max"),
     ),
     "no ReLU after fc7, paper": (
@@ -532,7 +532,7 @@ def test_last_relu_commutes_with_pool5():
 def test_every_variable_gets_a_gradient(name):
     """In training, with dropout: finite everywhere and not all zero."""
     keras.utils.set_random_seed(1)
-    side = 32 if name == "cifar10_quick" else 96
+    side = 32 if name == "cifar10_full" else 96
     # From .01, narrow networks let too little through to be told from none.
     preset = presets.override(narrow(name), init="he")
     model = alexnet.AlexNet(
@@ -658,7 +658,7 @@ def test_without_top():
         ("code2012", "relu5", (None, 6, 6, 256)),
         ("owt", "pool5", (None, 6, 6, 256)),
         ("paper_conv6", "relu_conv6", (None, 6, 6, 256)),
-        ("cifar10_quick", "pool3", (None, 4, 4, 64)),
+        ("cifar10_full", "pool3", (None, 4, 4, 64)),
     ],
 )
 def test_without_top_ends(name, last, shape):

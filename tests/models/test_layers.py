@@ -491,7 +491,7 @@ def test_the_compiled_normalisation_is_the_plain_one(arguments, dtype):
     found = []
     for plain in (True, False):
         layer = LocalResponseNormalization(**arguments, dtype=dtype)
-        layer.plain = plain
+        layer.use_reference_op = plain
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = layer(x)

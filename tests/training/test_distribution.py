@@ -33,8 +33,8 @@ def experiments(monkeypatch):
 
 
 @pytest.fixture
-def flags(picture_folder):
-    return [f"--dataset=folder:{picture_folder}", *FLAGS]
+def flags(image_folder):
+    return [f"--dataset=folder:{image_folder}", *FLAGS]
 
 
 def start(count, flags, tmp_path):

@@ -30,7 +30,7 @@ from helpers.runs import final_arrays
 from helpers.runs import layers_of
 from helpers.runs import small
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = pytest.mark.usefixtures("skip_figures")
 
 run = functools.partial(runs.run, preset=small())
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -180,9 +180,9 @@ def test_cached_batches_hold_each_picture_once():
     assert sorted(sum(first, [])) == list(range(12)) and first == epoch(0)
     assert sum(first, []) != sum(epoch(1), [])
     assert epoch(0, first_step=1) == first[1:]
-    assert sum(epoch(0, pieces=2), []) == sum(first, [])
+    assert sum(epoch(0, num_replicas=2), []) == sum(first, [])
     evaluation = input_pipeline.cached_evaluation_batches(
-        features, labels, batch_size=8, pieces=2
+        features, labels, batch_size=8, num_replicas=2
     )
     numbers = [n.tolist() for _, n in evaluation.as_numpy_iterator()]
     assert numbers == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [-1] * 4]
@@ -246,7 +246,7 @@ def test_statistics_are_those_of_the_weights(tmp_path, make_source):
 
 def test_a_run_says_what_its_network_is(tmp_path, make_source):
     preset = presets.override(
-        small(), mean="image", colour_noise=0.2, dropout=0.25, epochs=1
+        small(), mean="image", pca_color_std=0.2, dropout=0.25, epochs=1
     )
     run(tmp_path, make_source(24), preset=preset)
     found, classes = read_network(str(tmp_path))
@@ -271,7 +271,7 @@ def test_cached_equals_uncached_without_augmentation(tmp_path, make_source):
     source, path = make_source(24), tmp_path / "w.npy"
     saved_network(path)
     preset = small(
-        crop_size=73, flip=False, colour_noise=0.0, dropout=0.0, epochs=1,
+        crop_size=73, flip=False, pca_color_std=0.0, dropout=0.0, epochs=1,
         batch_size=24,
     )  # fmt: skip
     found = []

@@ -26,7 +26,7 @@ def train(workdir, pictures):
 
 
 @pytest.mark.large
-def test_killed_twenty_times(tmp_path, picture_folder):
+def test_killed_twenty_times(tmp_path, image_folder):
     from helpers.runs import metrics
     from helpers.runs import weights
 
@@ -35,7 +35,7 @@ def test_killed_twenty_times(tmp_path, picture_folder):
 
     def start(name):
         (tmp_path / name).mkdir(exist_ok=True)
-        process = context.Process(target=train, args=(tmp_path / name, picture_folder))
+        process = context.Process(target=train, args=(tmp_path / name, image_folder))
         process.start()
         return process
 

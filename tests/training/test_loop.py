@@ -31,7 +31,7 @@ from helpers.runs import metrics
 from helpers.runs import run
 from helpers.runs import shallow
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = pytest.mark.usefixtures("skip_figures")
 
 
 def assert_same(one, other, atol=0.0):
@@ -180,7 +180,7 @@ def test_stopped_and_resumed_equals_straight(
 def test_loss_scaling_survives_a_drop_and_a_stop(tmp_path, make_source):
     """In float16 the update rule sits inside Keras' loss scaling."""
     source = make_source(36)
-    preset = shallow(schedule="step", drops=(1,))
+    preset = shallow(schedule="step", boundaries=(1,))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     args = dict(preset=preset, precision="mixed_float16", log_steps=1)
     run(whole, source, **args)
@@ -641,10 +641,10 @@ def test_a_bad_picture_is_looked_for_in_its_steps_alone(
 def test_layers_stop_and_biases_go_on_as_the_recipe_says(tmp_path, make_source):
     """Over epochs, and in a run that is stopped and resumed between them."""
     preset = shallow(
-        epochs=3, schedule="step", drops=(1,), bias_lr_multiplier=2.0
+        epochs=3, schedule="step", boundaries=(1,), bias_lr_multiplier=2.0
     )
     recipe = dataclasses.replace(
-        preset.recipe, bias_lr_falls=False, layer_rates=(("conv1", 1, 0.0),)
+        preset.recipe, bias_lr_follows_schedule=False, layer_lr_multipliers=(("conv1", 1, 0.0),)
     )
     preset = dataclasses.replace(preset, recipe=recipe)
     kernels, changes = [], []

@@ -115,7 +115,7 @@ def test_constant_lasts_for_the_epochs():
 
 def test_step_divides_by_ten_before_the_epochs_named():
     np.testing.assert_allclose(
-        rates("step", 5, drops=(2, 4))[:5], [0.01, 0.01, 1e-3, 1e-3, 1e-4]
+        rates("step", 5, boundaries=(2, 4))[:5], [0.01, 0.01, 1e-3, 1e-3, 1e-4]
     )
 
 
@@ -131,7 +131,7 @@ def test_step_of_code2012_is_the_original_runs():
 
 def test_dexp_has_the_four_published_levels():
     """.01, .001587, .000252, .00004 at 0, 25, 50 and 75 per cent."""
-    values = rates("dexp", 8)
+    values = rates("stepped_exponential", 8)
     np.testing.assert_allclose(values[0:8:2], values[1:8:2])
     np.testing.assert_allclose(
         values[0:8:2], [0.01, 0.001587, 0.000252, 0.00004], rtol=2e-3

@@ -53,9 +53,9 @@ def test_workers_take_one_count(monkeypatch):
     """A slower worker holds back the others, each of which has its say."""
     asked = []
 
-    def agree(count):
+    def mean_over_workers(count):
         asked.append(count)
         return (count + 2) / 2
 
-    _, counts = run(monkeypatch, 0.1, 6, agree=agree)
+    _, counts = run(monkeypatch, 0.1, 6, mean_over_workers=mean_over_workers)
     assert counts == [1, 1, 2, 3, 4, 5] and asked == [2, 4, 6, 8, 10]

@@ -62,9 +62,9 @@ def test_stages_are_all_measured(make_source, monkeypatch):
 
 @pytest.mark.large
 def test_the_command_prints_a_table_and_writes_json(tmp_path):
-    from helpers.images import write_pictures
+    from helpers.images import write_image_folder
 
-    data = write_pictures(tmp_path / "data", classes=2, count=10)
+    data = write_image_folder(tmp_path / "data", classes=2, count=10)
     code, out, err = command(
         "benchmark", "--preset=tiny", "--precision=float32", "--batch_size=8",
         "--repeats=1", f"--dataset={data}", f"--dataset={data}/",

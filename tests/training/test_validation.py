@@ -76,7 +76,7 @@ def evaluate(source, batch_size, strategy=None, **changes):
             pixels(),
             known_statistics(),
             batch_size=batch_size,
-            pieces=strategy.num_replicas_in_sync,
+            num_replicas=strategy.num_replicas_in_sync,
         )
 
     distributed = strategy.distribute_datasets_from_function(batches)
@@ -203,5 +203,5 @@ def test_padding_counts_nothing_in_loss_and_gradient():
 def test_bad_pictures_are_counted_apart(make_source):
     """Of 8 the two with labels of no class."""
     source = dataclasses.replace(make_source(8, classes=4), classes=("0", "1", "2"))
-    measured, _ = evaluate(source.mended(), 3)
+    measured, _ = evaluate(source.allow_bad_images(), 3)
     assert measured["bad_images"] == 2

@@ -19,7 +19,7 @@ import math
 from alexnet_tf import presets
 from experiments import harness
 
-NAME = "initialisation"
+NAME = "initialization"
 SEEDS = (0, 1, 2)
 PLATEAU = math.log(10)
 HEAD = ("start", "steps to leave the plateau, each seed")
