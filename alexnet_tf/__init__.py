@@ -3,10 +3,13 @@
     import alexnet_tf
     model = alexnet_tf.AlexNet("paper", classes=1000)
 
-The commands are modules: `python -m alexnet_tf.train --help`.
+The commands are run as modules, for example `python -m alexnet_tf.train --help`.
 """
 
+from alexnet_tf import lazy
+
 __version__ = "0.1.0"
+
 _HOMES = {
     "AlexNet": "models.alexnet",
     "PRESETS": "presets",
@@ -18,13 +21,4 @@ _HOMES = {
 }
 __all__ = list(_HOMES)
 
-
-def __getattr__(name):
-    # Looked up on first use, because TensorFlow takes seconds to import and
-    # `python -m alexnet_tf.train --help`, which passes here, needs none of it.
-    import importlib
-
-    if name in _HOMES:
-        home = importlib.import_module(f"alexnet_tf.{_HOMES[name]}")
-        return getattr(home, name)
-    raise AttributeError(f"module 'alexnet_tf' has no attribute {name!r}")
+__getattr__ = lazy.attributes(__name__, _HOMES)

@@ -4,7 +4,7 @@
     python -m alexnet_tf.benchmark --preset=caffe --precision=mixed_bfloat16 --layers
     python -m alexnet_tf.benchmark --dataset=imagenet2012
 
-Each network is measured in a process of its own. Pictures are noise that is
+Each network is measured in a process of its own. Images are noise that is
 there already, but for the pipeline's.
 """
 
@@ -33,7 +33,7 @@ _FLAGS = [
         ["float32", "mixed_bfloat16", "mixed_float16"],
         "Types of the arithmetic; may be given again and again.",
     ),
-    flags.DEFINE_integer("batch_size", 128, "Pictures a step.", lower_bound=1),
+    flags.DEFINE_integer("batch_size", 128, "Images a step.", lower_bound=1),
     flags.DEFINE_integer(
         "repeats", 5, "Runs that a time is the median of.", lower_bound=1
     ),
@@ -64,7 +64,7 @@ def _measure(name, precision, settings, started):
         presets.get(name), precision, settings["batch_size"]
     )
     found = {"preset": name, "precision": precision}
-    network.step()()
+    network.make_step()()
     # The clock of all processes is one.
     found["seconds_to_first_step"] = time.time() - started
     found["training"] = network.training_rate(repeats)
@@ -81,7 +81,7 @@ def _measure(name, precision, settings, started):
 
 
 def _measure_pipelines(preset_name, precision, settings):
-    """{data set: {stage: pictures a second}}, in this process."""
+    """{data set: {stage: images a second}}, in this process."""
     import tempfile
 
     from alexnet_tf.data import datasets
@@ -129,7 +129,7 @@ def _print_layers(found):
 
 
 def _print_pipelines(pipelines):
-    print(f"\n| pictures a second | {' | '.join(pipelines)} |")
+    print(f"\n| images a second | {' | '.join(pipelines)} |")
     stages = dict.fromkeys(
         stage for rates in pipelines.values() for stage in rates
     )
@@ -151,8 +151,8 @@ def _benchmark():
         for key in ("batch_size", "repeats", "layers", "dataset", "data_dir")
     }
     print(
-        "| network | precision | training, pictures/s | of the matrix rate | "
-        "inference, pictures/s | update, ms | peak memory, MB | first step, s |"
+        "| network | precision | training, images/s | of the matrix rate | "
+        "inference, images/s | update, ms | peak memory, MB | first step, s |"
     )
     print("|---|---|---|---|---|---|---|---|")
     networks = []

@@ -1,4 +1,4 @@
-"""How the commands speak, and how they end."""
+"""Flags that several commands share, one-line errors, and quiet libraries."""
 
 import contextlib
 import io
@@ -11,15 +11,75 @@ from absl import app
 from absl import flags
 from absl import logging as absl_logging
 
-# The flags defined by the functions below are those of their callers.
+from alexnet_tf import presets
+
+# A flag that a function below defines counts as a flag of the calling command.
 flags.disclaim_key_flags()
+
+WEIGHTS_HELP = (
+    "Work directory of a run, or a file of weights (.npy, .npz, .safetensors, "
+    ".weights.h5, .keras, .pth)."
+)
+
+
+def define_weights(help=WEIGHTS_HELP, **options):
+    """Defines --weights, --preset and --layout: a trained network.
+
+    Args:
+        help: the help text of --weights.
+        **options: for `absl.flags.DEFINE`, such as `required=True`.
+    """
+    return [
+        define_path("weights", None, help, **options),
+        flags.DEFINE_enum(
+            "preset",
+            None,
+            list(presets.PRESETS),
+            "Network that a file of weights belongs to. Default: that of the run.",
+        ),
+        define_layout(),
+    ]
+
+
+def define_layout():
+    """Defines --layout."""
+    return flags.DEFINE_enum(
+        "layout",
+        None,
+        ["caffe"],
+        "Axis order of the kernels in a file of weights. caffe: [out, in, ...]. "
+        "Default: [..., in, out].",
+    )
+
+
+def define_data(dataset_help, split_help):
+    """Defines --dataset, --split and --data_dir, whose defaults come from a run."""
+    return [
+        flags.DEFINE_string("dataset", None, dataset_help),
+        flags.DEFINE_string("split", None, split_help),
+        flags.DEFINE_string(
+            "data_dir",
+            None,
+            "Directory of TFDS's data sets. Default: that of the run, or "
+            "~/tensorflow_datasets.",
+        ),
+    ]
+
+
+def define_data_dir():
+    """Defines --data_dir for commands that do not look at a run."""
+    return flags.DEFINE_string(
+        "data_dir",
+        None,
+        "Directory of TFDS's data sets. Default: ~/tensorflow_datasets.",
+    )
 
 
 def define_path(name, default, help, **options):
-    """A flag with a path, as `flags.DEFINE_string`; ~ is the home directory.
+    """Defines a flag that is a path, in which ~ is the home directory.
 
-    The shell leaves that to the command in --workdir=~/runs, where a folder
-    named ~ would be made else.
+    Shells do not expand the ~ of --workdir=~/runs, which would create a folder
+    called ~.
     """
     return flags.DEFINE(
         _PathParser(), name, default, help,
@@ -28,7 +88,7 @@ def define_path(name, default, help, **options):
 
 
 def define_paths(name, default, help, **options):
-    """A flag with paths and commas between them, as `flags.DEFINE_list`."""
+    """Defines a flag that is a comma-separated list of paths."""
     return flags.DEFINE(
         _PathsParser(), name, default, help,
         serializer=flags.CsvListSerializer(","), **options,
@@ -46,15 +106,15 @@ class _PathsParser(flags.ListParser):
 
 
 def run(command, work, argv):
-    """Runs a command that takes flags only, to its end or an error's line.
+    """Runs a command that takes only flags, and reports an error in one line.
 
     Args:
-        command: its name.
-        work: a function without arguments, its job.
-        argv: of `absl.app.run`.
+        command: the name of the command.
+        work: a function without arguments that does the work.
+        argv: the arguments of `absl.app.run`'s main function.
 
     Raises:
-        app.UsageError: if there are other arguments.
+        app.UsageError: if there are arguments that are not flags.
     """
     if len(argv) > 1:
         raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
@@ -64,68 +124,67 @@ def run(command, work, argv):
 
 
 def silence_libraries(verbosity_given):
-    """Leaves out what TensorFlow and TFDS have to say, but for errors.
+    """Silences TensorFlow and TFDS below ERROR.
 
-    What its libraries say while they are loaded stays too, as does, without a
-    GPU, an error of cuInit (github.com/tensorflow/tensorflow/issues/100442).
+    Messages that libraries print while they are loaded remain, as does an error of
+    cuInit on machines without a GPU (github.com/tensorflow/tensorflow/issues/100442).
 
-    To be called before TensorFlow is imported.
+    Call it before TensorFlow is imported.
 
     Args:
-        verbosity_given: whether --verbosity is on the command line; TFDS's
-            messages then follow it.
+        verbosity_given: whether --verbosity is on the command line, which TFDS's
+            messages then follow.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not verbosity_given:
         absl_logging.set_verbosity(absl_logging.WARNING)
-    # TFDS's own calls are deprecated ones.
+    # TFDS itself calls deprecated functions of TensorFlow.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of files that are not UTF-8 are printed as they are.
+        # File names that are not valid UTF-8 are printed byte for byte.
         sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def progress():
-    """1 where output goes to a terminal, which may have a progress bar."""
+    """Returns 1 if the output is a terminal, where a progress bar can be drawn."""
     return int(sys.stdout.isatty())
 
 
 def check_output(flag, path, suffix=""):
-    """Refuses, before the work, a file that can't be written after it.
+    """Refuses an output file that could not be written, before the work starts.
 
     Args:
-        flag: that `path` was given by.
-        path: of the file.
-        suffix: that it must have.
+        flag: the name of the flag that gives the path.
+        path: the path of the file.
+        suffix: the suffix that the path must have.
 
     Raises:
-        ValueError: if it has another one.
-        OSError: if its folder is not there, or it is a folder itself.
+        ValueError: if the path has another suffix.
+        OSError: if its folder does not exist, or the path is a folder.
     """
     if not path.endswith(suffix):
-        raise ValueError(
-            f"Expected --{flag} to end in {suffix}. Received: {path}."
-        )
-    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise ValueError(f"Expected --{flag} to end in {suffix}. Received: {path}.")
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
         raise FileNotFoundError(
-            f"Expected --{flag} in a folder that is there. Received: {path}."
+            f"The folder of --{flag} does not exist: {folder}. Create it first."
         )
     if os.path.isdir(path):
         raise IsADirectoryError(
-            f"Expected --{flag} to be a file. Received: {path}, a folder."
+            f"Expected --{flag} to be a file. Received: {path}, which is a folder."
         )
 
 
 @contextlib.contextmanager
 def one_line_errors(command, when_interrupted="interrupted."):
-    """What a user can mend ends the command with a line, not a traceback.
+    """Reports errors that a user can correct in one line instead of a traceback.
 
-    Exit status: 1, or as shells have it for Ctrl-C and for a reader of the
-    output that has gone.
+    The exit status is 1; after Ctrl-C, or if the reader of the output has exited, it
+    is the one that shells expect.
 
     Args:
-        command: its name, with which the line begins.
-        when_interrupted: what to say after Ctrl-C.
+        command: the name of the command, with which the line begins.
+        when_interrupted: the text of the line after Ctrl-C.
     """
     try:
         yield
@@ -134,7 +193,7 @@ def one_line_errors(command, when_interrupted="interrupted."):
         print(f"{command}: {when_interrupted}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
-        # Python flushes once more when it ends.
+        # Python flushes the output once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except (

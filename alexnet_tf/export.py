@@ -39,7 +39,7 @@ _FLAGS = [
         "format",
         "saved_model",
         ["saved_model", "tflite", "tflite_8_bits", "onnx"],
-        "saved_model takes encoded pictures or RGB pixels of any size; the "
+        "saved_model takes encoded images or RGB pixels of any size; the "
         "others take preprocessed pixels.",
     ),
     cli.define_path(

@@ -1,26 +1,52 @@
-"""Files that are replaced as a whole or left as they were."""
+"""Files that are replaced as a whole or stay as they were."""
 
 import contextlib
+import glob
 import os
+import shutil
+import tempfile
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """Yields a temporary path that replaces `path` if the body raises no error.
+
+    The temporary path has the same file name, in a temporary folder beside `path`,
+    so that writers which look at the extension find it. A file or a directory may be
+    written to it. After an error the old file stays, and nothing is left beside it;
+    several processes may write the same `path` at once.
+
+    Args:
+        path: the file to write; a directory only if `path` does not exist yet.
+
+    Raises:
+        OSError: if the folder does not exist or cannot be written to.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    temporary = tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
+    try:
+        yield os.path.join(temporary, name)
+        os.replace(os.path.join(temporary, name), path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path, text):
-    """Replaces a file as a whole, or leaves the old one."""
+    """Writes a UTF-8 text file, replacing an old one as a whole."""
     with atomic_write(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
 
 
-@contextlib.contextmanager
-def atomic_write(path):
-    """A name to write to, which becomes `path` if nothing goes wrong.
+def remove_unfinished(folder, name="*"):
+    """Removes the temporary folders of processes that were killed while writing.
 
-    Else the old file stays, and nothing beside it.
+    Only for a process that is the only one to write these files: it would remove
+    those of a running process too.
+
+    Args:
+        folder: the folder that the files are in.
+        name: the file name, or a pattern of file names.
     """
-    temporary = f"{path}.tmp"
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
+    for path in glob.glob(os.path.join(glob.escape(folder), f".{name}.*.tmp")):
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Pictures of a run and of a network.
+"""Images of a run and of a network.
 
 Each is written to a path, or to a file that is open for writing bytes.
 """
@@ -7,7 +7,7 @@ from matplotlib import figure
 from matplotlib import patches
 import numpy as np
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+# Okabe and Ito's colors, which the color-blind can tell apart.
 _TRAIN, _EVALUATION, _DROP = "#0072B2", "#D55E00", "#999999"
 
 
@@ -19,7 +19,7 @@ def curves(metrics, path, title=""):
     Args:
         metrics: what `read_metrics` gives.
         path: of the PNG.
-        title: above the picture.
+        title: above the image.
     """
     fig = figure.Figure(figsize=(11, 3.8), layout="constrained")
     axes = fig.subplots(1, 3)
@@ -31,11 +31,11 @@ def curves(metrics, path, title=""):
             ("top5_error", 100, "top-5 error (%)"),
         ],
     ):
-        for split, colour in (("train", _TRAIN), ("eval", _EVALUATION)):
+        for split, color in (("train", _TRAIN), ("eval", _EVALUATION)):
             lines = [line for line in metrics if line["split"] == split]
             epochs = [line["epoch"] for line in lines]
             values = [scale * line[key] for line in lines]
-            ax.plot(epochs, values, color=colour, label=split, marker=".")
+            ax.plot(epochs, values, color=color, label=split, marker=".")
         for epoch in _drops(metrics):
             ax.axvline(epoch, color=_DROP, linestyle=":", zorder=0)
         ax.set(xlabel="epoch", ylabel=label, ylim=(0, None))
@@ -49,12 +49,12 @@ def kernels(weights, path, title=""):
     """Writes the first layer's kernels as a PNG, as in the paper's Fig. 3.
 
     Each kernel is stretched to the full range by itself; zero need not be
-    grey.
+    gray.
 
     Args:
         weights: float [H, W, 3, kernels], RGB.
         path: of the PNG.
-        title: above the picture.
+        title: above the image.
     """
     sheet = kernel_sheet(weights)
     height, width = sheet.shape[:2]
@@ -94,14 +94,14 @@ def kernel_sheet(weights):
 
 
 def predictions(rows, path):
-    """Writes pictures with their most probable classes as bars, as a PNG.
+    """Writes images with their most probable classes as bars, as a PNG.
 
     As the left half of the paper's Fig. 4. The bar of a class that is the
-    title, the true one, has another colour.
+    title, the true one, has another color.
 
     Args:
         rows: (title, uint8 RGB [H, W, 3], [(id, name, probability), ...]) of
-            each picture.
+            each image.
         path: of the PNG.
     """
     columns = min(4, len(rows))
@@ -110,10 +110,10 @@ def predictions(rows, path):
         figsize=(2.9 * columns, 4.4 * lines), layout="constrained"
     )
     grid = fig.add_gridspec(2 * lines, columns, height_ratios=[3, 2] * lines)
-    for number, (title, picture, named) in enumerate(rows):
+    for number, (title, image, named) in enumerate(rows):
         line, column = divmod(number, columns)
         ax = fig.add_subplot(grid[2 * line, column])
-        ax.imshow(picture)
+        ax.imshow(image)
         ax.set_axis_off()
         # Dollars in names of files are no formulas.
         ax.set_title(_shortened(title), fontsize=9, parse_math=False)
@@ -122,7 +122,7 @@ def predictions(rows, path):
 
 
 def neighbors(rows, path):
-    """Writes pictures, each with those that are nearest to it, as a PNG.
+    """Writes images, each with those that are nearest to it, as a PNG.
 
     As the right half of the paper's Fig. 4: a row each, the query first.
 
@@ -135,8 +135,8 @@ def neighbors(rows, path):
         figsize=(1.7 * columns, 1.9 * len(rows)), layout="constrained"
     )
     axes = fig.subplots(len(rows), columns, squeeze=False)
-    for ax, (title, picture) in zip(axes.ravel(), sum(rows, [])):
-        ax.imshow(picture)
+    for ax, (title, image) in zip(axes.ravel(), sum(rows, [])):
+        ax.imshow(image)
         ax.set_title(_shortened(title, 20), fontsize=8, parse_math=False)
         ax.set_xticks([])
         ax.set_yticks([])
@@ -147,22 +147,22 @@ def neighbors(rows, path):
     fig.savefig(path, dpi=100)
 
 
-def views(pictures, path, title=""):
-    """Writes what one picture becomes in training, as a PNG.
+def views(images, path, title=""):
+    """Writes what one image becomes in training, as a PNG.
 
     Args:
-        pictures: (title, RGB [H, W, 3] in [0, 255]) of each view.
+        images: (title, RGB [H, W, 3] in [0, 255]) of each view.
         path: of the PNG.
-        title: above the picture.
+        title: above the image.
     """
-    columns = min(5, len(pictures))
-    lines = -(-len(pictures) // columns)
+    columns = min(5, len(images))
+    lines = -(-len(images) // columns)
     fig = figure.Figure(
         figsize=(1.8 * columns, 2 * lines + 0.5), layout="constrained"
     )
     axes = fig.subplots(lines, columns, squeeze=False).ravel()
-    for ax, (name, picture) in zip(axes, pictures):
-        ax.imshow(np.clip(picture, 0, 255).astype(np.uint8))
+    for ax, (name, image) in zip(axes, images):
+        ax.imshow(np.clip(image, 0, 255).astype(np.uint8))
         ax.set_title(name, fontsize=8)
     for ax in axes:
         ax.set_axis_off()
@@ -186,10 +186,10 @@ def confusion(counts, names, path):
     for (row, column), count in np.ndenumerate(counts):
         if count:
             # White on the dark half of the scale, black on the light one.
-            colour = "white" if shares[row, column] < 0.5 else "black"
+            color = "white" if shares[row, column] < 0.5 else "black"
             ax.text(
                 column, row, str(count),
-                ha="center", va="center", fontsize=7, color=colour,
+                ha="center", va="center", fontsize=7, color=color,
             )
     labels = [_shortened(name, 20) for name in names]
     ticks = range(len(names))
@@ -200,13 +200,13 @@ def confusion(counts, names, path):
 
 
 def normalization(before, afters, path, title=""):
-    """Writes values before and after response normalisation, as a PNG.
+    """Writes values before and after response normalization, as a PNG.
 
     Args:
-        before: float [N], of N neighbouring maps at one pixel.
-        afters: [(label, float [N]), ...], of one or two ways to normalise.
+        before: float [N], of N neighboring maps at one pixel.
+        afters: [(label, float [N]), ...], of one or two ways to normalize.
         path: of the PNG.
-        title: above the picture.
+        title: above the image.
     """
     fig = figure.Figure(figsize=(8, 5), layout="constrained")
     top, bottom = fig.subplots(2, 1, sharex=True)
@@ -214,11 +214,11 @@ def normalization(before, afters, path, title=""):
     top.bar(places, before, color=_DROP)
     top.set(title="before", ylabel="activation")
     width = 0.8 / len(afters)
-    for number, ((label, after), colour) in enumerate(
+    for number, ((label, after), color) in enumerate(
         zip(afters, (_TRAIN, _EVALUATION))
     ):
         shift = (number - (len(afters) - 1) / 2) * width
-        bottom.bar(places + shift, after, width, color=colour, label=label)
+        bottom.bar(places + shift, after, width, color=color, label=label)
     bottom.set(title="after", xlabel="map", ylabel="activation", xticks=places)
     bottom.set_ylim(0, 1.2 * max(after.max() for _, after in afters))
     bottom.legend(ncols=2, loc="upper center")
@@ -226,12 +226,12 @@ def normalization(before, afters, path, title=""):
     fig.savefig(path, dpi=100)
 
 
-def activations(picture, rows, lines, path):
-    """Writes what the layers make of one picture, as a PNG.
+def activations(image, rows, lines, path):
+    """Writes what the layers make of one image, as a PNG.
 
     Args:
-        picture: uint8 RGB [S, S, 3]: what the network sees.
-        rows: (title, (first, last) row and column of the picture that the
+        image: uint8 RGB [S, S, 3]: what the network sees.
+        rows: (title, (first, last) row and column of the image that the
             central output sees, [float [H, W], ...]) of each convolution.
         lines: (title, float [units]) of each fully connected layer.
         path: of the PNG.
@@ -247,9 +247,9 @@ def activations(picture, rows, lines, path):
     )
     for row, (title, field, maps) in enumerate(rows):
         ax = fig.add_subplot(grid[row, 0])
-        ax.imshow(picture)
+        ax.imshow(image)
         # What is seen of the padding is not drawn.
-        low, high = np.clip(field, 0, len(picture) - 1)
+        low, high = np.clip(field, 0, len(image) - 1)
         ax.add_patch(
             patches.Rectangle(
                 (low - 0.5, low - 0.5), high - low + 1, high - low + 1,
@@ -277,17 +277,17 @@ def norms(layers, path, title=""):
     Args:
         layers: `internals.Norms` of each.
         path: of the PNG.
-        title: above the picture.
+        title: above the image.
     """
     fig = figure.Figure(figsize=(10, 4), layout="constrained")
     left, right = fig.subplots(1, 2)
     places = np.arange(len(layers))
-    for shift, key, colour, label in (
+    for shift, key, color, label in (
         (-0.2, "start", _DROP, "random start"),
         (0.2, "kernel", _TRAIN, "learned"),
     ):
         sizes = [getattr(layer, key) for layer in layers]
-        left.bar(places + shift, sizes, 0.4, color=colour, label=label)
+        left.bar(places + shift, sizes, 0.4, color=color, label=label)
     left.set(title="root mean square of the weights", yscale="log")
     left.legend()
     right.boxplot(
@@ -310,7 +310,7 @@ def dropout(errors, whole_error, pairs, path, title=""):
         pairs: float [N, 2]: probability of the true class by the mixture of
             all, and by the whole network.
         path: of the PNG.
-        title: above the picture.
+        title: above the image.
     """
     fig = figure.Figure(figsize=(9, 4), layout="constrained")
     left, right = fig.subplots(1, 2)
@@ -345,10 +345,10 @@ def dropout(errors, whole_error, pairs, path, title=""):
 def _bars(ax, named, true_name):
     """The most probable on top, each with its name written over it."""
     probabilities = [probability for _, _, probability in named]
-    colours = [
+    colors = [
         _EVALUATION if name == true_name else _TRAIN for _, name, _ in named
     ]
-    ax.barh(range(len(named)), probabilities, color=colours, alpha=0.45)
+    ax.barh(range(len(named)), probabilities, color=colors, alpha=0.45)
     for place, (_, name, probability) in enumerate(named):
         text = f"{_shortened(name)}  {probability:.1%}"
         ax.text(

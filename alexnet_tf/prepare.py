@@ -36,7 +36,7 @@ _FLAGS = [
         "jpeg",
         ["jpeg", "raw"],
         "raw: the pixels themselves, of which training makes bit for bit what it "
-        "makes of the originals; 197 KB a picture at 256 pixels.",
+        "makes of the originals; 197 KB an image at 256 pixels.",
     ),
     flags.DEFINE_integer(
         "quality", 95, "Of JPEG.", lower_bound=1, upper_bound=100
@@ -51,7 +51,7 @@ _FLAGS = [
         "As for alexnet_tf.train; caffe and caffenet squash.",
     ),
     flags.DEFINE_integer(
-        "images_per_shard", 1000, "Pictures in a file.", lower_bound=1
+        "images_per_shard", 1000, "Images in a file.", lower_bound=1
     ),
     flags.DEFINE_integer(
         "worker_index", 0, "Which part of the files this machine writes, from 0.",

@@ -1,11 +1,10 @@
-"""One table: each network called AlexNet, with its pixels and its recipe.
+"""The table of presets: every network called AlexNet, with preprocessing and recipe.
 
-A preset binds architecture, preprocessing and training recipe, so that naming
-it names all three. Layers are listed in the order in which they are applied,
-under Caffe's names; what differs between the presets can be read off the
-lists.
+A preset binds an architecture, its preprocessing and its training recipe, so that one
+name selects all three. The layers are listed in the order in which they are applied,
+under Caffe's names, and the lists show how the presets differ.
 
-Sources, cited by these letters:
+The sources are cited by these abbreviations:
   PAPER  Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep
          Convolutional Neural Networks, NIPS 2012 (by section)
   CHM    the original source of 2012, computerhistory/AlexNet-Source-Code at
@@ -20,9 +19,9 @@ import math
 import typing
 from typing import Literal
 
-# A number is the standard deviation of a plain Gaussian with mean 0. "he" is
-# a Gaussian of variance 2 / fan_in (He et al. 2015, arXiv:1502.01852). "torch"
-# is PyTorch's default, uniform within 1 / sqrt(fan_in), for the biases too.
+# A number is the standard deviation of a Gaussian with mean 0. "he" is a Gaussian of
+# variance 2 / fan_in (He et al. 2015, arXiv:1502.01852). "torch" is PyTorch's default,
+# uniform within 1 / sqrt(fan_in), for the biases too.
 Init = float | Literal["he", "torch"]
 
 
@@ -47,7 +46,7 @@ class ReLU:
 
 @dataclasses.dataclass(frozen=True)
 class Tanh:
-    """What the ReLU is compared with (PAPER 3.1, Fig. 1)."""
+    """The activation that the ReLU is compared with (PAPER 3.1, Fig. 1)."""
 
     name: str
 
@@ -56,9 +55,9 @@ class Tanh:
 class ResponseNorm:
     """x / (bias + alpha * sum of squares over 2 * depth_radius + 1 maps)^beta.
 
-    `alpha` multiplies the plain sum, as in the paper and TensorFlow; Caffe
-    and the original source print `alpha * n` and divide by n (CHM
-    layer.py:1183; CAFFE src/caffe/layers/lrn_layer.cpp:114-140).
+    `alpha` multiplies the sum, as in the paper and TensorFlow. Caffe and the original
+    source specify `alpha * n` and divide it by n (CHM layer.py:1183; CAFFE
+    src/caffe/layers/lrn_layer.cpp:114-140).
     """
 
     name: str
@@ -97,7 +96,7 @@ class Dropout:
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """A fully connected layer; `units=None` stands for the classes."""
+    """A fully connected layer; `units=None` means one unit for each class."""
 
     name: str
     units: int | None
@@ -112,32 +111,33 @@ Layer = (
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How pictures become the input of the network.
+    """How images become the input of the network.
 
     Attributes:
-        image_size: pixels of the short side after resizing, of which the
-            central square is kept (PAPER 2).
-        crop_size: pixels of a side of what the network sees.
-        resize: "short_side" keeps the aspect ratio, "squash" resizes both
-            sides to `image_size`.
-        channel_order: of the network's input.
-        mean: what is subtracted: the mean image of the training split, or
-            its mean per channel.
-        mean_position: which part of the mean image: its centre, wherever the
-            crop was, or the part under the crop.
-        divide_by_std: whether to divide by the standard deviation per
-            channel.
-        channel_mean, channel_std: RGB on the 0-255 scale; published figures
-            in place of those of the training split.
-        imagenet_mean: RGB on the 0-255 scale; ILSVRC-2012's mean per channel
-            in the pixels of the published weights, which serves where they do
-            and no training split is at hand.
-        random_crop: whether training takes crops anywhere, or the central one.
-        flip: whether training mirrors half of the pictures.
-        pca_color_std: standard deviation of the multiples of the principal
-            components of the RGB values that training adds (PAPER 4.1).
-        pca_color_divisor: what training divides by after adding them.
-        pca_color_epochs: epochs with them, from the first on; None for all.
+        image_size: side in pixels of the center square that is kept after resizing
+            (PAPER 2).
+        crop_size: side in pixels of the network's input.
+        resize: "short_side" resizes the short side to `image_size` and keeps the
+            aspect ratio; "squash" resizes both sides to `image_size`.
+        channel_order: channel order of the network's input.
+        mean: whether the mean image of the training split is subtracted, or its mean
+            per channel.
+        mean_position: the part of the mean image that is subtracted: its center for
+            all crops ("center"), or the part at the position of the crop ("crop").
+        divide_by_std: whether to divide by the standard deviation per channel.
+        channel_mean, channel_std: RGB on the 0-255 scale, published values that
+            replace those of the training split.
+        imagenet_mean: RGB on the 0-255 scale, the mean per channel of ILSVRC-2012
+            under the preprocessing of the published weights. It is used with these
+            weights when there is no training split.
+        random_crop: whether training uses crops at random positions instead of the
+            center crop.
+        flip: whether training mirrors half of the images.
+        pca_color_std: standard deviation of the factors by which the principal
+            components of the RGB values are scaled and added in training (PAPER 4.1).
+        pca_color_divisor: the number by which training divides after adding them.
+        pca_color_epochs: the number of epochs with PCA color augmentation, counted
+            from the first; None for all epochs.
     """
 
     image_size: int = 256
@@ -164,18 +164,22 @@ class Recipe:
     """How the network is trained.
 
     Attributes:
-        batch_size: images a step, over all devices.
-        learning_rate: of the first step.
-        momentum, weight_decay: of the update rule in optimizer.py.
-        bias_lr_multiplier: the biases' learning rate over the kernels'.
-        bias_lr_follows_schedule: whether it falls as theirs does, or stays.
-        schedule: how the learning rate falls, see optimizer.py.
-        drops: epochs before which "step" divides the learning rate by 10.
-        patience: epochs without a better validation error after which
+        batch_size: the number of images in a step, over all devices.
+        learning_rate: the learning rate of the first step.
+        momentum, weight_decay: constants of the update rule, see
+            `optimizers.MomentumSGD`.
+        bias_lr_multiplier: learning rate of the biases relative to that of the
+            kernels.
+        bias_lr_follows_schedule: whether the learning rate of the biases follows the
+            schedule, or stays constant.
+        schedule: how the learning rate decreases, see `optimizers.learning_rate`.
+        boundaries: the epochs before which "step" divides the learning rate by 10.
+        patience: the number of epochs without a lower validation error after which
             "plateau" divides the learning rate by 10.
-        epochs: passes over the training split, at most.
-        layer_lr_multipliers: (layer, epoch, factor): from that epoch on its learning
-            rate over the others'; at 0 it does not move at all.
+        epochs: the maximum number of epochs.
+        layer_lr_multipliers: (layer, epoch, factor): from that epoch on, the learning
+            rate of the layer relative to that of the others. A layer with factor 0
+            is not updated at all.
     """
 
     batch_size: int = 128
@@ -199,9 +203,9 @@ class Preset:
     recipe: Recipe = Recipe()
 
 
-# 224 pixels and 55 maps meet only if conv1's last window hangs over: the
-# original counts windows by 1 + ceil((224 - 11) / 4) = 55 (CHM
-# layer.py:1004) and reads zeros beyond the right and the bottom edge.
+# An input of 224 pixels gives 55 outputs only if the last window of conv1 extends
+# beyond the image: the original source computes 1 + ceil((224 - 11) / 4) = 55 windows
+# (CHM layer.py:1004) and reads zeros beyond the right and the bottom edge.
 OVERHANG = ((0, 3), (0, 3))
 PAPER_NORM = dict(bias=2.0, alpha=1e-4)  # PAPER 3.3: k = 2, alpha = 1e-4
 
@@ -223,11 +227,11 @@ def _convolutions(
     deep_init=0.01,
     hidden_bias=1.0,
 ):
-    """Layers conv1 to pool5 in the paper's order (PAPER 3.1-3.5, 5).
+    """Returns the layers conv1 to pool5 in the paper's order (PAPER 3.1-3.5, 5).
 
-    conv2, conv4 and conv5 see their own tower's maps only; they and the
-    hidden fully connected layers start at bias 1, conv1 and conv3 at 0
-    (PAPER 5).
+    conv2, conv4 and conv5 are connected to the maps of their own tower only. Their
+    biases and those of the hidden fully connected layers are initialized to 1, those
+    of conv1 and conv3 to 0 (PAPER 5).
     """
     one, two, three, four, five = widths
     return (
@@ -250,7 +254,7 @@ def _convolutions(
 
 
 def _classifier(*, units=4096, hidden_init=0.01, init=0.01, hidden_bias=1.0):
-    """Layers fc6 to fc8 (PAPER 3.5, 4.2, 5)."""
+    """Returns the layers fc6 to fc8 (PAPER 3.5, 4.2, 5)."""
     return (
         Dense("fc6", units, init=hidden_init, bias=hidden_bias),
         ReLU("relu6"),
@@ -263,28 +267,28 @@ def _classifier(*, units=4096, hidden_init=0.01, init=0.01, hidden_bias=1.0):
 
 
 def _order(layers, *names):
-    """The same layers with those named put in the order named."""
+    """Returns the layers with those of the given names in the given order."""
     by_name = {layer.name: layer for layer in layers}
-    places = iter(names)
+    ordered = iter(names)
     return tuple(
-        by_name[next(places)] if layer.name in names else layer
-        for layer in layers
+        by_name[next(ordered)] if layer.name in names else layer for layer in layers
     )
 
 
 def _insert(layers, after, *new):
-    """The same layers with `new` behind the layer called `after`."""
-    place = [layer.name for layer in layers].index(after) + 1
-    return (*layers[:place], *new, *layers[place:])
+    """Returns the layers with `new` inserted after the layer called `after`."""
+    index = [layer.name for layer in layers].index(after) + 1
+    return (*layers[:index], *new, *layers[index:])
 
 
 _PAPER_CONVOLUTIONS = _convolutions(norm=PAPER_NORM)
 
-# The last hand-made schedule: .01, divided at epochs 25, 51 and 79, conv1 a
-# drop ahead at 67 and still from 72, stopped at 91 (layer-params-145.cfg:169-181).
+# The authors' manual schedule: .01, divided by 10 at epochs 25, 51 and 79; conv1 is
+# divided earlier, at 67, and frozen from 72; stopped at 91
+# (layer-params-145.cfg:169-181).
 _CODE_RECIPE = Recipe(
-    # Start of the run: epsW .01, epsB .02 (layer-params-153.cfg); .02 still at
-    # its end (layer-params-145.cfg:17-119).
+    # epsW .01 and epsB .02 at the start of the run (layer-params-153.cfg), epsB still
+    # .02 at its end (layer-params-145.cfg:17-119).
     bias_lr_multiplier=2.0,
     bias_lr_follows_schedule=False,
     schedule="step",
@@ -295,19 +299,19 @@ _CODE_RECIPE = Recipe(
 
 # CAFFE models/bvlc_alexnet/train_val.prototxt:10-36; images are squashed
 # (examples/imagenet/readme.md:36), the mean is the one under the crop
-# (src/caffe/data_transformer.cpp:101,113-115), no colour noise (readme.md).
+# (src/caffe/data_transformer.cpp:101,113-115), no PCA color augmentation (readme.md).
 _CAFFE_PREPROCESSING = Preprocessing(
     crop_size=227,
     resize="squash",
     channel_order="bgr",
     mean_position="crop",
-    # Of CAFFE's ilsvrc_2012_mean.npy, which holds them as B, G, R.
+    # The means of CAFFE's ilsvrc_2012_mean.npy, which is in the order B, G, R.
     imagenet_mean=(122.67891434, 116.66876762, 104.00698793),
     pca_color_std=0.0,
 )
 
 # CAFFE models/bvlc_alexnet/solver.prototxt: 450,000 iterations of 256 images
-# are 89.9 epochs, a drop every 100,000 is one every 19.98; lr_mult 2 and
+# are 89.9 epochs, and a step of 100,000 iterations is 19.98 epochs; lr_mult 2 and
 # decay_mult 0 for biases (train_val.prototxt).
 _CAFFE_RECIPE = Recipe(
     batch_size=256,
@@ -316,40 +320,42 @@ _CAFFE_RECIPE = Recipe(
     boundaries=(20, 40, 60, 80),
 )
 
-# CC2wiki LearningRates.md; the batch and the rates of its one-GPU example.
+# CC2wiki LearningRates.md; batch size and learning rates of its one-GPU example.
 _OWT_RECIPE = Recipe(schedule="stepped_exponential", bias_lr_multiplier=2.0)
 
 
 def _with_cnorm2(layers):
-    """The original's undocumented normalisation within each map.
+    """Returns the layers with the original source's normalization within each map.
 
-    layers-145.cfg:107-117 with scale .001 (layer-params-145.cfg:157-163),
-    divided by 5 * 5 (CHM layer.py:1183).
+    The paper does not mention it: layers-145.cfg:107-117 with scale .001
+    (layer-params-145.cfg:157-163), divided by 5 * 5 (CHM layer.py:1183).
     """
     cnorm2 = SpatialNorm("cnorm2", size=5, alpha=0.001 / 25)
     return _insert(layers, "norm2", cnorm2)
 
 
 _CODE_CONVOLUTIONS = _order(
-    # Layer 1 normalises before the ReLU, which follows the pooling; so does
-    # layer 5's ReLU (layers-145.cfg:9-63,192-236). conv3 to conv5 start at
-    # .03 (layers-145.cfg:135-218).
+    # Layer 1 normalizes before the ReLU, and the ReLUs of layers 1 and 5 follow the
+    # pooling (layers-145.cfg:9-63,192-236). The standard deviation of the initial
+    # kernels of conv3 to conv5 is .03 (layers-145.cfg:135-218).
     _order(
         _with_cnorm2(_convolutions(norm=CODE_NORM, deep_init=0.03)),
         "norm1", "pool1", "relu1",
     ),
     "pool5", "relu5",
 )
+
 _CAFFE_LAYERS = (
-    # train_val.prototxt:40-367: bias fillers .1, fc6 and fc7 at .005.
+    # train_val.prototxt:40-367: bias fillers .1, standard deviation .005 in fc6, fc7.
     *_convolutions(
         norm=CAFFE_NORM, conv1_padding="valid", hidden_bias=0.1
     ),
     *_classifier(hidden_init=0.005, hidden_bias=0.1),
 )
+
 _CAFFENET_LAYERS = _order(
     # CAFFE models/bvlc_reference_caffenet/train_val.prototxt: pooling before
-    # normalisation, bias fillers 1.
+    # normalization, bias fillers 1.
     _order(
         (
             *_convolutions(norm=CAFFE_NORM, conv1_padding="valid"),
@@ -360,7 +366,7 @@ _CAFFENET_LAYERS = _order(
     "pool2", "norm2",
 )
 
-# TV: padding 2 on each side, no normalisation, dropout before fc6 and fc7.
+# TV: padding 2 on each side, no normalization, dropout before fc6 and fc7.
 _OWT_LAYERS = (
     Conv("conv1", 64, 11, 4, ((2, 2), (2, 2)), init="torch"),
     ReLU("relu1"),
@@ -384,13 +390,14 @@ _OWT_LAYERS = (
     Dense("fc8", None, init="torch"),
 )
 
-# CHM layers-146-2012-2011.cfg: over pool5, seeing both towers' maps.
+# CHM layers-146-2012-2011.cfg: after pool5, connected to the maps of both towers.
 _CONV6 = (Conv("conv6", 256, 3, init=0.03, bias=1.0), ReLU("relu_conv6"))
 
 # CHM example-layers/layers-18pct.cfg, as CAFFE
-# examples/cifar10/cifar10_full_train_test.prototxt spells it out. Its pooling
-# windows hang over the right and the bottom edge (32 -> 16 -> 8 -> 4), which
-# is "same" for an even side.
+# examples/cifar10/cifar10_full_train_test.prototxt has it. Its pooling windows extend
+# beyond the right and the bottom edge (32 -> 16 -> 8 -> 4), which for an even side is
+# what "same" does. (The preset was called cifar10_quick until 0.1; Caffe's
+# cifar10_quick is another network.)
 _CIFAR10_LAYERS = (
     Conv("conv1", 32, 5, init=0.0001),
     Pool("pool1", padding="same"),
@@ -405,13 +412,15 @@ _CIFAR10_LAYERS = (
     Pool("pool3", kind="average", padding="same"),
     Dense("fc10", None, init=0.01),
 )
+
 _ALL = (
     Preset("paper", (*_PAPER_CONVOLUTIONS, *_classifier())),
     Preset(
         "code2012",
         (*_CODE_CONVOLUTIONS, *_classifier()),
         # CHM convdata_jpeg.py:156-159: batches are divided by 1 + 0.1.
-        # Switched off for the last 24 epochs (layer-params-145.cfg:169-181).
+        # The augmentation ends 24 epochs before the run
+        # (layer-params-145.cfg:169-181).
         Preprocessing(pca_color_divisor=1.1, pca_color_epochs=67),
         _CODE_RECIPE,
     ),
@@ -424,7 +433,7 @@ _ALL = (
     Preset(
         "owt",
         _OWT_LAYERS,
-        # TV ImageClassification(crop_size=224): the figures of its weights.
+        # TV ImageClassification(crop_size=224): the constants of its weights.
         Preprocessing(
             mean="channel",
             divide_by_std=True,
@@ -441,8 +450,8 @@ _ALL = (
         "cifar10_full",
         _CIFAR10_LAYERS,
         Preprocessing(image_size=32, crop_size=32, pca_color_std=0.0),
-        # Caffe's shape of schedule (constant, two drops at the very end) and
-        # decay, in a sixth of its epochs at twice its rate.
+        # The shape of Caffe's schedule (constant, divided twice at the very end) and
+        # its weight decay, with a sixth of its epochs and twice its learning rate.
         Recipe(
             learning_rate=0.002,
             weight_decay=0.004,
@@ -452,8 +461,8 @@ _ALL = (
             epochs=20,
         ),
     ),
-    # The paper's layers, narrow and on small pictures, with the start and the
-    # pixels that learn at once (README, "The demonstration").
+    # The paper's layers, narrow and on small images, with an initialization and a
+    # scaling of pixels that learn immediately (README, "The demonstration").
     Preset(
         "tiny",
         (
@@ -472,14 +481,38 @@ _ALL = (
         Recipe(batch_size=32, schedule="stepped_exponential", epochs=40),
     ),
 )
+
 PRESETS = {preset.name: preset for preset in _ALL}
+
+# The values of a preset that `override` replaces and that are flags of
+# `alexnet_tf.train`.
+OVERRIDES = (
+    "batch_size", "learning_rate", "momentum", "weight_decay", "bias_lr_multiplier",
+    "schedule", "boundaries", "patience", "epochs",
+    "image_size", "crop_size", "resize", "mean", "divide_by_std", "random_crop", "flip",
+    "pca_color_std", "pca_color_divisor", "pca_color_epochs",
+    "ablate", "init", "dropout",
+)  # fmt: skip
+
+# Names and values in network.json of version 0.1, and today's.
+_RENAMED = {
+    "colour_noise": "pca_color_std",  # word: kept
+    "colour_noise_divisor": "pca_color_divisor",  # word: kept
+    "colour_noise_epochs": "pca_color_epochs",  # word: kept
+    "centre": "center",  # word: kept
+    "drops": "boundaries",
+    "bias_lr_falls": "bias_lr_follows_schedule",
+    "layer_rates": "layer_lr_multipliers",
+    "dexp": "stepped_exponential",
+    "cifar10_quick": "cifar10_full",
+}
 
 
 def get(name: str) -> Preset:
-    """The preset called `name`.
+    """Returns the preset of a name.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no such preset.
     """
     if name not in PRESETS:
         raise ValueError(
@@ -490,7 +523,7 @@ def get(name: str) -> Preset:
 
 
 def to_dict(preset: Preset) -> dict:
-    """`preset` as numbers, strings, lists and dictionaries, for a JSON file."""
+    """Returns a preset as numbers, strings, lists and dictionaries, for JSON."""
     layers = [
         {"type": type(layer).__name__, **dataclasses.asdict(layer)}
         for layer in preset.layers
@@ -499,7 +532,9 @@ def to_dict(preset: Preset) -> dict:
 
 
 def from_dict(content: dict) -> Preset:
-    """The `Preset` that `to_dict` was given, from its JSON.
+    """Returns the `Preset` that `to_dict` was given, from its JSON.
+
+    Names and values of version 0.1 are understood too.
 
     Raises:
         KeyError, TypeError: if something is missing or unknown.
@@ -509,16 +544,24 @@ def from_dict(content: dict) -> Preset:
     for values in content["layers"]:
         values = dict(values)
         layers.append(types[values.pop("type")](**_tuples(values)))
+    preprocessing, recipe = (
+        {_RENAMED.get(key, key): _renamed_value(value) for key, value in part.items()}
+        for part in (content["preprocessing"], content["recipe"])
+    )
     return Preset(
-        content["name"],
+        _renamed_value(content["name"]),
         tuple(layers),
-        Preprocessing(**_tuples(content["preprocessing"])),
-        Recipe(**_tuples(content["recipe"])),
+        Preprocessing(**_tuples(preprocessing)),
+        Recipe(**_tuples(recipe)),
     )
 
 
+def _renamed_value(value):
+    return _RENAMED.get(value, value) if isinstance(value, str) else value
+
+
 def _tuples(value):
-    """With tuples in place of JSON's lists."""
+    """Returns a value with tuples in place of JSON's lists."""
     if isinstance(value, dict):
         return {key: _tuples(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -527,23 +570,23 @@ def _tuples(value):
 
 
 def override(preset: Preset, **values) -> Preset:
-    """`preset` with single values replaced; None leaves one as it is.
+    """Returns a preset with single values replaced; None leaves a value as it is.
 
     Args:
         preset: the `Preset` to start from.
-        **values: fields of `Recipe` and `Preprocessing` by their names;
-            `init`, for all kernels, with which biases start at 0 ("he") or
-            are drawn too ("torch"); `dropout`, the rate of all dropout
-            layers; and `without`, see there.
+        **values: fields of `Recipe` and `Preprocessing` by their names; `init`, the
+            initialization of all kernels, with which biases are initialized to 0
+            ("he") or drawn too ("torch"); `dropout`, the dropout rate of all dropout
+            layers; and `ablate`, a sequence of parts for the function `ablate`.
 
     Raises:
-        ValueError: if a value is negative, a rate of dropout not below 1, the
-            crop larger than the picture, or the start or a name unknown.
+        ValueError: if a value is negative or unknown, a dropout rate is not below 1,
+            or the crop is larger than the image.
     """
     values = {k: v for k, v in values.items() if v is not None}
     _check_values(values)
     init, dropout = values.pop("init", None), values.pop("dropout", None)
-    preset = without(preset, *values.pop("ablate", ()))
+    preset = ablate(preset, *values.pop("ablate", ()))
     recipe, preprocessing = (
         dataclasses.replace(
             part,
@@ -559,7 +602,7 @@ def override(preset: Preset, **values) -> Preset:
         raise ValueError(f"Expected fields of a preset. Received: {values}.")
     if preprocessing.crop_size > preprocessing.image_size:
         raise ValueError(
-            "Expected a crop no larger than the picture. Received: crop_size="
+            "Expected a crop no larger than the image. Received: crop_size="
             f"{preprocessing.crop_size}, image_size={preprocessing.image_size}."
         )
     layers = preset.layers
@@ -570,24 +613,22 @@ def override(preset: Preset, **values) -> Preset:
     return Preset(preset.name, layers, preprocessing, recipe)
 
 
-def without(preset: Preset, *parts: str) -> Preset:
-    """`preset` less what the paper and its authors took away to see its worth.
+def ablate(preset: Preset, *parts: str) -> Preset:
+    """Returns a preset without parts whose effect the paper or its authors measured.
 
     Args:
         preset: the `Preset` to start from.
-        *parts: of
-            "norm": all response normalisation (PAPER 3.3; CHM
-                layers-148.cfg);
-            "overlap": pooling windows of 2 in place of 3, with which conv2
-                pads by 1 and conv5 not at all (PAPER 3.4; CHM
-                layers-147.cfg);
-            "tower": one of the two; conv5 and the fully connected layers keep
+        *parts: each of them one of
+            "norm": all response normalization (PAPER 3.3; CHM layers-148.cfg);
+            "overlap": pooling windows of 2 instead of 3, with which conv2 pads by 1
+                and conv5 does not pad (PAPER 3.4; CHM layers-147.cfg);
+            "tower": one of the two towers; conv5 and the fully connected layers keep
                 their size (PAPER 3.2; CHM layers-145-half.cfg);
-            and the name of any convolution behind the first one, whose ReLU
-            goes along (PAPER 7).
+            or the name of a convolution other than the first, which is removed with
+                its ReLU (PAPER 7).
 
     Raises:
-        ValueError: if it has no such part.
+        ValueError: if the preset has no such part.
     """
     layers = preset.layers
     for part in parts:
@@ -612,8 +653,8 @@ def without(preset: Preset, *parts: str) -> Preset:
 
 def _without_overlap(layers):
     layers = _replace(layers, Pool, size=2, padding="same")
-    # 55 - 28 - 26 - 13 - 13 - 11 - 6: windows hang over the edge, as "same"
-    # lets them.
+    # The sides of the maps are 55 - 28 - 26 - 13 - 13 - 11 - 6: with "same", windows
+    # may extend beyond the edge.
     smaller = {"conv2": ((1, 1), (1, 1)), "conv5": "valid"}
     deep = any(layer.name == "conv5" for layer in layers)
     return tuple(
@@ -639,12 +680,12 @@ def _without_tower(layers):
 
 
 def _without_convolution(layers, name):
-    places = [i for i, each in enumerate(layers) if isinstance(each, Conv)][1:]
-    for place in places:
-        if layers[place].name == name:
-            behind = place + 1
-            behind += isinstance(layers[behind], ReLU)
-            return (*layers[:place], *layers[behind:])
+    convolutions = [i for i, layer in enumerate(layers) if isinstance(layer, Conv)]
+    for index in convolutions[1:]:
+        if layers[index].name == name:
+            end = index + 1
+            end += isinstance(layers[end], ReLU)
+            return (*layers[:index], *layers[end:])
     return layers
 
 
@@ -652,12 +693,12 @@ def _check_values(values):
     for name, value in values.items():
         if isinstance(value, int | float) and not 0 <= value < math.inf:
             raise ValueError(
-                f"Expected {name} to be a number from 0 on. Received: "
+                f"Expected {name} to be a finite number of at least 0. Received: "
                 f"{name}={value}."
             )
     if values.get("dropout", 0) >= 1:
         raise ValueError(
-            "Expected a rate of dropout below 1. Received: dropout="
+            "Expected a dropout rate below 1. Received: dropout="
             f"{values['dropout']}."
         )
     if values.get("init", "he") not in ("he", "torch"):

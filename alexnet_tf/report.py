@@ -2,8 +2,8 @@
 
     python -m alexnet_tf.report runs/textures-tiny
 
-The page has the errors, the curves, the kernels, pictures that the network was
-surest of, rightly and wrongly, what it confuses, nearest neighbours, how the
+The page has the errors, the curves, the kernels, images that the network was
+surest of, rightly and wrongly, what it confuses, nearest neighbors, how the
 run departs from the paper, its flags and its environment.
 """
 
@@ -33,7 +33,7 @@ _FLAGS = [
     flags.DEFINE_string(
         "layer",
         None,
-        "By whose outputs pictures are near. Default: the layer before the "
+        "By whose outputs images are near. Default: the layer before the "
         "last.",
     ),
     cli.define_path(
@@ -41,13 +41,13 @@ _FLAGS = [
         None,
         "Features of that layer of the training split, which visualize "
         "--index_output has written. Default: computed, of at most 10,000 "
-        "pictures.",
+        "images.",
     ),
     cli.define_path(
         "output", None, "Page to write. Default: report.html in the run."
     ),
 ]
-_MOST = 10_000  # Pictures whose features are computed here.
+_MOST = 10_000  # Images whose features are computed here.
 
 
 def _report(path):

@@ -5,9 +5,9 @@
     python -m alexnet_tf.train --dataset=imagenet2012 --data_service=HOST:5000
 
 The first command is the dispatcher, one for all; the second a worker, one on each
-machine that is to decode pictures; the third trains from what they prepare. Only
+machine that is to decode images; the third trains from what they prepare. Only
 who may run programs on these machines may reach their ports: workers do what they
-are asked to. All read the pictures from the same path. They share a data set by its
+are asked to. All read the images from the same path. They share a data set by its
 files, of which there should be some for each worker.
 """
 

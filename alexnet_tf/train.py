@@ -68,21 +68,21 @@ _WHAT = [
     _INTEGER(
         "shuffle_buffer",
         16384,
-        "Pictures, still encoded, to draw the next one from; of ImageNet about "
+        "Images, still encoded, to draw the next one from; of ImageNet about "
         "110 KB each.",
         lower_bound=1,
     ),
     _BOOLEAN(
         "cache",
         False,
-        "Keep the pictures in memory, encoded: of ImageNet 143 GB, or 38 once "
+        "Keep the images in memory, encoded: of ImageNet 143 GB, or 38 once "
         "alexnet_tf.prepare has resized them.",
     ),
     _ENUM(
         "on_bad_image",
         "error",
         ["error", "skip"],
-        "error: name it and stop. skip: train without it; each picture is decoded "
+        "error: name it and stop. skip: train without it; each image is decoded "
         "twice.",
     ),
     _INTEGER(
@@ -121,14 +121,14 @@ _WHERE = [
     cli.define_path(
         "workdir",
         None,
-        "Folder of the run: checkpoints, metrics, pictures. Default: "
+        "Folder of the run: checkpoints, metrics, images. Default: "
         "runs/DATASET-PRESET.",
     ),
     _STRING(
         "data_service",
         None,
         "HOST:PORT of the dispatcher of alexnet_tf.serve_data, whose workers "
-        "decode the pictures.",
+        "decode the images.",
     ),
     _FLOAT(
         "checkpoint_minutes",
@@ -144,7 +144,7 @@ _FINE_TUNING = [
         "File of weights to start from (.npy, .npz, .safetensors, .weights.h5, "
         ".keras, .pth), or the directory of a run, whose preset it brings "
         "along. The learning rate is then a tenth of the preset's, and the "
-        "mean is that of the weights' pictures.",
+        "mean is that of the weights' images.",
     ),
     _ENUM(
         "layout",
@@ -162,7 +162,7 @@ _FINE_TUNING = [
         "cache_features",
         False,
         "Compute the outputs of the frozen convolutions once, of one central "
-        "view: no crops, flips or colour noise, 80 KB of memory a picture.",
+        "view: no crops, flips or color noise, 80 KB of memory an image.",
     ),
 ]
 _PRESET = [
@@ -208,7 +208,7 @@ _PRESET = [
         "resize",
         None,
         ["short_side", "squash"],
-        "Resize keeping the aspect ratio and take the centre, or squash.",
+        "Resize keeping the aspect ratio and take the center, or squash.",
     ),
     _ENUM(
         "mean",
@@ -222,7 +222,7 @@ _PRESET = [
     _BOOLEAN(
         "random_crop", None, "Train on crops anywhere, not on the central one."
     ),
-    _BOOLEAN("flip", None, "Mirror half of the training pictures."),
+    _BOOLEAN("flip", None, "Mirror half of the training images."),
     _FLOAT(
         "pca_color_std",
         None,
@@ -239,13 +239,13 @@ _PRESET = [
     _INTEGER(
         "pca_color_epochs",
         None,
-        "Epochs with colour noise, from the first on.",
+        "Epochs with color noise, from the first on.",
         lower_bound=0,
     ),
     _LIST(
         "ablate",
         None,
-        "What to leave out, to see its worth: norm (response normalisation), "
+        "What to leave out, to see its worth: norm (response normalization), "
         "overlap (of the pooling windows), tower (one of the two, but of conv5 "
         "and the fully connected layers), or convolutions behind the first one.",
     ),
@@ -335,7 +335,7 @@ def _fitting(preset, source, strategy, path):
         # It may have begun on fewer devices, which share other batches.
         most = int(read_flags(path).get("batch_size", most))
     logging.getLogger("alexnet_tf").info(
-        "Batches of %d in place of %d: there are no more pictures.",
+        "Batches of %d in place of %d: there are no more images.",
         most, preset.recipe.batch_size,
     )
     return presets.override(preset, batch_size=most)
@@ -420,7 +420,7 @@ def _strategy(args):
         "strategy=multi_worker",
         ("num_devices", "data_service"),
         "A worker uses all GPUs that it sees (CUDA_VISIBLE_DEVICES), and decodes "
-        "its own share of the pictures.",
+        "its own share of the images.",
     )
     return distribution.make_multi_worker_strategy()
 
@@ -478,7 +478,7 @@ def _run():
     print(
         f"Validation error: top-1 {result['top1_error']:.2%}, top-5 "
         f"{result['top5_error']:.2%} (central view, {eval_source.num_examples} "
-        "pictures)."
+        "images)."
     )
     for name in ("curves.png", "conv1.png", "metrics.jsonl", "checkpoints"):
         print(os.path.join(path, name))

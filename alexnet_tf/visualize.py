@@ -3,7 +3,7 @@
     python -m alexnet_tf.visualize --figure=kernels --weights=runs/textures-tiny \\
         --output=kernels.png
     python -m alexnet_tf.visualize --figure=neighbors --weights=... \\
-        --index_output=fc7.npz --output=neighbours.png
+        --index_output=fc7.npz --output=neighbors.png
 """
 
 import os
@@ -17,8 +17,8 @@ from alexnet_tf import presets
 
 # TensorFlow is imported when it is needed: --help must not wait for it.
 
-_SHOWN = 8  # Pictures, unless --count says otherwise.
-_MEASURED = 200  # Pictures that thinned networks are tried on.
+_SHOWN = 8  # Images, unless --count says otherwise.
+_MEASURED = 200  # Images that thinned networks are tried on.
 _FLAGS = [
     flags.DEFINE_enum(
         "figure",
@@ -27,29 +27,29 @@ _FLAGS = [
             "kernels", "predictions", "neighbors", "views", "activations",
             "norms", "dropout", "normalization", "fields",
         ],
-        "kernels: of the first layer (Fig. 3). predictions: pictures of a "
+        "kernels: of the first layer (Fig. 3). predictions: images of a "
         "split with their most probable classes, the true one marked (Fig. 4, "
-        "left). neighbours: pictures of a split with those of the training "
+        "left). neighbors: images of a split with those of the training "
         "split that are nearest by their features (Fig. 4, right). views: what "
-        "one picture becomes in training. activations: what each layer makes "
-        "of one picture. norms: how large the weights of each layer are. "
+        "one image becomes in training. activations: what each layer makes "
+        "of one image. norms: how large the weights of each layer are. "
         "dropout: networks with half of their units against the whole one. "
-        "normalisation: 20 values before and after response normalisation. "
-        "fields: a table of what each layer sees of a picture.",
+        "normalization: 20 values before and after response normalization. "
+        "fields: a table of what each layer sees of an image.",
         required=True,
     ),
     cli.define_path(
         "weights",
         None,
         "Directory of a run, or a file of weights (.npy, .npz, .safetensors, "
-        ".weights.h5, .keras, .pth). All figures but normalisation need it.",
+        ".weights.h5, .keras, .pth). All figures but normalization need it.",
     ),
     flags.DEFINE_enum(
         "preset",
         None,
         list(presets.PRESETS),
         "Network that a file of weights is of. Default: the run's; paper for "
-        "normalisation.",
+        "normalization.",
     ),
     flags.DEFINE_enum(
         "layout",
@@ -76,11 +76,11 @@ _FLAGS = [
     flags.DEFINE_integer(
         "count",
         None,
-        "Pictures, views of one or maps of a layer to show. Default: 8; for "
+        "Images, views of one or maps of a layer to show. Default: 8; for "
         "dropout 200, which are measured.",
         lower_bound=1,
     ),
-    flags.DEFINE_integer("seed", 0, "Of the choice of pictures and views."),
+    flags.DEFINE_integer("seed", 0, "Of the choice of images and views."),
     flags.DEFINE_string(
         "layer",
         None,
@@ -136,7 +136,7 @@ def _predictions(network, output):
     paper_figures.predictions(network, source, examples, output)
 
 
-def _neighbours(network, output):
+def _neighbors(network, output):
     from alexnet_tf import cli
     from alexnet_tf.figures import paper_figures
     from alexnet_tf.inference import retrieval
@@ -232,7 +232,7 @@ def _draw():
     drawers = {
         "kernels": _kernels,
         "predictions": _predictions,
-        "neighbors": _neighbours,
+        "neighbors": _neighbors,
         "views": _views,
         "activations": _activations,
         "norms": _norms,

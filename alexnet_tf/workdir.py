@@ -1,13 +1,13 @@
-"""The work directory of a run: what it is, and what it has measured.
+"""The work directory of a training run: what it trains, and what it has measured.
 
-    flags.txt       the resolved flags, one a line, usable as an absl flagfile
-    metrics.jsonl   one JSON object a line
-    network.json    what the weights are of: the preset with all its values, and
-                    the classes
-    data.json       how many pictures the run is of
-    environment.jsonl   the machine and the versions, a line for each start
-    statistics.npz  the mean image and the colours' covariance that it is fed
-                    with, see `statistics`
+    flags.txt          the resolved flags, one per line, usable as an absl flagfile
+    metrics.jsonl      one JSON object per line
+    network.json       the preset with all its values, and the names of the classes
+    data.json          the number of images of each split
+    environment.jsonl  the machine and the versions, one line per launch
+    statistics.npz     the mean image and the RGB covariance used by preprocessing,
+                       see `pixel_statistics`
+    checkpoints/       see `checkpoints`
 """
 
 import contextlib
@@ -15,69 +15,102 @@ import fcntl
 import json
 import os
 
-from alexnet_tf.files import write_text
 from alexnet_tf import presets
+from alexnet_tf import settings
+from alexnet_tf.files import write_text
 
 STATISTICS_FILE = "statistics.npz"
 
+# The names that flags.txt of version 0.1 has for today's flags and values.
+_RENAMED_FLAGS = {
+    "colour_noise": "pca_color_std",  # word: kept
+    "colour_noise_divisor": "pca_color_divisor",  # word: kept
+    "colour_noise_epochs": "pca_color_epochs",  # word: kept
+    "drops": "boundaries",
+    "without": "ablate",
+}
+_RENAMED_VALUES = {
+    ("preset", "cifar10_quick"): "cifar10_full",
+    ("schedule", "dexp"): "stepped_exponential",
+}
 
-def create_or_verify(path, settings, free=()):
-    """Makes `path` the work directory of a run with these settings.
+
+class WorkDirectoryInUse(ValueError):
+    """Another process trains in the work directory."""
+
+
+def create_or_verify(path, flags, may_change=()):
+    """Makes `path` the work directory of a run with these flags.
+
+    Without a checkpoint there is nothing to resume, so the flags may change.
 
     Args:
-        path: of the directory; made if need be.
-        settings: {flag: value}, all that define the run.
-        free: flags that may change when a run is resumed.
+        path: the directory; it is created if it does not exist.
+        flags: {flag: value}, all flags that define the run.
+        may_change: names of flags that may change when a run is resumed.
 
     Raises:
-        ValueError: if it holds a checkpoint of a run with other settings.
-        PermissionError: if it can't be written to.
+        ValueError: if it holds a checkpoint of a run with other flags.
+        PermissionError: if it cannot be written to.
     """
-    lines = [_line(*item) for item in settings.items() if item[1] is not None]
-    flags = os.path.join(path, "flags.txt")
+    texts = {
+        name: _flag_text(value) for name, value in flags.items() if value is not None
+    }
     try:
         os.makedirs(path, exist_ok=True)
-        # A run that never saved anything binds nobody.
         if has_checkpoint(path):
-            with open(flags, encoding="utf-8") as file:
-                _check_same(path, file.read().splitlines(), lines, free)
-        write_text(flags, "".join(line + "\n" for line in lines))
+            before, now = (
+                {f"--{name}": text for name, text in each.items()
+                 if name not in may_change}
+                for each in (read_flags(path), texts)
+            )
+            settings.check_same(
+                before, now, f"the run in {path}",
+                "Give the same flags to resume it, or another --workdir to start a "
+                "new run.",
+            )
+        lines = [f"--{name}={text}\n" for name, text in texts.items()]
+        write_text(os.path.join(path, "flags.txt"), "".join(lines))
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _not_writable_error(path, error) from error
 
 
 @contextlib.contextmanager
 def locked(path):
-    """The work directory is this run's while it lasts.
+    """Reserves the work directory for this process until the body ends.
 
-    The system gives it back however the run ends.
+    The operating system releases the lock however the process ends.
+
+    Args:
+        path: the directory; it is created if it does not exist.
 
     Raises:
-        ValueError: if another run has it.
-        PermissionError: if it can't be made.
+        WorkDirectoryInUse: if another process holds it.
+        PermissionError: if it cannot be created.
     """
     try:
         os.makedirs(path, exist_ok=True)
         folder = os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _not_writable_error(path, error) from error
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(
-                f"Expected a work directory of no other run. Received: workdir="
-                f"{path}, in which one is going on. Wait for it, or give another "
-                "--workdir."
+            raise WorkDirectoryInUse(
+                "Expected a work directory that no other run uses. Received: "
+                f"workdir={path}, in which a run is in progress. Wait for its end, or "
+                "give another --workdir."
             ) from error
         except OSError:
-            pass  # A file system without locks.
+            pass  # The file system has no locks.
         yield
     finally:
         os.close(folder)
 
 
 def has_checkpoint(path):
+    """Returns whether a run has saved a checkpoint in `path`."""
     return os.path.exists(os.path.join(path, "checkpoints", "checkpoint"))
 
 
@@ -88,17 +121,16 @@ def write_network(path, preset, classes):
 
 
 def read_network(path):
-    """(`presets.Preset`, names of the classes) of a run.
+    """Reads network.json of a run: (`presets.Preset`, names of the classes).
 
     Raises:
-        FileNotFoundError: if `path` is no directory of a run.
+        FileNotFoundError: if `path` is not the work directory of a run.
         ValueError: if the file is damaged.
     """
     file = os.path.join(path, "network.json")
     if not os.path.exists(file):
         raise FileNotFoundError(
-            "Expected the directory of a run, with a network.json. Received: "
-            f"{path}, which has none."
+            f"{path} is not the work directory of a run: it has no network.json."
         )
     with open(file, encoding="utf-8") as lines:
         text = lines.read()
@@ -107,62 +139,95 @@ def read_network(path):
         return presets.from_dict(content["preset"]), tuple(content["classes"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            "Expected a preset and its classes. Received: "
-            f"{file}, which is damaged or of another version ({error!r})."
+            f"{file} is damaged or was written by another version: expected a preset "
+            f"and its classes ({error!r})."
         ) from error
 
 
-def write_data(path, pictures):
-    """Writes data.json: {a source's name: how many it has}."""
-    write_text(os.path.join(path, "data.json"), json.dumps(pictures))
+def preset_of_weights(weights, preset=None):
+    """Returns the `presets.Preset` of the network that weights belong to.
 
+    The work directory of a run says which that is; a file does not.
 
-def check_data(path, pictures):
-    """Refuses to go on with other pictures than `write_data` was given.
-
-    How far a run has come is known by the steps done, and how many of them make an
-    epoch by the pictures.
+    Args:
+        weights: the work directory of a run, or a file of weights.
+        preset: the name of a preset; None for the run's own.
 
     Raises:
-        ValueError: if there are more now, or fewer.
-        OSError: if there is no such file.
+        ValueError: if no preset is given for a file, or another one for a run.
+        FileNotFoundError: if the directory is not that of a run.
+    """
+    if os.path.isdir(weights):
+        found, _ = read_network(weights)
+        if preset not in (None, found.name):
+            raise ValueError(
+                f"Expected the preset of the run {weights}, {found.name}. Received: "
+                f"preset={preset!r}."
+            )
+        return found
+    if preset is None:
+        raise ValueError(
+            "Expected a preset, which a file of weights does not name. Received: "
+            f"weights={weights} alone. Give preset=caffe for bvlc_alexnet.npy, "
+            "preset=owt for torchvision's file."
+        )
+    return presets.get(preset)
+
+
+def write_image_counts(path, counts):
+    """Writes data.json: {the name of a data set and split: its number of images}."""
+    write_text(os.path.join(path, "data.json"), json.dumps(counts))
+
+
+def verify_image_counts(path, counts):
+    """Refuses to resume a run whose data sets have grown or shrunk.
+
+    A checkpoint knows its position in the data as a number of steps, and the number
+    of images says how many steps make an epoch.
+
+    Args:
+        path: the work directory.
+        counts: the present numbers, as for `write_image_counts`.
+
+    Raises:
+        ValueError: if a number differs.
+        FileNotFoundError: if there is no data.json.
     """
     with open(os.path.join(path, "data.json"), encoding="utf-8") as file:
-        before = file.read()
-    now = json.dumps(pictures)
-    if before != now:
-        raise ValueError(
-            f"Expected the pictures that the run in {path} began with: {before}. "
-            f"Received: {now}. Put them back, or give another --workdir to start a "
-            "new run."
-        )
+        before = json.load(file)
+    settings.check_same(
+        before, counts, f"the run in {path}, which are its numbers of images",
+        "Restore the images, or give another --workdir to start a new run.",
+    )
 
 
 def append_metrics(path, **values):
-    """Adds a line to metrics.jsonl."""
-    _append(_metrics(path), values)
+    """Appends one line to metrics.jsonl."""
+    _append(_metrics_file(path), values)
 
 
 def read_metrics(path):
-    """The lines of metrics.jsonl as dictionaries, in order."""
-    return _read(_metrics(path))
+    """Reads the lines of metrics.jsonl as dictionaries, in order."""
+    return _read(_metrics_file(path))
 
 
 def append_environment(path, **values):
-    """Adds a line to environment.jsonl."""
+    """Appends one line to environment.jsonl."""
     _append(os.path.join(path, "environment.jsonl"), values)
 
 
 def read_environments(path):
-    """The lines of environment.jsonl as dictionaries, in order."""
+    """Reads the lines of environment.jsonl as dictionaries, in order."""
     return _read(os.path.join(path, "environment.jsonl"))
 
 
 def read_flags(path):
-    """{flag: value as a string} of flags.txt; empty if there is none.
+    """Reads flags.txt as {flag: value as text}; empty if there is no such file.
+
+    Flags and values of version 0.1 come under their present names.
 
     Raises:
-        ValueError: if a line is none of --flag=value.
+        ValueError: if a line does not have the form --flag=value.
     """
     file = os.path.join(path, "flags.txt")
     if not os.path.exists(file):
@@ -174,98 +239,84 @@ def read_flags(path):
             if not equals or not name.startswith("--"):
                 raise ValueError(
                     f"Expected lines of --flag=value in {file}. Received: "
-                    f"{line.rstrip()!r}. Put back what was there, or remove it."
+                    f"{line.rstrip()!r}. Restore the line, or remove it."
                 )
-            values[name[2:]] = value
+            name = _RENAMED_FLAGS.get(name[2:], name[2:])
+            values[name] = _RENAMED_VALUES.get((name, value), value)
     return values
 
 
 def truncate_metrics(path, step, epochs):
-    """Takes back what was measured after a step, which is to be run again.
+    """Removes what was measured after a step, which will be measured again.
 
     Args:
-        path: of the directory.
-        step: lines of metrics.jsonl up to here are kept.
-        epochs: done, whose lines of metrics.csv are kept.
+        path: the work directory.
+        step: the last step whose lines in metrics.jsonl are kept.
+        epochs: the number of completed epochs, whose lines in metrics.csv are kept.
     """
     kept = [
         line
         for line in read_metrics(path)
         if line["step"] <= step
-        # An epoch's last step may be saved and its evaluation not.
+        # The last step of an epoch may have been saved, but not its evaluation.
         and (line.get("split") != "eval" or line["epoch"] <= epochs)
     ]
-    write_text(_metrics(path), "".join(json.dumps(line) + "\n" for line in kept))
+    write_text(_metrics_file(path), "".join(json.dumps(line) + "\n" for line in kept))
     table = os.path.join(path, "metrics.csv")
     if os.path.exists(table):
         with open(table, encoding="utf-8") as file:
-            write_text(table, "".join(file.readlines()[: 1 + epochs]))
+            lines = file.readlines()
+        write_text(table, "".join(lines[: 1 + epochs]))
 
 
-def _unwritable(path, error):
+def _flag_text(value):
+    if isinstance(value, dict):
+        value = [f"{name}:{number:g}" for name, number in value.items()]
+    if isinstance(value, (tuple, list)):
+        return ",".join(str(item) for item in value)
+    return str(value)
+
+
+def _not_writable_error(path, error):
     return PermissionError(
-        f"Expected a directory that can be written to. Received: workdir="
-        f"{path} ({error.strerror}). Give another --workdir."
+        f"The work directory {path} cannot be written to ({error.strerror}). Give "
+        "another --workdir."
     )
 
 
-def _metrics(path):
+def _metrics_file(path):
     return os.path.join(path, "metrics.jsonl")
 
 
 def _append(path, values):
-    """
-    Raises:
-        OSError: if there is no room for the line, or it can't be written.
-    """
     try:
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
     except OSError as error:
         raise OSError(
-            f"Expected to add a line to {path}. Received: {error.strerror}. Make room "
-            "and run the same command again: it goes on from the last checkpoint."
+            f"A line could not be appended to {path}: {error.strerror}. Free some "
+            "space and run the same command again: it resumes from the last "
+            "checkpoint."
         ) from error
 
 
 def _read(path):
-    """Whole lines alone: a kill may have cut the last one short."""
+    """Reads whole lines only: a kill may have cut the last one short."""
     if not os.path.exists(path):
         return []
     with open(path, encoding="utf-8", errors="replace") as file:
         lines = [line for line in file if line.endswith("\n")]
-    return [_parsed(path, number, line) for number, line in enumerate(lines, 1)]
+    return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
 
 
-def _parsed(path, number, line):
+def _parse(path, number, line):
     try:
         values = json.loads(line)
         if isinstance(values, dict):
             return values
     except ValueError:
-        pass  # Said below.
+        pass  # Reported below.
     raise ValueError(
         f"Expected a JSON object in line {number} of {path}. Received: "
-        f"{line.strip()[:60]!r}. Take the line out."
+        f"{line.strip()[:60]!r}. Remove the line."
     )
-
-
-def _line(name, value):
-    if isinstance(value, (tuple, list)):
-        value = ",".join(str(item) for item in value)
-    return f"--{name}={value}"
-
-
-def _check_same(path, old, new, free):
-    def fixed(lines):
-        return {line for line in lines if line[2:].split("=")[0] not in free}
-
-    differing = sorted(fixed(old) ^ fixed(new))
-    if differing:
-        before = [line for line in old if line in differing]
-        now = [line for line in new if line in differing]
-        raise ValueError(
-            f"Expected the flags of the run in {path}: {' '.join(before)}. "
-            f"Received: {' '.join(now)}. Give the same flags to resume it, or "
-            "another --workdir to start a new run."
-        )

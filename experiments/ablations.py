@@ -1,26 +1,26 @@
-"""What the parts of AlexNet are worth on CIFAR-10, each taken away by itself.
+"""The effect of each component of AlexNet on CIFAR-10, removed one at a time.
 
     python -m experiments.reproduce --run=ablations
 
 The network is small: three convolutions of 32, 32 and 64 maps with response
-normalisation across 9 of them and overlapping pooling, a hidden layer of 256
-with dropout .5; 24 x 24 crops of 32 x 32 pictures, flips, colour noise, weight
-decay. Constants of its layers are those of the authors' CIFAR-10 files
-(CHM example-layers/layers-18pct.cfg; CC2 layers/layers-cifar10-11pct.cfg for
-the normalisation and the crops). It learns from 10,000 pictures alone, so that
-what acts against overfitting has something to act against.
+normalization across 9 of them and overlapping pooling, and a hidden layer of 256
+units with dropout .5. It is trained on 24 x 24 crops of 32 x 32 images with flips,
+PCA color augmentation and weight decay. The constants of its layers are those of
+the authors' CIFAR-10 files (CHM example-layers/layers-18pct.cfg; CC2
+layers/layers-cifar10-11pct.cfg for the normalization and the crops). It learns from
+only 10,000 images, so that it overfits and regularization can have an effect.
 
-Arms of one seed begin with the same numbers (but for the last layer of
-`no_dropout`, whose seed is another one) and see the pictures in the same order.
-Batch and rate are the best of four tried on training pictures which no arm sees,
-for the whole network alone; those trials were not logged. Test errors are of all
-5,000 test pictures at hand, training errors of the first 2,000 of training, by the
-central view and with no unit dropped, after the last epoch. Verdicts are by the
-central view; what ten views say stands beside.
+Arms with the same seed have the same initial weights (except the last layer of
+`no_dropout`, whose seed differs) and see the images in the same order. Batch size
+and learning rate are the best of four combinations, tried on the unmodified network
+with training images that no arm sees; those trials were not logged. Test errors are
+measured on all 5,000 test images that were available, training errors on the first
+2,000 training images, on center crops and without dropout, after the last epoch.
+Verdicts are based on the center crop; the ten-crop result is given next to it.
 
-For the number of iterations the error to reach is the first of 25, 30, 35 and 40%
-that all runs reach. That, and the rows on overfitting, were settled when three
-seeds were known.
+The number of iterations is compared at the first of 25, 30, 35 and 40% training
+error that all runs reach. This rule and the rows on the gap between test and
+training error were decided when the results of three seeds were known.
 """
 
 import dataclasses
@@ -30,11 +30,13 @@ import numpy as np
 
 from alexnet_tf import presets
 from experiments import harness
+from experiments import intervals
+from experiments import run_log
 
 NAME = "ablations"
 SEEDS = (0, 1, 2, 3, 4)
 EPOCHS = 50
-DROPS = (40, 46)
+BOUNDARIES = (40, 46)
 _NORM = dict(bias=1.0, alpha=0.001 / 9, depth_radius=4)
 
 _LAYERS = (
@@ -64,14 +66,14 @@ BASE = presets.Preset(
         weight_decay=0.004,
         bias_lr_multiplier=2.0,
         schedule="step",
-        drops=DROPS,
+        boundaries=BOUNDARIES,
         epochs=EPOCHS,
     ),
 )
 
 
-def _spatial(preset):
-    """Normalisation within maps, as in layers-18pct.cfg, in its place."""
+def _with_spatial_norm(preset):
+    """Returns a preset that normalizes within maps, as in layers-18pct.cfg."""
     layers = tuple(
         presets.SpatialNorm(layer.name, size=3, alpha=5e-5 / 9)
         if isinstance(layer, presets.ResponseNorm)
@@ -81,48 +83,60 @@ def _spatial(preset):
     return dataclasses.replace(preset, layers=layers)
 
 
+_NO_COLOR = "no_colour_noise"  # The name in the log. # word: kept
 ARMS = {
     "no_norm": presets.ablate(BASE, "norm"),
-    "spatial_norm": _spatial(BASE),
+    "spatial_norm": _with_spatial_norm(BASE),
     "no_overlap": presets.ablate(BASE, "overlap"),
-    "no_colour_noise": presets.override(BASE, pca_color_std=0.0),
-    # The central view alone.
+    _NO_COLOR: presets.override(BASE, pca_color_std=0.0),
+    # Trained on center crops only.
     "no_crops_and_flips": presets.override(BASE, random_crop=False, flip=False),
     "no_dropout": presets.override(BASE, dropout=0.0),
     "no_weight_decay": presets.override(BASE, weight_decay=0.0),
 }
+_LABELS = {
+    "no_norm": "no response normalization",
+    "spatial_norm": "normalization within maps",
+    "no_overlap": "no overlapping pooling",
+    _NO_COLOR: "no PCA color augmentation",
+    "no_crops_and_flips": "no crops and flips",
+    "no_dropout": "no dropout",
+    "no_weight_decay": "no weight decay",
+}
 
-_CENTRE, _TEN = "center_top1_error", "ten_crop_top1_error"
+_CENTER, _TEN_CROP = "center_top1_error", "ten_crop_top1_error"
 _TRAINING, _GAP = "training error", "gap"
-# What taking a part away is said to add to an error, in points of percentage:
-# (arm, error, claim, the paper's figure).
+# Errors that are claimed to increase when a component is removed:
+# (arm, error, claim, the paper's number).
 _ERRORS = (
-    ("no_norm", _CENTRE,
-     "Response normalisation lowers the test error (3.3)", "2 points, CIFAR-10"),
-    ("spatial_norm", _CENTRE,
-     "... across maps (alpha .001 / 9) more than the authors' one within them "
-     "(5e-5 / 9)", "-"),
-    ("no_overlap", _CENTRE,
+    ("no_norm", _CENTER,
+     "Response normalization lowers the test error (3.3)", "2 points, CIFAR-10"),
+    ("spatial_norm", _CENTER,
+     "Normalization across maps (alpha .001 / 9) lowers the test error more than the "
+     "authors' normalization within maps (alpha 5e-5 / 9)", "-"),
+    ("no_overlap", _CENTER,
      "Overlapping pooling lowers the test error (3.4)", "0.4 points, ImageNet"),
-    ("no_colour_noise", _CENTRE,
-     "Colour noise lowers the test error (4.1)", "over 1 point, ImageNet"),
-    ("no_crops_and_flips", _CENTRE,
-     "Crops and flips lower the test error (4.1)", "no figure"),
+    (_NO_COLOR, _CENTER,
+     "PCA color augmentation lowers the test error (4.1)",
+     "over 1 point, ImageNet"),
+    ("no_crops_and_flips", _CENTER,
+     "Crops and flips lower the test error (4.1)", "no number"),
     ("no_crops_and_flips", _GAP,
-     "... and what it is above the training error",
+     "Crops and flips reduce the gap between test and training error (4.1)",
      '"substantial overfitting" without'),
-    ("no_dropout", _CENTRE,
-     "Dropout lowers the test error (4.2)", "no figure"),
+    ("no_dropout", _CENTER,
+     "Dropout lowers the test error (4.2)", "no number"),
     ("no_dropout", _GAP,
-     "... and what it is above the training error",
+     "Dropout reduces the gap between test and training error (4.2)",
      '"substantial overfitting" without'),
     ("no_weight_decay", _TRAINING,
-     "Weight decay lowers the training error (5)", "no figure"),
+     "Weight decay lowers the training error (5)", "no number"),
 )  # fmt: skip
 _TARGETS = (0.25, 0.30, 0.35, 0.40)
 
 
 def runs(log):
+    """Returns the runs of all arms and seeds."""
     del log
     return [
         harness.Run(
@@ -138,68 +152,94 @@ def runs(log):
 
 
 def rows(log):
-    """(claim, paper's figure, ours, seeds, verdict): the table's."""
-    found = [_row(log, *error) for error in _ERRORS]
-    ten, centre = (at_end(log, "base", key) for key in (_TEN, _CENTRE))
-    if ten:
-        claim = "Ten views have a lower error than the central one (4.1)"
-        found.append((claim, "1.5 points, ILSVRC-2010", *_points(ten, centre)))
-    found.append(_iterations(log))
-    return [row for row in found if row]
+    """Returns the rows (claim, paper's number, measured, seeds, verdict)."""
+    table = [_error_row(log, *error) for error in _ERRORS]
+    table += [_ten_crop_row(log), _iterations_row(log)]
+    return [row for row in table if row]
 
 
-def at_end(log, arm, key):
-    """{seed: error after the last epoch}."""
-    if key in (_CENTRE, _TEN):
-        return harness.final(log, arm, key)
-    probed = {
+def errors_at_end(log, arm, key):
+    """Returns {seed: error after the last epoch} of an arm.
+
+    Args:
+        log: the lines of the log.
+        arm: "base" or a key of `ARMS`.
+        key: "center_top1_error" or "ten_crop_top1_error" for the test images,
+            "training error", or "gap" for center-crop test error minus training
+            error.
+    """
+    if key in (_CENTER, _TEN_CROP):
+        return run_log.final_values(log, arm, key)
+    training = {
         line["seed"]: line["probe_top1_error"]
         for line in log
         if line["arm"] == arm and line.get("epoch") == EPOCHS
     }
     if key == _TRAINING:
-        return probed
-    test = harness.final(log, arm, _CENTRE)
-    return {seed: test[seed] - probed[seed] for seed in test.keys() & probed.keys()}
+        return training
+    test = run_log.final_values(log, arm, _CENTER)
+    return {seed: test[seed] - training[seed] for seed in test.keys() & training.keys()}
 
 
-def _row(log, arm, key, claim, paper):
-    base, other = at_end(log, "base", key), at_end(log, arm, key)
-    if not base.keys() & other.keys():
+def _error_row(log, arm, key, claim, paper):
+    """Returns the row of one error of one arm, None without any pair of runs."""
+    base, ablated = errors_at_end(log, "base", key), errors_at_end(log, arm, key)
+    if not base.keys() & ablated.keys():
         return None
-    names = ("across", "within") if arm == "spatial_norm" else ("with", "ablate")
-    ours, seeds, verdict = _points(base, other, names)
-    if key == _CENTRE:
-        ten = harness.differences(at_end(log, "base", _TEN), at_end(log, arm, _TEN))
-        ours += f"; by ten views {_interval(ten)}"
-    return claim, paper, ours, seeds, verdict if paper != "-" else "-"
+    names = ("across", "within") if arm == "spatial_norm" else ("with", "without")
+    measured, seeds, verdict = _compare(base, ablated, names)
+    if key == _CENTER:
+        ten_crop = intervals.paired_differences(
+            errors_at_end(log, "base", _TEN_CROP), errors_at_end(log, arm, _TEN_CROP)
+        )
+        measured += f"; ten-crop {_format_points(ten_crop)}"
+    return claim, paper, measured, seeds, verdict if paper != "-" else "-"
 
 
-def _points(base, other, names=("with", "ablate")):
-    """(ours, seeds, verdict) of {seed: error} with a part and without it."""
-    pairs = sorted(base.keys() & other.keys())
-    gains = harness.differences(base, other)
-    errors = ", ".join(
-        f"{100 * np.mean([each[seed] for seed in pairs]):.1f}% {name}"
-        for name, each in zip(names, (base, other))
+def _ten_crop_row(log):
+    """Returns the row that compares both protocols on the unmodified network."""
+    ten_crop = errors_at_end(log, "base", _TEN_CROP)
+    if not ten_crop:
+        return None
+    center = errors_at_end(log, "base", _CENTER)
+    claim = "Ten-crop evaluation has a lower error than the center crop (4.1)"
+    names = ("ten-crop", "center crop")
+    return claim, "1.5 points, ILSVRC-2010", *_compare(ten_crop, center, names)
+
+
+def _compare(base, ablated, names):
+    """Returns (text, seeds, verdict) for the claim that `base` has a lower error.
+
+    Args:
+        base, ablated: {seed: error in [0, 1]}.
+        names: the labels of the two mean errors in the text.
+    """
+    seeds = sorted(base.keys() & ablated.keys())
+    increases = intervals.paired_differences(base, ablated)
+    means = ", ".join(
+        f"{100 * np.mean([errors[seed] for seed in seeds]):.1f}% {name}"
+        for name, errors in zip(names, (base, ablated))
     )
-    verdict = harness.verdict(*harness.interval(gains))
-    return f"{_interval(gains)}: {errors}", len(gains), verdict
+    verdict = intervals.verdict(*intervals.confidence_interval(increases))
+    return f"{_format_points(increases)}: {means}", len(seeds), verdict
 
 
-def _interval(gains):
-    mean, half = harness.interval([100 * gain for gain in gains])
-    return f"{mean:+.1f} points ({harness.between(mean, half)})"
+def _format_points(differences):
+    """Returns the mean and the interval of differences in [-1, 1], in points."""
+    points = [100 * difference for difference in differences]
+    mean, half_width = intervals.confidence_interval(points)
+    return f"{mean:+.1f} points ({intervals.format_interval(mean, half_width)})"
 
 
-def _iterations(log):
-    """Epochs with dropout over those without it, to an error that all reach.
+def _iterations_row(log):
+    """Returns the row on the ratio of epochs with dropout to epochs without.
 
-    The error is the probe's, for which no unit is dropped.
+    Both are counted up to the first training error in `_TARGETS` that all runs
+    reach. The error is that of the probe, which is evaluated without dropout.
     """
     pairs = [
         [
-            harness.of(log, arm, seed, "probe_top1_error")
+            run_log.curve_of_run(log, arm, seed, "probe_top1_error")
             for arm in ("base", "no_dropout")
         ]
         for seed in SEEDS
@@ -210,43 +250,48 @@ def _iterations(log):
     claim, paper = "Dropout makes more iterations necessary (4.2)", "about 2 times"
     texts = []
     for target in _TARGETS:
-        epochs = [[harness.epochs_to(c, target) for c in pair] for pair in pairs]
-        with_it, without = np.isfinite(epochs).sum(axis=0)
-        if with_it == without == len(pairs):
-            ours, verdict = harness.times([one / other for one, other in epochs])
-            texts.insert(0, f"{ours} to {target:.0%} training error")
+        epochs = [
+            [intervals.epochs_to(curve, target) for curve in pair] for pair in pairs
+        ]
+        num_with, num_without = np.isfinite(epochs).sum(axis=0)
+        if num_with == num_without == len(pairs):
+            ratios = [with_dropout / without for with_dropout, without in epochs]
+            text, verdict = intervals.ratio_summary(ratios)
+            texts.insert(0, f"{text} to {target:.0%} training error")
             return claim, paper, "; ".join(texts), len(pairs), verdict
         texts.append(
-            f"{target:.0%} is reached by {with_it} with it and {without} without"
+            f"{target:.0%} is reached by {num_with} runs with dropout and "
+            f"{num_without} without"
         )
     return claim, paper, "; ".join(texts), len(pairs), "undecided"
 
 
 def draw(log, path):
-    """What each part is worth, with its interval."""
-    # A gap is of another size: the other intervals would be points.
+    """Plots by how much each ablation increases the error, with intervals."""
+    # The gap is omitted: at its scale the other intervals would shrink to points.
     shown = [(arm, key) for arm, key, _, _ in _ERRORS if key != _GAP]
     fig = figure.Figure(figsize=(8, 3.8), layout="constrained")
     ax = fig.subplots()
-    for place, (arm, key) in enumerate(shown):
-        gains = [
-            100 * gain
-            for gain in harness.differences(
-                at_end(log, "base", key), at_end(log, arm, key)
+    for row, (arm, key) in enumerate(shown):
+        increases = [
+            100 * increase
+            for increase in intervals.paired_differences(
+                errors_at_end(log, "base", key), errors_at_end(log, arm, key)
             )
         ]
-        if len(gains) > 1:
-            mean, half = harness.interval(gains)
-            ax.errorbar(
-                mean, place, xerr=half, fmt="o", color="#0072B2", capsize=3
-            )
-        ax.plot(gains, [place + 0.2] * len(gains), ".", color="#999999")
+        if len(increases) > 1:
+            mean, half_width = intervals.confidence_interval(increases)
+            ax.errorbar(mean, row, xerr=half_width, fmt="o", color="#0072B2", capsize=3)
+        ax.plot(increases, [row + 0.2] * len(increases), ".", color="#999999")
     ax.axvline(0, color="#999999", linewidth=1)
     ax.set_yticks(
         range(len(shown)),
-        [arm + ("" if key == _CENTRE else f" ({key})") for arm, key in shown],
+        [
+            _LABELS[arm] + ("" if key == _CENTER else f" ({key})")
+            for arm, key in shown
+        ],
     )
     ax.invert_yaxis()
-    ax.set(xlabel="points of error that taking it away adds")
+    ax.set(xlabel="increase of the error (percentage points)")
     ax.grid(alpha=0.3)
     fig.savefig(path, dpi=100)

@@ -1,14 +1,15 @@
-"""Dropout as in the paper and as in Keras: one function, two paths.
+"""Dropout as in the paper and as in Keras: the same function, different learning.
 
     python -m experiments.reproduce --table
 
-The paper drops units in training and halves all of them in the test (4.2); Keras
-doubles those that are left in training, and does nothing in the test. With
-kernels of fc7 and fc8 half as large the second is the first, in training with
-the same units dropped and in the test; computed here for layers of 128 units, in
-float64. The paths of learning differ: the halved kernels have gradients twice as
-large, so that with one learning rate the kernels that they stand for move four
-times as far.
+The paper drops units in training and halves the outputs of all units at test time
+(4.2). Keras doubles the units that are not dropped in training, and changes nothing
+at test time. If its kernels of fc7 and fc8 are half as large, the second form computes
+the same function as the first, in training with the same units dropped and at test
+time; this is computed here for layers of 128 units in float64. The two forms learn
+differently: gradients of the halved kernels are twice as large, so that at the same
+learning rate the kernels of the paper's form that they represent change four times as
+much.
 """
 
 import numpy as np
@@ -18,7 +19,7 @@ HEAD = ("compared", "largest difference", "largest value")
 
 
 def rows(log):
-    """The table's, see `HEAD`."""
+    """Returns the rows of the table, see `HEAD`."""
     del log
     random = np.random.default_rng(0)
     fc6 = np.maximum(random.normal(0, 1, (64, 128)), 0)
@@ -29,21 +30,21 @@ def rows(log):
         "outputs in training, the same units dropped": (
             _outputs(fc6, kernels, masks), _outputs(fc6, halved, masks, 2)
         ),
-        "outputs in the test": (
+        "outputs at test time": (
             _outputs(fc6, kernels, [0.5, 0.5]), _outputs(fc6, halved, [1, 1])
         ),
-        "gradients of fc8's kernel, the second halved": (
+        "gradients of the kernel of fc8, that of Keras divided by 2": (
             _gradient(fc6, kernels, masks), _gradient(fc6, halved, masks, 2) / 2
         ),
     }  # fmt: skip
     return [
-        (name, f"{np.abs(one - other).max():.1e}", f"{np.abs(one).max():.1f}")
-        for name, (one, other) in pairs.items()
+        (name, f"{np.abs(paper - inverted).max():.1e}", f"{np.abs(paper).max():.1f}")
+        for name, (paper, inverted) in pairs.items()
     ]
 
 
 def _hidden(fc6, kernels, masks, scale):
-    """What fc8 takes: fc7's units, some dropped and the others scaled."""
+    """Returns the input of fc8: fc7 with some units dropped and the others scaled."""
     fc7 = np.maximum(fc6 * masks[0] * scale @ kernels[0], 0)
     return fc7 * masks[1] * scale
 
@@ -53,6 +54,6 @@ def _outputs(fc6, kernels, masks, scale=1):
 
 
 def _gradient(fc6, kernels, masks, scale=1):
-    """Of the sum of the outputs' squares by the kernel of fc8."""
+    """Returns the gradient of the sum of squared outputs by the kernel of fc8."""
     outputs = _outputs(fc6, kernels, masks, scale)
     return _hidden(fc6, kernels, masks, scale).T @ (2 * outputs)

@@ -1,12 +1,12 @@
-"""224 or 227: what becomes of the maps.
+"""Input sizes of 224 and 227 pixels, and the sizes of the maps that follow.
 
     python -m experiments.reproduce --table
 
-The paper's pictures have 224 pixels, its kernels 11 at every 4th, its maps 55
-(the neurons of Fig. 2). That is no whole number of steps: (224 - 11) / 4 =
-53.25. The authors' code rounds up, and its last windows read zeros to the right
-of the picture and below it. Others took 227 pixels, or whatever their library
-did by default; computed here from the networks themselves.
+The paper's images have 224 pixels, its first kernels 11 pixels with a stride of 4,
+and its first maps 55 outputs (the neuron counts of Fig. 2). These numbers do not
+fit: (224 - 11) / 4 = 53.25. The authors' code rounds up, and its last windows read
+zeros to the right of the image and below it. Others used 227 pixels, or the default
+padding of their library. The sizes are read from the networks built here.
 """
 
 import dataclasses
@@ -18,13 +18,18 @@ from alexnet_tf import presets
 NAME = "geometries"
 LAYERS = ("conv1", "pool1", "conv2", "pool2", "conv5", "pool5")
 HEAD = (
-    "geometry", *LAYERS, "inputs of fc6", "parameters", "conv1 begins at pixel",
-    "what breaks",
+    "geometry", *LAYERS, "inputs of fc6", "parameters", "first pixel of conv1",
+    "consequence",
 )  # fmt: skip
 
 
-def _changed(conv1, pools="valid", size=224):
-    """`paper` with another padding of conv1 and of the poolings."""
+def _with_padding(conv1, pools="valid", size=224):
+    """Returns `paper` with other paddings of conv1 and of the pooling layers.
+
+    Args:
+        conv1, pools: the padding of conv1 and of all pooling layers.
+        size: pixels per side of the input.
+    """
     paper = presets.override(presets.get("paper"), crop_size=size)
     layers = tuple(
         dataclasses.replace(layer, padding=conv1)
@@ -39,34 +44,34 @@ def _changed(conv1, pools="valid", size=224):
 
 GEOMETRIES = {
     "224, zeros to the right and below (here; the authors' code)": (
-        _changed(presets.OVERHANG), "nothing",
+        _with_padding(presets.OVERHANG), "none",
     ),
-    "227, no zeros (Caffe)": (_changed("valid", size=227), "nothing"),
+    "227, no zeros (Caffe)": (_with_padding("valid", size=227), "none"),
     "224, no zeros (VALID)": (
-        _changed("valid"),
+        _with_padding("valid"),
         "fc6 has 6,400 inputs: no published weights fit",
     ),
-    "224, zeros all round (SAME)": (
-        _changed("same"),
-        "nothing fails, but maps of 56, and every kernel sits 3 pixels off",
+    "224, zeros on all sides (SAME)": (
+        _with_padding("same"),
+        "no error, but the maps have 56 outputs and all kernels are 3 pixels off",
     ),
-    "224, SAME poolings too": (
-        _changed("same", "same"),
+    "224, SAME pooling too": (
+        _with_padding("same", "same"),
         "fc6 has 12,544 inputs: no published weights fit",
     ),
 }  # fmt: skip
 
 
 def rows(log):
-    """The table's, see `HEAD`."""
+    """Returns the rows of the table, see `HEAD`."""
     del log
-    found = []
-    for name, (preset, breaks) in GEOMETRIES.items():
+    table = []
+    for name, (preset, consequence) in GEOMETRIES.items():
         model = alexnet.AlexNet(preset)
         fields = {f.layer: f for f in receptive_fields.receptive_fields(model)}
         sides = [fields[layer].side for layer in LAYERS]
-        inputs = model.get_layer("fc6").kernel.shape[0]
+        inputs = f"{model.get_layer('fc6').kernel.shape[0]:,}"
         parameters = f"{model.count_params():,}"
         start = fields["conv1"].start
-        found.append((name, *sides, f"{inputs:,}", parameters, start, breaks))
-    return found
+        table.append((name, *sides, inputs, parameters, start, consequence))
+    return table

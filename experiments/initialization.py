@@ -1,16 +1,18 @@
-"""How long the start keeps the full network from learning anything.
+"""How long the initialization keeps the full network from learning.
 
-    python -m experiments.reproduce --run=initialisation
+    python -m experiments.reproduce --run=initialization
 
-The paper's start (standard deviation .01, biases 1) sits at a loss of
-ln(classes) before it learns; Caffe's authors saw it not move at all and took
-biases of .1, the authors' own code has .03 in conv3 to conv5. Here: the 61
-million parameters of `paper` on CIFAR-10 enlarged to 256 pixels (ln 10 = 2.303),
-batches of 32, rate .01 (four times the authors' for each picture); steps until the
-mean loss of 10 is 5% below ln 10, 1,000 at most. Only the starts are those of
-Caffe and of the authors' code: the network is `paper`'s in all arms. The last one,
-the start of He et al., has its pixels divided by their standard deviation and a
-rate of .002; a trial at .01, which was not logged, fell apart.
+With the paper's initialization (standard deviation .01, biases 1) the loss stays at
+ln(classes) before the network starts to learn. Caffe's authors saw it not leave this
+plateau at all and used biases of .1; the authors' own code has a standard deviation
+of .03 in conv3 to conv5. Here the 61 million parameters of `paper` are trained on
+CIFAR-10 enlarged to 256 pixels (ln 10 = 2.303) in batches of 32 with a learning rate
+of .01 (per image, four times the authors'). The table gives the number of steps until
+the mean loss of 10 steps is 5% below ln 10, up to 1,000 steps. The arms `caffe` and
+`code2012` take over the initialization only: the network is that of `paper` in all
+arms. In the last arm, the initialization of He et al., pixels are divided by their
+standard deviation and the learning rate is .002; a trial with .01, which was not
+logged, diverged.
 """
 
 import dataclasses
@@ -22,8 +24,9 @@ from experiments import harness
 NAME = "initialization"
 SEEDS = (0, 1, 2)
 PLATEAU = math.log(10)
-HEAD = ("start", "steps to leave the plateau, each seed")
-_MOST = 1000
+HEAD = ("initialization", "steps to leave the plateau, by seed")
+_TARGET_LOSS = 0.95 * PLATEAU
+_MAX_STEPS = 1000
 _BATCH = 32
 
 _PAPER = presets.override(
@@ -31,14 +34,18 @@ _PAPER = presets.override(
 )
 
 
-def _replaced(**values):
-    """`paper` with other values where a layer has them as {name: value}."""
+def _with_fields(**fields):
+    """Returns `paper` with some fields of some layers replaced.
+
+    Args:
+        fields: {layer: value} for each field, such as init={"conv3": 0.03}.
+    """
     layers = tuple(
         dataclasses.replace(
             layer,
             **{
-                key: by_layer[layer.name]
-                for key, by_layer in values.items()
+                field: by_layer[layer.name]
+                for field, by_layer in fields.items()
                 if layer.name in by_layer
             },
         )
@@ -47,62 +54,68 @@ def _replaced(**values):
     return dataclasses.replace(_PAPER, layers=layers)
 
 
-_HIDDEN = ("conv2", "conv4", "conv5", "fc6", "fc7")
+_WITH_BIAS = ("conv2", "conv4", "conv5", "fc6", "fc7")
 ARMS = {
     "paper": _PAPER,
-    "caffe": _replaced(
-        bias=dict.fromkeys(_HIDDEN, 0.1), init={"fc6": 0.005, "fc7": 0.005}
+    "caffe": _with_fields(
+        bias=dict.fromkeys(_WITH_BIAS, 0.1), init={"fc6": 0.005, "fc7": 0.005}
     ),
-    "code2012": _replaced(init=dict.fromkeys(("conv3", "conv4", "conv5"), 0.03)),
+    "code2012": _with_fields(init=dict.fromkeys(("conv3", "conv4", "conv5"), 0.03)),
     "he": presets.override(
         _PAPER, init="he", learning_rate=0.002, mean="channel", divide_by_std=True
     ),
 }
-_NAMES = {
-    "paper": "the paper's: .01, biases 1",
-    "caffe": "Caffe's: .01 (fc6, fc7 .005), biases .1",
-    "code2012": "the 2012 code's: .03 in conv3 to conv5, biases 1",
-    "he": "He et al., biases 0; pixels over their deviation, rate .002",
+_DESCRIPTIONS = {
+    "paper": "the paper: standard deviation .01, biases 1",
+    "caffe": "Caffe: standard deviation .01 (fc6 and fc7: .005), biases .1",
+    "code2012": "the 2012 code: standard deviation .01 (conv3 to conv5: .03), biases 1",
+    "he": "He et al., biases 0; pixels divided by their standard deviation, learning "
+    "rate .002",
 }
 
 
 def runs(log):
+    """Returns the runs of all arms and seeds."""
     del log
     return [
         harness.Run(
             NAME, arm, seed, preset,
-            train_split=f"train[:{_MOST * _BATCH}]",
+            train_split=f"train[:{_MAX_STEPS * _BATCH}]",
             eval_split="test[:100]",
-            until_loss=0.95 * PLATEAU,
+            until_loss=_TARGET_LOSS,
         )
         for seed in SEEDS
         for arm, preset in ARMS.items()
     ]
 
 
-def steps(log, arm, seed):
-    """Steps until the plateau was left; infinite if it was not."""
+def steps_on_plateau(log, arm, seed):
+    """Returns the steps until the plateau is left, infinity if it never is."""
     for line in log:
         if (line["arm"], line["seed"]) == (arm, seed) and "loss" in line:
-            if line["loss"] <= 0.95 * PLATEAU:
+            if line["loss"] <= _TARGET_LOSS:
                 return line["step"]
     return math.inf
 
 
 def rows(log):
-    """The table's, see `HEAD`."""
-    found = []
-    for arm, name in _NAMES.items():
+    """Returns the rows of the table, see `HEAD`."""
+    table = []
+    for arm, description in _DESCRIPTIONS.items():
         seeds = sorted({line["seed"] for line in log if line["arm"] == arm})
-        each = [_said(log, arm, seed) for seed in seeds]
-        if each:
-            found.append((name, ", ".join(each)))
-    return found
+        steps = [_format_steps(log, arm, seed) for seed in seeds]
+        if steps:
+            table.append((description, ", ".join(steps)))
+    return table
 
 
-def _said(log, arm, seed):
-    taken = steps(log, arm, seed)
-    if math.isfinite(taken):
-        return f"{taken:,}"
-    ends = [l for l in log if l["arm"] == arm and l["seed"] == seed and l.get("final")]
-    return "loss lost" if ends[-1]["diverged"] else f"over {_MOST:,}"
+def _format_steps(log, arm, seed):
+    steps = steps_on_plateau(log, arm, seed)
+    if math.isfinite(steps):
+        return f"{steps:,}"
+    ends = [
+        line
+        for line in log
+        if (line["arm"], line["seed"]) == (arm, seed) and line.get("final")
+    ]
+    return "diverged" if ends[-1]["diverged"] else f"over {_MAX_STEPS:,}"

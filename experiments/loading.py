@@ -1,12 +1,12 @@
-"""How long and how much memory `load_weights` takes, beside `numpy.load`.
+"""Measures the time and memory of `load_weights`, relative to `numpy.load`.
 
     python -m experiments.loading
 
-Writes the 60,965,224 random parameters of preset `caffe` in each format, and
-then loads each five times, in turn with `numpy.load` of the .npy. Memory is
-the peak of the resident set over what the process with the network took
-before; both over the bytes of the arrays (244 MB). Measured on two cores of an
-AMD EPYC, the files in the page cache: see README, "Measured".
+Writes the 60,965,224 random parameters of preset `caffe` in each format, then loads
+each file five times, alternating with `numpy.load` of the .npy file. Memory is the
+peak of the resident set minus what the process with the network took before, divided
+by the size of the arrays (244 MB). The results on two cores of an AMD EPYC, with the
+files in the page cache, are in the section "Measured" of the README.
 """
 
 import os
@@ -24,21 +24,27 @@ EXTENSIONS = (".npy", ".npz", ".safetensors", ".weights.h5", ".keras")
 REPEATS = 5
 
 
-def resident(key):
-    """Bytes of this process, now (VmRSS) or at most (VmHWM)."""
+def resident_bytes(key):
+    """Returns the resident set of this process in bytes, on Linux.
+
+    Args:
+        key: "VmRSS" for the current size, "VmHWM" for the peak.
+    """
     with open("/proc/self/status") as lines:
-        return next(int(x.split()[1]) for x in lines if x.startswith(key)) * 1024
+        kilobytes = next(int(x.split()[1]) for x in lines if x.startswith(key))
+    return 1024 * kilobytes
 
 
-def measured(function):
-    """(seconds, peak of memory in bytes) of a call."""
+def measure(function):
+    """Calls a function and returns (seconds, bytes of memory at the peak)."""
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # The peak begins anew.
-    before, start = resident("VmRSS"), time.perf_counter()
-    kept = function()
+        file.write("5")  # Resets the peak.
+    before, start = resident_bytes("VmRSS"), time.perf_counter()
+    result = function()
     seconds = time.perf_counter() - start
-    del kept
-    return seconds, resident("VmHWM") - before
+    # It is kept until here, so that freeing it does not count.
+    del result
+    return seconds, resident_bytes("VmHWM") - before
 
 
 def main():
@@ -48,23 +54,21 @@ def main():
         paths = [os.path.join(folder, f"caffe{e}") for e in EXTENSIONS]
         for path in paths:
             save_weights(model, path)
-        rows = {path: ([], []) for path in paths}
+        results = {path: ([], []) for path in paths}
         for _ in range(REPEATS):
-            for path, (times, peaks) in rows.items():
-                numpy_seconds, _ = measured(
+            for path, (ratios, peaks) in results.items():
+                numpy_seconds, _ = measure(
                     lambda: np.load(paths[0], allow_pickle=True).item()
                 )
-                seconds, peak = measured(
-                    lambda: load_weights(model, path)
-                )
-                times.append(seconds / numpy_seconds)
+                seconds, peak = measure(lambda: load_weights(model, path))
+                ratios.append(seconds / numpy_seconds)
                 peaks.append(peak / size)
     print("format        time / numpy.load  memory / bytes")
-    for path, (times, peaks) in rows.items():
+    for path, (ratios, peaks) in results.items():
         extension = path.removeprefix(os.path.join(folder, "caffe"))
         print(
-            f"{extension:13s} {statistics.median(times):8.2f} "
-            f"({min(times):.2f}-{max(times):.2f}) {max(peaks):11.2f}"
+            f"{extension:13s} {statistics.median(ratios):8.2f} "
+            f"({min(ratios):.2f}-{max(ratios):.2f}) {max(peaks):11.2f}"
         )
 
 

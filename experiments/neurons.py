@@ -1,10 +1,10 @@
-"""The paper's 650,000 neurons, counted.
+"""Counts the paper's 650,000 neurons.
 
     python -m experiments.neurons
 
-Fig. 2's caption counts the outputs of each layer of `paper` and gives conv1
-253,440, which is 55 x 48 x 96; its map is 55 x 55 x 96. The other figures of
-the caption are right; the total is 659,272, which the abstract rounds to
+The caption of Fig. 2 gives the number of outputs of each layer of `paper`. For conv1
+it gives 253,440, which is 55 x 48 x 96, but the map is 55 x 55 x 96. All other numbers
+of the caption are correct. The true total is 659,272, which the abstract rounds to
 650,000.
 """
 
@@ -15,7 +15,7 @@ from alexnet_tf.models import alexnet
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-# Fig. 2's caption, and the input of the text.
+# From the caption of Fig. 2; the input is from the text.
 CAPTION = {
     "input": 150_528,
     "conv1": 253_440,
@@ -30,7 +30,10 @@ CAPTION = {
 
 
 def rows():
-    """[(layer, caption's figure, counted)] and their totals, input left out."""
+    """Returns [(layer, the caption's number, counted), ...] and their totals.
+
+    The totals do not include the input.
+    """
     counted = alexnet.neurons(alexnet.AlexNet("paper"))
     lines = [(name, CAPTION[name], counted[name]) for name in CAPTION]
     totals = (sum(line[column] for line in lines[1:]) for column in (1, 2))
@@ -40,8 +43,8 @@ def rows():
 def main():
     print(f"{'layer':8}{'Fig. 2':>10}{'counted':>10}")
     for name, caption, counted in rows():
-        verdict = "" if caption == counted else "  wrong in the caption"
-        print(f"{name:8}{caption:10,}{counted:10,}{verdict}")
+        remark = "" if caption == counted else "  wrong in the caption"
+        print(f"{name:8}{caption:10,}{counted:10,}{remark}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The paper's claims, measured: runs them, and writes the table of what came out.
+"""Measures the paper's claims, and generates the table of the results.
 
     python -m experiments.reproduce --list
     python -m experiments.reproduce --run=ablations --data_dir=~/tensorflow_datasets
     python -m experiments.reproduce --table
 
-A run that was stopped goes on where it was. Several processes started with the
-same command share the work.
+The same command resumes a run that was interrupted. Several processes started with
+the same command share the runs among them.
 """
 
 import importlib
@@ -26,7 +26,7 @@ _RUN = flags.DEFINE_enum(
     "run",
     None,
     [name for name in claims.ALL if name not in claims.COMPUTED],
-    "Do all runs of a claim.",
+    "Claim whose missing runs are to be trained.",
 )
 _TABLE = flags.DEFINE_boolean(
     "table", False, "Write experiments/README.md and the plots from the logs."
@@ -35,7 +35,7 @@ _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of TFDS's data sets. Default: ~/tensorflow_datasets."
 )
 _RUNS_DIR = cli.define_path(
-    "runs_dir", "runs/reproduce", "Folder for the work directories."
+    "runs_dir", "runs/reproduce", "Folder of the runs' work directories."
 )
 
 
@@ -50,7 +50,7 @@ def main(argv):
             from experiments import harness
 
             claim = importlib.import_module(f"experiments.{_RUN.value}")
-            harness.work(claim, _DATA_DIR.value, _RUNS_DIR.value)
+            harness.run_all(claim, _DATA_DIR.value, _RUNS_DIR.value)
         if _TABLE.value:
             from experiments import table
 
@@ -58,7 +58,7 @@ def main(argv):
 
 
 def _print_list():
-    from experiments import harness
+    from experiments import run_log
 
     for name in claims.ALL:
         claim = importlib.import_module(f"experiments.{name}")
@@ -66,10 +66,10 @@ def _print_list():
         if name in claims.COMPUTED:
             print(f"{name}: {title} Computed by --table.")
             continue
-        log = harness.read(name)
-        todo = claim.runs(log)
-        done = sum(harness.done(run, log) for run in todo)
-        print(f"{name}: {title} {done} of {len(todo)} runs.")
+        log = run_log.read_log(name)
+        runs = claim.runs(log)
+        done = run_log.count_done(runs, log)
+        print(f"{name}: {title} {done} of {len(runs)} runs.")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""What feeds 1, 8 and 64 GPUs, and what their gradients cost on the way.
+"""Calculates what it takes to train on 1, 8 and 64 GPUs.
 
     python -m experiments.scaling
     python -m experiments.scaling tflops=300 network=50
 
-A calculation, of the network's own sizes, of pictures a second that one core
-prepares here (`python -m alexnet_tf.benchmark --dataset=...`), and of what
-`Cluster` assumes of GPUs and their connections. Data parallel, as
-`MirroredStrategy` has it: each step sums the gradients of all parameters by a
-ring, in which each GPU sends and receives 2 (n - 1) / n of them.
+Prints the cost of summing gradients, and the CPU cores and the disk throughput that
+the images need. The calculation combines the sizes of the network, the number of
+images per second that one core prepares (measured with
+`python -m alexnet_tf.benchmark --dataset=...`), and the assumptions in `Cluster`
+about GPUs and their connections. Training is data-parallel as in `MirroredStrategy`:
+each step sums the gradients of all n GPUs by a ring all-reduce, in which each GPU
+sends and receives 2 (n - 1) / n of all gradients.
 """
 
 import dataclasses
@@ -16,16 +18,18 @@ import sys
 from alexnet_tf.models import alexnet
 from alexnet_tf.training import throughput
 
+_GPUS_PER_MACHINE = 8
+
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """What is assumed, and may be given as KEY=NUMBER.
+    """Assumptions about the hardware, which the command takes as KEY=NUMBER.
 
     Attributes:
-        batch_size: pictures a GPU and step.
-        tflops: of a GPU at work, not at its best.
+        batch_size: images per GPU and step.
+        tflops: the throughput of one GPU in practice, not its peak.
         link: GB/s between the 8 GPUs of a machine.
-        network: GB/s between machines; 12.5 are 100 Gbit/s.
+        network: GB/s between machines; 12.5 GB/s are 100 Gbit/s.
     """
 
     batch_size: float = 128
@@ -34,31 +38,35 @@ class Cluster:
     network: float = 12.5
 
 
-# Of "paper" on two cores of an AMD EPYC: README, "Speed".
-_VIEWS_A_CORE = {"originals": 252, "256-pixel JPEG": 757, "raw": 548}
+# Crops per second of one core for "paper", and bytes read per image, by how images
+# are stored. Measured on two cores of an AMD EPYC (README, "Speed").
+_CROPS_PER_CORE = {"originals": 252, "256-pixel JPEG": 757, "raw": 548}
 _BYTES = {"originals": 112_000, "256-pixel JPEG": 30_000, "raw": 197_000}
 
 
 def gradient_bytes(model):
-    """(of all layers, of the fully connected ones), in float32."""
+    """Returns the bytes of all gradients and of the fully connected layers'.
+
+    Gradients are float32.
+    """
     sizes = {layer.name: 4 * layer.count_params() for layer in model.layers}
     dense = sum(size for name, size in sizes.items() if name.startswith("fc"))
     return sum(sizes.values()), dense
 
 
 def step_seconds(gpus, operations, size, cluster):
-    """(arithmetic, sum of the gradients) of one step.
+    """Returns the seconds of arithmetic and of the all-reduce in one step.
 
     Args:
-        gpus: 8 at most in each machine.
-        operations: for one picture, see `throughput.operations`.
-        size: of the gradients, in bytes.
+        gpus: the number of GPUs, of which a machine has at most 8.
+        operations: arithmetic operations per image, see `throughput.operations`.
+        size: the size of the gradients in bytes.
         cluster: a `Cluster`.
     """
-    slowest = cluster.link if gpus <= 8 else cluster.network
+    bandwidth = cluster.link if gpus <= _GPUS_PER_MACHINE else cluster.network
     sent = 2 * (gpus - 1) / gpus * size
-    work = cluster.batch_size * operations / (cluster.tflops * 1e12)
-    return work, sent / (slowest * 1e9)
+    arithmetic = cluster.batch_size * operations / (cluster.tflops * 1e12)
+    return arithmetic, sent / (bandwidth * 1e9)
 
 
 def main(argv):
@@ -68,29 +76,43 @@ def main(argv):
     _, operations = throughput.operations(model)
     size, dense = gradient_bytes(model)
     print(
-        f"{operations / 1e9:.2f} billion operations a picture; gradients of "
-        f"{size / 1e6:.0f} MB, {dense / 1e6:.0f} of them of fc6, fc7 and fc8.\n"
+        f"Training takes {operations / 1e9:.2f} billion operations per image. "
+        f"Gradients have {size / 1e6:.0f} MB, {dense / 1e6:.0f} of them in fc6, fc7 "
+        "and fc8.\n"
     )
-    print("| GPUs | step: arithmetic | sum of gradients | of the ideal | pictures/s |")
+    rates = _print_steps(operations, size, cluster)
+    _print_input(rates)
+
+
+def _print_steps(operations, size, cluster):
+    """Prints the table of step times; returns {gpus: images per second}."""
+    print("| GPUs | arithmetic per step | all-reduce per step | efficiency | images/s |")
     print("|---|---|---|---|---|")
     rates = {}
     for gpus in (1, 8, 64):
-        work, sums = step_seconds(gpus, operations, size, cluster)
-        rates[gpus] = gpus * cluster.batch_size / (work + sums)
+        arithmetic, all_reduce = step_seconds(gpus, operations, size, cluster)
+        step = arithmetic + all_reduce
+        rates[gpus] = gpus * cluster.batch_size / step
         print(
-            f"| {gpus} | {1e3 * work:.1f} ms | {1e3 * sums:.1f} ms | "
-            f"{work / (work + sums):.0%} | {rates[gpus]:,.0f} |"
+            f"| {gpus} | {1e3 * arithmetic:.1f} ms | {1e3 * all_reduce:.1f} ms | "
+            f"{arithmetic / step:.0%} | {rates[gpus]:,.0f} |"
         )
-    print("\n| cores a machine of 8 GPUs (of 1), and MB/s read | 1 | 8 | 64 |")
+    return rates
+
+
+def _print_input(rates):
+    """Prints the table of what each machine must decode and read."""
+    print("\n| cores and MB/s per machine, for GPUs: | 1 | 8 | 64 |")
     print("|---|---|---|---|")
-    for source, views in _VIEWS_A_CORE.items():
+    for storage, crops_per_core in _CROPS_PER_CORE.items():
         cells = []
         for gpus, rate in rates.items():
-            each = rate / max(1, gpus // 8)
+            per_machine = rate / max(1, gpus // _GPUS_PER_MACHINE)
             cells.append(
-                f"{each / views:,.0f} cores, {each * _BYTES[source] / 1e6:,.0f} MB/s"
+                f"{per_machine / crops_per_core:,.0f} cores, "
+                f"{per_machine * _BYTES[storage] / 1e6:,.0f} MB/s"
             )
-        print(f"| {source} | {' | '.join(cells)} |")
+        print(f"| {storage} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

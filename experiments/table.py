@@ -1,54 +1,60 @@
-"""experiments/README.md, made from the logs."""
+"""Generates experiments/README.md and its plots from the logs."""
 
 import importlib
 
 from experiments import claims
-from experiments import harness
+from experiments import run_log
 
 _HEAD = """# The paper's claims, measured
 
-Made by `python -m experiments.reproduce --table` from the logs in
-`experiments/logs/`; not to be edited by hand.
+This page is generated from the logs in `experiments/logs/` by
+`python -m experiments.reproduce --table`. Run this command instead of editing the
+page.
 
-Verdicts are of a claim's direction; the size may be another than the paper's.
-"Reproduced" means that the whole 95% interval is on the claim's side,
-"contradicted" that it is on the other one, "undecided" that it holds no effect
-as well. Intervals are of the mean over the seeds, by Student's t, of pairs where
-arms are compared; each stands by itself, none is corrected for their number.
-Seeds differ in the start, the order and the views, not in the pictures, and few
-of them tell the width of an interval but roughly.
+A verdict is about the direction of a claim; the size of the effect may differ from
+the paper's. "Reproduced" means that the whole 95% interval lies on the claim's side
+of zero, "contradicted" that it lies on the other side, and "undecided" that it
+includes zero. The intervals are Student's t intervals of the mean over the seeds, or
+of the mean paired difference where two arms are compared. Each interval stands
+alone: none is corrected for multiple comparisons. Seeds differ in initialization,
+order of the images and augmentation, but not in the images themselves, and so few
+seeds determine the width of an interval only roughly.
 """
 
 _COLUMNS = ("claim", "the paper", "measured", "seeds", "verdict")
 
 
 def write(folder):
-    """Writes the table and the plots of all claims that have a log."""
+    """Writes README.md and the plots of all claims that have a log.
+
+    Args:
+        folder: the `pathlib.Path` of an existing folder.
+    """
     parts = [_HEAD]
     for name in claims.ALL:
         claim = importlib.import_module(f"experiments.{name}")
-        log = harness.read(name)
+        log = run_log.read_log(name)
         if log or name in claims.COMPUTED:
             parts.append(section(claim, log, folder))
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
 
 
 def section(claim, log, folder):
-    """The part of one claim: what it is, the table, the plot, the machine."""
-    what, *rest = claim.__doc__.strip().split("\n\n")
-    what = what.rstrip(".")
-    lines = [f"## {what}", *rest]
+    """Returns one claim's section: its text, table, plot and machines."""
+    title, *paragraphs = claim.__doc__.strip().split("\n\n")
+    title = title.rstrip(".")
+    lines = [f"## {title}", *paragraphs]
     rows = claim.rows(log)
     if claim.NAME not in claims.COMPUTED:
-        todo = claim.runs(log)
-        done = sum(harness.done(run, log) for run in todo)
-        if done < len(todo):
-            lines.append(f"**Not finished: {done} of {len(todo)} runs are done.**")
+        runs = claim.runs(log)
+        done = run_log.count_done(runs, log)
+        if done < len(runs):
+            lines.append(f"**Not finished: {done} of {len(runs)} runs are done.**")
     if rows:
         lines.append(markdown(getattr(claim, "HEAD", _COLUMNS), rows))
     if rows and hasattr(claim, "draw"):
         claim.draw(log, folder / f"{claim.NAME}.png")
-        lines.append(f"![{what}]({claim.NAME}.png)")
+        lines.append(f"![{title}]({claim.NAME}.png)")
     machines = {_machine(line) for line in log if line.get("final")}
     if machines:
         lines.append("Machine: " + "; ".join(sorted(machines)) + ".")
@@ -56,7 +62,7 @@ def section(claim, log, folder):
 
 
 def markdown(head, rows):
-    """A table in Markdown."""
+    """Returns a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 

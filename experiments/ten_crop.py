@@ -1,13 +1,14 @@
-"""What the paper's ten views cost over the central one.
+"""Measures the cost of ten-crop evaluation, relative to the center crop.
 
     python -m experiments.ten_crop DATASET [DATA_DIR]
 
-Preset `caffe`, random weights, 100 pictures of the evaluation split, medians
-of five in turn: seconds to make the views, and seconds of the network on
-views that are there. Measured: see README, "Evaluating".
+Uses preset `caffe`, random weights and 100 images of the evaluation split. Prints the
+seconds to make the crops and the seconds that the network takes for existing crops,
+as medians of five alternating measurements. The results are in the section
+"Evaluating" of the README.
 """
 
-import statistics as median_of
+import statistics
 import sys
 import time
 
@@ -21,11 +22,13 @@ from alexnet_tf.inference import evaluation
 from alexnet_tf.models.labels import imagenet_classes
 from alexnet_tf import presets
 
-PICTURES = 100
+IMAGES = 100
 REPEATS = 5
+_BATCH = 10
 
 
 def seconds(function):
+    """Calls a function and returns how many seconds it took."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
@@ -34,28 +37,31 @@ def seconds(function):
 def main(argv):
     source = datasets.load(argv[1], None, *argv[2:])
     preset = presets.get("caffe")
-    network = Classifier(
+    classifier = Classifier(
         alexnet_tf.AlexNet(preset), preset, tuple(imagenet_classes()),
         pixel_statistics.imagenet(preset.preprocessing),
     )  # fmt: skip
     side = preset.preprocessing.crop_size
-    model = tf.function(lambda images: network.model(images, training=False))
-    making, running = {}, {}
+    predict = tf.function(lambda crops: classifier.model(crops, training=False))
+    cropping, inference = {}, {}
     for _ in range(REPEATS):
-        for protocol, views in (("center", 1), ("ten_crop", 10)):
-            batches = evaluation.batches(network, source, protocol, 10)
-            batches = batches.take(PICTURES // 10)
-            making.setdefault(protocol, []).append(
-                seconds(lambda: [*batches.map(lambda views, _: views[0, 0, 0])])
+        for protocol, num_crops in (("center", 1), ("ten_crop", 10)):
+            batches = evaluation.batches(classifier, source, protocol, _BATCH)
+            batches = batches.take(IMAGES // _BATCH)
+            cropping.setdefault(protocol, []).append(
+                seconds(lambda: [*batches.map(lambda crops, _: crops[0, 0, 0])])
             )
-            images = tf.zeros([10 * views, side, side, 3])
-            model(images)
-            running.setdefault(protocol, []).append(
-                seconds(lambda: [model(images) for _ in range(PICTURES // 10)])
+            crops = tf.zeros([_BATCH * num_crops, side, side, 3])
+            predict(crops)  # The first call traces the function.
+            inference.setdefault(protocol, []).append(
+                seconds(lambda: [predict(crops) for _ in range(IMAGES // _BATCH)])
             )
-    for name, times in (("views", making), ("network", running)):
-        one, ten = (median_of.median(times[p]) for p in ("center", "ten_crop"))
-        print(f"{name}: {one:.2f} s, ten views {ten:.2f} s, {ten / one:.1f} times")
+    for name, times in (("crops", cropping), ("network", inference)):
+        center, ten = (statistics.median(times[p]) for p in ("center", "ten_crop"))
+        print(
+            f"{name}: center crop {center:.2f} s, ten-crop {ten:.2f} s, "
+            f"{ten / center:.1f} times"
+        )
 
 
 if __name__ == "__main__":

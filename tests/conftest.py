@@ -60,9 +60,9 @@ def make_source(tmp_path):
     """make_source(count): a `Source` of small JPEGs in 10 classes."""
     from alexnet_tf.data.source import Source
 
-    def make(count, name="pictures", mean=128, classes=10):
+    def make(count, name="images", mean=128, classes=10):
         random = np.random.default_rng(count)
-        pictures = [
+        images = [
             tf.io.encode_jpeg(
                 np.clip(random.normal(mean, 60, (72, 80, 3)), 0, 255).astype(
                     np.uint8
@@ -79,7 +79,7 @@ def make_source(tmp_path):
             f"{name} {count} {mean}",
             lambda shuffle_seed: tf.data.Dataset.from_tensor_slices(
                 {
-                    "image": pictures,
+                    "image": images,
                     "label": np.arange(count, dtype=np.int32) % classes,
                     "name": [f"{name} {index}" for index in range(count)],
                 }
@@ -91,13 +91,13 @@ def make_source(tmp_path):
 
 @pytest.fixture
 def image_folder(make_source, tmp_path):
-    """20 pictures of 10 classes in class folders, for `folder:`."""
+    """20 images of 10 classes in class folders, for `folder:`."""
     for example in make_source(20).examples().as_numpy_iterator():
         name = example["name"].decode()
-        folder = tmp_path / "pictures" / name[-1]
+        folder = tmp_path / "images" / name[-1]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.jpg").write_bytes(example["image"])
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def zero_kernels(monkeypatch):
 def skip_figures(monkeypatch):
     """Runs write what they would draw, in place of a fifth of their time.
 
-    The pictures themselves: test_plots.
+    The images themselves: test_plots.
     """
     from alexnet_tf import plots
 

@@ -17,14 +17,16 @@ COMMANDS = {
     "train", "visualize",
 }  # fmt: skip
 
-BASE = {"presets", "files", "plots"}
+BASE = {"presets", "files", "settings", "plots"}
 # The package's import directions, one row for each layer: a module may import
 # those of its own row (for folders: of its own folder) and what is listed.
 ROWS = {
     "presets": set(),
     "files": set(),
+    "settings": set(),
     "plots": set(),
-    "cli": set(),
+    "lazy": set(),
+    "cli": {"presets"},
     "data": BASE,
     "models": BASE,
     "workdir": BASE,

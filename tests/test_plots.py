@@ -1,4 +1,4 @@
-"""The pictures of a run exist, and show what they should."""
+"""The images of a run exist, and show what they should."""
 
 from matplotlib import colors
 import numpy as np
@@ -32,8 +32,8 @@ def read(path):
 def test_curves_draw_both_splits_and_the_drop(tmp_path):
     plots.curves(metrics(), str(tmp_path / "c.png"), "title")
     pixels = read(tmp_path / "c.png").reshape(-1, 3)
-    for colour in ("#0072B2", "#D55E00", "#999999"):
-        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    for color in ("#0072B2", "#D55E00", "#999999"):
+        rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
         assert (pixels == rgb).all(axis=1).sum() > 50
 
 
@@ -61,12 +61,12 @@ def test_a_sheet_has_the_first_tower_above(tmp_path):
     """Six rows of sixteen, as in Fig. 3, with white between."""
     weights = np.zeros((11, 11, 3, 96), np.float32)
     weights[0, 0, 0] = 1  # A red corner in each, and
-    weights[5, 5, 2, 48:] = 1  # a blue centre in the second tower's.
+    weights[5, 5, 2, 48:] = 1  # a blue center in the second tower's.
     sheet = plots.kernel_sheet(weights)
     assert sheet.shape == (6 * 12, 16 * 12, 3) and sheet.dtype == np.uint8
-    corners, centres = sheet[::12, ::12], sheet[5::12, 5::12]
+    corners, centers = sheet[::12, ::12], sheet[5::12, 5::12]
     assert (corners == [255, 0, 0]).all()
-    assert (centres[:3] == 0).all() and (centres[3:] == [0, 0, 255]).all()
+    assert (centers[:3] == 0).all() and (centers[3:] == [0, 0, 255]).all()
     assert (sheet[11::12] == 255).all() and (sheet[:, 11::12] == 255).all()
 
 
@@ -101,7 +101,7 @@ def drawn(monkeypatch):
     return draw
 
 
-def colour(name):
+def color(name):
     return colors.to_hex(name, keep_alpha=False).upper()
 
 
@@ -129,23 +129,23 @@ def test_predictions_are_bars_in_order(drawn):
     named = [[("n1", "cat", 0.7), ("n2", "dog", 0.2)], [("n2", "dog", 0.6)]]
     rows = [("dog", SQUARES[3], named[0]), ("cat$", SQUARES[9], named[1])]
     axes = drawn(plots.predictions, rows, "").axes
-    for (picture, bars), (title, square, found) in zip(
+    for (image, bars), (title, square, found) in zip(
         zip(axes[::2], axes[1::2]), rows
     ):
-        assert picture.get_title() == title
-        np.testing.assert_array_equal(picture.images[0].get_array(), square)
+        assert image.get_title() == title
+        np.testing.assert_array_equal(image.images[0].get_array(), square)
         assert [bar.get_width() for bar in bars.patches] == [p for *_, p in found]
         # The first one on top: the axis points down.
         assert [bar.get_y() for bar in bars.patches] == sorted(
             bar.get_y() for bar in bars.patches
         ) and bars.yaxis_inverted()
-        assert [colour(bar.get_facecolor()) for bar in bars.patches] == [
+        assert [color(bar.get_facecolor()) for bar in bars.patches] == [
             ORANGE if name == title else BLUE for _, name, _ in found
         ]
     assert [text.get_text() for text in axes[1].texts] == ["cat  70.0%", "dog  20.0%"]
 
 
-def test_neighbours_are_in_rows_and_queries_framed(drawn):
+def test_neighbors_are_in_rows_and_queries_framed(drawn):
     rows = [
         [(f"{row}{column}", SQUARES[4 * row + column]) for column in range(3)]
         for row in range(2)
@@ -154,14 +154,14 @@ def test_neighbours_are_in_rows_and_queries_framed(drawn):
     for ax, (title, square) in zip(axes, sum(rows, []), strict=True):
         assert ax.get_title() == title
         np.testing.assert_array_equal(ax.images[0].get_array(), square)
-        frame = colour(ax.spines["left"].get_edgecolor())
+        frame = color(ax.spines["left"].get_edgecolor())
         assert (frame == ORANGE) == title.endswith("0")
 
 
 def test_views_are_in_order(drawn):
-    pictures = [(f"view {n}", SQUARES[n]) for n in range(7)]
-    fig = drawn(plots.views, pictures, "", "of 2,178")
-    for ax, (title, square) in zip(fig.axes, pictures):
+    images = [(f"view {n}", SQUARES[n]) for n in range(7)]
+    fig = drawn(plots.views, images, "", "of 2,178")
+    for ax, (title, square) in zip(fig.axes, images):
         assert ax.get_title() == title
         np.testing.assert_array_equal(ax.images[0].get_array(), square)
     assert fig.get_suptitle() == "of 2,178"
@@ -177,7 +177,7 @@ def test_confusions_have_the_true_class_in_rows(drawn):
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
 
 
-def test_normalisation_has_all_values(drawn):
+def test_normalization_has_all_values(drawn):
     before, afters = np.array([3.0, 1, 2]), [
         ("n = 4", np.array([1.5, 0.5, 1.0])), ("n = 5", np.array([1.0, 0.3, 0.7])),
     ]  # fmt: skip
@@ -195,8 +195,8 @@ def test_activations_show_maps_and_what_they_see(drawn):
     rows = [("conv1", (2, 5), maps), ("conv2", (-3, 9), maps[:1])]
     maps[1] -= 12  # Of a tanh, from -3 on.
     lines = [("fc6", np.array([0.0, 3, -1]))]
-    picture = np.zeros((8, 8, 3), np.uint8)
-    axes = drawn(plots.activations, picture, rows, lines, "").axes
+    image = np.zeros((8, 8, 3), np.uint8)
+    axes = drawn(plots.activations, image, rows, lines, "").axes
     assert [ax.get_title() for ax in axes] == ["conv1", "", "", "conv2", "", "fc6"]
     for ax, (low, high) in ((axes[0], (2, 5)), (axes[3], (0, 7))):
         (square,) = ax.patches
@@ -226,7 +226,7 @@ def test_norms_stand_beside_their_start(drawn):
     assert left.get_yscale() == "log"
     medians = [
         line.get_ydata()[0] for line in right.lines
-        if colour(line.get_color()) == ORANGE
+        if color(line.get_color()) == ORANGE
     ]  # fmt: skip
     assert medians == [2, 6]
     assert [text.get_text() for text in right.get_xticklabels()] == ["conv1", "fc8"]

@@ -137,7 +137,7 @@ def test_kernels(name):
     ],
 )
 def test_padding(name, padding):
-    """Zeros around conv1's pictures; the other convolutions keep the size."""
+    """Zeros around conv1's images; the other convolutions keep the size."""
     first, *others = layers(name, presets.Conv)
     assert first.padding == padding
     assert {layer.padding for layer in others} == {"same"}
@@ -182,7 +182,7 @@ def test_spatial_norms():
 
 @pytest.mark.parametrize("name", ["owt", "cifar10_full"])
 def test_no_norm_across_maps(name):
-    """Neither normalises across maps; torchvision's not at all."""
+    """Neither normalizes across maps; torchvision's not at all."""
     assert layers(name, presets.ResponseNorm) == []
 
 
@@ -256,7 +256,7 @@ def test_output_starts_neutral(name):
     ],
 )
 def test_sizes(name, image, crop, resize):
-    """Sides of pictures and crops, and how the first are reached."""
+    """Sides of images and crops, and how the first are reached."""
     pixels = presets.get(name).preprocessing
     found = (pixels.image_size, pixels.crop_size, pixels.resize)
     assert found == (image, crop, resize)
@@ -276,7 +276,7 @@ def test_pixels(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_colour_noise(name):
+def test_color_noise(name):
     """.1 as in the paper, none in Caffe; only the code divides by 1.1."""
     pixels = presets.get(name).preprocessing
     none = name in ("caffe", "caffenet", "cifar10_full")
@@ -347,7 +347,7 @@ def test_override_dropout():
 
 
 def test_override_refuses():
-    """Fields that there are not, and crops larger than their pictures."""
+    """Fields that there are not, and crops larger than their images."""
     paper = presets.get("paper")
     with pytest.raises(ValueError, match="Received.*learning_rat.*0.1"):
         presets.override(paper, learning_rat=0.1)
@@ -436,7 +436,7 @@ def test_without_overlap_the_maps_are_the_authors():
     ]  # fmt: skip
 
 
-def test_without_norm_only_the_normalisations_go():
+def test_without_norm_only_the_normalizations_go():
     """#148 took all three."""
     before = presets.get("code2012")
     after = presets.ablate(before, "norm")

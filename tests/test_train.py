@@ -40,8 +40,8 @@ def command(*args):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Flags for a run of two steps on 12 pictures."""
+def images(tmp_path):
+    """Flags for a run of two steps on 12 images."""
     data = write_image_folder(tmp_path / "data")
     return [
         f"--dataset={data}",
@@ -93,8 +93,8 @@ def test_the_main_job_for_one_epoch(tmp_path, textures_folder):
     assert "--learning_rate=0.01" in settings
 
 
-def test_flags_txt_is_a_flagfile_of_the_same_run(tmp_path, pictures):
-    assert command(*pictures, "--learning_rate=0.02", "--noflip") is None
+def test_flags_txt_is_a_flagfile_of_the_same_run(tmp_path, images):
+    assert command(*images, "--learning_rate=0.02", "--noflip") is None
     resolved = tmp_path / "run" / "flags.txt"
     before = resolved.read_text()
     again = [f"--flagfile={resolved}", f"--workdir={tmp_path / 'run'}"]
@@ -126,22 +126,22 @@ def test_flags_override_single_values():
 
 def test_drops_are_whole_numbers():
     with flagsaver.flagsaver(), pytest.raises(
-        flags.IllegalFlagValueError, match="drops=.*'a'.*: must be epochs"
+        flags.IllegalFlagValueError, match="boundaries=.*'a'.*: must be epochs"
     ):
         flags.FLAGS(["train", "--boundaries=3,a"])
 
 
 @pytest.mark.large
-def test_devices_may_change_when_resuming(pictures):
-    assert command(*pictures, "--num_devices=2") is None
-    assert command(*pictures, "--num_devices=3") is None
+def test_devices_may_change_when_resuming(images):
+    assert command(*images, "--num_devices=2") is None
+    assert command(*images, "--num_devices=3") is None
 
 
 def test_a_slash_at_the_end_is_no_part_of_the_name(
-    tmp_path, pictures, monkeypatch
+    tmp_path, images, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    args = [arg for arg in pictures if not arg.startswith("--workdir")]
+    args = [arg for arg in images if not arg.startswith("--workdir")]
     assert command(*args, f"--dataset=folder:{tmp_path}/data/") is None
     assert os.listdir(tmp_path / "runs") == ["data-tiny"]
 
@@ -154,7 +154,7 @@ def test_a_slash_at_the_end_is_no_part_of_the_name(
         ("--dataset=list:/nowhere.txt", "/nowhere.txt"),
         ("--eval_split=test", "one of the splits train.*split='test'"),
         ("--train_split=trian[:5]", "split='trian"),
-        ("--batch_size=13", "12 pictures, batch_size=13"),
+        ("--batch_size=13", "12 images, batch_size=13"),
         ("--weights=/nowhere.npy", "/nowhere.npy, which is none"),
         ("--reinit=fc8", "reinit=fc8 alone"),
         ("--freeze=fc9", "in freeze some of the layers conv1.*fc9"),
@@ -174,8 +174,8 @@ def test_a_slash_at_the_end_is_no_part_of_the_name(
         ("--workdir=/dev/null/run", "workdir=/dev/null/run"),
     ],
 )
-def test_a_bad_flag_is_said_in_one_line(pictures, change, message):
-    reason = command(*pictures, *change.split())
+def test_a_bad_flag_is_said_in_one_line(images, change, message):
+    reason = command(*images, *change.split())
     assert isinstance(reason, str) and "\n" not in reason
     assert re.search(message, reason), reason
 
@@ -188,15 +188,15 @@ def test_an_unknown_choice_lists_the_choices(flag):
     assert "Traceback" not in done.stderr
 
 
-def test_an_empty_folder_is_said(tmp_path, pictures):
+def test_an_empty_folder_is_said(tmp_path, images):
     (tmp_path / "empty").mkdir()
-    reason = command(*pictures, f"--dataset=folder:{tmp_path / 'empty'}")
+    reason = command(*images, f"--dataset=folder:{tmp_path / 'empty'}")
     assert "Received: none" in reason
 
 
-def test_a_run_with_other_flags_is_refused_by_name(pictures):
-    assert command(*pictures) is None
-    reason = command(*pictures, "--seed=1")
+def test_a_run_with_other_flags_is_refused_by_name(images):
+    assert command(*images) is None
+    reason = command(*images, "--seed=1")
     assert "--seed=0. Received: --seed=1." in reason
 
 
@@ -209,15 +209,15 @@ def test_a_run_with_other_flags_is_refused_by_name(pictures):
         pytest.param(0, False, marks=pytest.mark.large),
     ],
 )
-def test_a_bad_jpeg_is_named(tmp_path, pictures, keep, pass_first):
+def test_a_bad_jpeg_is_named(tmp_path, images, keep, pass_first):
     """A zero-byte and a truncated one; found by the pass for the mean image,
     or in training when the pass is done."""
     if not pass_first:
-        assert command(*pictures) is None
-        pictures.append(f"--workdir={tmp_path / 'again'}")
+        assert command(*images) is None
+        images.append(f"--workdir={tmp_path / 'again'}")
     bad = tmp_path / "data" / "class1" / "3.jpg"
     bad.write_bytes(bad.read_bytes()[:keep])
-    reason = command(*pictures)
+    reason = command(*images)
     assert f"{bad} of folder:" in reason
     assert f"({keep} bytes)" in reason
 
@@ -231,17 +231,17 @@ def test_a_bad_jpeg_is_named(tmp_path, pictures, keep, pass_first):
         pytest.param(False, 1, marks=pytest.mark.large),
     ],
 )
-def test_a_picture_that_vanishes_is_said_in_one_line(
-    tmp_path, pictures, pass_first, devices, monkeypatch
+def test_a_image_that_vanishes_is_said_in_one_line(
+    tmp_path, images, pass_first, devices, monkeypatch
 ):
     """Between the listing and the reading."""
-    pictures.append(f"--num_devices={devices}")
+    images.append(f"--num_devices={devices}")
     if not pass_first:
-        assert command(*pictures) is None
+        assert command(*images) is None
     lost = tmp_path / "data" / "class1" / "3.jpg"
     monkeypatch.setattr(workdir, "create_or_verify", lambda *_, **__: lost.unlink())
-    reason = command(*pictures, f"--workdir={tmp_path}")
-    assert f"Received: {lost}; No such file or directory. Put back" in reason
+    reason = command(*images, f"--workdir={tmp_path}")
+    assert f"completely: {lost}; No such file or directory. Restore" in reason
     assert "\n" not in reason
 
 
@@ -267,8 +267,8 @@ def test_imagenet_without_its_archives_says_what_to_download(tmp_path):
         assert part in reason
 
 
-def test_metrics_are_json_lines(tmp_path, pictures):
-    assert command(*pictures) is None
+def test_metrics_are_json_lines(tmp_path, images):
+    assert command(*images) is None
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     for line in map(json.loads, lines):
         assert {"step", "epoch", "loss", "top1_error", "top5_error"} <= set(line)
@@ -288,20 +288,20 @@ def test_ctrl_c_while_tensorflow_is_imported_is_said_in_one_line(tmp_path):
 
 
 def test_ctrl_c_in_the_pass_for_the_mean_is_said_in_one_line(
-    pictures, monkeypatch, capsys
+    images, monkeypatch, capsys
 ):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pixel_statistics, "compute", interrupted)
-    assert command(*pictures) == 130
+    assert command(*images) == 130
     assert "interrupted, nothing saved; the same" in capsys.readouterr().err
 
 
-def test_a_signal_ends_with_its_exit_status(tmp_path, pictures):
+def test_a_signal_ends_with_its_exit_status(tmp_path, images):
     """Stopped in the middle and run again to the end."""
     signum = signal.SIGTERM
-    args = [*pictures, "--epochs=2"]
+    args = [*images, "--epochs=2"]
     child = subprocess.Popen(
         [sys.executable, "-u", "-m", "alexnet_tf.train", *args],
         stdout=subprocess.PIPE,
@@ -349,16 +349,16 @@ def test_freeze_and_train_layers_exclude_each_other():
         flags.FLAGS(["train", "--freeze=conv1", "--train_layers=fc8"])
 
 
-def test_batches_shrink_to_a_small_data_set(tmp_path, pictures):
+def test_batches_shrink_to_a_small_data_set(tmp_path, images):
     """Unless their size was asked for (see the bad flags above)."""
-    pictures.remove("--batch_size=6")
-    assert command(*pictures) is None
+    images.remove("--batch_size=6")
+    assert command(*images) is None
     settings = (tmp_path / "run" / "flags.txt").read_text()
     assert "--batch_size=12\n" in settings
 
 
 def unbalanced(folder):
-    """20 pictures of 2 classes: 17 dark ones and 3 bright ones."""
+    """20 images of 2 classes: 17 dark ones and 3 bright ones."""
     for name, count, level in (("dark", 17, 60), ("bright", 3, 190)):
         os.makedirs(folder / name)
         for index in range(count):
@@ -372,13 +372,13 @@ def unbalanced(folder):
 @pytest.mark.parametrize(
     "cached", [True, pytest.param(False, marks=pytest.mark.large)]
 )
-def test_fine_tuning_from_a_run_on_twenty_pictures(
-    tmp_path, pictures, cached
+def test_fine_tuning_from_a_run_on_twenty_images(
+    tmp_path, images, cached
 ):
     """2 classes in place of 3, unbalanced, with the run's own preset."""
     source = write_image_folder(tmp_path / "source", classes=3)
     run, tuned = tmp_path / "run", tmp_path / "tuned"
-    assert command(*pictures, f"--dataset={source}") is None
+    assert command(*images, f"--dataset={source}") is None
     args = [
         f"--dataset={unbalanced(tmp_path / 'target')}",
         "--eval_split=train",
@@ -394,7 +394,7 @@ def test_fine_tuning_from_a_run_on_twenty_pictures(
     ]
     assert command(*args) is None
     settings = (tuned / "flags.txt").read_text()
-    # A tenth of the preset's, and as many pictures as there are.
+    # A tenth of the preset's, and as many images as there are.
     assert "--learning_rate=0.001\n" in settings
     assert "--preset=tiny\n" in settings and "--batch_size=20\n" in settings
     last = json.loads((tuned / "metrics.jsonl").read_text().splitlines()[-1])
@@ -412,15 +412,15 @@ def test_fine_tuning_from_a_run_on_twenty_pictures(
     assert command(*args) is None
 
 
-def test_a_run_as_weights_brings_its_preset(tmp_path, pictures):
-    assert command(*pictures, "--noflip") is None
+def test_a_run_as_weights_brings_its_preset(tmp_path, images):
+    assert command(*images, "--noflip") is None
     weights = f"--weights={tmp_path / 'run'}"
     with flagsaver.flagsaver():
         flags.FLAGS.unparse_flags()
         flags.FLAGS(["train", weights, "--dataset=x"])
         preset = train._preset()
     assert preset.name == "tiny" and not preset.preprocessing.flip
-    reason = command(*pictures, weights, "--preset=paper")
+    reason = command(*images, weights, "--preset=paper")
     assert "preset of the run" in reason and "preset=paper" in reason
 
 
@@ -434,10 +434,10 @@ def test_a_file_of_weights_needs_its_preset(dataset):
             train._preset()
 
 
-def test_a_run_from_weights_without_a_part_goes_on(tmp_path, pictures):
+def test_a_run_from_weights_without_a_part_goes_on(tmp_path, images):
     """Its own network has that part no more."""
-    assert command(*pictures) is None
-    args = [*pictures, f"--weights={tmp_path / 'run'}", "--ablate=norm"]
+    assert command(*images) is None
+    args = [*images, f"--weights={tmp_path / 'run'}", "--ablate=norm"]
     args.append(f"--workdir={tmp_path / 'tuned'}")
     assert command(*args) is None
     assert command(*args) is None
@@ -448,14 +448,14 @@ def test_a_run_from_weights_without_a_part_goes_on(tmp_path, pictures):
 
 
 @pytest.mark.parametrize("more", [-1, 1])
-def test_a_run_goes_on_with_as_many_pictures_only(tmp_path, pictures, more):
-    assert command(*pictures) is None
+def test_a_run_goes_on_with_as_many_images_only(tmp_path, images, more):
+    assert command(*images) is None
     folder = tmp_path / "data" / "class0"
     if more > 0:
         shutil.copy(folder / "0.jpg", folder / "new.jpg")
     else:
         (folder / "0.jpg").unlink()
-    reason = command(*pictures)
+    reason = command(*images)
     before, now = (
         f'{{"folder:{tmp_path / "data"}, split train": {count}}}'
         for count in (12, 12 + more)
@@ -463,25 +463,25 @@ def test_a_run_goes_on_with_as_many_pictures_only(tmp_path, pictures, more):
     assert f"began with: {before}. Received: {now}." in reason
 
 
-def test_a_batch_of_all_pictures_stays_whatever_the_devices(tmp_path, pictures):
+def test_a_batch_of_all_images_stays_whatever_the_devices(tmp_path, images):
     """13 on one device would be 12 on two, of which the command says nothing."""
-    args = [arg for arg in pictures if not arg.startswith("--batch")]
+    args = [arg for arg in images if not arg.startswith("--batch")]
     shutil.copy(*(tmp_path / "data" / "class0" / name for name in ("0.jpg", "6.jpg")))
     assert command(*args) is None
     reason = command(*args, "--num_devices=2")
     assert "batch that 2 devices can share equally. Received: batch_size=13" in reason
 
 
-def test_other_classes_without_reinit_are_refused(tmp_path, pictures):
+def test_other_classes_without_reinit_are_refused(tmp_path, images):
     source = write_image_folder(tmp_path / "source", classes=3)
-    assert command(*pictures, f"--dataset={source}") is None
+    assert command(*images, f"--dataset={source}") is None
     reason = command(
-        *pictures, f"--weights={tmp_path / 'run'}", f"--workdir={tmp_path / 'b'}"
+        *images, f"--weights={tmp_path / 'run'}", f"--workdir={tmp_path / 'b'}"
     )
     assert "fc8" in reason and "kernel 128x2" in reason and "128x3" in reason
 
 
-def test_cached_pictures_are_read_once(tmp_path, pictures, monkeypatch):
+def test_cached_images_are_read_once(tmp_path, images, monkeypatch):
     """The files are gone before the first step."""
 
     def vanish(*_, **__):
@@ -489,4 +489,4 @@ def test_cached_pictures_are_read_once(tmp_path, pictures, monkeypatch):
             path.unlink()
 
     monkeypatch.setattr(workdir, "create_or_verify", vanish)
-    assert command(*pictures, "--cache", "--epochs=2") is None
+    assert command(*images, "--cache", "--epochs=2") is None

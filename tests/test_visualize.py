@@ -23,7 +23,7 @@ KNOWN = {
 def test_receptive_fields_are_the_known_ones(name):
     model = alexnet_tf.AlexNet(name, include_top=False)
     fields = {field.layer: field for field in receptive_fields.receptive_fields(model)}
-    # The spatial normalisation of the original sees 2 outputs more each way.
+    # The spatial normalization of the original sees 2 outputs more each way.
     more = {"code2012": 4 * 8}.get(name, 0)
     for layer, (size, stride) in KNOWN.items():
         wider = more if layer not in ("conv1", "pool1", "conv2") else 0
@@ -79,7 +79,7 @@ def test_receptive_fields_are_those_of_the_gradient(name, place):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of one epoch on 40 pictures of 2 classes."""
+    """A run of one epoch on 40 images of 2 classes."""
     from helpers.images import write_image_folder
 
     folder = tmp_path_factory.mktemp("visualize")
@@ -118,9 +118,9 @@ def test_a_figure_is_drawn(run, tmp_path, figure, shape):
     path = tmp_path / "out.png"
     code, _, said = visualize(run, figure, f"--output={path}", "--count=3")
     assert code == 0, said
-    picture = matplotlib_image.imread(path)[..., :3]
-    assert np.abs(np.array(picture.shape[:2]) - shape).max() <= 2
-    assert picture.std() > 0.05
+    image = matplotlib_image.imread(path)[..., :3]
+    assert np.abs(np.array(image.shape[:2]) - shape).max() <= 2
+    assert image.std() > 0.05
 
 
 def test_an_index_is_written_and_read(run, tmp_path):
@@ -132,9 +132,9 @@ def test_an_index_is_written_and_read(run, tmp_path):
     with np.load(index) as arrays:
         assert arrays["features"].shape == (30, 128)  # Of the training split.
         assert {*arrays["labels"].tolist()} == {0, 1}
-    picture = path.read_bytes()
+    image = path.read_bytes()
     assert visualize(run, "neighbors", *args, f"--index={index}")[0] == 0
-    assert path.read_bytes() == picture
+    assert path.read_bytes() == image
     # The report asks for the same split; fc7 by default.
     folder, _ = run
     code, _, said = command("report", folder / "run", f"--index={index}")

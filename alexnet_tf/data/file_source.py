@@ -28,21 +28,9 @@ def load(name, split):
     examples = _select(name, split, readers, folder)
     check_not_empty(name, split, len(examples))
     paths = [path for path, _ in examples]
-    # Bytes: a name need not be UTF-8.
-    names = np.array([os.fsencode(path) for path in paths], object)
     labels = np.array([label for _, label in examples], np.int32)
-
-    def read(shuffle_seed):
-        order = np.arange(len(paths))
-        if shuffle_seed is not None:
-            order = np.random.default_rng(shuffle_seed).permutation(order)
-        return tf.data.Dataset.from_tensor_slices(
-            {"name": names[order], "label": labels[order]}
-        )
-
-    def fetch(reference):
-        return reference | {"image": tf.io.read_file(reference["name"])}
-
+    # As bytes, since a file name need not be UTF-8.
+    names = np.array([os.fsencode(path) for path in paths], object)
     return Source(
         name,
         split,
@@ -50,8 +38,8 @@ def load(name, split):
         len(paths),
         folder,
         _fingerprint(paths),
-        read,
-        fetch,
+        functools.partial(_read, names, labels),
+        _fetch,
     )
 
 
@@ -60,25 +48,42 @@ def split_names(name):
     return list(_scan(name)[0])
 
 
+def _read(names, labels, shuffle_seed):
+    """Returns a `tf.data.Dataset` of examples whose images are still to be read."""
+    order = np.arange(len(names))
+    if shuffle_seed is not None:
+        order = np.random.default_rng(shuffle_seed).permutation(order)
+    return tf.data.Dataset.from_tensor_slices(
+        {"name": names[order], "label": labels[order]}
+    )
+
+
+def _fetch(element):
+    """Adds the encoded image to an element of `_read`."""
+    return element | {"image": tf.io.read_file(element["name"])}
+
+
 def _scan(name):
-    """Finds the files of a data set: ({split: reader}, classes, folder)."""
+    """Finds the files of a data set.
+
+    Returns:
+        ({split: reader}, classes, folder). A reader returns [(path, label)] when it is
+        called: splits that are not used may contain anything.
+    """
     kind, _, path = name.partition(":")
-    return _scan_folder(path) if kind == "folder" else _read_lists(path)
+    return _scan_folder(path) if kind == "folder" else _scan_lists(path)
 
 
 def _scan_folder(path):
-    """({split: reader}, classes, folder) of a tree of class folders.
-
-    A reader gives [(file, label)]: what is not asked for need not be in order.
-    """
+    """Finds the splits and classes in a tree of class folders; see `_scan`."""
     path = os.path.expanduser(path)
     if not os.path.isdir(path):
         raise FileNotFoundError(
-            "Expected a folder that holds one folder per class. Received: "
-            f"{path}, which is none."
+            f"There is no folder {path}. A data set folder:PATH needs a folder that "
+            "holds one folder per class."
         )
     names = _subfolders(path)
-    # Not so where "train" is one class among others.
+    # A folder "train" without subfolders is one class among others.
     if "train" in names and _subfolders(os.path.join(path, "train")):
         roots = {name: os.path.join(path, name) for name in names}
     else:
@@ -92,27 +97,28 @@ def _scan_folder(path):
 
 
 def _class_files(root, classes):
+    """Returns [(path, label)] of the images in the class folders of `root`."""
     if _subfolders(root) != classes:
-        odd = sorted(set(_subfolders(root)) ^ set(classes))
+        unmatched = sorted(set(_subfolders(root)) ^ set(classes))
         raise ValueError(
             "Expected the same class folders in each split. Received: "
-            f"{', '.join(odd)} in one only ({root})."
+            f"{', '.join(unmatched)} in only one of them ({root})."
         )
-    files, ignored = [], []
+    images, ignored = [], []
     for label, name in enumerate(classes):
         folder = os.path.join(root, name)
         for entry in sorted(os.listdir(folder)):
-            # macOS puts a "._1.jpg" beside 1.jpg that is no picture.
-            fits = entry.lower().endswith(IMAGE_EXTENSIONS) and entry[0] != "."
-            (files if fits else ignored).append(
+            # macOS writes a file "._1.jpg" beside 1.jpg, which is not an image.
+            is_image = entry.lower().endswith(IMAGE_EXTENSIONS) and entry[0] != "."
+            (images if is_image else ignored).append(
                 (os.path.join(folder, entry), label)
             )
     if ignored:
         _log.info(
-            "Left out %d files in %s that are not called %s: %s, ...",
+            "Skipped %d files in %s whose names are not those of images (%s): %s, ...",
             len(ignored), root, " ".join(IMAGE_EXTENSIONS), ignored[0][0],
-        )
-    return files
+        )  # fmt: skip
+    return images
 
 
 def _subfolders(path):
@@ -123,12 +129,11 @@ def _subfolders(path):
     )
 
 
-def _read_lists(path):
-    """({split: reader}, classes, folder) of `path label` lines.
+def _scan_lists(path):
+    """Finds the splits and classes in files of `path label` lines; see `_scan`.
 
-    Readers as in `scan_folder`. A file is the split "train"; of a folder each
-    NAME.txt is the split NAME. The labels of "train" say how many classes
-    there are.
+    A single file is the split "train"; in a folder, each NAME.txt is the split NAME.
+    The largest label of "train" determines the number of classes.
     """
     path = os.path.expanduser(path)
     if os.path.isdir(path):
@@ -140,116 +145,124 @@ def _read_lists(path):
         files = {"train": path}
     if "train" not in files or not os.path.isfile(files["train"]):
         raise FileNotFoundError(
-            "Expected a file of `path label` lines, or a folder that holds "
-            f"train.txt. Received: {path}."
+            f"There is no list of training images at {path}. A data set list:FILE "
+            "needs a file of `path label` lines, or a folder that holds train.txt."
         )
-    train = _read_list(files["train"])
-    count = 1 + max((label for _, label in train), default=0)
-    _check_class_count(count, train, files["train"])
+    examples = _read_list(files["train"])
+    num_classes = 1 + max((label for _, label in examples), default=0)
+    _check_num_classes(num_classes, examples, files["train"])
     readers = {
-        split: functools.partial(_read_known, file, count, files["train"])
+        split: functools.partial(_read_labeled, file, num_classes, files["train"])
         for split, file in files.items()
     }
-    readers["train"] = lambda: train
-    return readers, [str(label) for label in range(count)], folder
+    readers["train"] = lambda: examples
+    return readers, [str(label) for label in range(num_classes)], folder
 
 
-def _check_class_count(count, examples, list_file):
-    """Refuses what must be a slip, as a label of 7000000.
+def _check_num_classes(num_classes, examples, list_file):
+    """Rejects a number of classes that must be a mistake, as by a label of 7000000.
 
-    A short list of ImageNet's pictures may well have its 1000 classes; more
-    than those, and more than pictures, can't be learned.
+    A short list of ImageNet images may well have labels of all 1000 classes. Beyond
+    1000, more classes than images can't be learned.
     """
-    if count > max(len(examples), 1000):
-        file = next(file for file, label in examples if label == count - 1)
+    limit = max(len(examples), 1000)
+    if num_classes > limit:
+        largest = num_classes - 1
+        path = next(path for path, label in examples if label == largest)
         raise ValueError(
-            "Expected no more classes than pictures, or than 1000, in "
-            f"{list_file}. Received: label {count - 1} for {file}, "
-            f"{len(examples)} pictures. Number the classes from 0."
+            f"Expected labels below {limit} in {list_file}: at most 1000 classes, or "
+            f"as many as there are images. Received: label {largest} for {path}, "
+            f"{len(examples)} images. Number the classes from 0."
         )
 
 
-def _read_known(list_file, count, train_file):
-    """[(file, label)], whose labels the training split knows."""
+def _read_labeled(list_file, num_classes, train_file):
+    """Returns `_read_list`, after a check that training has a class for each label."""
     examples = _read_list(list_file)
-    for file, label in examples:
-        if label >= count:
+    for path, label in examples:
+        if label >= num_classes:
             raise ValueError(
-                f"Expected labels from 0 to {count - 1}, those of "
-                f"{train_file}. Received: {label} for {file} in {list_file}."
+                f"Expected labels from 0 to {num_classes - 1}, those of "
+                f"{train_file}. Received: {label} for {path} in {list_file}."
             )
     return examples
 
 
 def _read_list(list_file):
-    folder = os.path.dirname(list_file)
-    examples = []
-    # A name that is not UTF-8 is found all the same.
+    """Returns [(path, label)] of a file of `path label` lines."""
+    # The error handler keeps file names that are not UTF-8.
     with open(list_file, encoding="utf-8", errors="surrogateescape") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            *path, label = line.strip().rsplit(None, 1)
-            where = f"line {number} of {list_file}: {line.strip()!r}"
-            if not (path and label.isdecimal()):
-                raise ValueError(
-                    "Expected a path, a space or tab and a label, an integer "
-                    f"of 0 or more. Received: {where}."
-                )
-            path = os.path.join(folder, os.path.expanduser(*path))
-            if not os.path.isfile(path):
-                raise FileNotFoundError(
-                    f"Expected a picture at {path}. Received: no such file, "
-                    f"{where}."
-                )
-            examples.append((path, int(label)))
-    return examples
+        return [
+            _parse_line(line.strip(), number, list_file)
+            for number, line in enumerate(lines, 1)
+            if line.strip()
+        ]
+
+
+def _parse_line(line, number, list_file):
+    """Returns (path, label) of a line; relative paths start at the list's folder."""
+    *path, label = line.rsplit(None, 1)
+    where = f"line {number} of {list_file}: {line!r}"
+    if not (path and label.isdecimal()):
+        raise ValueError(
+            "Expected a path, a space or tab and a label, an integer "
+            f"of 0 or more. Received: {where}."
+        )
+    path = os.path.join(os.path.dirname(list_file), os.path.expanduser(*path))
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"There is no image at {path}, which is on {where}. Correct the path or "
+            "remove the line."
+        )
+    return path, int(label)
 
 
 def _fingerprint(paths):
+    """Returns a digest of the files' paths, sizes and times of modification."""
     digest = hashlib.sha256()
     for path in paths:
         try:
             status = os.stat(path)
         except OSError:
-            continue  # Who reads it will say so.
+            continue  # Reading the image reports the error, with the file's name.
         digest.update(os.fsencode(path))
         digest.update(f" {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
 def _select(name, split, readers, folder):
-    """The (file, label) pairs of a split of TFDS's form."""
-    asked = {part.partition("[")[0].strip() for part in split.split("+")}
+    """Returns [(path, label)] of a split in TFDS's notation."""
+    requested = {part.partition("[")[0].strip() for part in split.split("+")}
     splits = {
         key: read()
         for key, read in readers.items()
-        if key in asked or "all" in asked
+        if key in requested or "all" in requested
     }
     infos = {
-        key: tfds.core.SplitInfo(key, [len(files)], 0)
-        for key, files in splits.items()
+        key: tfds.core.SplitInfo(key, [len(examples)], 0)
+        for key, examples in splits.items()
     }
     try:
         parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
     except SPLIT_ERRORS as error:
         raise unknown_split_error(name, split, list(readers)) from error
-    chosen = []
+    selected = []
     for part in parts:
-        files = _shuffled_by_digest(splits[part.splitname], folder)
-        chosen += files[part.from_ : part.to]
-    return chosen
+        examples = _sorted_by_digest(splits[part.splitname], folder)
+        selected += examples[part.from_ : part.to]
+    return selected
 
 
-def _shuffled_by_digest(files, folder):
-    """In an order that has nothing to do with the classes.
+def _sorted_by_digest(examples, folder):
+    """Returns [(path, label)] in an order that does not depend on the classes.
 
-    Files lie class by class: "train[:90%]" would leave the last ones out. By
-    digests of their names, since what is trained on and what not must stay when a
-    picture is added to those that there are, or all of them are moved.
+    Files are found class by class, so that "train[:90%]" would lack the last classes.
+    The order is that of digests of the paths within `folder`: adding an image or moving
+    the whole folder does not move other images from the training part of a split to
+    the evaluation part, but for the few next to the cut.
     """
 
-    def digest(file):
-        return hashlib.sha256(os.fsencode(file[0].removeprefix(folder))).digest()
+    def digest(example):
+        return hashlib.sha256(os.fsencode(example[0].removeprefix(folder))).digest()
 
-    return sorted(files, key=digest)
+    return sorted(examples, key=digest)

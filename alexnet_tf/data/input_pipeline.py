@@ -1,4 +1,4 @@
-"""A stream of encoded pictures becomes batches for the network."""
+"""Input pipelines: streams of encoded images become batches for the network."""
 
 import dataclasses
 import threading
@@ -22,51 +22,56 @@ def training_batches(
     steps,
     first_step=0,
     num_replicas=1,
-    workers=(1, 0),
+    num_workers=1,
+    worker_index=0,
     shuffle_buffer=16384,
     data_service=None,
 ):
-    """One epoch of random views in random order, as a `tf.data.Dataset`.
+    """Returns one epoch of random crops in random order, as a `tf.data.Dataset`.
 
-    (float32 [b, crop, crop, 3], int32 [b]) with b = batch_size / num_replicas. A
-    function of its arguments (and of `tf.random.set_seed`, as `tf.data` has
-    it): the same epoch always brings the same views in the same order, so that
-    a run can resume in the middle of one.
+    Its elements are (float32 [b, crop, crop, 3], int32 [b]), images and labels,
+    with b = batch_size / num_replicas. They are a function of the arguments (and,
+    as always in `tf.data`, of `tf.random.set_seed`): the same epoch always has the
+    same crops in the same order, so that a run can resume in the middle of one.
 
     Args:
         source: a `Source`.
         preprocessing: a `presets.Preprocessing`.
         statistics: a `pixel_statistics.Statistics` of the training split.
-        batch_size: pictures a step.
-        seed, epoch: which order and which views.
-        steps: of the epoch; what is left of the pictures waits for another.
-        first_step: steps of the epoch to leave out, before any decoding.
+        batch_size: images per step, over all replicas.
+        seed, epoch: what determines the order, the crops, the flips and the color
+            augmentation.
+        steps: steps of the epoch; images beyond the last full batch are not used
+            in this epoch.
+        first_step: steps of the epoch to skip, before any decoding.
         num_replicas: elements that make up a batch, one for each device.
-        workers: (count, index): of each batch this process makes but its share,
-            all of which together are the batches of a process by itself.
-        shuffle_buffer: pictures, still encoded, to draw the next one from,
-            where the source is only shuffled by file.
-        data_service: HOST:PORT of `data_service`'s dispatcher, whose workers
-            then make the views, which come in no certain order: the same picture
-            has the same view in an epoch, and what an epoch was stopped at is
-            drawn anew.
+        num_workers, worker_index: the number of processes, and which of them this
+            one is. It makes only its share of each batch; the shares of all
+            workers together are the batches of a single process.
+        shuffle_buffer: encoded images from which the next one is drawn, for
+            sources that are only shuffled by file.
+        data_service: HOST:PORT of the dispatcher of a `data_service`, whose
+            workers then make the crops. Their order is not fixed: an image always
+            has the same crop in an epoch, but a resumed epoch draws new images.
     """
-    noisy = preprocessing.pca_color_epochs
-    if noisy is not None and epoch >= noisy:
+    pca_color_epochs = preprocessing.pca_color_epochs
+    if pca_color_epochs is not None and epoch >= pca_color_epochs:
         preprocessing = dataclasses.replace(preprocessing, pca_color_std=0.0)
 
-    def view(index, example):
-        view_seed = tf.random.fold_in(tf.random.fold_in(key, epoch), index)
+    def augment(index, example):
+        image_seed = tf.random.fold_in(tf.random.fold_in(key, epoch), index)
         image = preprocess.training_image(
-            example["image"], view_seed, preprocessing, statistics
+            example["image"], image_seed, preprocessing, statistics
         )
         return image, source.label_of(example)
 
     key = tf.constant([seed, 0], tf.int64)
     if data_service:
-        views = _served(
-            _shuffled(source.without_count_check, source, seed, epoch, shuffle_buffer),
-            view,
+        inputs = _map_on_data_service(
+            _shuffled(
+                source.without_count_check, source, seed, epoch, shuffle_buffer
+            ),
+            augment,
             batch_size // num_replicas,
             data_service,
         ).take((steps - first_step) * batch_size)
@@ -77,13 +82,12 @@ def training_batches(
             .take(steps * batch_size)
             .skip(first_step * batch_size)
         )
-        views = (
-            _share(examples, batch_size, workers)
-            .map(view, num_parallel_calls=tf.data.AUTOTUNE)
+        inputs = _share(examples, batch_size, num_workers, worker_index).map(
+            augment, num_parallel_calls=tf.data.AUTOTUNE
         )
-    return views.batch(batch_size // num_replicas, drop_remainder=True).prefetch(
-        tf.data.AUTOTUNE
-    )
+    return inputs.batch(
+        batch_size // num_replicas, drop_remainder=True
+    ).prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_batches(
@@ -93,23 +97,34 @@ def evaluation_batches(
     *,
     batch_size,
     num_replicas=1,
-    workers=(1, 0),
+    num_workers=1,
+    worker_index=0,
 ):
-    """Each picture's central view once, as a `tf.data.Dataset`.
+    """Returns the center crop of each image once, as a `tf.data.Dataset`.
 
-    (float32 [b, crop, crop, 3], int32 [b]) with b = batch_size / num_replicas.
-    Zeros labelled `PADDING_LABEL` fill the last batch, so that no device
-    goes without and none of the split is dropped.
+    Its elements are (float32 [b, crop, crop, 3], int32 [b]), images and labels,
+    with b = batch_size / num_replicas. Zeros labeled `PADDING_LABEL` fill the last
+    batch, so that every device gets one and no image of the split is dropped.
+
+    Args:
+        source, preprocessing, statistics, batch_size, num_replicas, num_workers,
+            worker_index: as in `training_batches`.
     """
 
-    def view(example):
+    def normalize(example):
         image = preprocess.evaluation_image(
             example["image"], preprocessing, statistics
         )
         return image, source.label_of(example)
 
-    return _padded(
-        source.examples(), view, source.num_examples, batch_size, num_replicas, workers
+    return _padded_batches(
+        source.examples(),
+        normalize,
+        source.num_examples,
+        batch_size,
+        num_replicas,
+        num_workers,
+        worker_index,
     )
 
 
@@ -123,21 +138,25 @@ def cached_training_batches(
     steps,
     first_step=0,
     num_replicas=1,
-    workers=(1, 0),
+    num_workers=1,
+    worker_index=0,
 ):
-    """One epoch of features in random order, as a `tf.data.Dataset`.
+    """Returns one epoch of features in random order, as a `tf.data.Dataset`.
 
-    (float32 [b, ...], int32 [b]) with b = batch_size / num_replicas.
+    Its elements are (float32 [b, ...], int32 [b]), features and labels, with
+    b = batch_size / num_replicas.
 
     Args:
-        features, labels: float32 [N, ...], int32 [N]: of all pictures.
-        batch_size, seed, epoch, steps, first_step, num_replicas, workers: as in
-            `training_batches`.
+        features: float32 [N, ...], the features of all images.
+        labels: int32 [N], their labels.
+        batch_size, seed, epoch, steps, first_step, num_replicas, num_workers,
+            worker_index: as in `training_batches`.
     """
     order = np.random.default_rng((seed, epoch)).permutation(len(labels))
     order = order[first_step * batch_size : steps * batch_size]
+    indices = tf.data.Dataset.from_tensor_slices(order)
     return (
-        _share(tf.data.Dataset.from_tensor_slices(order), batch_size, workers)
+        _share(indices, batch_size, num_workers, worker_index)
         .with_options(PIPELINE_OPTIONS)
         .batch(batch_size // num_replicas, drop_remainder=True)
         .map(lambda i: (tf.gather(features, i), tf.gather(labels, i)))
@@ -146,27 +165,78 @@ def cached_training_batches(
 
 
 def cached_evaluation_batches(
-    features, labels, *, batch_size, num_replicas=1, workers=(1, 0)
+    features,
+    labels,
+    *,
+    batch_size,
+    num_replicas=1,
+    num_workers=1,
+    worker_index=0,
 ):
-    """The features of each picture once, as a `tf.data.Dataset`.
+    """Returns the features of each image once, as a `tf.data.Dataset`.
 
-    As `evaluation_batches`, of `features` and `labels` as in
-    `cached_training_batches`.
+    The batches are padded as in `evaluation_batches`.
+
+    Args:
+        features, labels, batch_size, num_replicas, num_workers, worker_index: as
+            in `cached_training_batches`.
     """
 
-    def view(i):
+    def gather(i):
         return tf.gather(features, i), tf.gather(labels, i)
 
-    examples = tf.data.Dataset.range(len(labels)).with_options(PIPELINE_OPTIONS)
-    return _padded(examples, view, len(labels), batch_size, num_replicas, workers)
+    return _padded_batches(
+        tf.data.Dataset.range(len(labels)).with_options(PIPELINE_OPTIONS),
+        gather,
+        len(labels),
+        batch_size,
+        num_replicas,
+        num_workers,
+        worker_index,
+    )
 
 
 def shuffled(source, seed, epoch, shuffle_buffer):
-    """The examples of a `Source` in the order of an epoch.
+    """Returns the examples of a `Source` in the order of an epoch.
 
     Args as in `training_batches`.
     """
     return _shuffled(source.examples, source, seed, epoch, shuffle_buffer)
+
+
+def index_from_name(name):
+    """Returns a number that stands for an image's index in an epoch, int64 [].
+
+    Each worker of a data service sees some of the images only, so that the index
+    is not known there. The number is a hash of the name.
+    """
+    return tf.strings.to_hash_bucket_fast(name, 2**62)
+
+
+class ReleasableIterator:
+    """Iterator over batches that is released in a background thread.
+
+    The thread with which `tf.data` tunes a pipeline sometimes misses that it is to
+    stop, on a busy machine one time in five (TensorFlow 2.21; by its sources,
+    `Model::OptimizeLoop` can be woken before `CancellationManager` says that it
+    is cancelled). It then sleeps for up to a minute, and releasing the iterator
+    takes as long. The pipelines of this module have no such thread
+    (`PIPELINE_OPTIONS`), but those that `tf.distribute` appends for each of
+    several devices have one.
+
+    Attributes:
+        iterator: the iterator over the batches. No other reference to it may be
+            kept, or `close` does not release it.
+    """
+
+    def __init__(self, batches):
+        self.iterator = iter(batches)
+
+    def close(self):
+        """Releases the iterator in a thread, for which the process waits at exit."""
+        references = [self.iterator]
+        del self.iterator
+        threading.Thread(target=references.clear).start()
 
 
 def _shuffled(read, source, seed, epoch, shuffle_buffer):
@@ -178,16 +248,16 @@ def _shuffled(read, source, seed, epoch, shuffle_buffer):
     )
 
 
-def _served(examples, view, batch_size, data_service):
-    """The views that the workers of a data service make of examples."""
+def _map_on_data_service(examples, augment, batch_size, data_service):
+    """Maps examples by `augment` on the workers of a data service."""
 
-    def named_view(example):
-        return view(place_of(example["name"]), example)
+    def augment_by_name(example):
+        return augment(index_from_name(example["name"]), example)
 
     service = tf.data.experimental.service
     return (
-        examples.map(named_view, num_parallel_calls=tf.data.AUTOTUNE)
-        # What is sent at once.
+        examples.map(augment_by_name, num_parallel_calls=tf.data.AUTOTUNE)
+        # Each message of the service carries one batch.
         .batch(batch_size)
         .apply(
             service.distribute(
@@ -198,59 +268,41 @@ def _served(examples, view, batch_size, data_service):
     )
 
 
-def place_of(name):
-    """int64 []: what stands for a picture's place where that can't be known.
-
-    Each worker of a data service sees some of the pictures.
-    """
-    return tf.strings.to_hash_bucket_fast(name, 2**62)
-
-
-def _share(examples, batch_size, workers):
-    """Those of a worker: in each batch its part, one after the other."""
-    count, index = workers
-    if count == 1:
+def _share(examples, batch_size, num_workers, worker_index):
+    """Returns the part of each batch that belongs to a worker, unbatched."""
+    if num_workers == 1:
         return examples
-    return examples.batch(batch_size // count).shard(count, index).unbatch()
-
-
-def _padded(examples, view, total, batch_size, num_replicas, workers):
-    """Views of a worker's share in batches, the last one filled with zeros."""
-    count, index = workers
-    views = _share(examples, batch_size, workers).map(
-        view, num_parallel_calls=tf.data.AUTOTUNE
+    return (
+        examples.batch(batch_size // num_workers)
+        .shard(num_workers, worker_index)
+        .unbatch()
     )
-    part = batch_size // count
-    own = np.count_nonzero(np.arange(total) // part % count == index)
-    missing = -(-total // batch_size) * part - own
-    shape = views.element_spec[0].shape
+
+
+def _padded_batches(
+    examples,
+    map_func,
+    num_examples,
+    batch_size,
+    num_replicas,
+    num_workers,
+    worker_index,
+):
+    """Batches a worker's share of the examples, the last batch filled with zeros.
+
+    `map_func` turns an example into (input, label).
+    """
+    inputs = _share(examples, batch_size, num_workers, worker_index).map(
+        map_func, num_parallel_calls=tf.data.AUTOTUNE
+    )
+    share_size = batch_size // num_workers
+    workers = np.arange(num_examples) // share_size % num_workers
+    present = np.count_nonzero(workers == worker_index)
+    missing = -(-num_examples // batch_size) * share_size - present
+    shape = inputs.element_spec[0].shape
     padding = tf.data.Dataset.from_tensors((tf.zeros(shape), PADDING_LABEL))
     return (
-        views.concatenate(padding.repeat(missing))
+        inputs.concatenate(padding.repeat(missing))
         .batch(batch_size // num_replicas, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
-
-
-class Iteration:
-    """One pass over batches, whose end nobody waits for.
-
-    The thread by which `tf.data` tunes a pipeline at times misses that it is to
-    stop, on a busy machine one time in five (TensorFlow 2.21; by its sources,
-    `Model::OptimizeLoop` can be woken before `CancellationManager` says that it
-    is cancelled). It then sleeps on, up to a minute, and whoever lets go of the
-    iterator waits for it. Ours have no such thread (`PIPELINE_OPTIONS`), but what
-    `tf.distribute` puts behind them for each of several devices has.
-
-    Attributes:
-        iterator: what gives the batches; nobody else is to keep it.
-    """
-
-    def __init__(self, batches):
-        self.iterator = iter(batches)
-
-    def close(self):
-        """Lets go of the iterator in a thread, which the process' end waits for."""
-        last = [self.iterator]
-        del self.iterator
-        threading.Thread(target=last.clear).start()

@@ -1,6 +1,6 @@
 """Mean image and RGB principal components of a training split.
 
-One streaming pass computes them; the result is kept beside the data.
+One pass over the split computes them, and the result is stored beside the data.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ _BATCH = 32
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Of the pixels of all central squares of a training split.
+    """Statistics of the pixels of all central squares of a training split.
 
     Attributes:
         mean_image: float32 RGB [S, S, 3] on the 0-255 scale.
-        covariance: float64 [3, 3], of R, G and B over all pixels.
+        covariance: float64 [3, 3], the covariance of R, G and B over all pixels.
     """
 
     mean_image: np.ndarray
@@ -35,35 +35,35 @@ class Statistics:
 
     @property
     def channel_mean(self):
-        """float32 [3], RGB on the 0-255 scale."""
+        """The mean per channel, float32 [3], RGB on the 0-255 scale."""
         return self.mean_image.mean(axis=(0, 1), dtype=np.float64).astype(
             np.float32
         )
 
     @property
     def channel_std(self):
-        """float32 [3], RGB on the 0-255 scale."""
+        """The standard deviation per channel, float32 [3], RGB on the 0-255 scale."""
         variances = np.maximum(np.diag(self.covariance), 0)
         return np.sqrt(variances).astype(np.float32)
 
     @property
     def component_stds(self):
-        """float64 [3], along the principal components, ascending."""
-        # Rounding can leave a variance of nothing just below zero.
+        """Standard deviations along `components`, float64 [3], ascending."""
+        # Rounding can leave a variance of zero just below zero.
         return np.sqrt(np.maximum(np.linalg.eigh(self.covariance)[0], 0))
 
     @property
     def components(self):
-        """float64 [3, 3], the principal components as columns."""
+        """The principal components of the RGB values as columns, float64 [3, 3]."""
         return np.linalg.eigh(self.covariance)[1]
 
 
 def imagenet(preprocessing):
-    """The published figures of ILSVRC-2012, one mean per channel.
+    """Returns the published `Statistics` of ILSVRC-2012, one mean per channel.
 
-    Means: `presets.Preprocessing.imagenet_mean`. Standard deviations along the
-    principal components and their directions (columns): as the authors' code
-    ships them, RGB on the 0-255 scale (cuda-convnet2 at 3238bf0,
+    The means are `presets.Preprocessing.imagenet_mean`. The principal components
+    (columns) and the standard deviations along them are those that the authors'
+    code ships, RGB on the 0-255 scale (cuda-convnet2 at 3238bf0,
     make-data/input_meta, color_pca).
     """
     stds = np.array([19.72083305, 37.09388853, 121.78006099])
@@ -74,16 +74,16 @@ def imagenet(preprocessing):
             [0.39731118, 0.70119634, -0.59200296],
         ]
     )
-    side = preprocessing.image_size
+    size = preprocessing.image_size
     mean = np.array(preprocessing.imagenet_mean, np.float32)
     return Statistics(
-        np.broadcast_to(mean, (side, side, 3)),
+        np.broadcast_to(mean, (size, size, 3)),
         components * stds**2 @ components.T,
     )
 
 
 def compute(source, preprocessing, verbose=1):
-    """The `Statistics` of all pictures of `source`, in one pass.
+    """Computes the `Statistics` of all images of `source` in one pass.
 
     Args:
         source: a `Source`, the training split.
@@ -91,38 +91,41 @@ def compute(source, preprocessing, verbose=1):
         verbose: 1 for a progress bar, 0 for none.
 
     Raises:
-        ValueError: if a picture can't be read, or the source does not hold as
-            many as it says.
+        ValueError: if an image cannot be read, or if the source does not have
+            `num_examples` images.
     """
-    total = np.zeros((preprocessing.image_size,) * 2 + (3,))
-    products = np.zeros((3, 3))
+    image_sum = np.zeros((preprocessing.image_size,) * 2 + (3,))
+    outer_sum = np.zeros((3, 3))
     seen = 0
     bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
     with bad_images.diagnosing(source, lambda: (seen, _BATCH)):
-        for sums, outer, count in _sums(source, preprocessing):
-            total += sums.numpy()
-            products += outer.numpy()
+        for batch_sum, outer, count in _batch_sums(source, preprocessing):
+            image_sum += batch_sum.numpy()
+            outer_sum += outer.numpy()
             seen += int(count)
             bar.update(seen)
     if not seen:
-        raise ValueError(f"Expected a good picture in {source}. Received: none.")
-    mean_image = total / seen
-    pixels = seen * preprocessing.image_size**2
+        raise ValueError(f"Expected a good image in {source}. Received: none.")
+    mean_image = image_sum / seen
+    num_pixels = seen * preprocessing.image_size**2
     mean = mean_image.mean(axis=(0, 1))
-    covariance = products / pixels - np.outer(mean, mean)
+    covariance = outer_sum / num_pixels - np.outer(mean, mean)
     return Statistics(mean_image.astype(np.float32), covariance)
 
 
 def load_or_compute(source, preprocessing, fallback_folder, verbose=1):
-    """The `Statistics` of `source`, from a file beside the data if it is there.
+    """Reads the `Statistics` of `source` from a file, or computes and stores them.
 
-    ILSVRC-2012 needs no pass where only means per channel are wanted: its
-    published figures serve. They also stand in where no figure is of use.
+    The file is beside the data, or in `fallback_folder`. The published figures of
+    ILSVRC-2012 need no pass over the data; they are returned for that data set if
+    only means per channel are needed, and for any data set if the preset brings
+    all figures that it needs.
 
     Args:
         source: a `Source`, the training split.
         preprocessing: a `presets.Preprocessing`.
-        fallback_folder: where the file goes if the data's is read-only.
+        fallback_folder: where the file is stored if the data's folder is
+            read-only.
         verbose: 1 for a progress bar, 0 for none.
     """
     if preprocessing.mean == "channel" and (
@@ -130,44 +133,39 @@ def load_or_compute(source, preprocessing, fallback_folder, verbose=1):
     ):
         return imagenet(preprocessing)
     name = _file_name(source, preprocessing)
-    paths = [os.path.join(f, name) for f in (source.folder, fallback_folder)]
+    folders = source.folder, fallback_folder
+    paths = [os.path.join(folder, name) for folder in folders]
     for path in paths:
         if os.path.exists(path):
             return read(path)
-    _log.info("Computing the mean image of %s, once.", source)
+    _log.info("Computing the mean image of %s, which is done once.", source)
     statistics = compute(source, preprocessing, verbose)
     _save(statistics, paths)
     return statistics
 
 
 def read(path):
-    """The `Statistics` that `write` has written.
+    """Reads `Statistics` from a file of `write`.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if it is damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = Statistics(arrays["mean_image"], arrays["covariance"])
-        side = len(found.mean_image)
-        whole = found.mean_image.shape == (side, side, 3) and (
-            found.covariance.shape == (3, 3)
-        )
-        if not whole or not np.isfinite(found.mean_image).all() or not (
-            np.isfinite(found.covariance).all()
-        ):
+            statistics = Statistics(arrays["mean_image"], arrays["covariance"])
+        if not _is_valid(statistics):
             raise ValueError("no mean image and covariance")
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            "Expected a mean image and the colours' covariance. Received: "
-            f"{path}, which is damaged ({error}). Remove it."
+            "Cannot read a mean image and the covariance of the colors from "
+            f"{path}, which is damaged ({error}). Remove the file."
         ) from error
-    return found
+    return statistics
 
 
 def write(statistics, path):
-    """Writes `Statistics` as .npz; a file of that name is replaced whole."""
+    """Writes `Statistics` as .npz; an existing file is replaced atomically."""
     temporary = f"{path}.{os.getpid()}.tmp.npz"
     try:
         np.savez(
@@ -181,21 +179,38 @@ def write(statistics, path):
             os.remove(temporary)
 
 
+def _is_valid(statistics):
+    """Returns whether all shapes are right and all values finite."""
+    mean_image, covariance = statistics.mean_image, statistics.covariance
+    size = len(mean_image)
+    return (
+        mean_image.shape == (size, size, 3)
+        and covariance.shape == (3, 3)
+        and np.isfinite(mean_image).all()
+        and np.isfinite(covariance).all()
+    )
+
+
 def _is_published(preprocessing):
-    """Whether a preset with a mean per channel brings all that it needs."""
-    needs = [preprocessing.channel_mean]
+    """Returns whether a preset with a mean per channel brings all its figures."""
+    figures = [preprocessing.channel_mean]
     if preprocessing.divide_by_std:
-        needs.append(preprocessing.channel_std)
-    return None not in needs and not preprocessing.pca_color_std
+        figures.append(preprocessing.channel_std)
+    return None not in figures and not preprocessing.pca_color_std
 
 
-def _sums(source, preprocessing):
-    """Batches of (sum of images, sum of RGB outer products, count)."""
+def _batch_sums(source, preprocessing):
+    """Returns a `tf.data.Dataset` of sums over batches of central squares.
+
+    Its elements are (sum of the images, float64 [S, S, 3]; sum of the outer
+    products of their RGB values, float64 [3, 3]; number of images).
+    """
+
     def sums(images):  # [b, S, S, 3]
         images = tf.cast(images, tf.float64)
         pixels = tf.reshape(images, [-1, 3])
-        products = tf.matmul(pixels, pixels, transpose_a=True)
-        return tf.reduce_sum(images, axis=0), products, tf.shape(images)[0]
+        outer = tf.matmul(pixels, pixels, transpose_a=True)
+        return tf.reduce_sum(images, axis=0), outer, tf.shape(images)[0]
 
     examples = source.examples()
     if source.allows_bad_images:
@@ -223,7 +238,7 @@ def _save(statistics, paths):
         try:
             write(statistics, path)
         except OSError as error:
-            _log.info("Not kept in %s: %s", path, error.strerror)
+            _log.info("Cannot write %s: %s.", path, error.strerror)
         else:
-            _log.info("Mean image and covariance kept in %s.", path)
+            _log.info("Wrote mean image and covariance to %s.", path)
             return

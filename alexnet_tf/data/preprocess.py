@@ -1,8 +1,9 @@
-"""Encoded bytes become pixels, and pixels the network's input.
+"""Turns encoded images into pixels, and pixels into the input of the network.
 
-Small pure operations on one picture, for eager use and inside `tf.data`.
-Training and evaluation share the head (`decode_crop`) and the tail
-(`_augment_and_normalize`). Pixels are RGB in [0, 255] until the very end.
+The operations are small, pure functions of one image that work eagerly and inside
+`tf.data`. Training and evaluation share the first step (`decode_crop`) and the
+last one (`_augment_and_normalize`). Pixels are RGB in [0, 255] until that last
+step.
 """
 
 import dataclasses
@@ -15,25 +16,26 @@ from alexnet_tf.data import resample
 
 
 def decode_crop(encoded, offset, preprocessing):
-    """Part of the resized central square, as uint8 RGB [crop, crop, 3].
+    """Decodes a crop of the resized central square, uint8 RGB [crop, crop, 3].
 
-    The picture is resized so that its short side has `image_size` pixels (or
-    squashed to a square), its central square is taken, and of that the part
-    that begins at `offset` (paper, section 2). Only the pixels that the crop
-    needs are decoded, yet the result is bit for bit that of resizing the whole
-    picture (`resample._align_window`), and a picture that is a square of `image_size` already is
-    only cut. Shrinking averages over all pixels that it covers, as INTER_AREA did
-    for the authors (cuda-convnet2, make-data/pyext/src/pyext.cpp:102-131); plain
-    bilinear interpolation would be off by 4.8 grey levels on average.
+    The image is resized so that its short side has `image_size` pixels (or
+    squashed to a square), its central square is taken, and from that the crop that
+    begins at `offset` (paper, section 2). Only the pixels that the crop needs are
+    decoded, yet the result is bit for bit that of resizing the whole image
+    (`resample._align_window`), and an image that is already a square of
+    `image_size` is only cropped. Shrinking averages over all pixels that a new one
+    covers, as INTER_AREA did for the authors (cuda-convnet2,
+    make-data/pyext/src/pyext.cpp:102-131); plain bilinear interpolation would be
+    off by 4.8 gray levels on average.
 
     Args:
-        encoded: string [], the bytes of a JPEG (grey and CMYK too), PNG, BMP
+        encoded: string [], the bytes of a JPEG (gray and CMYK too), PNG, BMP
             or GIF.
-        offset: int32 [2], (y, x) in pixels of the central square.
+        offset: int32 [2], (y, x) of the crop in the central square, in pixels.
         preprocessing: a `presets.Preprocessing`.
 
     Raises:
-        tf.errors.InvalidArgumentError: if the bytes are no picture.
+        tf.errors.InvalidArgumentError: if the bytes are not an image.
     """
     return _decoder(preprocessing)(
         tf.convert_to_tensor(encoded), tf.convert_to_tensor(offset)
@@ -42,10 +44,13 @@ def decode_crop(encoded, offset, preprocessing):
 
 @functools.cache
 def _decoder(preprocessing):
-    """Traced once for all pipelines; as an argument an equal `Preprocessing`
-    would be traced anew once the first one is gone."""
-    decode = functools.partial(_decode_crop, preprocessing)
-    return tf.function(decode, autograph=False)
+    """Returns a `tf.function` that is traced once for all pipelines.
+
+    If `preprocessing` were an argument of it, an equal `Preprocessing` would be
+    traced again once the first one is deleted.
+    """
+    crop = functools.partial(_decode_crop, preprocessing)
+    return tf.function(crop, autograph=False)
 
 
 def _decode_crop(preprocessing, encoded, offset):
@@ -55,65 +60,68 @@ def _decode_crop(preprocessing, encoded, offset):
     margin = (resized - preprocessing.image_size) // 2
 
     def cut():
-        # More than the crop, since from two pixels around it libjpeg interpolates
-        # the colours at its edges.
-        place = margin + offset
-        first = tf.maximum(place - 4, 0)
-        last = tf.minimum(place + size + 4, shape)
+        # The window is larger than the crop, since libjpeg interpolates the
+        # colors at the crop's edges from two pixels around it.
+        position = margin + offset
+        first = tf.maximum(position - 4, 0)
+        last = tf.minimum(position + size + 4, shape)
         window = decode.decode_window(encoded, first, last - first)  # [h, w, 3]
-        start = tf.concat([place - first, [0]], axis=0)
+        start = tf.concat([position - first, [0]], axis=0)
         return tf.slice(window, start, [size, size, 3])
 
     def resampled():
-        first, last, step, translation = resample.crop_window(shape, offset, preprocessing)
+        first, last, step, translation = resample.crop_window(
+            shape, offset, preprocessing
+        )
         window = decode.decode_window(encoded, first, last - first)  # [h, w, 3]
-        return resample.resample(window[tf.newaxis], [size, size], step, translation)[0]
+        images = window[tf.newaxis]  # [1, h, w, 3]
+        return resample.resample(images, [size, size], step, translation)[0]
 
     pixels = tf.cond(tf.reduce_all(shape == resized), cut, resampled)
     return tf.ensure_shape(pixels, [size, size, 3])
 
 
 def center_square(encoded, preprocessing):
-    """All of the resized central square, uint8 RGB [size, size, 3].
+    """Decodes all of the resized central square, uint8 RGB [size, size, 3].
 
     Args and errors as in `decode_crop`.
     """
-    whole = dataclasses.replace(
+    uncropped = dataclasses.replace(
         preprocessing, crop_size=preprocessing.image_size
     )
-    return decode_crop(encoded, [0, 0], whole)
+    return decode_crop(encoded, [0, 0], uncropped)
 
 
 def random_offset(seed, preprocessing):
-    """int32 [2], uniform over the places of a crop in the central square.
+    """Draws the offset of a crop in the central square, int32 [2].
 
-    From 0 to image_size - crop_size inclusive: 33 x 33 for 224 of 256, which
-    with the flips makes 2,178 views; the paper's 2,048 leaves one row out
-    (section 4.1; convdata_jpeg.py:238-246).
+    It is uniform from 0 to image_size - crop_size inclusive: 33 x 33 offsets for
+    224 of 256, which with the flips makes 2,178 crops; the paper's 2,048 omits
+    one row and one column of them (section 4.1; convdata_jpeg.py:238-246).
     """
-    places = preprocessing.image_size - preprocessing.crop_size + 1
-    return tf.random.stateless_uniform([2], seed, 0, places, tf.int32)
+    num_offsets = preprocessing.image_size - preprocessing.crop_size + 1
+    return tf.random.stateless_uniform([2], seed, 0, num_offsets, tf.int32)
 
 
 def center_offset(preprocessing):
-    """int32 [2], the place of the central crop in the central square."""
+    """Returns the offset of the center crop in the central square, int32 [2]."""
     margin = (preprocessing.image_size - preprocessing.crop_size) // 2
     return tf.constant([margin, margin])
 
 
 def random_flip(seed):
-    """bool [], whether to mirror a view left to right: every other time."""
+    """Draws whether to mirror a crop left to right, bool [], with probability .5."""
     return tf.random.stateless_uniform([], seed) < 0.5
 
 
 def pca_color_shift(seed, statistics, strength):
-    """float32 [3], what to add to the R, G and B of all pixels of a picture.
+    """Draws the color that is added to all pixels of an image, float32 RGB [3].
 
-    The sum of the principal components of the training split's RGB values,
-    each times its standard deviation times a draw from N(0, `strength`) (paper
-    section 4.1). The paper writes the eigenvalue where the original takes its
-    square root (convdata_jpeg.py:155-179); on the 0-255 scale the eigenvalue
-    would add about 1,500 grey levels.
+    It is the sum of the principal components of the training split's RGB values,
+    each times its standard deviation times a draw from N(0, `strength`) (paper,
+    section 4.1). The paper writes the eigenvalue where the original code takes
+    its square root (convdata_jpeg.py:155-179); on the 0-255 scale the eigenvalue
+    would add about 1,500 gray levels.
     """
     draws = tf.random.stateless_normal([3], seed, stddev=strength)
     scaled = draws * tf.cast(statistics.component_stds, tf.float32)
@@ -122,15 +130,16 @@ def pca_color_shift(seed, statistics, strength):
 
 
 def training_image(encoded, seed, preprocessing, statistics):
-    """The network's input, float32 [crop, crop, 3]: a random view.
+    """Makes a random crop for training, float32 [crop, crop, 3].
 
     Args:
-        encoded: string [], the bytes of a picture.
-        seed: int32 or int64 [2], which view: equal seeds, equal views.
+        encoded: string [], the bytes of an image.
+        seed: int32 or int64 [2], the random seed of crop, flip and color; equal
+            seeds give equal results.
         preprocessing: a `presets.Preprocessing`.
         statistics: a `pixel_statistics.Statistics` of the training split.
     """
-    crop_seed, flip_seed, noise_seed = tf.unstack(tf.random.split(seed, 3))
+    crop_seed, flip_seed, color_seed = tf.unstack(tf.random.split(seed, 3))
     offset = (
         random_offset(crop_seed, preprocessing)
         if preprocessing.random_crop
@@ -138,23 +147,23 @@ def training_image(encoded, seed, preprocessing, statistics):
     )
     pixels = decode_crop(encoded, offset, preprocessing)
     flipped = random_flip(flip_seed) if preprocessing.flip else False
-    noise, divisor = tf.zeros([3]), 1.0
+    color_shift, divisor = tf.zeros([3]), 1.0
     if preprocessing.pca_color_std:
         divisor = preprocessing.pca_color_divisor
-        noise = pca_color_shift(
-            noise_seed, statistics, preprocessing.pca_color_std
+        color_shift = pca_color_shift(
+            color_seed, statistics, preprocessing.pca_color_std
         )
     return _augment_and_normalize(
-        pixels, offset, flipped, noise, divisor, preprocessing, statistics
+        pixels, offset, flipped, color_shift, divisor, preprocessing, statistics
     )
 
 
 def evaluation_image(encoded, preprocessing, statistics, compiled=True):
-    """The network's input, float32 [crop, crop, 3]: the central view.
+    """Makes the center crop for evaluation, float32 [crop, crop, 3].
 
     Args:
         encoded, preprocessing, statistics: as in `training_image`.
-        compiled: False for where XLA may not be at hand.
+        compiled: whether to use XLA; False where it may not be available.
     """
     offset = center_offset(preprocessing)
     pixels = decode_crop(encoded, offset, preprocessing)
@@ -171,17 +180,18 @@ def evaluation_image(encoded, preprocessing, statistics, compiled=True):
 
 
 def center_crop(images, preprocessing, statistics):
-    """The network's input, float32 [B, crop, crop, 3], from pixels.
+    """Makes center crops of decoded images, float32 [B, crop, crop, 3].
 
-    What `evaluation_image` makes of encoded pictures.
+    The result is that of `evaluation_image` for encoded images.
 
     Args:
-        images: [B, H, W, 3], RGB in [0, 255], of any size and type.
+        images: [B, H, W, 3], RGB in [0, 255], of any size and dtype.
         preprocessing, statistics: as in `training_image`.
     """
     size, offset = preprocessing.crop_size, center_offset(preprocessing)
-    step, place = resample.sampling_grid(tf.shape(images)[1:3], offset, preprocessing)
-    translation = tf.cast(-place / step, tf.float32)
+    shape = tf.shape(images)[1:3]
+    step, position = resample.sampling_grid(shape, offset, preprocessing)
+    translation = tf.cast(-position / step, tf.float32)
     pixels = resample.resample(images, [size, size], step, translation)
     pixels = tf.ensure_shape(pixels, [None, size, size, 3])
     pixels = tf.cast(pixels, tf.float32)
@@ -190,10 +200,10 @@ def center_crop(images, preprocessing, statistics):
 
 
 def ten_crop(encoded, preprocessing, statistics):
-    """The network's input, float32 [10, crop, crop, 3]: the paper's ten views.
+    """Makes the paper's ten crops of an image, float32 [10, crop, crop, 3].
 
-    The corners (top left, top right, bottom left, bottom right) and the
-    centre of the central square, and these five mirrored (paper, section 4.1;
+    They are the corners (top left, top right, bottom left, bottom right) and the
+    center of the central square, and these five mirrored (paper, section 4.1;
     convdata_jpeg.py:224-233). Their probabilities are averaged, not their
     logits.
 
@@ -202,23 +212,24 @@ def ten_crop(encoded, preprocessing, statistics):
     size = preprocessing.crop_size
     last = preprocessing.image_size - size
     square = center_square(encoded, preprocessing)
-    views, mirrored = [], []
+    crops, mirrored = [], []
     for y, x in [(0, 0), (0, last), (last, 0), (last, last), (last // 2,) * 2]:
         crop = tf.cast(square[y : y + size, x : x + size], tf.float32)
         mean = mean_pixels([y, x], preprocessing, statistics)
-        views.append(crop - mean)
+        crops.append(crop - mean)
         if _flips_mean(mean, preprocessing):
             mean = mean[:, ::-1]
         mirrored.append(crop[:, ::-1] - mean)
     std = _std(preprocessing, statistics)
-    return _standardize(tf.stack(views + mirrored), preprocessing, std)
+    return _standardize(tf.stack(crops + mirrored), preprocessing, std)
 
 
 def whole_image(encoded, short_side, preprocessing, statistics):
-    """All of a picture as a network's input, float32 [1, H, W, 3].
+    """Makes an input of all of an image, float32 [1, H, W, 3].
 
-    Resized as `preprocessing` says, to another size and not cut. The mean is
-    that per channel: a mean image covers the central square only.
+    The image is resized as `preprocessing` says, but to another size, and is not
+    cropped. The mean per channel is subtracted, since a mean image covers the
+    central square only.
 
     Args:
         encoded, preprocessing, statistics: as in `training_image`.
@@ -231,13 +242,16 @@ def whole_image(encoded, short_side, preprocessing, statistics):
     step = tf.cast(shape, tf.float64) / tf.cast(size, tf.float64)
     pixels = resample.resample(window[tf.newaxis], size, step, tf.zeros([2]))
     pixels = tf.cast(pixels, tf.float32)
-    channels = dataclasses.replace(preprocessing, mean="channel")
-    pixels -= mean_pixels([0, 0], channels, statistics)
+    mean_per_channel = dataclasses.replace(preprocessing, mean="channel")
+    pixels -= mean_pixels([0, 0], mean_per_channel, statistics)
     return _standardize(pixels, preprocessing, _std(preprocessing, statistics))
 
 
 def mean_pixels(offset, preprocessing, statistics):
-    """What to subtract: float32 RGB [3], or [crop, crop, 3] of a mean image."""
+    """Returns the mean to subtract from the crop at `offset`.
+
+    It is float32 RGB [3], or [crop, crop, 3] if the preset subtracts a mean image.
+    """
     return _crop_mean(_mean(preprocessing, statistics), offset, preprocessing)
 
 
@@ -245,28 +259,30 @@ def _augment_and_normalize(
     pixels,
     offset,
     flipped,
-    noise,
+    color_shift,
     divisor,
     preprocessing,
     statistics,
     compiled=True,
 ):
-    """float32 [crop, crop, 3]: the network's input, of a crop's pixels.
+    """Makes the network's input from a crop's pixels, float32 [crop, crop, 3].
 
     Args:
         pixels: uint8 [crop, crop, 3].
-        offset: of the crop, see `decode_crop`.
-        flipped: bool [].
-        noise, divisor: what is added, float32 [3], and then divided by.
+        offset: int32 [2], the crop's offset as in `decode_crop`.
+        flipped: bool [], whether the crop is mirrored.
+        color_shift: float32 [3], a color that is added after the mean is
+            subtracted.
+        divisor: a number by which the sum is divided.
         preprocessing, statistics: as in `training_image`.
         compiled: as in `evaluation_image`.
     """
-    finish = _compiled if compiled else _uncompiled
-    return finish(preprocessing)(
+    augment = _compiled if compiled else _uncompiled
+    return augment(preprocessing)(
         pixels,
         tf.convert_to_tensor(offset),
         tf.convert_to_tensor(flipped),
-        noise,
+        color_shift,
         tf.constant(divisor),
         _mean(preprocessing, statistics),
         _std(preprocessing, statistics),
@@ -275,32 +291,35 @@ def _augment_and_normalize(
 
 @functools.cache
 def _compiled(preprocessing):
-    """One pass over the picture in place of eight, which took longer than to
-    read a prepared picture: 2,600 against 750 views a second on two cores."""
+    """Compiles the augmentation into one pass over the image in place of eight.
+
+    Eight passes took longer than reading a prepared image: two cores make 2,600
+    crops a second with one pass, and 750 with eight.
+    """
     return tf.function(
         _uncompiled(preprocessing), jit_compile=True, autograph=False
     )
 
 
 def _uncompiled(preprocessing):
-    return functools.partial(_step_by_step, preprocessing)
+    return functools.partial(_augment, preprocessing)
 
 
-def _step_by_step(
-    preprocessing, pixels, offset, flipped, noise, divisor, mean, std
+def _augment(
+    preprocessing, pixels, offset, flipped, color_shift, divisor, mean, std
 ):
-    def turned(image):
+    def maybe_flip(image):
         return tf.where(flipped, tf.reverse(image, [1]), image)
 
     mean = _crop_mean(mean, offset, preprocessing)
     if _flips_mean(mean, preprocessing):
-        mean = turned(mean)
-    image = turned(tf.cast(pixels, tf.float32)) - mean
-    return _standardize((image + noise) / divisor, preprocessing, std)
+        mean = maybe_flip(mean)
+    image = maybe_flip(tf.cast(pixels, tf.float32)) - mean
+    return _standardize((image + color_shift) / divisor, preprocessing, std)
 
 
 def _mean(preprocessing, statistics):
-    """float32 RGB [3], or the whole mean image [S, S, 3]."""
+    """Returns the mean, float32 RGB [3], or the mean image [S, S, 3]."""
     if preprocessing.mean == "image":
         return tf.constant(statistics.mean_image, tf.float32)
     published = preprocessing.channel_mean
@@ -309,7 +328,7 @@ def _mean(preprocessing, statistics):
 
 
 def _crop_mean(mean, offset, preprocessing):
-    """What of the mean is subtracted from a crop."""
+    """Crops a mean image as the preset says; returns a mean per channel as is."""
     if mean.shape.rank == 1:
         return mean
     if preprocessing.mean_position == "center":
@@ -319,20 +338,22 @@ def _crop_mean(mean, offset, preprocessing):
 
 
 def _flips_mean(mean, preprocessing):
-    """Whether the mean is mirrored with the picture: Caffe mirrors their
-    difference."""
+    """Returns whether the mean is mirrored with the image.
+
+    Caffe mirrors the difference of the two.
+    """
     return preprocessing.mean_position == "crop" and mean.shape.rank == 3
 
 
 def _std(preprocessing, statistics):
-    """float32 RGB [3]."""
+    """Returns the standard deviation per channel, float32 RGB [3]."""
     std = preprocessing.channel_std or tuple(statistics.channel_std)
     return tf.constant(std, tf.float32)
 
 
 def _standardize(image, preprocessing, std):
     if preprocessing.divide_by_std:
-        # A channel that is the same everywhere is 0 by now, and stays so.
+        # A channel that is the same everywhere is 0 at this point and stays 0.
         image = tf.math.divide_no_nan(image, std)
     if preprocessing.channel_order == "bgr":
         image = image[..., ::-1]

@@ -1,6 +1,6 @@
 """A data set resized once, so that training need not do it again each epoch.
 
-The result is one more data set of TFDS, whose pictures are the central squares
+The result is one more data set of TFDS, whose images are the central squares
 that `preprocess` would make of the originals. As many machines as there are
 share the work, and what has been written is not written again.
 """
@@ -40,7 +40,7 @@ def data_set_name(dataset, image_size, resize, form):
         kind = os.path.splitext(os.path.basename(path.rstrip("/")))[0]
     word = re.sub(r"\W+", "_", kind.split("/")[0].lower()).strip("_")
     # TFDS wants a letter first.
-    word = word if word[:1].isalpha() else f"pictures_{word}"
+    word = word if word[:1].isalpha() else f"images_{word}"
     return f"{word}_{image_size}" + "_squash" * (resize == "squash") + (
         "_raw" * (form == "raw")
     )
@@ -75,7 +75,7 @@ def prepare(
 
     Raises:
         ValueError: if `out` holds it with other settings, a class name is not
-            one line, a picture can't be read, or a split does not hold as many
+            one line, an image can't be read, or a split does not hold as many
             as it says.
         OSError: if `out` can't be written to.
     """
@@ -133,7 +133,7 @@ def prepare(
 
 
 def _encoded(source, preprocessing, form, quality):
-    """(encoded square, label) of each picture of a source, in order."""
+    """(encoded square, label) of each image of a source, in order."""
 
     def square(example):
         pixels = preprocess.center_square(example["image"], preprocessing)
@@ -144,9 +144,9 @@ def _encoded(source, preprocessing, form, quality):
     squares = source.examples().map(square, num_parallel_calls=tf.data.AUTOTUNE)
     done = 0
     with bad_images.diagnosing(source, lambda: (done, 1)):
-        for picture, label in squares.prefetch(tf.data.AUTOTUNE):
-            picture = picture.numpy()
-            yield picture if form == "jpeg" else _bmp(picture), int(label)
+        for image, label in squares.prefetch(tf.data.AUTOTUNE):
+            image = image.numpy()
+            yield image if form == "jpeg" else _bmp(image), int(label)
             done += 1
 
 

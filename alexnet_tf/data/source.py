@@ -9,27 +9,27 @@ import tensorflow as tf
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import decode
 
-# Of no class: fills the last evaluation batch, and stands for a bad picture.
+# Label of padding and of unreadable images; ignored by the loss and the metrics.
 PADDING_LABEL = -1
 
-# For pipelines, which take as many calls at a time as there are threads. To try
-# other numbers, as `tf.data` does by itself, halved the views of CIFAR-10 (1,380 a
-# second in place of 2,680 on two cores) and gave nothing on photographs; and the
-# thread that tries them may sleep on for a minute when an iterator is let go of, see
-# `input_pipeline.Iteration`. Nor is a pipeline written anew for each iterator, which
-# took a third of its start and gave nothing either.
+# Pipelines run as many parallel calls as there are threads. The autotuning of that
+# number by `tf.data` halved the throughput on CIFAR-10 (1,380 crops a second instead of
+# 2,680 on two cores) and did not help on photographs; its thread may also sleep for up
+# to a minute when an iterator is released, see `input_pipeline`. The graph of a
+# pipeline is not optimized for each iterator either: that took a third of the
+# pipeline's start-up time and did not help.
 PIPELINE_OPTIONS = tf.data.Options()
 PIPELINE_OPTIONS.autotune.enabled = False
-PIPELINE_OPTIONS.autotune.initial_parallelism = 1024  # At most; see above.
+PIPELINE_OPTIONS.autotune.initial_parallelism = 1024  # An upper bound; see above.
 PIPELINE_OPTIONS.experimental_optimization.apply_default_optimizations = False
+
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
-# In the order in which they serve as the evaluation split.
-_EVALUATION_SPLITS = ("validation", "val", "valid", "test")
-
-# What TFDS raises for splits that it can't make out.
+# The errors that TFDS raises for splits that it can't parse or find.
 SPLIT_ERRORS = (AssertionError, KeyError, NotImplementedError, ValueError)
-_CARVE = 'Carve one: train_split="train[:90%]", eval_split="train[90%:]".'
+
+# The splits to evaluate on, in order of preference.
+_EVALUATION_SPLITS = ("validation", "val", "valid", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +37,20 @@ class Source:
     """One split of a data set.
 
     Attributes:
-        name, split: as asked for.
-        classes: their names, in the order of the labels.
-        num_examples: in the split.
-        folder: of the data.
-        fingerprint: text that changes when the examples do.
-        read: shuffle seed or None -> `tf.data.Dataset`, see `examples`.
-        fetch: makes the examples of what `read` brings, if that is not they.
-        mends: whether bad pictures have been replaced, see `allow_bad_images`.
-        prepared: {"image_size", "resize"} of what `preparing` has made, or None.
+        name: the name of the data set, as passed to `datasets.load`.
+        split: the split in TFDS's notation.
+        classes: the class names, in the order of the labels.
+        num_examples: the number of examples in the split.
+        folder: the directory that holds the data.
+        fingerprint: a string that changes when the examples change.
+        read: a function that takes a shuffle seed or None, as `examples` does, and
+            returns a `tf.data.Dataset` of examples, or of what `fetch` takes.
+        fetch: a function that turns an element of `read` into an example, for
+            instance by reading its file; None if the elements are examples.
+        allows_bad_images: whether unreadable images are replaced, see
+            `allow_bad_images`.
+        prepared: {"image_size", "resize"} of a data set that `resized_copy.prepare`
+            has written; None for all others.
     """
 
     name: str
@@ -64,107 +69,109 @@ class Source:
 
     @property
     def is_imagenet(self):
-        """Whether it is ILSVRC-2012, whose statistics are published."""
+        """Whether this is ILSVRC-2012, whose pixel statistics are published."""
         return self.name.split(":")[0] == "imagenet2012"
 
     def has_class(self, label):
-        """Whether a label, or an int32 tensor of them, is of one of the classes."""
+        """Returns whether a label, or each of an int32 tensor, is that of a class."""
         return (label >= 0) & (label < len(self.classes))
 
     def label_of(self, example):
-        """int32 []: an example's label, in a pipeline; one of no class fails there."""
+        """Returns the label of an example in a pipeline, int32 [].
+
+        An invalid label makes the pipeline fail.
+        """
         label = example["label"]
-        known = self.has_class(label)
+        valid = self.has_class(label)
         if self.allows_bad_images:
-            known |= label == PADDING_LABEL
-        check = tf.debugging.Assert(known, [example["name"], label])
+            valid |= label == PADDING_LABEL
+        check = tf.debugging.Assert(valid, [example["name"], label])
         with tf.control_dependencies([check]):
             return tf.identity(label)
 
     def check_fits(self, preprocessing):
-        """Refuses pictures that were prepared for other views than these.
+        """Checks that images resized in advance suit a preprocessing.
 
         Args:
             preprocessing: a `presets.Preprocessing`.
 
         Raises:
-            ValueError: if they were cut where they should be squashed, or the other
-                way round, or are smaller.
+            ValueError: if the images were resized by the other method, or are smaller
+                than the preprocessing needs.
         """
         if self.prepared is None:
             return
         size, resize = (self.prepared[key] for key in ("image_size", "resize"))
         if resize != preprocessing.resize or size < preprocessing.image_size:
             raise ValueError(
-                f"Expected pictures of {preprocessing.image_size} pixels by "
-                f"resize={preprocessing.resize}, as the preset wants them. Received: "
-                f"{self}, which was prepared for {size} by {resize=!s}. Prepare them "
-                "with these --image_size and --resize."
+                f"Expected images of {preprocessing.image_size} pixels with "
+                f"resize={preprocessing.resize}, as the preset requires. Received: "
+                f"{self}, which was prepared for {size} pixels with {resize=!s}. "
+                f"Prepare it with --image_size={preprocessing.image_size} "
+                f"--resize={preprocessing.resize}."
             )
 
     def example_ids(self):
-        """{bytes, ...}: of all examples."""
-        # Without a look into files.
+        """Returns the names of all examples as a set of bytes.
+
+        Image files are not read.
+        """
         examples = dataclasses.replace(self, fetch=None).without_count_check()
-        return {*examples.map(lambda each: each["name"]).as_numpy_iterator()}
+        return {*examples.map(lambda example: example["name"]).as_numpy_iterator()}
 
     def examples(self, shuffle_seed=None):
-        """Each example once, as a `tf.data.Dataset` of dictionaries.
+        """Returns a `tf.data.Dataset` that yields each example once.
 
-        {"image": string [], its encoded bytes; "label": int32 []; "name":
-        string [], its path or its place in the data set}.
+        An example is a dictionary: {"image": string [], the encoded bytes; "label":
+        int32 []; "name": string [], the path or the position in the data set}.
 
         Args:
-            shuffle_seed: which order; None for the data set's own. Large data
-                sets in TFDS's format are shuffled by file only: see
-                `input_pipeline.training_batches` for the rest.
+            shuffle_seed: the random seed of the order; None keeps the order of the
+                data set. Of large data sets in TFDS's format only the files are
+                shuffled: `input_pipeline.training_batches` adds a shuffle buffer.
 
         Raises:
-            tf.errors.FailedPreconditionError: when read to the end, if they
-                are not `num_examples`; `bad_images.diagnose` says it in words.
+            tf.errors.FailedPreconditionError: when the data set has been read to
+                the end, if it does not hold `num_examples` examples;
+                `bad_images.diagnose` turns this error into a readable one.
         """
         return self.without_count_check(shuffle_seed).apply(
             tf.data.experimental.assert_cardinality(self.num_examples)
         )
 
     def without_count_check(self, shuffle_seed=None):
-        """The same, however many they are: each process may get a part."""
+        """Returns the dataset of `examples`, but accepts any number of them.
+
+        Each worker of a data service, for instance, reads only a part of a split.
+        """
         examples = self.read(shuffle_seed).with_options(PIPELINE_OPTIONS)
         if self.fetch is None:
             return examples
         return examples.map(self.fetch, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def mended(self):
-        """The same examples with a black picture for each that is bad.
+    def allow_bad_images(self):
+        """Returns a `Source` in which a black image replaces each unreadable one.
 
-        Bad is what can't be read or decoded, claims more than 134 million pixels,
-        or has a label of no class; the black one is labelled `PADDING_LABEL`, and
-        counts nothing in training and evaluation. All pictures are decoded once
-        more to find them.
+        An image is unreadable if it can't be read or decoded, claims more than 134
+        million pixels, or has a label that is not that of a class. The black image is
+        labeled `PADDING_LABEL`, which training and evaluation ignore. All images are
+        decoded once more to find the unreadable ones.
         """
-        black = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
+        pixel = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
+        black = {"image": pixel, "label": PADDING_LABEL, "name": "bad"}
 
-        def whole(reference):
-            example = self.fetch(reference) if self.fetch else reference
-            check = tf.debugging.Assert(
-                self.has_class(example["label"]), ["A label of no class."]
-            )
-            with tf.control_dependencies([check]):
-                return example | {"image": decode.readable(example["image"])}
-
-        def replaced(reference):
-            instead = {"image": black, "label": PADDING_LABEL, "name": "bad"}
+        def readable_or_black(element):
             return (
-                tf.data.Dataset.from_tensors(reference)
-                .map(whole)
+                tf.data.Dataset.from_tensors(element)
+                .map(self._checked_example)
                 .ignore_errors()
-                .concatenate(tf.data.Dataset.from_tensors(instead))
+                .concatenate(tf.data.Dataset.from_tensors(black))
                 .take(1)
             )
 
         def read(shuffle_seed):
             return self.read(shuffle_seed).interleave(
-                replaced,
+                readable_or_black,
                 cycle_length=16,
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
@@ -172,75 +179,100 @@ class Source:
 
         return dataclasses.replace(self, read=read, fetch=None, allows_bad_images=True)
 
-    def without_bad(self):
-        """The same examples but the bad ones, see `allow_bad_images`: counted here and now.
+    def _checked_example(self, element):
+        """Returns the example of an element of `read`; fails if it is unreadable."""
+        example = self.fetch(element) if self.fetch else element
+        check = tf.debugging.Assert(
+            self.has_class(example["label"]), ["The label is not that of a class."]
+        )
+        with tf.control_dependencies([check]):
+            return example | {"image": decode.readable(example["image"])}
+
+    def without_bad_images(self):
+        """Returns a `Source` without the unreadable images, see `allow_bad_images`.
+
+        All images are read and decoded at once to count the readable ones.
 
         Raises:
-            ValueError: if none is left.
-            OSError: if they can't be read.
+            ValueError: if no image is readable.
+            OSError: if the data set can't be read.
         """
 
         def read(shuffle_seed):
             examples = self.allow_bad_images().read(shuffle_seed)
-            return examples.filter(lambda each: each["label"] != PADDING_LABEL)
+            return examples.filter(lambda example: example["label"] != PADDING_LABEL)
 
-        rest = dataclasses.replace(self, read=read, fetch=None)
+        readable = dataclasses.replace(self, read=read, fetch=None)
         with bad_images.diagnosing(self, lambda: (0, -1)):
-            count = int(rest.without_count_check().reduce(0, lambda count, _: count + 1))
+            examples = readable.without_count_check()
+            count = int(examples.reduce(0, lambda count, _: count + 1))
         check_not_empty(self.name, self.split, count)
-        return dataclasses.replace(rest, num_examples=count)
+        return dataclasses.replace(readable, num_examples=count)
 
     def take_indices(self, indices):
-        """[example, ...] at some places of the order, as NumPy values.
+        """Returns the examples at some positions of the unshuffled split.
 
-        In the order of `places`, which may repeat; the split is read up to the
-        last of them.
+        The split is read up to the last of these positions.
+
+        Args:
+            indices: positions from 0, in any order; they may repeat.
+
+        Returns:
+            A list of examples as in `examples`, with NumPy values, one for each index.
 
         Raises:
-            ValueError: if one of them is bad.
-            OSError: if they can't be read.
+            ValueError: if one of the images is unreadable.
+            OSError: if the data set can't be read.
         """
-        last, wanted = max(places, default=-1), {*places}
-        with bad_images.diagnosing(self, lambda: (0, last + 1)):
-            found = {
-                place: example
-                for place, example in enumerate(self.examples().take(last + 1))
-                if place in wanted
+        count, wanted = max(indices, default=-1) + 1, {*indices}
+        with bad_images.diagnosing(self, lambda: (0, count)):
+            examples = {
+                index: example
+                for index, example in enumerate(self.examples().take(count))
+                if index in wanted
             }
-        bad = bad_images.find_bad_image(self, found.values())
-        if bad:
-            raise bad
+        error = bad_images.find_bad_image(self, examples.values())
+        if error:
+            raise error
         return [
-            {key: value.numpy() for key, value in found[place].items()}
-            for place in places
+            {key: value.numpy() for key, value in examples[index].items()}
+            for index in indices
         ]
 
     def in_memory(self):
-        """The same examples, read once and kept as they are encoded.
+        """Returns a `Source` whose examples, still encoded, are held in memory.
 
-        Shuffling then takes all of them at once, and not files and a buffer.
+        They are read once. Shuffling then permutes all examples, not only the files
+        and what a buffer holds.
 
         Raises:
-            ValueError, OSError: as `bad_images.diagnose` says it, if they can't be read.
+            ValueError, OSError: the error of `bad_images.diagnose`, if the examples
+                can't be read.
         """
         with bad_images.diagnosing(self, lambda: (0, -1)):
-            whole = next(iter(self.examples().batch(self.num_examples + 1)))
+            # One more than the split holds, to read to its end and check the count.
+            examples = next(iter(self.examples().batch(self.num_examples + 1)))
 
         def read(shuffle_seed):
             order = np.arange(self.num_examples)
             if shuffle_seed is not None:
                 order = np.random.default_rng(shuffle_seed).permutation(order)
             return tf.data.Dataset.from_tensor_slices(order).map(
-                lambda place: {
-                    key: tf.gather(values, place) for key, values in whole.items()
+                lambda index: {
+                    key: tf.gather(values, index) for key, values in examples.items()
                 }
             )
 
         return dataclasses.replace(self, read=read, fetch=None)
 
     def subsample(self, max_examples):
-        """At most `most` examples, as a `Source`: one in two, three ..."""
-        step = -(-self.num_examples // most)
+        """Returns a `Source` of every n-th example, at most `max_examples` of them.
+
+        Args:
+            max_examples: the largest number of examples; n is the smallest step that
+                keeps to it.
+        """
+        step = -(-self.num_examples // max_examples)
         if step == 1:
             return self
         return dataclasses.replace(
@@ -253,17 +285,27 @@ class Source:
 
 
 def evaluation_split(name, splits):
+    """Returns the split to evaluate on: validation if there is one, else test.
+
+    Args:
+        name: the name of the data set, for the error message.
+        splits: the names of its splits.
+
+    Raises:
+        ValueError: if there is neither.
+    """
     for split in _EVALUATION_SPLITS:
         if split in splits:
             return split
     raise ValueError(
-        "Expected a split to evaluate on, one of "
-        f"{', '.join(_EVALUATION_SPLITS)}. Received: {name}, which has only "
-        f"{', '.join(splits)}. {_CARVE}"
+        f"Expected a split to evaluate on, one of {', '.join(_EVALUATION_SPLITS)}. "
+        f"Received: {name}, which has only {', '.join(splits)}. Use parts of a split: "
+        'train_split="train[:90%]", eval_split="train[90%:]".'
     )
 
 
 def unknown_split_error(name, split, splits):
+    """Returns the `ValueError` for a split that the data set does not have."""
     return ValueError(
         f"Expected one of the splits {', '.join(splits)} of {name}, or a part "
         f'of one such as "{splits[0]}[:90%]". Received: split={split!r}.'
@@ -271,8 +313,9 @@ def unknown_split_error(name, split, splits):
 
 
 def check_not_empty(name, split, count):
+    """Raises a `ValueError` if a split holds no images."""
     if count == 0:
         raise ValueError(
-            f"Expected pictures ({', '.join(IMAGE_EXTENSIONS)}) in {name}, split "
+            f"Expected images ({', '.join(IMAGE_EXTENSIONS)}) in {name}, split "
             f"{split}. Received: none."
         )

@@ -1,5 +1,6 @@
 """Data sets of TensorFlow Datasets (TFDS) as a `Source`."""
 
+import functools
 import json
 import os
 
@@ -12,7 +13,7 @@ from alexnet_tf.data.source import Source
 from alexnet_tf.data.source import SPLIT_ERRORS
 from alexnet_tf.data.source import unknown_split_error
 
-# The settings of a data set that `preparing` has made, beside its records.
+# `resized_copy.prepare` writes its settings to this file, beside the records.
 SETTINGS_FILE = "prepare.json"
 
 
@@ -27,35 +28,6 @@ def load(name, split, data_dir):
     except SPLIT_ERRORS as error:
         raise unknown_split_error(name, split, list(builder.info.splits)) from error
     check_not_empty(name, split, info.num_examples)
-
-    def read(shuffle_seed):
-        # Unshuffled too, TFDS takes turns with 16 files: the second half of a
-        # split is then not what comes second in the whole.
-        in_order = {"interleave_cycle_length": 1} if shuffle_seed is None else {}
-        examples = builder.as_dataset(
-            split=split,
-            shuffle_files=shuffle_seed is not None,
-            decoders={"image": tfds.decode.SkipDecoding()},
-            read_config=tfds.ReadConfig(
-                shuffle_seed=shuffle_seed,
-                **in_order,
-                add_tfds_id=True,
-                # It would hold a small data set's bytes twice.
-                try_autocache=False,
-                # Ours comes at the end of the pipeline.
-                skip_prefetch=True,
-                # `examples` does it, and a data service must not.
-                assert_cardinality=False,
-            ),
-        )
-        return examples.map(
-            lambda example: {
-                "image": example["image"],
-                "label": tf.cast(example["label"], tf.int32),
-                "name": example["tfds_id"],
-            }
-        )
-
     return Source(
         name,
         split,
@@ -63,7 +35,7 @@ def load(name, split, data_dir):
         info.num_examples,
         str(builder.data_path),
         f"{builder.info.full_name} {split} {info.num_examples}",
-        read,
+        functools.partial(_read, builder, split),
         prepared=_prepared_settings(str(builder.data_path)),
     )
 
@@ -75,8 +47,38 @@ def split_names(name, data_dir):
     return list(builder.info.splits)
 
 
+def _read(builder, split, shuffle_seed):
+    """Returns the `tf.data.Dataset` of examples described in `Source.examples`."""
+    # Even without shuffling, TFDS interleaves 16 files: the second half of a split
+    # would then not be the second half of the examples.
+    in_order = {"interleave_cycle_length": 1} if shuffle_seed is None else {}
+    examples = builder.as_dataset(
+        split=split,
+        shuffle_files=shuffle_seed is not None,
+        decoders={"image": tfds.decode.SkipDecoding()},
+        read_config=tfds.ReadConfig(
+            shuffle_seed=shuffle_seed,
+            **in_order,
+            add_tfds_id=True,
+            # A cache would hold the bytes of a small data set twice.
+            try_autocache=False,
+            # Our pipelines end in a prefetch.
+            skip_prefetch=True,
+            # `Source.examples` checks the count; a data service must not.
+            assert_cardinality=False,
+        ),
+    )
+    return examples.map(
+        lambda example: {
+            "image": example["image"],
+            "label": tf.cast(example["label"], tf.int32),
+            "name": example["tfds_id"],
+        }
+    )
+
+
 def _prepared_settings(folder):
-    """What `preparing` says of a data set that it has made."""
+    """Returns `Source.prepared` of the data set in a folder."""
     path = os.path.join(folder, SETTINGS_FILE)
     if not os.path.exists(path):
         return None
@@ -86,10 +88,11 @@ def _prepared_settings(folder):
 
 
 def _builder(name, data_dir):
-    # Shells pass the ~ of --data_dir=~/tensorflow_datasets on unexpanded.
+    """Returns the TFDS builder of a data set."""
+    # Shells do not expand the ~ in --data_dir=~/tensorflow_datasets.
     data_dir = data_dir and os.path.expanduser(data_dir)
     if name == "textures":
-        # Imported here so that only who wants it has it registered with TFDS.
+        # The import registers the data set with TFDS, so it is done on demand.
         from alexnet_tf.data import textures
 
         return textures.Textures(data_dir=data_dir)
@@ -104,39 +107,44 @@ def _builder(name, data_dir):
 
 
 def _prepare(builder):
-    """Makes sure that the data set lies prepared on the disk."""
+    """Downloads and prepares the data set unless it is on the disk already."""
     if builder.is_prepared():
         return
-    manual = getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None)
-    # data_dir/NAME/VERSION or data_dir/NAME/CONFIGURATION/VERSION
-    root = str(builder.data_dir).rpartition(f"{os.sep}{builder.name}{os.sep}")[0]
-    folder = os.path.join(root, "downloads", "manual")
-    if manual and not (os.path.isdir(folder) and os.listdir(folder)):
-        raise FileNotFoundError(
-            f"Expected {builder.name} prepared in {builder.data_dir}, or its "
-            f"archives in {folder}. Received: neither. "
-            + _archives(builder.name, manual)
-            + " Or point data_dir at the folder that holds it prepared."
-        )
+    _check_archives(builder)
     try:
         builder.download_and_prepare()
-    except Exception as error:  # Whatever stopped it, the way out is the same.
+    except Exception as error:  # The advice is the same for every cause.
         raise OSError(
             f"{builder.name} could not be prepared in {builder.data_dir}: "
             f"{type(error).__name__}: {error}"
         ) from error
 
 
-def _archives(name, instructions):
+def _check_archives(builder):
+    """Raises `FileNotFoundError` if the user has yet to download the archives."""
+    instructions = getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None)
+    # data_dir/NAME/VERSION or data_dir/NAME/CONFIGURATION/VERSION
+    root = str(builder.data_dir).rpartition(f"{os.sep}{builder.name}{os.sep}")[0]
+    folder = os.path.join(root, "downloads", "manual")
+    if instructions and not (os.path.isdir(folder) and os.listdir(folder)):
+        raise FileNotFoundError(
+            f"{builder.name} is not prepared in {builder.data_dir}, and its archives "
+            f"are not in {folder}. {_download_advice(builder.name, instructions)} Or "
+            "set data_dir to the folder that holds the prepared data set."
+        )
+
+
+def _download_advice(name, instructions):
     if name == "imagenet2012":
         return (
             "Download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar "
-            "from https://image-net.org/ and put them there as they are."
+            "from https://image-net.org/ and put them there without unpacking them."
         )
     return " ".join(instructions.split())
 
 
 def _check_features(builder):
+    """Raises a `ValueError` unless the examples are labeled images."""
     features = dict(builder.info.features)
     if not (
         isinstance(features.get("image"), tfds.features.Image)

@@ -57,7 +57,7 @@ def page(workdir, network, source, train_source, index, layer, verbose=0):
         workdir: the directory of the run.
         network: its `Classifier`.
         source: the `Source` that predictions and errors are of.
-        train_source: the one whose pictures are the neighbours.
+        train_source: the one whose images are the neighbors.
         index: path of an index of its features, see `retrieval.build_index`.
         layer: whose outputs those are.
         verbose: 1 for a progress bar, 0 for none.
@@ -74,8 +74,8 @@ def page(workdir, network, source, train_source, index, layer, verbose=0):
         *_predictions(network, source, found, truth),
         ("Confusions", _confusions(source, found, truth)),
         (
-            f"Nearest training pictures by {layer}",
-            _neighbours(network, source, train_source, index, layer),
+            f"Nearest training images by {layer}",
+            _neighbors(network, source, train_source, index, layer),
         ),
         ("Differences from the preset paper", _departures(network.preset)),
         ("Differences from the paper in this package", _differences()),
@@ -170,7 +170,7 @@ def _image(draw, text):
 def _result(network, source, found, truth, metrics):
     rows = [("network", network.preset.name)]
     rows.append(("parameters", f"{network.model.count_params():,}"))
-    rows.append(("measured on", f"{source}, {len(truth):,} pictures, central view"))
+    rows.append(("measured on", f"{source}, {len(truth):,} images, central view"))
     for k in (1, 5):
         hits = evaluation.hits(found, truth, k)
         low, high = evaluation.interval(hits)
@@ -189,7 +189,7 @@ def _result(network, source, found, truth, metrics):
             ("top-1 error in training", f"{last['top1_error']:.2%}"),
             ("epochs", f"{last['epoch']:g}"),
             ("steps", f"{last['step']:,}"),
-            ("pictures a second", f"{np.median(speeds):,.0f}" if any(speeds) else "-"),
+            ("images a second", f"{np.median(speeds):,.0f}" if any(speeds) else "-"),
         ]
     return _table(rows)
 
@@ -211,7 +211,7 @@ def _kernels(network):
 
 
 def _predictions(network, source, found, truth):
-    """Sections of the pictures that it is surest of, rightly and wrongly."""
+    """Sections of the images that it is surest of, rightly and wrongly."""
     guesses = found.argmax(axis=1)
     surest = np.argsort(-found.max(axis=1), kind="stable")
     sections = []
@@ -225,7 +225,7 @@ def _predictions(network, source, found, truth):
             examples = source.take_indices(places)
             content = _image(
                 functools.partial(paper_figures.predictions, network, source, examples),
-                f"{len(places)} pictures with their most probable classes",
+                f"{len(places)} images with their most probable classes",
             )
         sections.append((name, content))
     return sections
@@ -237,7 +237,7 @@ def _confusions(source, found, truth):
         (names[label], names[guess], count)
         for label, guess, count in evaluation.confusions(found, truth, _PAIRS)
     ]
-    content = _table(pairs, ("true class", "taken for", "pictures"))
+    content = _table(pairs, ("true class", "taken for", "images"))
     if len(names) <= _MOST_CLASSES:
         counts = np.zeros((len(names), len(names)), int)
         np.add.at(counts, (truth, found.argmax(axis=1)), 1)
@@ -248,7 +248,7 @@ def _confusions(source, found, truth):
     return content
 
 
-def _neighbours(network, source, train_source, index, layer):
+def _neighbors(network, source, train_source, index, layer):
     count = source.num_examples
     places = np.linspace(0, count - 1, min(_SHOWN, count)).astype(int)
     rows = retrieval.nearest_examples(
@@ -257,12 +257,12 @@ def _neighbours(network, source, train_source, index, layer):
     note = (
         f"<p>The first of each row is of {html.escape(str(source))}; the others "
         f"are the {len(rows[0]) - 1} nearest of {train_source.num_examples:,} "
-        f"pictures of {html.escape(str(train_source))}, by Euclidean distance."
+        f"images of {html.escape(str(train_source))}, by Euclidean distance."
         "</p>"
     )
     return note + _image(
         functools.partial(paper_figures.neighbors, network, source, rows),
-        "Pictures, each with the training pictures nearest to it",
+        "Images, each with the training images nearest to it",
     )
 
 

@@ -1,4 +1,4 @@
-"""What goes on inside a network: the numbers behind the pictures of it."""
+"""What goes on inside a network: the numbers behind the images of it."""
 
 import dataclasses
 
@@ -12,9 +12,9 @@ from alexnet_tf.models import alexnet
 def normalized(values, n, bias, alpha, beta):
     """float64 [N]: values divided by (bias + alpha * sum of squares)^beta.
 
-    The sum runs over `n` neighbours, from n // 2 before on, fewer at the ends
+    The sum runs over `n` neighbors, from n // 2 before on, fewer at the ends
     (CC2 src/conv_util.cu:1162-1211, which so settles what an even n means). The
-    paper's own bounds, i - n/2 to i + n/2, are five neighbours for n = 4 and
+    paper's own bounds, i - n/2 to i + n/2, are five neighbors for n = 4 and
     for n = 5.
 
     Args:
@@ -29,13 +29,13 @@ def normalized(values, n, bias, alpha, beta):
 
 
 def activations(network, encoded):
-    """{layer: float32 [H, W, C] or [C]} of one picture's central view.
+    """{layer: float32 [H, W, C] or [C]} of one image's central view.
 
     Of `alexnet.activation_names`, and of the last layer the probabilities, as "prob".
 
     Args:
         network: a `Classifier`.
-        encoded: the bytes of the picture.
+        encoded: the bytes of the image.
     """
     model = network.model
     names = alexnet.activation_names(model)
@@ -62,11 +62,11 @@ def strongest(maps, count):
 def dropout_passes(network, encoded, passes, seed=0):
     """float32 [passes, N, classes]: probabilities with dropout left on.
 
-    Each pass is of one thinned network a picture (paper, section 4.2).
+    Each pass is of one thinned network an image (paper, section 4.2).
 
     Args:
         network: a `Classifier`.
-        encoded: the bytes of N pictures, seen in their central view.
+        encoded: the bytes of N images, seen in their central view.
         passes: how many.
         seed: of what is dropped.
 

@@ -34,7 +34,7 @@ def kernels(network, path):
 
 
 def predictions(network, source, examples, path):
-    """Pictures with their five most probable classes (Fig. 4, left).
+    """Images with their five most probable classes (Fig. 4, left).
 
     Args:
         source: a `Source` of the network's classes.
@@ -46,28 +46,28 @@ def predictions(network, source, examples, path):
     evaluation.check_fits(network, source)
     rows = []
     for example in examples:
-        title, picture = _shown(network, source, example)
+        title, image = _shown(network, source, example)
         found = network.probabilities(example["image"])[np.newaxis]
         (named,) = decode_predictions(found, 5, network.classes)
-        rows.append((title, picture, named))
+        rows.append((title, image, named))
     plots.predictions(rows, path)
 
 
 def neighbors(network, source, rows, path):
-    """Pictures, each with those that are nearest to it (Fig. 4, right).
+    """Images, each with those that are nearest to it (Fig. 4, right).
 
     Args:
-        source: a `Source` of these pictures' classes.
+        source: a `Source` of these images' classes.
         rows: of `retrieval.nearest_examples`.
     """
-    pictures = [
+    images = [
         [_shown(network, source, example) for example in row] for row in rows
     ]
-    plots.neighbors(pictures, path)
+    plots.neighbors(images, path)
 
 
 def views(network, example, count, seed, path):
-    """What one picture becomes in training, before the mean is subtracted.
+    """What one image becomes in training, before the mean is subtracted.
 
     Args:
         example: of a source.
@@ -75,7 +75,7 @@ def views(network, example, count, seed, path):
         seed: of the choice of views.
     """
     pixels = network.preset.preprocessing
-    pictures = [("the central square", network.square(example["image"]))]
+    images = [("the central square", network.square(example["image"]))]
     for number in range(count):
         view = preprocess.training_image(
             example["image"],
@@ -83,7 +83,7 @@ def views(network, example, count, seed, path):
             _visible(pixels),
             network.statistics,
         )
-        pictures.append((f"view {number + 1}", _pixels(view)))
+        images.append((f"view {number + 1}", _pixels(view)))
     places = 1
     if pixels.random_crop:
         places = pixels.image_size - pixels.crop_size + 1
@@ -91,15 +91,15 @@ def views(network, example, count, seed, path):
     # Section 4.1: 2,048, of 32 places along a side where there are 33.
     paper = f" (the paper counts {2 * 32**2:,})" if places * sides == 66 else ""
     plots.views(
-        pictures,
+        images,
         path,
         f"{count} of {places} x {places} x {sides} = {places**2 * sides:,} crops "
-        f"and flips{paper}, with colour noise {pixels.pca_color_std:g}",
+        f"and flips{paper}, with color noise {pixels.pca_color_std:g}",
     )
 
 
 def activations(network, example, count, path):
-    """What each layer makes of one picture, and what its outputs see of it.
+    """What each layer makes of one image, and what its outputs see of it.
 
     Args:
         example: of a source.
@@ -174,19 +174,19 @@ def dropout(network, source, examples, seed, path):
     )
     plots.dropout(
         errors, error(whole), pairs, path,
-        f"{len(truth)} pictures of {source}, central view",
+        f"{len(truth)} images of {source}, central view",
     )
 
 
 def normalization(preset, seed, path):
-    """20 values before and after response normalisation, over n = 4 and 5.
+    """20 values before and after response normalization, over n = 4 and 5.
 
     Args:
         preset: a `presets.Preset`, whose constants these are.
         seed: of the values.
 
     Raises:
-        ValueError: if the preset has no response normalisation across maps.
+        ValueError: if the preset has no response normalization across maps.
     """
     norms = [
         layer
@@ -195,7 +195,7 @@ def normalization(preset, seed, path):
     ]
     if not norms:
         raise ValueError(
-            "Expected a preset with response normalisation across maps. "
+            "Expected a preset with response normalization across maps. "
             f"Received: preset={preset.name}."
         )
     norm = norms[0]
@@ -233,5 +233,5 @@ def _visible(preprocessing):
 
 
 def _pixels(view):
-    """uint8 of a float view: colour noise leads out of 0 to 255."""
+    """uint8 of a float view: color noise leads out of 0 to 255."""
     return np.rint(np.clip(view, 0, 255)).astype(np.uint8)

@@ -1,1 +1,12 @@
 """A trained network at work: predictions, errors, features, exports."""
+
+from alexnet_tf import lazy
+
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "evaluate": "evaluation",
+        "load_classifier": "classifier",
+        "predict_files": "classifier",
+    },
+)

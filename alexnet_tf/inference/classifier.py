@@ -1,7 +1,8 @@
-"""A trained network with all that it takes to name pictures."""
+"""A trained network with everything that is needed to classify images."""
 
 import dataclasses
 import functools
+import glob
 import hashlib
 import os
 
@@ -9,65 +10,74 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf import presets
 from alexnet_tf.data import datasets
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
 from alexnet_tf.models import alexnet
+from alexnet_tf.models.labels import decode_predictions
 from alexnet_tf.models.labels import imagenet_classes
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
-from alexnet_tf import presets
+from alexnet_tf.workdir import preset_of_weights
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_network
 from alexnet_tf.workdir import STATISTICS_FILE
 
-_MOST_CLASSES = 100_000
+_MAX_CLASSES = 100_000
+
+# Indices of version 0.1 contain fingerprints that were computed with these names.
+_NAMES_IN_FINGERPRINTS = {
+    "pca_color_": "colour_noise_",  # word: kept
+    "colour_noise_std": "colour_noise",  # word: kept
+    "mean_position='center'": "mean_position='centre'",  # word: kept
+}
 
 
 def preprocess_input(images, preset):
-    """The input of a network with published weights, from pixels.
+    """Returns the input of a network with published weights, made from pixels.
 
-    float32 [..., S, S, 3], resized, cut, its channels in order and the mean of
-    ImageNet subtracted as `preset` has it: what a network from `AlexNet(preset,
-    weights=...)` wants.
+    The result is float32 [..., S, S, 3]: resized, cropped, with channels in the order
+    of the preset and the mean of ImageNet subtracted, as a model from
+    `AlexNet(preset, weights=...)` expects it.
 
     Args:
-        images: [..., H, W, 3], RGB in [0, 255] of any type; a batch holds
-            pictures of one size.
+        images: [..., H, W, 3], RGB in [0, 255] of any dtype; all images of a batch
+            have one size.
         preset: a name in `presets.PRESETS`, or a `presets.Preset`.
 
     Raises:
-        ValueError: if there is no such preset or these are no RGB pictures.
+        ValueError: if there is no such preset, or the images are not RGB.
     """
     if not isinstance(preset, presets.Preset):
         preset = presets.get(preset)
     images = tf.convert_to_tensor(images)
-    if images.shape.rank is None or images.shape.rank < 3 or (
-        images.shape[-1] != 3
-    ):
+    rank = images.shape.rank
+    if rank is None or rank < 3 or images.shape[-1] != 3:
         raise ValueError(
-            "Expected RGB pictures [..., H, W, 3]. Received: shape "
-            f"{images.shape}."
+            f"Expected RGB images [..., H, W, 3]. Received: shape {images.shape}."
         )
-    pixels = preset.preprocessing
-    views = preprocess.center_crop(
-        tf.reshape(images, tf.concat([[-1], tf.shape(images)[-3:]], axis=0)),
-        pixels,
-        pixel_statistics.imagenet(pixels),
+    preprocessing = preset.preprocessing
+    batch_shape = tf.concat([[-1], tf.shape(images)[-3:]], axis=0)
+    crops = preprocess.center_crop(
+        tf.reshape(images, batch_shape),
+        preprocessing,
+        pixel_statistics.imagenet(preprocessing),
     )
-    shape = [*images.shape[:-3], pixels.crop_size, pixels.crop_size, 3]
-    return tf.reshape(views, [-1 if side is None else side for side in shape])
+    size = preprocessing.crop_size
+    shape = [*images.shape[:-3], size, size, 3]
+    return tf.reshape(crops, [-1 if side is None else side for side in shape])
 
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """From encoded pictures to probabilities.
+    """A model with its preprocessing and its classes.
 
     Attributes:
-        model: a `keras.Model` that gives probabilities.
+        model: a `keras.Model` that outputs probabilities.
         preset: the `presets.Preset` that it was built from.
-        classes: their names in order, see `decode_predictions`.
-        statistics: the `pixel_statistics.Statistics` that it is fed with.
+        classes: the names of its classes, see `labels.decode_predictions`.
+        statistics: the `pixel_statistics.Statistics` of its preprocessing.
     """
 
     model: keras.Model
@@ -77,87 +87,84 @@ class Classifier:
 
     @functools.cached_property
     def fingerprint(self):
-        """Text that changes when what it makes of a picture does."""
-        digest = hashlib.sha256()
-        spec = self.preset.layers, self.preset.preprocessing
-        digest.update(repr(spec).encode())
+        """Text that changes when the outputs for an image may change."""
+        spec = repr((self.preset.layers, self.preset.preprocessing))
+        for name, name_in_fingerprints in _NAMES_IN_FINGERPRINTS.items():
+            spec = spec.replace(name, name_in_fingerprints)
+        digest = hashlib.sha256(spec.encode())
         digest.update(np.ascontiguousarray(self.statistics.mean_image))
-        # Of `divide_by_std`.
+        # `divide_by_std` uses the covariance.
         digest.update(np.ascontiguousarray(self.statistics.covariance))
         for variable in self.model.weights:
             digest.update(np.ascontiguousarray(variable))
         return digest.hexdigest()[:16]
 
     def probabilities(self, encoded, ten_crop=False):
-        """float32 [classes] for one picture.
+        """Returns float32 [classes], the probabilities of the classes of one image.
 
         Args:
-            encoded: bytes of a JPEG, PNG, BMP or GIF.
-            ten_crop: whether to average over the paper's ten views (section
-                4.1), in place of the central one.
+            encoded: the bytes of a JPEG, PNG, BMP or GIF file.
+            ten_crop: whether to average over the paper's ten crops (section 4.1)
+                instead of using the center crop.
 
         Raises:
-            ValueError: if the bytes are no picture.
+            ValueError: if the bytes are not an image.
         """
-        view = preprocess.ten_crop if ten_crop else preprocess.evaluation_image
+        make_input = preprocess.ten_crop if ten_crop else preprocess.evaluation_image
         try:
-            views = view(encoded, self.preset.preprocessing, self.statistics)
+            crops = make_input(encoded, self.preset.preprocessing, self.statistics)
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(
-                "Expected a JPEG, PNG, BMP or GIF picture. Received: "
-                f"{len(encoded)} bytes that are none, or damaged."
+                f"Expected a JPEG, PNG, BMP or GIF image. Received: {len(encoded)} "
+                "bytes of another kind, or a damaged image."
             ) from error
         if not ten_crop:
-            views = views[tf.newaxis]
-        return np.mean(self.model(views, training=False), axis=0)
+            crops = crops[tf.newaxis]
+        return np.mean(self.model(crops, training=False), axis=0)
 
-    def view(self, encoded):
-        """float32 [crop, crop, 3]: the central view, as the network wants it."""
+    def predict(self, encoded, top=5, ten_crop=False):
+        """Returns [(id, name, probability), ...] of the most probable classes.
+
+        Args:
+            encoded, ten_crop: see `probabilities`, errors too.
+            top: the number of classes.
+        """
+        probabilities = self.probabilities(encoded, ten_crop)[np.newaxis]
+        return decode_predictions(probabilities, top, self.classes)[0]
+
+    def center_crop(self, encoded):
+        """Returns float32 [crop, crop, 3], the network's input for one image."""
         return preprocess.evaluation_image(
             encoded, self.preset.preprocessing, self.statistics
         )
 
-    def square(self, encoded):
-        """uint8 RGB [S, S, 3]: the part of a picture that views are cut from."""
-        return preprocess.center_square(
-            encoded, self.preset.preprocessing
-        ).numpy()
+    def center_square(self, encoded):
+        """Returns uint8 RGB [S, S, 3], the part of an image that crops come from."""
+        return preprocess.center_square(encoded, self.preset.preprocessing).numpy()
 
 
 def load_classifier(weights, preset=None, layout=None):
-    """The `Classifier` of a run or of a file of weights.
+    """Loads the `Classifier` of a run or of a file of weights.
 
-    A run brings its preset, its classes and its statistics along. A file holds
-    numbers alone: `preset` says what network they are of, ImageNet's
-    published means serve, and 1000 classes are taken for ImageNet's.
+    The work directory of a run contains the preset, the classes and the pixel
+    statistics. A file contains only weights: `preset` names the network, the published
+    means of ImageNet are used, and 1000 classes are taken to be those of ImageNet.
 
     Args:
-        weights: the directory of a run, or a file for `load_weights`.
-        preset: a name in `presets.PRESETS`; None for the run's own.
-        layout: for `load_weights`.
+        weights: the work directory of a run, or a file for `weights.load_weights`.
+        preset: a name in `presets.PRESETS`; None for that of the run.
+        layout: the axis order of a file, see `weights.load_weights`.
 
     Raises:
         FileNotFoundError: if there is no such file or run.
-        ValueError: if the preset is not given for a file, or is not the run's,
-            or the file is not of that network.
+        ValueError: if the preset is missing for a file or is not that of the run, or
+            the file belongs to another network.
     """
+    spec = preset_of_weights(weights, preset)
     if os.path.isdir(weights):
-        spec, classes = read_network(weights)
-        if preset not in (None, spec.name):
-            raise ValueError(
-                f"Expected the preset of the run {weights}, {spec.name}. "
-                f"Received: {preset=}."
-            )
-        statistics = pixel_statistics.read(
-            os.path.join(weights, STATISTICS_FILE)
-        )
+        _, classes = read_network(weights)
+        statistics = pixel_statistics.read(os.path.join(weights, STATISTICS_FILE))
     else:
-        if preset is None:
-            raise ValueError(
-                "Expected a preset, which a file of weights does not say. "
-                f"Received: weights={weights} alone."
-            )
-        spec = presets.get(preset)
         classes = _class_names(weights, spec)
         statistics = pixel_statistics.imagenet(spec.preprocessing)
     model = alexnet.AlexNet(spec, len(classes))
@@ -165,34 +172,68 @@ def load_classifier(weights, preset=None, layout=None):
     return Classifier(model, spec, tuple(classes), statistics)
 
 
-def _class_names(weights, preset):
-    """ImageNet's, or numbers where a file of weights has not 1000 classes."""
-    last = preset.layers[-1].name
-    shapes = read_shapes(weights).get(last, {})
-    kernel, bias = shapes.get("kernel", ()), shapes.get("bias", ())
-    count = bias[0] if len(bias) == 1 else 0
-    # A header can claim any number, and the network would be made to fit it.
-    if len(kernel) != 2 or count not in kernel or not 0 < count <= _MOST_CLASSES:
-        raise ValueError(
-            f"Expected {last} of 1 to {_MOST_CLASSES:,} classes in {weights}. "
-            f"Received: kernel {list(kernel)}, bias {list(bias)}."
-        )
-    if count == len(imagenet_classes()):
-        return tuple(imagenet_classes())
-    return tuple(str(number) for number in range(count))
+def predict_files(
+    weights,
+    patterns,
+    *,
+    preset=None,
+    layout=None,
+    top=5,
+    ten_crop=False,
+    with_images=False,
+):
+    """Classifies image files, and yields one `Prediction` after the other.
+
+    Args:
+        weights, preset, layout: see `load_classifier`, errors too.
+        patterns: paths and glob patterns of image files.
+        top: the number of classes to name.
+        ten_crop: see `Classifier.probabilities`.
+        with_images: whether predictions contain the images, 196 KB each at 256 pixels.
+    """
+    classifier = load_classifier(weights, preset, layout)
+    for path in _expand(patterns):
+        try:
+            with open(path, "rb") as file:
+                encoded = file.read()
+            classes = classifier.predict(encoded, top, ten_crop)
+            image = classifier.center_square(encoded) if with_images else None
+            yield Prediction(path, classes, image)
+        except OSError as error:
+            yield Prediction(path, error=error.strerror)
+        except ValueError as error:
+            yield Prediction(path, error=str(error))
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The result for one image file.
+
+    Attributes:
+        path: the path of the file.
+        classes: [(id, name, probability), ...], see `labels.decode_predictions`.
+        image: uint8 RGB [S, S, 3], see `Classifier.center_square`; None if it was not
+            asked for.
+        error: why the file could not be read, None if it could.
+    """
+
+    path: str
+    classes: list[tuple] = dataclasses.field(default_factory=list)
+    image: np.ndarray | None = None
+    error: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class RunData:
-    """Where pictures come from; see the flags of `alexnet_tf.train`.
+    """The data set of a run, as recorded in its flags.txt.
 
     Attributes:
-        dataset: None if the run does not say.
-        train_split: that the run was trained on.
-        split: to measure and show; None for validation, else test.
-        data_dir: of TFDS.
-        skips: whether the run went on without the bad pictures, which are then
-            left out here too.
+        dataset: its name; None if the run does not record it.
+        train_split: the split that the run was trained on.
+        split: the split to measure and show; None for validation or else test.
+        data_dir: the directory of TFDS's data sets.
+        skips: whether the run skipped unreadable images, which are then skipped here
+            too.
     """
 
     dataset: str | None
@@ -202,11 +243,11 @@ class RunData:
     skips: bool = False
 
     def source(self):
-        """The `Source` to measure and show; errors of `load`."""
+        """Loads the `Source` to measure and show; errors as `datasets.load`."""
         return self._load(self.split)
 
     def train_source(self):
-        """The `Source` of the training split."""
+        """Loads the `Source` of the training split; errors as `datasets.load`."""
         return self._load(self.train_split)
 
     def _load(self, split):
@@ -215,15 +256,15 @@ class RunData:
 
 
 def find_run_data(weights, dataset=None, split=None, data_dir=None, otherwise=None):
-    """The `RunData` asked for; what is not given is the run's.
+    """Returns the `RunData` of a run, with the given values in place of its own.
 
-    Of another data set than the run's, only what is given counts.
+    The splits of a run belong to its data set: for another data set they are ignored.
 
     Args:
-        weights: the directory of a run, or a file of weights, which says
-            nothing of its data.
-        dataset, split, data_dir: of `RunData`, or None.
-        otherwise: the data set where neither says one.
+        weights: the work directory of a run, or a file of weights, which records no
+            data set.
+        dataset, split, data_dir: values of `RunData` that replace the run's, or None.
+        otherwise: the data set if neither the run nor `dataset` names one.
     """
     run = read_flags(weights) if os.path.isdir(weights) else {}
     if dataset not in (None, run.get("dataset")):
@@ -235,3 +276,30 @@ def find_run_data(weights, dataset=None, split=None, data_dir=None, otherwise=No
         data_dir or run.get("data_dir"),
         run.get("on_bad_image") == "skip",
     )
+
+
+def _expand(patterns):
+    """Returns files in order; a pattern that matches none stays, to be reported."""
+    paths = []
+    for pattern in patterns:
+        pattern = os.path.expanduser(pattern)
+        matches = [] if os.path.exists(pattern) else sorted(glob.glob(pattern))
+        paths += matches or [pattern]
+    return paths
+
+
+def _class_names(weights, preset):
+    """Returns the names of ImageNet's classes, or numbers if there are not 1000."""
+    last = preset.layers[-1].name
+    shapes = read_shapes(weights).get(last, {})
+    kernel, bias = shapes.get("kernel", ()), shapes.get("bias", ())
+    count = bias[0] if len(bias) == 1 else 0
+    # A file can claim any number, and the model would be built with it.
+    if len(kernel) != 2 or count not in kernel or not 0 < count <= _MAX_CLASSES:
+        raise ValueError(
+            f"Expected {last} of 1 to {_MAX_CLASSES:,} classes in {weights}. "
+            f"Received: kernel {list(kernel)}, bias {list(bias)}."
+        )
+    if count == len(imagenet_classes()):
+        return tuple(imagenet_classes())
+    return tuple(str(number) for number in range(count))

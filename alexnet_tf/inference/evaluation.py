@@ -1,4 +1,6 @@
-"""How wrong a network, or several together, are by the paper's protocol."""
+"""Errors of a network, or of several together, by the protocol of the paper."""
+
+import dataclasses
 
 import keras
 import numpy as np
@@ -6,140 +8,255 @@ import tensorflow as tf
 
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import preprocess
+from alexnet_tf.data.source import Source
+from alexnet_tf.inference.classifier import find_run_data
+from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
 from alexnet_tf.training import metrics
 
 _RESAMPLES = 1000
 _DRAWS = 500
-_VIEWS = {
+
+_CROPS = {
     "center": lambda *args: preprocess.evaluation_image(*args)[tf.newaxis],
     "ten_crop": preprocess.ten_crop,
 }
-PROTOCOLS = tuple(_VIEWS)
+PROTOCOLS = tuple(_CROPS)
 
 
-def probabilities(network, source, protocol="ten_crop", batch_size=32, verbose=1):
-    """What a network makes of all pictures, and their labels.
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The outputs of a network, or of an ensemble, for all images of a split.
 
-    (float32 [N, classes], int32 [N]). Over the views of a picture the
-    probabilities are averaged, not the logits (paper, section 4.1; CHM
-    layer.cu:1810-1823).
+    Attributes:
+        source: the `Source` of the images.
+        probabilities: float [N, classes].
+        labels: int32 [N].
+        ensemble_weights: float64 [networks], the searched weights of an ensemble, None
+            if they are equal.
+    """
+
+    source: Source
+    probabilities: np.ndarray
+    labels: np.ndarray
+    ensemble_weights: np.ndarray | None = None
+
+    def error(self, k):
+        """Returns the top-k error, in [0, 1]."""
+        return float(1 - hits(self.probabilities, self.labels, k).mean())
+
+    def interval(self, k):
+        """Returns (low, high), the 95% interval of the top-k error."""
+        return interval(hits(self.probabilities, self.labels, k))
+
+    def per_class(self):
+        """Returns the errors of each class, see the function `per_class`."""
+        return per_class(self.probabilities, self.labels)
+
+    def confusions(self, max_pairs=10):
+        """Returns the most frequent confusions, see the function `confusions`."""
+        return confusions(self.probabilities, self.labels, max_pairs)
+
+
+def evaluate(
+    weights,
+    preset=None,
+    *,
+    layout=None,
+    dataset=None,
+    split=None,
+    data_dir=None,
+    protocol="ten_crop",
+    scales=(256,),
+    batch_size=32,
+    search_split=None,
+    verbose=1,
+):
+    """Measures a network, or an ensemble, on a split of a named data set.
+
+    This is what `python -m alexnet_tf.evaluate` runs. In an ensemble each network gets
+    the images as its own preset prepares them, and the probabilities are averaged.
+
+        alexnet_tf.inference.evaluate(["runs/imagenet2012-paper"]).error(1)
 
     Args:
-        network: a `Classifier`.
-        source: a `Source` of the same classes.
-        protocol: "center", the central view alone, or "ten_crop", the paper's
-            ten views.
-        batch_size: pictures at a time.
+        weights: a list of work directories of runs and of files of weights.
+        preset: a list of the presets of the files, one for each of the weights or one
+            for all of them. Default: those of the runs.
+        layout: the axis order of files, see `weights.load_weights`.
+        dataset, split, data_dir: the data. Default: those of the first run; the data
+            set "textures" for a file.
+        protocol: "center" for the center crop, "ten_crop" for the paper's ten crops,
+            "dense" for all positions of the whole image, see `dense_probabilities`.
+        scales: pixels of the short side, one or several sizes, for "dense".
+        batch_size: the number of images in a batch.
+        search_split: the split on which the weights of the ensemble are searched. It
+            must share no image with `split`. Default: equal weights.
+        verbose: 1 for a progress bar, 0 for none.
+
+    Returns:
+        An `Evaluation`.
+
+    Raises:
+        ValueError: if arguments or classes do not fit, or an image is unreadable.
+        OSError: if weights or data are missing.
+    """
+    data = find_run_data(weights[0], dataset, split, data_dir, "textures")
+    classifiers = _load_classifiers(weights, preset, layout)
+    source = data.source()
+
+    def measure(source):
+        if protocol == "dense":
+            measured = [
+                dense_probabilities(classifier, source, scales, verbose)
+                for classifier in classifiers
+            ]
+        else:
+            measured = [
+                probabilities(classifier, source, protocol, batch_size, verbose)
+                for classifier in classifiers
+            ]
+        # Without shuffling the images come in the same order for all networks.
+        return [outputs for outputs, _ in measured], measured[0][1]
+
+    ensemble_weights = None
+    if search_split:
+        search_source = dataclasses.replace(data, split=search_split).source()
+        _check_disjoint(search_source, source)
+        ensemble_weights = search_weights(*measure(search_source))
+    all_probabilities, labels = measure(source)
+    return Evaluation(
+        source, average(all_probabilities, ensemble_weights), labels, ensemble_weights
+    )
+
+
+def probabilities(classifier, source, protocol="ten_crop", batch_size=32, verbose=1):
+    """Returns the probabilities for all images of a source, and their labels.
+
+    (float32 [N, classes], int32 [N]). The probabilities of the crops of an image are
+    averaged, not their logits (paper, section 4.1; CHM layer.cu:1810-1823).
+
+    Args:
+        classifier: a `Classifier`.
+        source: a `Source` with the same classes.
+        protocol: "center" for the center crop, "ten_crop" for the paper's ten crops.
+        batch_size: the number of images in a batch.
         verbose: 1 for a progress bar, 0 for none.
 
     Raises:
-        ValueError: if the classes are others, a picture can't be read, or the
-            source does not hold as many as it says.
+        ValueError: if the classes differ, an image is unreadable, or the source does
+            not hold the number of images that it declares.
     """
-    check_fits(network, source)
-    found, labels = [], []
+    check_fits(classifier, source)
+    outputs, labels = [], []
     bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
 
     @tf.function
-    def mean_probabilities(views):  # [B, V, S, S, 3]
-        shape = tf.shape(views)
-        flat = tf.reshape(views, tf.concat([[-1], shape[2:]], axis=0))
-        each = network.model(flat, training=False)  # [B * V, classes]
-        each = tf.reshape(each, [shape[0], shape[1], each.shape[-1]])
-        return tf.reduce_mean(each, axis=1)
+    def mean_probabilities(crops):  # [B, crops, S, S, 3]
+        shape = tf.shape(crops)
+        flat = tf.reshape(crops, tf.concat([[-1], shape[2:]], axis=0))
+        of_crops = classifier.model(flat, training=False)  # [B * crops, classes]
+        of_crops = tf.reshape(of_crops, [shape[0], shape[1], of_crops.shape[-1]])
+        return tf.reduce_mean(of_crops, axis=1)
 
-    def where():
-        return len(found) * batch_size, batch_size
+    def position():
+        return len(outputs) * batch_size, batch_size
 
-    with bad_images.diagnosing(source, where):
-        for views, batch_labels in batches(network, source, protocol, batch_size):
-            found.append(mean_probabilities(views).numpy())
+    with bad_images.diagnosing(source, position):
+        for crops, batch_labels in batches(classifier, source, protocol, batch_size):
+            outputs.append(mean_probabilities(crops).numpy())
             labels.append(batch_labels.numpy())
             bar.add(len(batch_labels))
-    return np.concatenate(found), np.concatenate(labels)
+    return np.concatenate(outputs), np.concatenate(labels)
 
 
-def batches(network, source, protocol, batch_size):
-    """(float32 [b, views, crop, crop, 3], int32 [b]) of all pictures in order.
+def batches(classifier, source, protocol, batch_size):
+    """Returns batches of the crops of all images in order, as a `tf.data.Dataset`.
 
-    Args as in `probabilities`.
+    (float32 [b, crops, S, S, 3], int32 [b]). Arguments are those of `probabilities`.
     """
-    pixels, statistics = network.preset.preprocessing, network.statistics
+    preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
 
-    def views(example):
-        views = _VIEWS[protocol](example["image"], pixels, statistics)
-        return views, source.label_of(example)
+    def make_crops(example):
+        crops = _CROPS[protocol](example["image"], preprocessing, statistics)
+        return crops, source.label_of(example)
 
     return (
         source.examples()
-        .map(views, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(make_crops, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(1)
     )
 
 
-def dense_probabilities(network, source, scales, verbose=1):
-    """As `probabilities`, of whole pictures at all places and several sizes.
+def dense_probabilities(classifier, source, scales, verbose=1):
+    """Returns what `probabilities` does, for whole images in one or several sizes.
 
-    The network is applied every 32 pixels (`alexnet.to_fully_convolutional`);
-    probabilities are averaged over the places, then over the sizes. Pixels
-    lose the mean per channel: `preprocess.whole_image`.
+    The network is applied at all positions of the image, every 32 pixels, with
+    `alexnet.to_fully_convolutional`. Probabilities are averaged over the positions, then
+    over the sizes. The mean per channel is subtracted, see `preprocess.whole_image`.
 
     Args:
-        network, source, verbose: as in `probabilities`.
-        scales: pixels of the short side, one or several.
+        classifier, source, verbose: see `probabilities`, errors too.
+        scales: pixels of the short side, one or several sizes.
     """
-    check_fits(network, source)
-    pixels, statistics = network.preset.preprocessing, network.statistics
-    if min(scales) < pixels.crop_size:
+    check_fits(classifier, source)
+    preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
+    if min(scales) < preprocessing.crop_size:
         raise ValueError(
-            f"Expected sizes of at least {pixels.crop_size} pixels, the "
-            f"network's own. Received: {scales=}."
+            f"Expected sizes of at least {preprocessing.crop_size} pixels, the size "
+            f"of the network's input. Received: {scales=}."
         )
-    convolutional = alexnet.to_fully_convolutional(network.model)
-    found, labels = [], []
+    convolutional = alexnet.to_fully_convolutional(classifier.model)
+    outputs, labels = [], []
     bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
 
     @tf.function
     def mean_probabilities(encoded):
-        each = []
+        of_scales = []
         for scale in scales:
-            view = preprocess.whole_image(encoded, scale, pixels, statistics)
-            maps = convolutional(view, training=False)  # [1, h, w, classes]
-            each.append(tf.reduce_mean(maps, axis=[0, 1, 2]))
-        return tf.add_n(each) / len(scales)
+            image = preprocess.whole_image(encoded, scale, preprocessing, statistics)
+            maps = convolutional(image, training=False)  # [1, h, w, classes]
+            of_scales.append(tf.reduce_mean(maps, axis=[0, 1, 2]))
+        return tf.add_n(of_scales) / len(scales)
 
-    def picture(example):
+    def image_and_label(example):
         return example["image"], source.label_of(example)
 
-    with bad_images.diagnosing(source, lambda: (len(found), 1)):
-        for encoded, label in source.examples().map(picture):
-            found.append(mean_probabilities(encoded).numpy())
+    with bad_images.diagnosing(source, lambda: (len(outputs), 1)):
+        for encoded, label in source.examples().map(image_and_label):
+            outputs.append(mean_probabilities(encoded).numpy())
             labels.append(int(label))
             bar.add(1)
-    return np.stack(found), np.array(labels, np.int32)
+    return np.stack(outputs), np.array(labels, np.int32)
 
 
 def hits(probabilities, labels, k):
-    """float32 [N]: 1 for a label among the k most probable, ties shared out."""
+    """Returns float32 [N], 1 where the label is among the k most probable classes.
+
+    A label that ties with others for the last place counts in part, see
+    `metrics.top_k_hits`.
+    """
     return metrics.top_k_hits(
         tf.constant(probabilities), tf.constant(labels), k
     ).numpy()
 
 
 def interval(hits, seed=0):
-    """(low, high): of the error, 95% by resampling the pictures 1,000 times."""
+    """Returns (low, high), the 95% interval of the error.
+
+    It comes from resampling the images 1,000 times.
+    """
     random = np.random.default_rng(seed)
     errors = [
         1 - hits[random.integers(0, len(hits), len(hits))].mean()
         for _ in range(_RESAMPLES)
     ]
-    return tuple(float(e) for e in np.percentile(errors, [2.5, 97.5]))
+    return tuple(float(error) for error in np.percentile(errors, [2.5, 97.5]))
 
 
 def per_class(probabilities, labels):
-    """[(label, pictures, top-1 error, top-5 error), ...] of classes that occur."""
+    """Returns [(label, images, top-1 error, top-5 error), ...] of classes that occur."""
     top1, top5 = (hits(probabilities, labels, k) for k in (1, 5))
     return [
         (
@@ -152,59 +269,86 @@ def per_class(probabilities, labels):
     ]
 
 
-def confusions(probabilities, labels, most=10):
-    """[(label, taken for, pictures), ...], the most frequent first."""
-    guesses = probabilities.argmax(axis=1)
-    wrong = guesses != labels
+def confusions(probabilities, labels, max_pairs=10):
+    """Returns [(label, predicted class, images), ...], the most frequent first."""
+    predicted = probabilities.argmax(axis=1)
+    wrong = predicted != labels
     pairs, counts = np.unique(
-        np.stack([labels[wrong], guesses[wrong]], axis=1),
+        np.stack([labels[wrong], predicted[wrong]], axis=1),
         axis=0,
         return_counts=True,
     )
-    order = np.argsort(-counts, kind="stable")[:most]
+    order = np.argsort(-counts, kind="stable")[:max_pairs]
     return [(*map(int, pairs[i]), int(counts[i])) for i in order]
 
 
 def average(all_probabilities, weights=None):
-    """[N, classes]: of several networks [n, N, classes], equal or weighted."""
+    """Returns [N, classes], the mean of the networks' probabilities [n, N, classes].
+
+    Args:
+        all_probabilities: [n, N, classes] of the networks.
+        weights: [n], the weights of the networks; None for equal ones.
+    """
     return np.average(all_probabilities, axis=0, weights=weights)
 
 
 def search_weights(all_probabilities, labels, seed=0):
-    """float64 [n], sum 1: the networks' weights with the least top-5 error.
+    """Returns float64 [n], the ensemble weights with the lowest top-5 error; sum 1.
 
-    Of 500 drawn uniformly, equal ones and each network alone, on pictures that
-    are not those to be reported; the authors' scripts searched too (CHM
-    avg-valid.py:27-71). Of equals the top-1 error decides, then the order:
-    equal weights come first.
+    The candidates are 500 uniform draws, equal weights and each network alone. They
+    are measured on images other than those to be reported; the authors' scripts
+    searched too (CHM avg-valid.py:27-71). Ties are decided by the top-1 error, then by
+    the order of the candidates, in which equal weights come first.
 
     Args:
         all_probabilities: [n, N, classes] of the networks.
         labels: int32 [N].
-        seed: of the draws.
+        seed: the random seed of the draws.
     """
     count = len(all_probabilities)
     draws = np.random.default_rng(seed).dirichlet(np.ones(count), _DRAWS)
     candidates = [np.full(count, 1 / count), *np.eye(count), *draws]
 
     def errors(weights):
-        mixed = average(all_probabilities, weights)
-        return [-hits(mixed, labels, k).sum() for k in (5, 1)]
+        averaged = average(all_probabilities, weights)
+        return [-hits(averaged, labels, k).sum() for k in (5, 1)]
 
     return min(candidates, key=errors)
 
 
-def check_fits(network, source):
-    """Raises ValueError if a source has other classes, or was prepared otherwise."""
-    source.check_fits(network.preset.preprocessing)
+def check_fits(classifier, source):
+    """Raises ValueError if a source has other classes or another preprocessing."""
+    source.check_fits(classifier.preset.preprocessing)
     numbers = tuple(str(number) for number in range(len(source.classes)))
-    # Files of weights and lists of pictures have numbers in place of names.
-    if network.classes != source.classes and (
-        len(network.classes) != len(source.classes)
-        or numbers not in (network.classes, source.classes)
+    # Files of weights and list files have numbers instead of class names.
+    if classifier.classes != source.classes and (
+        len(classifier.classes) != len(source.classes)
+        or numbers not in (classifier.classes, source.classes)
     ):
         raise ValueError(
             f"Expected the classes of {source}, {len(source.classes)} such as "
             f"{', '.join(source.classes[:3])}. Received: a network of "
-            f"{len(network.classes)} such as {', '.join(network.classes[:3])}."
+            f"{len(classifier.classes)} such as {', '.join(classifier.classes[:3])}."
+        )
+
+
+def _load_classifiers(weights, names, layout):
+    names = names or [None]
+    if len(names) == 1:
+        names = names * len(weights)
+    if len(names) != len(weights):
+        raise ValueError(
+            f"Expected one preset, or one for each of {len(weights)} weights. "
+            f"Received: preset={','.join(names)}."
+        )
+    return [load_classifier(path, name, layout) for path, name in zip(weights, names)]
+
+
+def _check_disjoint(search_source, source):
+    shared = len(search_source.example_ids() & source.example_ids())
+    if shared:
+        raise ValueError(
+            "Expected to search the weights on other images than those to be "
+            f"reported. Received: {search_source.split}, of which {shared} are in "
+            f"{source.split} too."
         )

@@ -1,7 +1,7 @@
 """A trained network in the formats that other programs run.
 
 Each function writes the network of a `Classifier`, runs what it has
-written on pictures, and returns the largest difference from the network's own
+written on images, and returns the largest difference from the network's own
 probabilities; one that is too large is an error, and nothing is left behind.
 """
 
@@ -23,7 +23,7 @@ _TOLERANCE_8_BITS = 0.5
 
 
 def saved_model(network, path):
-    """A SavedModel that takes pictures of any size, preprocessing inside.
+    """A SavedModel that takes images of any size, preprocessing inside.
 
     Endpoints, each of which gives float32 [B, classes]: `encoded`, of string
     [B], the bytes of JPEGs, PNGs, BMPs or GIFs; `pixels`, of uint8 [B, H, W,
@@ -60,12 +60,12 @@ def saved_model(network, path):
             "classes", lambda: tf.constant(network.classes), input_signature=[]
         )
         archive.write_out(part, verbose=False)
-        served, pictures = tf.saved_model.load(part), _pictures(network)
-        files = [tf.io.encode_jpeg(picture).numpy() for picture in pictures]
+        served, images = tf.saved_model.load(part), _images(network)
+        files = [tf.io.encode_jpeg(image).numpy() for image in images]
         wanted = np.stack([network.probabilities(file) for file in files])
         return max(
             _difference(served.encoded(files), wanted),
-            _difference(served.pixels(pictures), _wanted(network)),
+            _difference(served.pixels(images), _wanted(network)),
         )
 
 
@@ -148,7 +148,7 @@ def _new(path):
 
 @contextlib.contextmanager
 def _plain(model):
-    """Its normalisation is traced as operations that any runtime has."""
+    """Its normalization is traced as operations that any runtime has."""
     layers = [
         layer
         for layer in model.layers
@@ -170,7 +170,7 @@ def _remove(path):
         os.remove(path)
 
 
-def _pictures(network):
+def _images(network):
     """uint8 [2, H, W, 3]: noise, larger than what the network sees."""
     side = network.preset.preprocessing.image_size
     shape = (2, side + 20, side + 40, 3)
@@ -180,7 +180,7 @@ def _pictures(network):
 def _views(network):
     """float32 [2, S, S, 3]"""
     return preprocess.center_crop(
-        _pictures(network), network.preset.preprocessing, network.statistics
+        _images(network), network.preset.preprocessing, network.statistics
     ).numpy()
 
 

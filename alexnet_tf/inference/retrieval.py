@@ -1,4 +1,4 @@
-"""Pictures that a network takes for alike: the paper's Fig. 4, right.
+"""Images that a network takes for alike: the paper's Fig. 4, right.
 
 An index holds the features of a split on the disk; a search passes over it
 once, in blocks, and is exact.
@@ -40,7 +40,7 @@ class Matches:
 
 
 def features(network, source, layer="fc7", verbose=1):
-    """Blocks of (float32 [b, D], int32 [b], names [b]) of all pictures.
+    """Blocks of (float32 [b, D], int32 [b], names [b]) of all images.
 
     Features are those of `alexnet.features` on the central view, flattened;
     layer "input" gives the pixels themselves.
@@ -52,7 +52,7 @@ def features(network, source, layer="fc7", verbose=1):
         verbose: 1 for a progress bar, 0 for none.
 
     Raises:
-        ValueError: if there is no such layer, a picture can't be read, or the
+        ValueError: if there is no such layer, an image can't be read, or the
             source does not hold as many as it says.
     """
     pixels, statistics = network.preset.preprocessing, network.statistics
@@ -78,7 +78,7 @@ def features(network, source, layer="fc7", verbose=1):
 
 
 def build_index(path, network, source, layer="fc7", verbose=1):
-    """Writes the `features` of all pictures of a source as an index.
+    """Writes the `features` of all images of a source as an index.
 
     Args:
         path: of the file, .npz; there when it is whole.
@@ -148,7 +148,7 @@ def nearest_examples(
 ):
     """[[query, its nearest, ...], ...]: examples, as Fig. 4 (right) has them.
 
-    A picture is not its own neighbour: those of the query's name are left out.
+    An image is not its own neighbor: those of the query's name are left out.
     Fewer than `k` where the index holds no more.
 
     Args:
@@ -177,11 +177,11 @@ def nearest_examples(
 
 
 def features_of(network, encoded, layer="fc7"):
-    """float32 [N, D] of single pictures, as `features`.
+    """float32 [N, D] of single images, as `features`.
 
     Args:
         network, layer: as in `features`.
-        encoded: the bytes of each picture.
+        encoded: the bytes of each image.
     """
     views = [network.view(each) for each in encoded]
     extractor = alexnet.features(network.model, layer)
@@ -199,7 +199,7 @@ def precision(matches, labels, query_labels, k):
 def _about(network, source, layer):
     return {
         "layer": layer,
-        "pictures": f"{source} ({source.fingerprint})",
+        "images": f"{source} ({source.fingerprint})",
         "network": f"{network.preset.name} {network.fingerprint}",
     }
 
@@ -264,7 +264,7 @@ def _blocks(path, dimensions, k):
             raise _damaged(path, error) from error
         if found != dimensions or count < k:
             raise ValueError(
-                f"Expected an index of at least {k} pictures with "
+                f"Expected an index of at least {k} images with "
                 f"{dimensions} features each. Received: {path} with {count} of "
                 f"{found}."
             )

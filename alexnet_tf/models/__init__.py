@@ -1,1 +1,1 @@
-"""A preset becomes a Keras model, and its weights."""
+"""Builds Keras models from presets, and loads and saves their weights."""

@@ -1,19 +1,19 @@
-"""A preset becomes a Keras model.
+"""Builds the Keras model of a preset, and derives other models from it.
 
-A photograph on its way through `paper` (B pictures at a time):
+The outputs of the layers of `paper` for a batch of B images:
 
-    input    [B, 224, 224, 3]   RGB minus the mean, about -136 to 162
-    overhang [B, 227, 227, 3]   3 rows and columns of zeros, bottom and right
-    conv1    [B, 55, 55, 96]    then relu1, norm1
-    pool1    [B, 27, 27, 96]
-    conv2    [B, 27, 27, 256]   then relu2, norm2
-    pool2    [B, 13, 13, 256]
-    conv3    [B, 13, 13, 384]   conv4 likewise
-    conv5    [B, 13, 13, 256]
-    pool5    [B, 6, 6, 256]     flattened in the order H, W, C: [B, 9216]
-    fc6, fc7 [B, 4096]          each followed by its ReLU and dropout
-    fc8      [B, classes]       logits
-    prob     [B, classes]       float32, sums to 1
+    input      [B, 224, 224, 3]   RGB minus the mean, about -136 to 162
+    pad_conv1  [B, 227, 227, 3]   3 rows and columns of zeros, bottom and right
+    conv1      [B, 55, 55, 96]    followed by relu1 and norm1
+    pool1      [B, 27, 27, 96]
+    conv2      [B, 27, 27, 256]   followed by relu2 and norm2
+    pool2      [B, 13, 13, 256]
+    conv3      [B, 13, 13, 384]   conv4 likewise
+    conv5      [B, 13, 13, 256]
+    pool5      [B, 6, 6, 256]     flattened in the order H, W, C: [B, 9216]
+    fc6, fc7   [B, 4096]          each followed by its ReLU and dropout
+    fc8        [B, classes]       logits
+    prob       [B, classes]       float32, sums to 1
 """
 
 import itertools
@@ -40,24 +40,24 @@ def AlexNet(
     input_shape=None,
     name=None,
 ):
-    """A `keras.Model` of the network that `preset` names.
+    """Builds the `keras.Model` of a preset.
 
-    Its input is float32 [B, S, S, 3], preprocessed for the preset; its output
-    is float32 [B, classes], or without the top the maps that fc6 would take.
+    The input is float32 [B, S, S, 3], preprocessed for the preset. The output is
+    float32 [B, classes]; without the top, it is the maps that fc6 would take.
     Layers have Caffe's names: `model.get_layer("conv1")`.
 
     Args:
         preset: a name in `presets.PRESETS`, or a `presets.Preset`.
-        classes: outputs of the last layer; ignored without the top.
-        weights: path of a file or a run for `load_weights`, of the
-            whole network even without the top; None for the preset's random
-            start.
+        classes: the number of outputs of the last layer; ignored without the top.
+        weights: the path of a file or of a run's directory, as for
+            `load_weights`; None for the preset's random initialization. Without
+            the top, the file may hold the top's weights all the same.
         include_top: whether to include the fully connected layers.
         classifier_activation: "softmax", or None for logits.
-        input_shape: (height, width, 3) in place of the preset's; the fully
-            connected layers fit themselves to it. Without the top, height and
-            width may be None.
-        name: of the model; "alexnet_" and the preset's by default.
+        input_shape: (height, width, 3), if it differs from the preset's; the
+            fully connected layers adapt to it. Without the top, height and width
+            may be None.
+        name: the name of the model; by default "alexnet_" and the preset's name.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -69,7 +69,7 @@ def AlexNet(
     _check_arguments(input_shape, classes, include_top, classifier_activation)
 
     inputs = x = keras.Input(input_shape, name="input")
-    for spec in preset.layers if include_top else _features(preset.layers):
+    for spec in preset.layers if include_top else _without_top(preset.layers):
         if isinstance(spec, presets.Dense) and len(x.shape) == 4:
             x = keras.layers.Flatten(name="flatten")(x)  # [B, H * W * C]
         _check_not_shrunk(spec, x, input_shape)
@@ -84,68 +84,73 @@ def AlexNet(
         top = {spec.name for spec in preset.layers} - {
             layer.name for layer in model.layers
         }
-        # A file need not hold the top that is left out.
+        # The file may hold the top's layers or not.
         skip = top and top & read_shapes(weights).keys()
         load_weights(model, weights, skip=skip)
     return model
 
 
 def features(model, layer="fc7"):
-    """A `keras.Model` from the input of `model` to the outputs of a layer.
+    """Returns a `keras.Model` from the input of `model` to the outputs of a layer.
 
-    Taken after the ReLU or tanh that follows at once, as Caffe's are and as
-    the paper's Fig. 4 takes them: fc7 gives float32 [B, 4096], 0 and up. Where
-    a pooling or a normalisation comes between, as behind conv1 of `code2012`,
-    these are the sums before it, and relu1 names what the next layer gets. It
-    shares its weights with `model`.
+    If a ReLU or tanh follows the layer immediately, these are its outputs, as in
+    Caffe and in the paper's Fig. 4: fc7 gives float32 [B, 4096] of at least 0. If
+    a pooling or a normalization comes between, as after conv1 of `code2012`, they
+    are the sums before it; ask for relu1 to get the inputs of the next layer. The
+    new model shares its weights with `model`.
+
+    Args:
+        model: a model that `AlexNet` built.
+        layer: the name of the layer.
 
     Raises:
         ValueError: if there is no such layer.
     """
-    names = [each.name for each in model.layers]
+    names = [model_layer.name for model_layer in model.layers]
     if layer not in names:
         raise ValueError(
             f"Expected one of the layers {', '.join(names)}. Received: "
             f"{layer=}."
         )
-    place = names.index(layer)
-    after = model.layers[place + 1 : place + 2]
-    if after and is_activation(after[0]):
-        place += 1
+    index = names.index(layer)
+    following = model.layers[index + 1 : index + 2]
+    if following and is_activation(following[0]):
+        index += 1
     return keras.Model(
-        model.input, model.layers[place].output, name=f"{model.name}_{layer}"
+        model.input, model.layers[index].output, name=f"{model.name}_{layer}"
     )
 
 
 def is_activation(layer):
-    """Whether it is a ReLU or a tanh, not the softmax."""
+    """Returns whether the layer is a ReLU or a tanh; the softmax does not count."""
     return isinstance(layer, keras.layers.ReLU) or (
         isinstance(layer, keras.layers.Activation) and layer.name != "prob"
     )
 
 
 def activation_names(model):
-    """Names for `features` that give what each layer with weights passes on.
+    """Returns the names to pass to `features` for the activations of each layer.
 
-    Those layers' own, but for one whose ReLU comes behind a pooling: the name
-    of that ReLU. Without the last layer.
+    There is one for each layer with weights, except the last: the name of that
+    layer, or of its ReLU if a pooling or a normalization comes between.
     """
-    names, waiting = [], False
+    names, pending = [], None  # The layer whose activation is still to come.
     for layer in model.layers:
         if layer.weights:
             names.append(layer.name)
-            waiting, before = True, layer
-        elif waiting and is_activation(layer):
-            if layer.input is not before.output:
+            pending = layer
+        elif pending and is_activation(layer):
+            if layer.input is not pending.output:
                 names[-1] = layer.name
-            waiting = False
+            pending = None
     return names[:-1]
 
 
 def penultimate_layer(model):
-    """The name of the layer whose outputs the last one with weights takes.
+    """Returns the name of the layer whose outputs feed the last layer with weights.
 
-    fc7 in AlexNet; a pooling where nothing but the classes is fully connected.
+    Activations, dropout and flattening do not count. It is fc7 in AlexNet, and a
+    pooling where only the last layer is fully connected.
     """
     names = [
         layer.name
@@ -157,16 +162,15 @@ def penultimate_layer(model):
 
 
 def to_fully_convolutional(model):
-    """`model` at all places of a larger picture: [B, H, W, 3] to [B, h, w, C].
+    """Converts `model` to a fully convolutional one: [B, H, W, 3] to [B, h, w, C].
 
-    Its fully connected layers become convolutions of the maps that they took,
-    with copies of their weights, so that a picture of the network's own size
-    gives one place with the same outputs, and a larger one as many as the
-    windows of fc6 that its maps hold, every 32 pixels. Padding is at the edges
-    of the whole picture.
+    The fully connected layers become convolutions with copies of their weights.
+    An image of the model's input size gives one position with the same outputs; a
+    larger image gives one for each window of fc6 that fits into its maps, every 32
+    pixels. Padding is applied at the edges of the whole image only.
 
     Args:
-        model: of `AlexNet` with its top.
+        model: a model that `AlexNet` built with its top.
     """
     inputs = x = keras.Input((None, None, 3), name="input")
     window = None
@@ -181,7 +185,7 @@ def to_fully_convolutional(model):
 
 
 def rgb_kernels(model, preset):
-    """The kernels of conv1, float32 [H, W, 3, filters] with R, G, B in order."""
+    """Returns the kernels of conv1, float32 [H, W, 3, filters], in RGB order."""
     kernels = model.get_layer("conv1").kernel.numpy()
     if preset.preprocessing.channel_order == "bgr":
         return kernels[:, :, ::-1]
@@ -189,9 +193,10 @@ def rgb_kernels(model, preset):
 
 
 def neurons(model):
-    """{layer name: number of outputs for one picture}, of input and weights.
+    """Returns {layer name: number of outputs for one image}.
 
-    Those are the layers that Fig. 2 of the paper counts.
+    It covers the input and the layers with weights, which Fig. 2 of the paper
+    counts.
     """
     return {
         layer.name: math.prod(layer.output.shape[1:])
@@ -201,17 +206,17 @@ def neurons(model):
 
 
 def dropout_states(model):
-    """The seed variables of the dropout layers, in the layers' order."""
+    """Returns the seed variables of the dropout layers, in the layers' order."""
     return [
         layer.seed_generator.state
         for layer in model.layers
-        # Keras gives a dropout of rate 0 no seed.
+        # In Keras, a dropout layer of rate 0 has no seed generator.
         if isinstance(layer, keras.layers.Dropout) and layer.rate > 0
     ]
 
 
-def _features(layers):
-    """The layers up to the last pooling, before any dropout."""
+def _without_top(layers):
+    """Returns the layers up to the first dropout or fully connected layer."""
     return itertools.takewhile(
         lambda spec: not isinstance(spec, presets.Dense | presets.Dropout),
         layers,
@@ -219,6 +224,7 @@ def _features(layers):
 
 
 def _apply(spec, x, classes):
+    """Applies the Keras layer that `spec`, an entry of `Preset.layers`, describes."""
     match spec:
         case presets.Conv():
             return _convolution(spec, x)
@@ -253,7 +259,14 @@ def _apply(spec, x, classes):
 
 
 def _as_convolution(dense, window, x):
-    """A `Dense` layer applied at each place: [B, h, w, units]."""
+    """Applies a `Dense` layer at each position: [B, h, w, units].
+
+    Args:
+        dense: the `keras.layers.Dense`.
+        window: (height, width, channels) of the maps that were flattened for it;
+            None if it follows another `Dense` layer.
+        x: [B, H, W, C].
+    """
     height, width, channels = window or (1, 1, x.shape[-1])
     convolution = keras.layers.Conv2D(
         dense.units, (height, width), name=dense.name
@@ -316,7 +329,7 @@ def _check_not_shrunk(spec, x, input_shape):
     if isinstance(spec, presets.Pool) and spec.padding == "valid":
         if any(side is not None and side < spec.size for side in x.shape[1:3]):
             raise ValueError(
-                f"Expected pictures large enough to leave {spec.name} at least "
+                f"Expected images large enough to leave {spec.name} at least "
                 f"{spec.size} x {spec.size} maps. Received: input_shape="
                 f"{input_shape}, which leaves {x.shape[1]} x {x.shape[2]}."
             )
@@ -325,17 +338,18 @@ def _check_not_shrunk(spec, x, input_shape):
 def _check_arguments(input_shape, classes, include_top, activation):
     if len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(
-            "Expected pictures of 3 channels, (height, width, 3): repeat a "
-            f"grey channel three times. Received: input_shape={input_shape}."
+            "Expected images of 3 channels, (height, width, 3). Received: "
+            f"input_shape={input_shape}. Repeat the channel of gray images three "
+            "times."
         )
     if include_top and None in input_shape:
         raise ValueError(
             "Expected a fixed height and width, which the fully connected "
-            "layers need: give them, or leave the top out with "
-            f"include_top=False. Received: input_shape={input_shape}."
+            f"layers need. Received: input_shape={input_shape}. Give both, or "
+            "omit these layers with include_top=False."
         )
-    whole = isinstance(classes, numbers.Integral) and classes is not True
-    if include_top and not (whole and classes > 0):
+    is_integer = isinstance(classes, numbers.Integral) and classes is not True
+    if include_top and not (is_integer and classes > 0):
         raise ValueError(
             f"Expected a positive number of classes. Received: {classes=}."
         )

@@ -1,4 +1,4 @@
-"""Numbers of classes become names."""
+"""Names of classes, and readable predictions."""
 
 import functools
 import importlib.resources
@@ -8,12 +8,12 @@ import numpy as np
 
 @functools.cache
 def imagenet_classes():
-    """{WordNet id: name} of the 1000 classes of ILSVRC-2012, in their order.
+    """Returns {WordNet id: name} of the 1000 classes of ILSVRC-2012, in order.
 
-    That is the order of the outputs of Caffe's, torchvision's and Keras'
-    networks, and of TFDS's labels: by WordNet id. The challenge's own kit has
-    another. The name is the first of the synonym set; two are of two classes
-    each, crane (134, 517) and maillot (638, 639). Source:
+    They are sorted by WordNet id, as are the outputs of Caffe's, torchvision's and
+    Keras' models and the labels of TFDS; the development kit of the challenge uses
+    another order. The name is the first one of the synonym set. Two names belong to
+    two classes each: crane (134, 517) and maillot (638, 639). Source:
     imagenet_classes.txt.
     """
     path = importlib.resources.files("alexnet_tf.models") / "imagenet_classes.txt"
@@ -23,43 +23,45 @@ def imagenet_classes():
 
 
 def readable_name(name):
-    """The name of a class, where it is the WordNet id of one of ImageNet's."""
+    """Returns the name of the class if `name` is its WordNet id, else `name`."""
     return imagenet_classes().get(name, name)
 
 
 def decode_predictions(probabilities, top=5, classes=None):
-    """The most probable classes of each picture, the first one first.
-
-    [[(id, name, probability), ...], ...], where the id is the WordNet id of
-    an ImageNet class and the number of any other.
+    """Returns the most probable classes of each image, in descending order.
 
     Args:
         probabilities: float [B, classes].
-        top: how many to name; all classes if they are fewer.
-        classes: their names in order, such as `Source.classes`; None
-            for the 1000 of ImageNet. Names that are WordNet ids of ImageNet
-            are read as such.
+        top: the number of classes per image; all classes if there are fewer.
+        classes: the names of the classes in order, such as `Source.classes`; None
+            for the 1000 of ImageNet. Names that are WordNet ids of ImageNet's
+            classes are replaced by readable ones.
+
+    Returns:
+        [[(id, name, probability), ...], ...], where `id` is the WordNet id of an
+        ImageNet class, and the index of any other class.
 
     Raises:
-        ValueError: if there is not one name for each column.
+        ValueError: if the number of names is not the number of columns, or `top`
+            is less than 1.
     """
     probabilities = np.asarray(probabilities)
     names = list(imagenet_classes() if classes is None else classes)
     if probabilities.ndim != 2 or probabilities.shape[1] != len(names):
         raise ValueError(
-            f"Expected probabilities [B, {len(names)}]. Received: an array of "
-            f"shape {list(probabilities.shape)}. Give the names of its classes."
+            f"Expected probabilities of shape [B, {len(names)}]. Received: shape "
+            f"{list(probabilities.shape)}. Pass the names of its classes."
         )
     if top < 1:
-        raise ValueError(f"Expected at least 1 class to name. Received: {top=}.")
-    # Stable, so that classes which tie come in their order.
+        raise ValueError(f"Expected top to be at least 1. Received: {top=}.")
+    # A stable sort keeps tied classes in their order.
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     return [
-        [(*_named(names, int(i)), float(row[i])) for i in places]
-        for row, places in zip(probabilities, order)
+        [(*_id_and_name(names, int(i)), float(row[i])) for i in indices]
+        for row, indices in zip(probabilities, order)
     ]
 
 
-def _named(names, number):
-    name = names[number]
-    return (name if name in imagenet_classes() else number), readable_name(name)
+def _id_and_name(names, index):
+    name = names[index]
+    return (name if name in imagenet_classes() else index), readable_name(name)

@@ -1,8 +1,8 @@
 """The layers of AlexNet that Keras lacks.
 
-Each is a serialisable Keras layer for the TensorFlow backend, takes and gives
-[B, H, W, C], and normalises in float32 whatever the policy: activations of
-raw pixels reach hundreds, and the squares of those overflow float16.
+They are serializable Keras layers for the TensorFlow backend, with inputs and
+outputs [B, H, W, C]. The normalizations compute in float32 under any dtype policy:
+activations reach hundreds for raw pixels, and their squares overflow float16.
 """
 
 import functools
@@ -33,26 +33,29 @@ def _check_constants(*, bias, alpha, beta, **counts):
 
 @_register
 class LocalResponseNormalization(keras.layers.Layer):
-    """The input divided by (bias + alpha * sum of squares)^beta.
+    """Divides the input by (bias + alpha * sum of squares)^beta across channels.
 
-    The sum runs over `2 * depth_radius + 1` neighbouring channels at the same
-    pixel, fewer at the first and the last ones (paper, section 3.3). `alpha`
-    multiplies the plain sum: for a figure from Caffe, PyTorch or the original
-    source divide it by the number of channels in the sum first.
+    The sum runs over `2 * depth_radius + 1` neighboring channels at the same
+    pixel, over fewer at the first and last channels (paper, section 3.3). `alpha`
+    multiplies the plain sum: divide values from Caffe, PyTorch or the original
+    source by the number of channels in the sum first.
 
     Input and output are [B, H, W, C] of any floating dtype.
 
     Attributes:
-        plain: whether to compute it by TensorFlow's own operation, the
-            reference, in place of a compiled one (`_compiled_normalization`) that takes a fifth
-            of its time. What is exported runs where XLA need not be.
+        use_reference_op: whether to call `tf.nn.local_response_normalization`
+            instead of the compiled `_compiled_normalization`, which takes a fifth
+            of its time. Exported models need the former, because they may run
+            where XLA is not available.
 
     Args:
-        depth_radius: channels on each side; the paper's n = 5 is 2.
+        depth_radius: the number of channels on each side; 2 for the paper's n = 5.
         bias: the paper's k.
-        alpha, beta: as in the paper.
-        groups: towers; the sum does not cross from one to another (the
-            original normalised on each GPU by itself, layers-145.cfg:35-45).
+        alpha: the paper's alpha.
+        beta: the paper's beta.
+        groups: the number of towers; the sum does not cross from one tower into
+            another (the original code normalizes on each GPU separately,
+            layers-145.cfg:35-45).
 
     Raises:
         ValueError: if an argument is out of range or `groups` does not divide
@@ -84,7 +87,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.use_reference_op = False
 
     def build(self, input_shape):
-        _check_groups(self.groups, input_shape[-1], "channels")
+        _check_groups(self.groups, input_shape[-1])
 
     def call(self, inputs):
         constants = self.depth_radius, self.bias, self.alpha, self.beta
@@ -113,30 +116,31 @@ class LocalResponseNormalization(keras.layers.Layer):
 
 @functools.cache
 def _compiled_normalization(radius, bias, alpha, beta, groups):
-    """The normalisation with its gradient, as three compiled functions.
+    """Returns the normalization with its gradient, as three compiled functions.
 
     With s = bias + alpha * sum(x^2):
 
         y  = x s^-beta
         dx = dy s^-beta - 2 alpha beta x sum(p),   p = dy x s^-beta / s
 
-    s is computed anew in each: three passes over memory are cheaper than
-    keeping it. XLA makes one loop of each; p stands between two of them, or it
-    would be computed for each of its neighbours.
+    Each function computes s again: three passes over memory are cheaper than
+    storing it. XLA fuses each function into one loop; p has a function of its own
+    (`residual`), because in `backward` XLA would compute it once per neighbor.
     """
 
     def split(values):
-        """float32 [B, H, W, towers, C / towers]: neighbours are of a tower."""
+        """Returns float32 [B, H, W, towers, C / towers]."""
         shape = tf.concat([tf.shape(values)[:-1], [groups, -1]], axis=0)
         width = values.shape[-1] // groups
         split = tf.reshape(tf.cast(values, tf.float32), shape)
         return tf.ensure_shape(split, [None, None, None, groups, width])
 
-    def joined(values, like):
+    def merge(values, like):
+        """Undoes `split`: restores the shape and the dtype of `like`."""
         return tf.cast(tf.reshape(values, tf.shape(like)), like.dtype)
 
-    def total(values):
-        """The sum over each channel's neighbours."""
+    def window_sum(values):
+        """Sums over the neighbors of each channel in its tower."""
         width = values.shape[-1]
         padded = tf.pad(values, 4 * [[0, 0]] + [[radius, radius]])
         return tf.add_n(
@@ -144,20 +148,20 @@ def _compiled_normalization(radius, bias, alpha, beta, groups):
         )
 
     def factors(x):
-        """s and s^-beta."""
-        s = bias + alpha * total(x * x)
+        """Returns s and s^-beta."""
+        s = bias + alpha * window_sum(x * x)
         if beta == 0.75:
             root = tf.math.rsqrt(s)
-            return s, root * tf.sqrt(root)  # A tenth of what pow takes.
+            return s, root * tf.sqrt(root)  # Takes a tenth of the time of pow.
         return s, s**-beta
 
     @_compiled
     def forward(inputs):
         x = split(inputs)
-        return joined(x * factors(x)[1], inputs)
+        return merge(x * factors(x)[1], inputs)
 
     @_compiled
-    def between(inputs, gradient):
+    def residual(inputs, gradient):
         x, dy = split(inputs), split(gradient)
         s, power = factors(x)
         return dy * x * power / s
@@ -165,15 +169,15 @@ def _compiled_normalization(radius, bias, alpha, beta, groups):
     @_compiled
     def backward(inputs, gradient, p):
         x, dy = split(inputs), split(gradient)
-        dx = dy * factors(x)[1] - 2 * alpha * beta * x * total(p)
-        return joined(dx, inputs)
+        dx = dy * factors(x)[1] - 2 * alpha * beta * x * window_sum(p)
+        return merge(dx, inputs)
 
     @tf.custom_gradient
     def normalize(inputs):
-        def of(gradient):
-            return backward(inputs, gradient, between(inputs, gradient))
+        def grad(gradient):
+            return backward(inputs, gradient, residual(inputs, gradient))
 
-        return forward(inputs), of
+        return forward(inputs), grad
 
     return normalize
 
@@ -184,19 +188,21 @@ def _compiled(function):
 
 @_register
 class SpatialResponseNormalization(keras.layers.Layer):
-    """The input divided by (bias + alpha * sum of squares)^beta.
+    """Divides the input by (bias + alpha * sum of squares)^beta within channels.
 
-    The sum runs over the `size` x `size` pixels of the same channel around
-    each pixel, fewer at the edges. The original network has it after norm2
-    though the paper does not mention it (`type=rnorm`, layers-145.cfg:107-117);
-    Caffe calls it WITHIN_CHANNEL. `alpha` multiplies the plain sum: divide
-    their figures by `size`^2 first.
+    The sum runs over the `size` x `size` pixels around each pixel in the same
+    channel, over fewer at the edges. The original network has this layer after
+    norm2, though the paper does not mention it (`type=rnorm`,
+    layers-145.cfg:107-117); Caffe calls it WITHIN_CHANNEL. `alpha` multiplies the
+    plain sum: divide values from either source by `size`^2 first.
 
     Input and output are [B, H, W, C] of any floating dtype.
 
     Args:
-        size: side of the window in pixels, odd.
-        bias, alpha, beta: as above.
+        size: the side of the window in pixels, an odd number.
+        bias: the constant that is added to the sum.
+        alpha: the factor of the sum.
+        beta: the exponent.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -207,7 +213,7 @@ class SpatialResponseNormalization(keras.layers.Layer):
         _check_constants(bias=bias, alpha=alpha, beta=beta, size=size)
         if size % 2 == 0:
             raise ValueError(
-                "Expected an odd window, so that it has a centre. "
+                "Expected an odd window, so that it has a center. "
                 f"Received: size={size}."
             )
         self.size = size
@@ -218,9 +224,9 @@ class SpatialResponseNormalization(keras.layers.Layer):
     def call(self, inputs):
         x = tf.cast(inputs, tf.float32)
         margin = self.size // 2
-        edges = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
+        padding = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
         means = tf.nn.avg_pool2d(
-            tf.pad(tf.square(x), edges), self.size, strides=1, padding="VALID"
+            tf.pad(tf.square(x), padding), self.size, strides=1, padding="VALID"
         )
         sums = self.size**2 * means
         divisor = tf.pow(self.bias + self.alpha * sums, self.beta)
@@ -241,24 +247,26 @@ class SpatialResponseNormalization(keras.layers.Layer):
 
 @_register
 class GroupedConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D(groups=...)` that trains fast on a CPU.
+    """A `keras.layers.Conv2D(groups=...)` that trains fast on a CPU.
 
-    Keras compiles its own with XLA there: training `paper` takes four times as
-    long with that.
+    Keras compiles its grouped convolution with XLA on a CPU, which makes training
+    `paper` take four times as long.
 
-    The first 1 / `groups` of the filters see the first 1 / `groups` of the
-    channels, and so on: the paper's two GPUs (section 3.5). The kernel is
+    The first 1 / `groups` of the filters are applied to the first 1 / `groups` of
+    the channels, and so on, like the paper's two GPUs (section 3.5). The kernel is
     [H, W, in / groups, out], as in Keras, Caffe and the `.npy` files.
 
     Args:
-        implementation: "split" convolves each group by itself and
-            concatenates, "native" leaves the groups to one operation (on a CPU
-            only oneDNN has its gradient), "auto" is "native" where there is a
-            GPU and "split" elsewhere.
+        *args: positional arguments of `keras.layers.Conv2D`.
+        implementation: "split" convolves each group separately and concatenates
+            the results; "native" runs one grouped operation, whose gradient only
+            oneDNN provides on a CPU; "auto" is "native" if there is a GPU and
+            "split" otherwise.
+        **kwargs: keyword arguments of `keras.layers.Conv2D`.
 
     Raises:
-        ValueError: if `implementation` is unknown, the channels do not come
-            last, or `groups` does not divide the filters or the channels.
+        ValueError: if `implementation` is unknown, `data_format` is not
+            "channels_last", or `groups` does not divide the filters or the channels.
     """
 
     def __init__(self, *args, implementation="auto", **kwargs):
@@ -270,13 +278,13 @@ class GroupedConv2D(keras.layers.Conv2D):
             )
         if self.data_format != "channels_last":
             raise ValueError(
-                "Expected pictures of [B, H, W, C]. Received: data_format="
-                f"{self.data_format}."
+                'Expected data_format "channels_last", images of [B, H, W, C]. '
+                f"Received: data_format={self.data_format}."
             )
         self.implementation = implementation
 
     def build(self, input_shape):
-        _check_groups(self.groups, input_shape[-1], "channels")
+        _check_groups(self.groups, input_shape[-1])
         super().build(input_shape)
 
     def convolution_op(self, inputs, kernel):
@@ -305,9 +313,9 @@ class GroupedConv2D(keras.layers.Conv2D):
         return {**super().get_config(), "implementation": self.implementation}
 
 
-def _check_groups(groups, channels, what):
+def _check_groups(groups, channels):
     if channels % groups:
         raise ValueError(
-            f"Expected the {what} to be divisible by the groups. "
-            f"Received: {what}={channels}, groups={groups}."
+            "Expected the channels to be divisible by groups. "
+            f"Received: channels={channels}, groups={groups}."
         )

@@ -1,4 +1,4 @@
-"""What each layer of a network sees of a picture."""
+"""Computes the receptive field of each layer: the pixels that reach an output."""
 
 import dataclasses
 
@@ -9,15 +9,15 @@ from alexnet_tf.models.layers import SpatialResponseNormalization
 
 @dataclasses.dataclass(frozen=True)
 class ReceptiveField:
-    """The receptive field of one output of a layer.
+    """The receptive field of a layer's outputs, along one side of the image.
 
     Attributes:
-        layer: its name.
-        size: pixels of a side that reach the output.
-        stride: pixels between the fields of neighbouring outputs.
-        start: the first pixel of the first output's field; negative where it
+        layer: the name of the layer.
+        size: the number of pixels along a side that reach one output.
+        stride: the number of pixels between the fields of neighboring outputs.
+        start: the first pixel of the first output's field; negative if the field
             begins in the padding.
-        side: outputs along a side of the network's own input.
+        side: the number of outputs along a side of the model's input.
     """
 
     layer: str
@@ -28,18 +28,21 @@ class ReceptiveField:
 
 
 def receptive_fields(model):
-    """The `ReceptiveField` of each layer with maps, in order, of a square network.
+    """Returns the `ReceptiveField` of each layer up to the first without maps.
 
-    A window of k outputs, every s, of a layer whose fields have `size` and
-    `stride` has size + (k - 1) * stride and s * stride.
+    If a layer's outputs have fields of `size` and `stride`, a window of k of them
+    that moves by s has a field of size + (k - 1) * stride, and stride s * stride.
+
+    Args:
+        model: a model that `AlexNet` built for square images.
     """
     size, stride, start = 1, 1, 0
     fields = []
     for layer in model.layers:
         if len(layer.output.shape) != 4:
             break
-        window, step, before = _window(layer)
-        start -= before * stride
+        window, step, padding = _window(layer)
+        start -= padding * stride
         size += (window - 1) * stride
         stride *= step
         fields.append(
@@ -49,7 +52,7 @@ def receptive_fields(model):
 
 
 def _window(layer):
-    """(outputs, step, padding before) of what the layer takes along a side."""
+    """Returns (window, step, padding before) of the layer's inputs along a side."""
     if isinstance(layer, keras.layers.ZeroPadding2D):
         return 1, 1, layer.padding[0][0]
     if isinstance(layer, keras.layers.Conv2D):
@@ -65,5 +68,5 @@ def _window(layer):
     if getattr(layer, "padding", "same") == "valid":
         return window, step, 0
     inputs, outputs = layer.input.shape[1], layer.output.shape[1]
-    # "same" pads in front by half of what is missing, rounded down.
+    # "same" puts half of the padding before the inputs, rounded down.
     return window, step, max((outputs - 1) * step + window - inputs, 0) // 2

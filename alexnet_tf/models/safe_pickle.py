@@ -1,10 +1,10 @@
-"""NumPy arrays out of a pickle, without running any of it.
+"""Reads NumPy arrays from a pickle without running any of its code.
 
-A pickle is a program for a machine with a stack, one that may call any function
-of any module. This reader knows the instructions that NumPy's arrays, dicts,
-lists and strings are written with, in Python 2 and 3, and no others. It imports
-and calls nothing: a function that the program names stays a name, and what
-five of them do with arrays is done here.
+A pickle is a program for a stack machine, and may call any function of any module.
+This reader implements only the instructions that Python 2 and 3 use for NumPy's
+arrays, dicts, lists, tuples and strings. It imports and calls nothing: a function
+that the program names is represented by its name, and what five functions of
+`_FUNCTIONS` do with arrays is implemented here.
 """
 
 import math
@@ -12,11 +12,11 @@ import re
 
 import numpy as np
 
-# One array takes about 40 instructions. A file of nothing but instructions
-# would grow to 56 times its size.
-_MOST_INSTRUCTIONS = 100_000
-_MOST_DIMENSIONS = 32
-_NAMES = {
+# One array takes about 40 instructions. Without a limit, a file of nothing but
+# instructions would take 56 times its size in memory.
+_MAX_INSTRUCTIONS = 100_000
+_MAX_DIMENSIONS = 32
+_FUNCTIONS = {
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): "dtype",
     ("_codecs", "encode"): "encode",
@@ -32,7 +32,8 @@ _NAMES = {
 _CONSTANTS = {b"N": None, b"\x88": True, b"\x89": False}
 _INTEGERS = {b"J": 4, b"K": 1, b"M": 2}
 
-# Instructions that are followed by a length of so many bytes, and a string.
+# Instructions that are followed by a length, which takes this many bytes, and a
+# string of that length.
 _BYTES = {
     b"U": 1, b"T": 4, b"C": 1, b"B": 4, b"\x8e": 8, b"\x96": 8, b"\x8a": 1,
 }  # fmt: skip
@@ -42,56 +43,58 @@ _MARKED = {b"t", b"e", b"u"}
 
 
 def load(buffer):
-    """What is pickled in `buffer`: dicts, lists, tuples, strings and `Array`s.
+    """Returns the pickled object: dicts, lists, tuples, strings and `Array`s.
 
-    Their numbers are views of `buffer`, not copies. Strings of Python 2 and
-    bytes come as memoryviews, keys of dicts as str.
+    The numbers of arrays are views of `buffer`, not copies. Strings of Python 2 and
+    bytes are returned as memoryviews, and the keys of dicts as str.
 
     Args:
         buffer: bytes, or a memory map of a file.
 
     Raises:
-        ValueError: if the pickle needs anything else, is cut short, or takes
-            more than 100,000 instructions.
+        ValueError: if the pickle needs anything else, is truncated, or has more
+            than 100,000 instructions.
     """
     machine = _Machine(memoryview(buffer))
     try:
         return machine.run()
-    except _Refused as refused:
+    except _UnsupportedPickle as error:
         raise ValueError(
             "Expected a pickle of NumPy arrays in dicts and lists. Received: "
-            f"{refused} at byte {machine.position}. A pickle can run any code "
-            "where others load it: don't, unless you know who made it."
+            f"{error} at byte {machine.position}. Other readers run any code that "
+            "a pickle contains: use one only if you trust the origin of the file."
         ) from None
 
 
-class _Refused(Exception):
-    """What the pickle holds that it should not."""
+class _UnsupportedPickle(Exception):
+    """Raised with the reason why a pickle is rejected."""
 
 
-class _Name(str):
-    """A function that the pickle names, one of `_NAMES`' values."""
+class _Function(str):
+    """The name of a function that the pickle refers to, a value of `_FUNCTIONS`."""
 
 
 class Array:
     """An array in a pickle.
 
     Attributes:
-        value: of numbers, a NumPy array; of objects, the one object of an
-            array without dimensions, or else a list of them.
+        value: a NumPy array of numbers; or, if the array holds objects, a list of
+            them, and the object itself for an array without dimensions.
     """
 
     value = None
 
 
 class _Type:
-    """A dtype: "f4", "O8" and the like, and its byte order."""
+    """A dtype: a code such as "f4" or "O8", and its byte order."""
 
     def __init__(self, code):
         self.code, self.order = code, "="
 
 
 class _Machine:
+    """The stack machine that a pickle is a program for."""
+
     def __init__(self, view):
         self.view = view
         self.position = 0
@@ -99,14 +102,14 @@ class _Machine:
         self.encoded = 0
 
     def run(self):
-        for _ in range(_MOST_INSTRUCTIONS):
+        for _ in range(_MAX_INSTRUCTIONS):
             instruction = bytes(self.take(1))
             if instruction == b".":
                 return self.pop()
-            self.step(instruction)
-        raise _Refused(f"more than {_MOST_INSTRUCTIONS:,} instructions")
+            self.execute(instruction)
+        raise _UnsupportedPickle(f"more than {_MAX_INSTRUCTIONS:,} instructions")
 
-    def step(self, instruction):
+    def execute(self, instruction):
         if instruction in _CONSTANTS:
             self.stack.append(_CONSTANTS[instruction])
         elif instruction in _INTEGERS:
@@ -115,24 +118,24 @@ class _Machine:
             self.string(instruction)
         elif instruction in _TEXTS:
             text = self.take(self.integer(_TEXTS[instruction]))
-            self.stack.append(_decoded(text, "utf-8"))
+            self.stack.append(_decode(text, "utf-8"))
         elif instruction in _TUPLES:
             self.stack.append(tuple(self.pop_many(_TUPLES[instruction])))
         elif instruction in _MARKED:
-            self.marked(instruction)
+            self.execute_marked(instruction)
         else:
-            self.other(instruction)
+            self.execute_other(instruction)
 
     def string(self, instruction):
         data = self.take(self.integer(_BYTES[instruction]))
-        if instruction == b"\x8a":  # A number of that many bytes.
+        if instruction == b"\x8a":  # An integer of that many bytes.
             data = int.from_bytes(data, "little", signed=True)
         self.stack.append(data)
 
-    def marked(self, instruction):
-        """What takes all that was put on the stack since a mark."""
+    def execute_marked(self, instruction):
+        """Executes an instruction that takes all items above the last mark."""
         if not self.marks or self.marks[-1] > len(self.stack):
-            raise _Refused("an instruction without its mark")
+            raise _UnsupportedPickle("an instruction without its mark")
         items = self.pop_many(len(self.stack) - self.marks.pop())
         if instruction == b"t":
             self.stack.append(tuple(items))
@@ -141,7 +144,7 @@ class _Machine:
         else:
             self.update(items)
 
-    def other(self, instruction):
+    def execute_other(self, instruction):
         match instruction:
             case b"(":
                 self.marks.append(len(self.stack))
@@ -161,12 +164,12 @@ class _Machine:
                 self.call(*self.pop_many(2))
             case b"b":
                 self.build(self.pop())
-            case b"\x80" | b"\x95":  # The protocol; the length of what follows.
+            case b"\x80" | b"\x95":  # Protocol version; frame length.
                 self.take(1 if instruction == b"\x80" else 8)
             case _:
-                self.remember(instruction)
+                self.execute_memo(instruction)
 
-    def remember(self, instruction):
+    def execute_memo(self, instruction):
         match instruction:
             case b"q" | b"r":
                 key = self.integer(1 if instruction == b"q" else 4)
@@ -176,35 +179,35 @@ class _Machine:
             case b"h" | b"j":
                 key = self.integer(1 if instruction == b"h" else 4)
                 if key not in self.memo:
-                    raise _Refused("a reference to nothing")
+                    raise _UnsupportedPickle("a reference to nothing")
                 self.stack.append(self.memo[key])
             case _:
-                raise _Refused(f"the instruction {instruction!r}")
+                raise _UnsupportedPickle(f"the instruction {instruction!r}")
 
     def name(self, module, name):
         strings = isinstance(module, str) and isinstance(name, str)
-        if not strings or (module, name) not in _NAMES:
-            raise _Refused(f"the function {_shown(module)}.{_shown(name)}")
-        self.stack.append(_Name(_NAMES[module, name]))
+        if not strings or (module, name) not in _FUNCTIONS:
+            raise _UnsupportedPickle(f"the function {_printable(module)}.{_printable(name)}")
+        self.stack.append(_Function(_FUNCTIONS[module, name]))
 
     def call(self, function, arguments):
         match function, arguments:
-            case _Name("_reconstruct"), (_Name("ndarray"), (0,), _):
+            case _Function("_reconstruct"), (_Function("ndarray"), (0,), _):
                 result = Array()
-            case _Name("dtype"), (code, *_):
+            case _Function("dtype"), (code, *_):
                 result = _Type(_text(code))
-            case _Name("encode"), (str(text), str("latin1")):
-                # One string may be asked for again and again, and each time
-                # takes its own memory.
+            case _Function("encode"), (str(text), str("latin1")):
+                # A pickle can encode one string many times, and each result takes
+                # memory.
                 self.encoded += len(text)
                 if self.encoded > len(self.view):
-                    raise _Refused("more bytes than the file has")
-                result = _encoded(text)
-            case _Name("_frombuffer"), (data, _Type() as kind, shape, order):
+                    raise _UnsupportedPickle("more bytes than the file has")
+                result = _encode(text)
+            case _Function("_frombuffer"), (data, _Type() as kind, shape, order):
                 result = Array()
                 result.value = _array(shape, kind, order == "F", data)
             case _:
-                raise _Refused("a call of what is not called so")
+                raise _UnsupportedPickle("an unsupported function call")
         self.stack.append(result)
 
     def build(self, state):
@@ -214,42 +217,42 @@ class _Machine:
             case _Type() as kind, (_, order, None, None, None, *_):
                 kind.order = _text(order)
             case _:
-                raise _Refused("a state that no array has")
+                raise _UnsupportedPickle("an invalid array state")
 
     def extend(self, items):
         if not isinstance(self.top(), list):
-            raise _Refused("an addition to what is no list")
+            raise _UnsupportedPickle("an item appended to something other than a list")
         self.top().extend(items)
 
     def update(self, items):
         if not isinstance(self.top(), dict) or len(items) % 2:
-            raise _Refused("an entry of what is no dict")
+            raise _UnsupportedPickle("an entry of something other than a dict")
         for key, value in zip(items[::2], items[1::2]):
             self.top()[_text(key)] = value
 
     def take(self, size):
         if not 0 <= size <= len(self.view) - self.position:
-            raise _Refused(
+            raise _UnsupportedPickle(
                 f"{size} bytes where {len(self.view) - self.position} are left"
             )
         self.position += size
         return self.view[self.position - size : self.position]
 
     def integer(self, size):
-        # Only the one of four bytes that stands by itself has a sign; no
-        # length comes near it.
+        # Among the integers of four bytes, only the instruction J has a sign; no
+        # length is large enough to be affected.
         return int.from_bytes(self.take(size), "little", signed=size == 4)
 
     def line(self):
         start = self.position
         while bytes(self.take(1)) != b"\n":
             if self.position - start > 100:
-                raise _Refused("a name of more than 100 letters")
-        return _decoded(self.view[start : self.position - 1], "ascii")
+                raise _UnsupportedPickle("a name of more than 100 characters")
+        return _decode(self.view[start : self.position - 1], "ascii")
 
     def top(self):
         if not self.stack:
-            raise _Refused("an instruction that lacks its value")
+            raise _UnsupportedPickle("an instruction without its operand")
         return self.stack[-1]
 
     def pop(self):
@@ -258,7 +261,7 @@ class _Machine:
 
     def pop_many(self, count):
         if count > len(self.stack):
-            raise _Refused("an instruction that lacks its values")
+            raise _UnsupportedPickle("an instruction without its operands")
         start = len(self.stack) - count
         items = self.stack[start:]
         del self.stack[start:]
@@ -266,47 +269,47 @@ class _Machine:
 
 
 def _array(shape, kind, fortran, data):
-    """What the array holds: an array of numbers, or a list of objects."""
-    whole = isinstance(shape, tuple) and len(shape) <= _MOST_DIMENSIONS
-    if not whole or not all(type(n) is int and 0 <= n for n in shape):
-        raise _Refused("a shape that no array has")
+    """Returns the value of an `Array`: an array of numbers, or a list of objects."""
+    is_tuple = isinstance(shape, tuple) and len(shape) <= _MAX_DIMENSIONS
+    if not is_tuple or not all(type(n) is int and 0 <= n for n in shape):
+        raise _UnsupportedPickle("an invalid array shape")
     if kind.code in ("O", "O8", "O4"):
         if not isinstance(data, list) or len(data) != math.prod(shape):
-            raise _Refused("objects that do not fill their array")
+            raise _UnsupportedPickle("the wrong number of objects for an array")
         return data[0] if shape == () else data
     if not re.fullmatch("f[248]", kind.code) or kind.order not in tuple("<>=|"):
-        raise _Refused(f"numbers of type {_shown(kind.code)}")
+        raise _UnsupportedPickle(f"numbers of type {_printable(kind.code)}")
     dtype = np.dtype(kind.code).newbyteorder(kind.order)
     if not isinstance(data, (bytes, memoryview)):
-        raise _Refused("an array without numbers")
+        raise _UnsupportedPickle("an array without data")
     if len(data) != math.prod(shape) * dtype.itemsize:
-        raise _Refused(f"{len(data)} bytes for an array of shape {shape}")
+        raise _UnsupportedPickle(f"{len(data)} bytes for an array of shape {shape}")
     array = np.frombuffer(data, dtype)
     return array.reshape(shape, order="F" if fortran else "C")
 
 
 def _text(item):
-    """A string of Python 2 or 3; keys and type names are short."""
+    """Returns a string of Python 2 or 3, a key or the name of a type, as str."""
     if isinstance(item, (bytes, memoryview)) and len(item) <= 100:
-        return _decoded(item, "latin1")
-    if not isinstance(item, str) or isinstance(item, _Name):
-        raise _Refused("a key that is no string")
+        return _decode(item, "latin1")
+    if not isinstance(item, str) or isinstance(item, _Function):
+        raise _UnsupportedPickle("a key that is not a string")
     return item
 
 
-def _decoded(view, encoding):
+def _decode(view, encoding):
     try:
         return str(view, encoding)
     except UnicodeDecodeError:
-        raise _Refused(f"a string that is not {encoding}") from None
+        raise _UnsupportedPickle(f"a string that is not {encoding}") from None
 
 
-def _encoded(text):
+def _encode(text):
     try:
         return text.encode("latin1")
     except UnicodeEncodeError:
-        raise _Refused("bytes beyond latin1") from None
+        raise _UnsupportedPickle("a string that is not latin1") from None
 
 
-def _shown(text):
+def _printable(text):
     return repr(text)[:60] if isinstance(text, str) else "?"

@@ -1,19 +1,19 @@
-"""A file becomes arrays by layer name, and the other way round.
+"""Reads and writes files of weights as arrays by layer name.
 
     .npy          {layer: [W, b]} or {layer: {"weights": W, "biases": b}},
                   pickled by Python 2 or 3: the layout of bvlc_alexnet.npy
     .npz, .safetensors
                   arrays called conv1/kernel, conv1/bias and so on
     .weights.h5, .keras
-                  Keras' own
-    .pth, .pt     a state dict of PyTorch, where PyTorch is installed
+                  the formats of Keras
+    .pth, .pt     a state dict of PyTorch, if PyTorch is installed
     a directory   the newest checkpoint of a run
 
-Files may come from strangers. No code of theirs is run, and an array is read
-only when its shape is known to be the wanted one: a header of a few bytes can
-promise terabytes. Where there is a choice, take one of the first three from a
-stranger: HDF5, inside Keras' files, is read by a library in C that a damaged
-file can crash (1 of 8,500 damaged at random did).
+Files may come from untrusted sources. None of their code is run, and an array is
+read only after its shape has been compared with the expected one: a header of a few
+bytes can announce terabytes. If an untrusted source offers several formats, take one
+of the first three: HDF5, which Keras' files contain, is read by a C library that a
+damaged file can crash (1 of 8,500 randomly damaged files did).
 """
 
 import contextlib
@@ -34,11 +34,11 @@ import tensorflow as tf
 
 from alexnet_tf.models import safe_pickle
 
-_NPY_HEADER = 4096  # bytes; NumPy's take 128
+_NPY_HEADER_SIZE = 4096  # bytes, at most; the headers that NumPy writes have 128
 _TYPES = ("float16", "float32", "float64")
 _BIG_ENDIAN = tuple(np.dtype(code) for code in (">f2", ">f4", ">f8"))
 
-# The parts of a layer under the names that are in use.
+# Names of a layer's parts in files, and ours.
 _PARTS = {
     "kernel": "kernel", "weights": "kernel", "weight": "kernel", "W": "kernel",
     "bias": "bias", "biases": "bias", "b": "bias",
@@ -50,12 +50,12 @@ _CHECKPOINT_KEY = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
-class Stored:
-    """An array of a file that has not been read yet.
+class StoredArray:
+    """An array in a file that has not been read yet.
 
     Attributes:
-        shape: that the file claims.
-        read: gives it, of that shape.
+        shape: the shape that the file states.
+        read: a function that reads and returns the array.
     """
 
     shape: tuple[int, ...]
@@ -63,40 +63,49 @@ class Stored:
 
 
 @contextlib.contextmanager
-def opened(path):
-    """{layer: {"kernel": `Stored`, "bias": `Stored`}} of a file or directory.
+def open_arrays(path):
+    """Yields {layer: {"kernel": `StoredArray`, "bias": `StoredArray`}} of a file.
 
-    They can be read within the context.
+    The arrays can be read within the context.
+
+    Args:
+        path: a file, or the directory of a run.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is of no known kind, damaged, or holds anything else.
+        FileNotFoundError: if there is no such file or directory.
+        ValueError: if the format is unknown, or the file is damaged or holds
+            anything else.
     """
     path = os.fspath(path)
     with contextlib.ExitStack() as stack:
-        with refused(path):
+        with errors_naming(path):
             arrays = _reader(path)(path, stack)
         yield arrays
 
 
 @contextlib.contextmanager
-def refused(path):
-    """Turns whatever is wrong with a file into an error that names it."""
+def errors_naming(path):
+    """Converts exceptions raised while reading a file to a `ValueError` naming it."""
     try:
         yield
     except (FileNotFoundError, ModuleNotFoundError):
         raise
-    # What a file of a stranger can provoke in six libraries can't be listed.
+    # The exceptions that an untrusted file can cause in six libraries cannot be
+    # listed.
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
-            f"Expected a whole file of weights. Received: {path}: {reason[0]}"
+            f"The weights file cannot be read: {path}: {reason[0]}"
         ) from error
 
 
 def write(path, arrays):
-    """Writes {layer: {"kernel": array, "bias": array}} as .npy, .npz or
-    .safetensors."""
+    """Writes arrays as .npy, .npz or .safetensors.
+
+    Args:
+        path: a path with one of these extensions.
+        arrays: {layer: {"kernel": array, "bias": array}}.
+    """
     flat = {
         f"{layer}/{part}": array
         for layer, parts in arrays.items()
@@ -119,33 +128,32 @@ def _reader(path):
         return _open_checkpoint
     if not os.path.isfile(path):
         raise FileNotFoundError(
-            f"Expected a file of weights or the directory of a run. Received: "
-            f"{path}, which is none."
+            f"No weights file or run directory exists at {path}."
         )
     for extension, reader in _READERS.items():
         if path.endswith(extension):
             return reader
     raise ValueError(
-        f"its name ends in none of {' '.join(_READERS)}, which say what it is."
+        f"its name ends in none of {' '.join(_READERS)}"
     )
 
 
 def _open_npy(path, stack):
     file = stack.enter_context(open(path, "rb"))
     buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    header = io.BytesIO(buffer[:_NPY_HEADER])
+    header = io.BytesIO(buffer[:_NPY_HEADER_SIZE])
     shape, dtype = _npy_header(header)
     if dtype != object or shape != ():
         raise ValueError(
-            f"an array of shape {shape} and type {dtype} in place of "
+            f"it holds an array of shape {shape} and type {dtype} instead of "
             "{layer: [W, b]}"
         )
     content = safe_pickle.load(memoryview(buffer)[header.tell() :])
     if isinstance(content, safe_pickle.Array):
         content = content.value
     if not isinstance(content, dict):
-        raise ValueError(f"a {type(content).__name__} in place of a dict")
-    return {layer: _pickled(layer, parts) for layer, parts in content.items()}
+        raise ValueError(f"it holds a {type(content).__name__} instead of a dict")
+    return {layer: _pickled_parts(layer, parts) for layer, parts in content.items()}
 
 
 def _npy_header(file):
@@ -157,7 +165,7 @@ def _npy_header(file):
     return shape, dtype
 
 
-def _pickled(layer, parts):
+def _pickled_parts(layer, parts):
     if isinstance(parts, (list, tuple)) and len(parts) == 2:
         parts = dict(zip(("kernel", "bias"), parts))
     known = isinstance(parts, dict) and not {*parts} - {*_PARTS}
@@ -170,33 +178,35 @@ def _pickled_array(layer, array):
     if not isinstance(array, safe_pickle.Array) or not isinstance(
         array.value, np.ndarray
     ):
-        raise ValueError(f"{layer!r} holds what is no array of numbers")
-    return Stored(array.value.shape, lambda: array.value)
+        raise ValueError(f"{layer!r} holds something other than an array of numbers")
+    return StoredArray(array.value.shape, lambda: array.value)
 
 
 def _open_npz(path, stack):
     archive = stack.enter_context(zipfile.ZipFile(path))
     return _by_layer(
         {
-            member.filename.removesuffix(".npy"): _zipped(archive, member)
+            member.filename.removesuffix(".npy"): _npz_array(archive, member)
             for member in archive.infolist()
         }
     )
 
 
-def _zipped(archive, member):
-    # Others unfold as a whole when their first bytes are read.
+def _npz_array(archive, member):
+    # The other methods decompress the whole member to read its first bytes.
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{member.filename} is compressed as NumPy does not")
+        raise ValueError(
+            f"{member.filename} uses a compression method that NumPy does not use"
+        )
     with archive.open(member) as file:
-        shape, dtype = _npy_header(io.BytesIO(file.read(_NPY_HEADER)))
+        shape, dtype = _npy_header(io.BytesIO(file.read(_NPY_HEADER_SIZE)))
     _check_type(member.filename, dtype)
 
     def read():
         with archive.open(member) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
-    return Stored(shape, read)
+    return StoredArray(shape, read)
 
 
 def _open_safetensors(path, stack):
@@ -215,37 +225,40 @@ def _tensor(path, file, key):
     _check_type(key, types.get(code, code))
 
     def read():
-        # Opened for each array, or the whole file stays mapped as it is read:
-        # 2.8 times the arrays' bytes at the peak in place of 1.6.
+        # The file is opened again for each array, because one mapping would keep
+        # everything that was read in memory: the peak is 1.6 times the size of the
+        # arrays, and would be 2.8 times.
         with _safetensors(path) as file:
             return file.get_tensor(key)
 
-    return Stored(tuple(header.get_shape()), read)
+    return StoredArray(tuple(header.get_shape()), read)
 
 
 def _open_h5(path, stack):
-    return _keras(stack.enter_context(h5py.File(path, "r")))
+    return _hdf5_arrays(stack.enter_context(h5py.File(path, "r")))
 
 
 def _open_keras(path, stack):
     file = stack.enter_context(open(path, "rb"))
-    # The description of the network beside them is not read: it can name
+    # The archive's description of the model is not read, because it can name
     # functions to call.
     member = zipfile.ZipFile(file).getinfo("model.weights.h5")
     if member.compress_type != zipfile.ZIP_STORED:
-        raise ValueError("compressed weights, which Keras does not write")
+        raise ValueError("its weights are compressed, which Keras does not do")
+    # A local header has 30 bytes, of which the last four are the lengths of the
+    # name and the extra field, which come before the data.
     file.seek(member.header_offset + 26)
     name, extra = struct.unpack("<HH", file.read(4))
     start = member.header_offset + 30 + name + extra
     window = _Window(file, start, member.file_size)
-    return _keras(stack.enter_context(h5py.File(window, "r")))
+    return _hdf5_arrays(stack.enter_context(h5py.File(window, "r")))
 
 
 class _Window(io.RawIOBase):
-    """Part of a file, as a file.
+    """A part of a file, as a file object.
 
-    `zipfile` has one that reads all it passes over: HDF5's way about a file
-    of 244 MB took it ten times as long.
+    That of `zipfile` reads all bytes that it seeks over: with it, HDF5 took ten
+    times as long for a file of 244 MB.
     """
 
     def __init__(self, file, start, size):
@@ -265,28 +278,31 @@ class _Window(io.RawIOBase):
 
     def readinto(self, buffer):
         view = memoryview(buffer).cast("B")
-        left = max(self._size - self._position, 0)
+        remaining = max(self._size - self._position, 0)
         self._file.seek(self._start + self._position)
-        count = self._file.readinto(view[:left]) if left else 0
-        # HDF5 takes it that it was given all that it asked for, and of a
-        # damaged file it asks for more than there is.
+        count = self._file.readinto(view[:remaining]) if remaining else 0
+        # HDF5 assumes that it received all the bytes that it requested, and for a
+        # damaged file it requests more than there are: the others are zeros.
         view[count:] = bytes(len(view) - count)
         self._position += len(view)
         return len(view)
 
 
-def _keras(file):
-    """Groups are called after the layers' classes, and say their names."""
+def _hdf5_arrays(file):
+    """Returns the arrays of Keras' HDF5 file by layer name.
+
+    The groups are named after the layers' classes; the layer's name is an attribute.
+    """
     arrays = {}
     layers = _child(file, "layers")
     for key in layers:
         group = _child(_child(layers, key), "vars")
         if len(group) not in (0, 2):
-            raise ValueError(f"{key} has {len(group)} arrays in place of two")
+            raise ValueError(f"{key} has {len(group)} arrays instead of two")
         if len(group):
             name = group.attrs["name"]
             arrays[str(name)] = {
-                part: _dataset(_child(group, str(number)))
+                part: _hdf5_array(_child(group, str(number)))
                 for number, part in enumerate(("kernel", "bias"))
             }
     return arrays
@@ -295,16 +311,16 @@ def _keras(file):
 def _child(group, name):
     link = group.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
-        raise ValueError(f"{name} is missing, or a link to elsewhere")
+        raise ValueError(f"{name} is missing, or a soft or external link")
     return group[name]
 
 
-def _dataset(dataset):
-    """Plain ones only: others can lie in other files, or unfold."""
+def _hdf5_array(dataset):
+    # Datasets of the other kinds may refer to other files or be compressed.
     if dataset.external or dataset.is_virtual or dataset.chunks:
         raise ValueError(f"{dataset.name} is not stored as Keras stores it")
     _check_type(dataset.name, dataset.dtype)
-    return Stored(dataset.shape, lambda: dataset[...])
+    return StoredArray(dataset.shape, lambda: dataset[...])
 
 
 def _open_torch(path, stack):
@@ -313,14 +329,14 @@ def _open_torch(path, stack):
         import torch
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"Expected PyTorch, to read {path}. Received: it is not "
-            "installed. Install it, or convert the file to .safetensors where "
-            "it is: safetensors.torch.save_file(torch.load(...), ...)."
+            f"Reading {path} requires PyTorch, which is not installed. Install "
+            "it, or convert the file to .safetensors on a machine that has it: "
+            "safetensors.torch.save_file(torch.load(...), ...)."
         ) from error
     tensors = torch.load(path, map_location="cpu", weights_only=True)
     return _by_layer(
         {
-            key: Stored(tuple(tensor.shape), tensor.detach().numpy)
+            key: StoredArray(tuple(tensor.shape), tensor.detach().numpy)
             for key, tensor in tensors.items()
         }
     )
@@ -331,27 +347,28 @@ def _open_checkpoint(path, stack):
     latest = tf.train.latest_checkpoint(os.path.join(path, "checkpoints"))
     if latest is None:
         raise FileNotFoundError(
-            "Expected the directory of a run that has saved a checkpoint. "
-            f"Received: {path}, without one in {path}/checkpoints."
+            f"No checkpoint was found in {path}/checkpoints. Choose the directory "
+            "of a run that has saved one."
         )
     reader = tf.train.load_checkpoint(latest)
     arrays = {}
     for key, shape in sorted(reader.get_variable_to_shape_map().items()):
         if match := _CHECKPOINT_KEY.fullmatch(key):
             layer, part = match.groups()
-            stored = Stored(tuple(shape), lambda key=key: reader.get_tensor(key))
-            arrays.setdefault(layer, {})[part] = stored
+            arrays.setdefault(layer, {})[part] = StoredArray(
+                tuple(shape), lambda key=key: reader.get_tensor(key)
+            )
     return arrays
 
 
 def _by_layer(flat):
-    """{"conv1/kernel": array} as {"conv1": {"kernel": array}}."""
+    """Converts {"conv1/kernel": array} to {"conv1": {"kernel": array}}."""
     arrays = {}
     for key, array in flat.items():
         match = _KEY.fullmatch(key)
         if not match:
             raise ValueError(
-                f"an array called {key!r} in place of one like conv1/kernel"
+                f"its array name {key!r} is not of the form conv1/kernel"
             )
         layer, part = match.groups()
         parts = arrays.setdefault(layer, {})
@@ -362,10 +379,10 @@ def _by_layer(flat):
 
 
 def _check_type(name, dtype):
-    # Of either byte order.
+    # Both byte orders are allowed.
     if str(dtype).lstrip("<>") not in _TYPES and dtype not in _BIG_ENDIAN:
         raise ValueError(
-            f"{name} is of type {dtype}, in place of {', '.join(_TYPES)}"
+            f"{name} is of type {dtype} instead of one of {', '.join(_TYPES)}"
         )
 
 

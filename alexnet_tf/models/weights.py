@@ -1,17 +1,17 @@
-"""Weights from files into a network, and back."""
+"""Loads weights from files into a model, and saves them."""
 
 import dataclasses
 import os
 import shutil
-import tempfile
 import zipfile
 
 import keras
 import numpy as np
 
+from alexnet_tf import files
 from alexnet_tf.models import weight_formats
 
-# torchvision/models/alexnet.py: the places of the layers in its Sequentials.
+# torchvision/models/alexnet.py: the positions of the layers in its Sequentials.
 _TORCHVISION = {
     "features.0": "conv1",
     "features.3": "conv2",
@@ -22,19 +22,18 @@ _TORCHVISION = {
     "classifier.4": "fc7",
     "classifier.6": "fc8",
 }
-_OWN = (".npy", ".npz", ".safetensors")
-_KERAS = (".weights.h5", ".keras")
+_EXTENSIONS = (".npy", ".npz", ".safetensors", ".weights.h5", ".keras")
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What `load_weights` has done.
+    """A summary of what `load_weights` has assigned.
 
     Attributes:
-        path: of the file.
-        loaded: {layer: its parameters' number}, as assigned.
-        skipped: layers of the network or the file that were left alone.
-        arrays: how many were assigned.
+        path: the path of the file or directory.
+        loaded: {layer name: number of parameters} of the layers assigned to.
+        skipped: the names of skipped layers, whether of the model or of the file.
+        arrays: the number of arrays assigned.
     """
 
     path: str
@@ -52,46 +51,47 @@ class Report:
 
 
 def load_weights(model, path, skip=(), layout=None):
-    """Assigns the arrays of a file to the layers of their names.
+    """Assigns the arrays of a file to the layers that have their names.
 
-    All or nothing: names, shapes and numbers are checked before the first is
-    assigned. Over `numpy.load` of the same 60,965,224 parameters from a .npy,
-    a .npy took 0.6 times as long, .npz 1.5, .safetensors 1.6, .weights.h5 and
-    .keras 0.9 (medians of five), and 1.5 to 1.8 times their bytes of memory
-    beside the network's own (experiments/loading.py, two CPU cores).
+    Either all of them are assigned or none: names, shapes and values are checked
+    first. Compared with `numpy.load` of the same 60,965,224 parameters from a .npy
+    file, loading took 0.6 times as long from .npy, 1.5 from .npz, 1.6 from
+    .safetensors, 0.9 from .weights.h5 and .keras (medians of five runs), and used
+    1.5 to 1.8 times the size of the arrays in memory, besides the model itself
+    (experiments/loading.py, two CPU cores).
 
     Args:
         model: a `keras.Model` whose layers have Caffe's names.
-        path: see `weight_files`, which says what is read how. A state dict of
-            torchvision's AlexNet is recognised by its names, and goes into
-            preset `owt`.
-        skip: layers to leave alone, such as ("fc8",) for other classes.
+        path: a file, or the directory of a run; `weight_formats` lists the
+            formats. A state dict of torchvision's AlexNet is recognized by its
+            names, and fits preset `owt`.
+        skip: names of layers to skip, such as ("fc8",) for other classes.
         layout: None for kernels [height, width, in, out] and [in, out], with
-            fc6's rows in the order H, W, C; "caffe" for Caffe's own, [out, in,
-            height, width] and [out, in], with fc6's columns in the order C, H,
-            W.
+            fc6's rows in the order H, W, C; "caffe" for Caffe's kernels [out, in,
+            height, width] and [out, in], with fc6's columns in the order C, H, W.
 
     Returns:
         A `Report`.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the layers of the file are not those of the network, or
-            a number is not finite, or the file is damaged or hostile.
+        FileNotFoundError: if there is no such file or directory.
+        ValueError: if the layers of the file are not those of the model, a value
+            is not finite, or the file is damaged or malicious.
     """
     if layout not in (None, "caffe"):
         raise ValueError(
             f'Expected layout None or "caffe". Received: {layout=}.'
         )
-    targets = _targets(model)
-    with weight_formats.opened(path) as stored:
+    targets = _variables(model)
+    with weight_formats.open_arrays(path) as stored:
         stored = _to_keras_layout(stored, layout, model)
         _check_skip(skip, targets, stored)
         skipped = {name: None for name in (*targets, *stored) if name in skip}
         for name in skipped:
-            targets.pop(name, None), stored.pop(name, None)
-        _check_same(targets, stored, model, path, layout)
-        with weight_formats.refused(path):
+            targets.pop(name, None)
+            stored.pop(name, None)
+        _check_layers_match(targets, stored, model, path, layout)
+        with weight_formats.errors_naming(path):
             arrays = {
                 name: {part: _read(name, stored[name][part]) for part in parts}
                 for name, parts in targets.items()
@@ -111,40 +111,43 @@ def load_weights(model, path, skip=(), layout=None):
 
 
 def save_weights(model, path):
-    """Writes the weights of `model`, in the format that the name ends in.
+    """Writes the weights of `model`, in the format of the path's extension.
 
-    .npy is the layout of bvlc_alexnet.npy. A file of that name is replaced as
-    a whole or, if anything goes wrong, left as it was.
+    An existing file is replaced only after everything has been written.
+
+    Args:
+        model: a `keras.Model`.
+        path: a path that ends in .npy (the layout of bvlc_alexnet.npy), .npz,
+            .safetensors, .weights.h5 or .keras.
 
     Raises:
-        ValueError: if the name ends otherwise.
-        OSError: if it can't be written.
+        ValueError: if the path has another extension.
+        OSError: if the file cannot be written.
     """
     path = os.fspath(path)
-    if not path.endswith(_OWN + _KERAS):
+    if not path.endswith(_EXTENSIONS):
         raise ValueError(
-            f"Expected a name that ends in one of {' '.join(_OWN + _KERAS)}. "
-            f"Received: {path}."
+            f"Expected a path that ends in one of {' '.join(_EXTENSIONS)}. "
+            f"Received: {path=}."
         )
-    folder, name = os.path.split(os.path.abspath(path))
     try:
-        with tempfile.TemporaryDirectory(prefix="tmp-", dir=folder) as aside:
-            _write(model, os.path.join(aside, name))
-            os.replace(os.path.join(aside, name), path)
+        with files.atomic_write(path) as temporary:
+            _write(model, temporary)
     except OSError as error:
         raise OSError(
-            f"Expected a folder that can be written to, with room for "
-            f"{model.count_params() * 4:,} bytes. Received: {path} "
-            f"({error.strerror or error})."
+            f"The weights could not be written to {path}: "
+            f"{error.strerror or error}. Check that the folder exists and has room "
+            f"for {model.count_params() * 4:,} bytes."
         ) from error
 
 
 def read_shapes(path):
-    """{layer: {"kernel": shape, "bias": shape}} of a file, as it has them.
+    """Returns {layer: {"kernel": shape, "bias": shape}} of a file.
 
-    Args and errors as in `load_weights`.
+    The axes have the order of the file. The argument and the errors are those of
+    `load_weights`.
     """
-    with weight_formats.opened(path) as stored:
+    with weight_formats.open_arrays(path) as stored:
         return {
             _TORCHVISION.get(name, name): {
                 part: array.shape for part, array in parts.items()
@@ -153,8 +156,8 @@ def read_shapes(path):
         }
 
 
-def _targets(model):
-    """{layer: {part: variable}} of all layers that have weights."""
+def _variables(model):
+    """Returns {layer: {part: variable}} of all layers that have weights."""
     return {
         layer.name: {variable.name: variable for variable in layer.weights}
         for layer in model.layers
@@ -163,16 +166,16 @@ def _targets(model):
 
 
 def _to_keras_layout(stored, layout, model):
-    """Our names and our order of axes for those of Caffe and torchvision."""
+    """Converts names and axes of Caffe and torchvision to those of our models."""
     if _TORCHVISION.keys() & stored.keys():
         stored = {_TORCHVISION.get(name, name): p for name, p in stored.items()}
         layout = "caffe"
     if layout is None:
         return dict(stored)
     maps = {
-        after.name: before.input.shape[1:]
-        for before, after in zip(model.layers, model.layers[1:])
-        if isinstance(before, keras.layers.Flatten)
+        following.name: layer.input.shape[1:]
+        for layer, following in zip(model.layers, model.layers[1:])
+        if isinstance(layer, keras.layers.Flatten)
     }
     return {
         name: {
@@ -186,7 +189,12 @@ def _to_keras_layout(stored, layout, model):
 
 
 def _transposed(kernel, maps):
-    """From [out, in, ...] to [..., in, out]; `maps` is the shape flattened."""
+    """Returns the `StoredArray` [..., in, out] of a kernel [out, in, ...].
+
+    Args:
+        kernel: a `StoredArray`.
+        maps: the shape of the maps that are flattened for this layer, or None.
+    """
 
     def read():
         array = kernel.read()
@@ -198,10 +206,10 @@ def _transposed(kernel, maps):
             array = array.transpose(0, 2, 3, 1).reshape(kernel.shape)
         return array.T
 
-    return weight_formats.Stored(_turned(kernel.shape), read)
+    return weight_formats.StoredArray(_transposed_shape(kernel.shape), read)
 
 
-def _turned(shape):
+def _transposed_shape(shape):
     outputs, inputs, *window = shape
     return (*window, inputs, outputs)
 
@@ -209,7 +217,7 @@ def _turned(shape):
 def _read(name, stored):
     array = stored.read()
     if array.dtype.kind != "f" or array.shape != stored.shape:
-        raise ValueError(f"{name} is not what the file said it was")
+        raise ValueError(f"{name} does not have the type or shape that the file states")
     with np.errstate(over="ignore"):
         array = array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
@@ -219,9 +227,9 @@ def _read(name, stored):
 
 def _write(model, path):
     if path.endswith(".weights.h5"):
-        # Keras makes the same file in memory for its archives. On a full disk
-        # HDF5's library would keep its file half open, and crash the process
-        # at another one's closing.
+        # Keras creates the same file in memory for its archives. Writing it with
+        # HDF5's library is not safe on a full disk: the library keeps the file half
+        # open, and crashes the process when another file is closed.
         model.save(f"{path}.keras")
         with zipfile.ZipFile(f"{path}.keras") as archive:
             with archive.open("model.weights.h5") as inside:
@@ -234,7 +242,7 @@ def _write(model, path):
             path,
             {
                 name: {part: v.numpy() for part, v in parts.items()}
-                for name, parts in _targets(model).items()
+                for name, parts in _variables(model).items()
             },
         )
 
@@ -243,38 +251,40 @@ def _check_skip(skip, targets, stored):
     unknown = [name for name in skip if name not in {*targets, *stored}]
     if isinstance(skip, str) or unknown:
         raise ValueError(
-            f"Expected in skip some of the layers {', '.join(targets)}. "
-            f"Received: {skip=}."
+            f"Expected skip to be a tuple of layer names out of "
+            f"{', '.join(targets)}. Received: {skip=}."
         )
 
 
-def _check_same(targets, stored, model, path, layout):
-    """The layers of the network and of the file, side by side if they differ."""
-    ours, theirs = (
+def _check_layers_match(targets, stored, model, path, layout):
+    """Raises an error with both sides of each layer that differs."""
+    model_shapes, file_shapes = (
         {
             name: {part: tuple(array.shape) for part, array in parts.items()}
             for name, parts in layers.items()
         }
         for layers in (targets, stored)
     )
-    if ours == theirs:
+    if model_shapes == file_shapes:
         return
-    rows = [("layer", "the network's", "the file's")]
-    for name in {**ours, **theirs}:
-        if ours.get(name) != theirs.get(name):
-            # The file's names are anybody's.
-            shown = repr(name)[1:-1][:40]
-            rows.append((shown, _shown(ours, name), _shown(theirs, name)))
+    rows = [("layer", "model", "file")]
+    for name in {**model_shapes, **file_shapes}:
+        if model_shapes.get(name) != file_shapes.get(name):
+            # Names in a file may hold anything, such as control characters.
+            printable = repr(name)[1:-1][:40]
+            rows.append(
+                (printable, _describe(model_shapes, name), _describe(file_shapes, name))
+            )
     table = "\n".join("  {:10s} {:42s} {}".format(*row) for row in rows[:20])
     raise ValueError(
         f"Expected the layers of {model.name}. Received: {path}, which differs "
         f"in {len(rows) - 1}:\n{table}\nChoose the preset and the number of "
-        f"classes that the file is of, or name in skip what is to be left "
-        f"out.{'' if layout else _hint(ours, theirs)}"
+        "classes that the file was made for, or name layers to be skipped in skip."
+        f"{'' if layout else _hint(model_shapes, file_shapes)}"
     )
 
 
-def _shown(layers, name):
+def _describe(layers, name):
     if name not in layers:
         return "missing"
     return "  ".join(
@@ -283,9 +293,10 @@ def _shown(layers, name):
     )
 
 
-def _hint(ours, theirs):
-    for name in ours.keys() & theirs.keys():
-        shape = theirs[name].get("kernel", ())
-        if len(shape) > 1 and ours[name].get("kernel") == _turned(shape):
+def _hint(model_shapes, file_shapes):
+    for name in model_shapes.keys() & file_shapes.keys():
+        shape = file_shapes[name].get("kernel", ())
+        kernel = model_shapes[name].get("kernel")
+        if len(shape) > 1 and kernel == _transposed_shape(shape):
             return ' Kernels would fit as [out, in, ...] with layout="caffe".'
     return ""

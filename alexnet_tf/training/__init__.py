@@ -1,1 +1,7 @@
 """Batches and a model become trained weights."""
+
+from alexnet_tf import lazy
+
+__getattr__ = lazy.attributes(
+    __name__, {"train": "loop", "train_dataset": "run", "TrainingInterrupted": "loop"}
+)

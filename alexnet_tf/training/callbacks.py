@@ -1,4 +1,4 @@
-"""What a run shows of itself while it goes on: curves, kernels, TensorBoard."""
+"""Callbacks that show the progress of a run: curves, kernels, TensorBoard."""
 
 import contextlib
 import functools
@@ -8,7 +8,7 @@ import time
 
 import keras
 import numpy as np
-from tensorboard.plugins.histogram import metadata as histograms
+from tensorboard.plugins.histogram import metadata as histogram_plugin
 import tensorflow as tf
 
 from alexnet_tf.data import input_pipeline
@@ -20,15 +20,15 @@ from alexnet_tf.workdir import read_metrics
 _log = logging.getLogger(__name__)
 DRAW_SECONDS = 30
 DRAW_SHARE = 0.05
-_PROBE_IMAGES = 32  # Pictures that the gradients shown are of.
+_GRADIENT_IMAGES = 32  # Images over which the recorded gradients are averaged.
 
 
 def keras_callbacks(workdir, resumed):
-    """Keras' own, which write tensorboard/ and metrics.csv.
+    """Returns Keras' callbacks that write tensorboard/ and metrics.csv.
 
     Args:
         workdir: an existing directory.
-        resumed: whether metrics.csv goes on.
+        resumed: whether to append to an existing metrics.csv.
     """
     return [
         keras.callbacks.TensorBoard(
@@ -41,47 +41,48 @@ def keras_callbacks(workdir, resumed):
 
 
 class FigureWriter(keras.callbacks.Callback):
-    """Draws curves.png and conv1.png, at most every `DRAW_SECONDS`.
+    """Draws curves.png and conv1.png, at most once in `DRAW_SECONDS`.
 
-    Less often where that would take more than `DRAW_SHARE` of the run's time.
-    TensorBoard gets what Keras' own callback does not write: the kernels of the
-    first layer, histograms of all weights and of the loss's gradients, and the
-    speed. The gradients are those of the split's first 32 pictures, central
-    view, without dropout and weight decay. What stops a drawing is logged, and
-    training goes on.
+    It draws less often if drawing would take more than `DRAW_SHARE` of the
+    run's time. TensorBoard receives what Keras' own callback does not write:
+    the kernels of the first layer, histograms of all weights and of the
+    gradients of the loss, and the training throughput. The gradients are those
+    of the center crops of the split's first 32 images, without dropout and
+    weight decay. An error while drawing is logged, and training continues.
 
     Args:
         workdir: an existing directory.
-        preset: the `presets.Preset` of the network.
-        source: the `Source` it is trained on.
-        statistics: the `pixel_statistics.Statistics` it is fed with.
-        model: gives logits.
+        preset: the `presets.Preset` of the model.
+        source: the `Source` that the model is trained on.
+        statistics: the `pixel_statistics.Statistics` of its preprocessing.
+        model: the model, which returns logits.
     """
 
     def __init__(self, workdir, preset, source, statistics, model):
         super().__init__()
         self._workdir, self._preset, self._source = workdir, preset, source
-        self._network = model
-        self._drawn_at, self._wait = time.monotonic(), DRAW_SECONDS
         self._statistics = statistics
+        self._logits_model = model
+        self._drawn_at, self._wait = time.monotonic(), DRAW_SECONDS
 
     def draw(self):
-        with _logged("curves.png"):
+        """Draws both figures now."""
+        with _logging_errors("curves.png"):
             plots.curves(
                 read_metrics(self._workdir),
                 os.path.join(self._workdir, "curves.png"),
                 f"{self._preset.name} on {self._source}",
             )
-        with _logged("conv1.png"):
+        with _logging_errors("conv1.png"):
             plots.kernels(
-                alexnet.rgb_kernels(self._network, self._preset),
+                alexnet.rgb_kernels(self._logits_model, self._preset),
                 os.path.join(self._workdir, "conv1.png"),
                 "conv1",
             )
 
     def on_train_begin(self, logs=None):
         self._events = tf.summary.create_file_writer(
-            os.path.join(self._workdir, "tensorboard", "pictures")
+            os.path.join(self._workdir, "tensorboard", "images")
         )
 
     def on_epoch_end(self, epoch, logs=None):
@@ -89,78 +90,90 @@ class FigureWriter(keras.callbacks.Callback):
         if began - self._drawn_at < self._wait:
             return
         self.draw()
-        with _logged("TensorBoard's pictures"), self._events.as_default(epoch):
+        with (
+            _logging_errors("the figures of TensorBoard"),
+            self._events.as_default(epoch),
+        ):
             self._write_events()
         self._drawn_at = time.monotonic()
         self._wait = max(DRAW_SECONDS, (self._drawn_at - began) / DRAW_SHARE)
 
     def _write_events(self):
-        kernels = alexnet.rgb_kernels(self._network, self._preset)
+        kernels = alexnet.rgb_kernels(self._logits_model, self._preset)
         tf.summary.image("conv1", plots.kernel_sheet(kernels)[np.newaxis])
-        for variable in self._network.weights:
+        for variable in self._logits_model.weights:
             _write_histogram(variable.path, variable.numpy())
-        found = loss_gradients(self._network, *self._probe)
-        for path, gradient in found.items():
+        gradients = loss_gradients(self._logits_model, *self._gradient_batch)
+        for path, gradient in gradients.items():
             _write_histogram(f"gradients/{path}", gradient.numpy())
-        # The last line but the evaluation's.
-        speed = read_metrics(self._workdir)[-2]["images_per_second"]
-        tf.summary.scalar("images_per_second", speed or 0)
+        # The last line is the evaluation's; the training's comes before it.
+        throughput = read_metrics(self._workdir)[-2]["images_per_second"]
+        tf.summary.scalar("images_per_second", throughput or 0)
 
     @functools.cached_property
-    def _probe(self):
-        """The pictures and labels that the gradients are of."""
+    def _gradient_batch(self):
+        """The images and labels for which the gradients are recorded."""
         batches = input_pipeline.evaluation_batches(
             self._source, self._preset.preprocessing, self._statistics,
-            batch_size=min(_PROBE_IMAGES, self._source.num_examples),
+            batch_size=min(_GRADIENT_IMAGES, self._source.num_examples),
         )
         return next(iter(batches))
 
 
 @contextlib.contextmanager
-def _logged(what):
-    """Errors of a drawing, which are worth no run."""
+def _logging_errors(figure):
+    """Logs errors of drawing `figure`: a failed figure must not end a run."""
     try:
         yield
     except Exception as error:
-        _log.warning("Could not draw %s: %s", what, error)
+        _log.warning("Could not draw %s: %s", figure, error)
 
 
 def histogram(values, buckets=30):
-    """float64 [buckets, 3] of an array, as TensorBoard keeps it.
+    """Returns the histogram of an array in TensorBoard's format.
 
-    Left edge, right edge, count. `tf.summary.histogram` makes 30 float64 of each
-    value on the way: 9 GB for the 38 million of fc6.
+    `tf.summary.histogram` makes 30 float64 numbers of each value on the way:
+    9 GB for the 38 million weights of fc6.
+
+    Returns:
+        float64 [buckets, 3]: left edge, right edge and count of each bucket.
     """
     counts, edges = np.histogram(values, buckets)
     return np.stack([edges[:-1], edges[1:], counts], axis=-1)
 
 
 def _write_histogram(name, values):
-    metadata = histograms.create_summary_metadata(None, None)
+    metadata = histogram_plugin.create_summary_metadata(None, None)
     tf.summary.write(name, histogram(values), metadata=metadata)
 
 
 def loss_gradients(model, images, labels):
-    """{path: float32 tensor} of the loss by each variable that moves.
+    """Computes the gradients of the loss by all trainable variables.
 
-    The mean over the pictures, without dropout and weight decay.
+    The loss is the mean over the images, without dropout and weight decay.
 
     Args:
-        model: gives logits, and has its optimizer.
+        model: a model that returns logits and is compiled with its optimizer.
         images, labels: float32 [B, S, S, 3], int32 [B].
+
+    Returns:
+        {path of a variable: float32 tensor}.
     """
     variables = model.trainable_variables
-    # float16 can't hold the gradients as they are.
+    # float16 can't represent the unscaled gradients.
     scale = model.optimizer.scale_loss(tf.constant(1.0))
     with tf.GradientTape() as tape:
         logits = tf.cast(model(images, training=False), tf.float32)
         loss = scale * tf.reduce_mean(metrics.cross_entropy(logits, labels))
-    found = tape.gradient(loss, [variable.value for variable in variables])
-    return {v.path: gradient / scale for v, gradient in zip(variables, found)}
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+    return {
+        variable.path: gradient / scale
+        for variable, gradient in zip(variables, gradients)
+    }
 
 
 def epoch_logs(workdir):
-    """The last measurements, under the names that Keras would give them."""
+    """Returns the last metrics of a run under the names that Keras gives them."""
     lines = {line["split"]: line for line in read_metrics(workdir)}
     keys = ("loss", "top1_error", "top5_error")
     return {

@@ -1,4 +1,7 @@
-"""Checkpoints of a run: saving, restoring, and what to do with damaged ones."""
+"""Checkpoints of a run: saved and restored as a whole, and never overwritten by worse.
+
+A damaged checkpoint is renamed, and the run resumes from the one before it.
+"""
 
 import json
 import logging
@@ -15,14 +18,14 @@ _log = logging.getLogger(__name__)
 
 
 class Progress(tf.train.experimental.PythonState):
-    """How far a run has come: what a checkpoint keeps beside the variables.
+    """How far a run has come: what a checkpoint holds besides the variables.
 
     Attributes:
-        step: steps done, and with it the position in the data.
-        errors: the validation errors of the epochs done.
-        totals: `metrics.batch_sums` since the last line of metrics.
-        bad_images: of the epoch that goes on.
-        saved: the `place` that the newest checkpoint holds, None for none.
+        step: the number of completed steps, and with it the position in the data.
+        errors: the validation errors of the completed epochs.
+        totals: the sum of `metrics.batch_sums` since the last logged line.
+        bad_images: the number of unreadable images in the current epoch.
+        saved: the `position` that the newest checkpoint holds, None without one.
     """
 
     def __init__(self):
@@ -33,11 +36,12 @@ class Progress(tf.train.experimental.PythonState):
         self.saved = None
 
     @property
-    def place(self):
-        """(steps, epochs) done: at each the state is one and the same."""
+    def position(self):
+        """(steps, epochs) completed, which determines the whole state."""
         return self.step, len(self.errors)
 
     def add(self, steps, sums, batch_size):
+        """Counts completed steps, given their `metrics.batch_sums` [steps, 4]."""
         self.step += steps
         self.bad_images += steps * batch_size - int(sums[:, 3].sum())
         self.totals = list(self.totals + sums.sum(axis=0, dtype=np.float64))
@@ -49,103 +53,157 @@ class Progress(tf.train.experimental.PythonState):
         self.step, self.errors, self.totals, self.bad_images = json.loads(string_value)
 
 
-def restore(checkpoint, folder):
-    """Reads the newest checkpoint that is whole.
+class CheckpointSaver:
+    """Saves and restores the model, the optimizer and the `Progress` of a run.
 
-    Returns:
-        (paths of it and of older ones, paths of damaged ones that are newer).
+    Attributes:
+        progress: the `Progress`.
+
+    Args:
+        workdir: the work directory, whose folder checkpoints/ is used.
+        model: the network; its layers are saved by their names.
+        optimizer: the optimizer, built for the trainable variables of `model`.
     """
-    indices = pathlib.Path(folder).glob("ckpt-*.index")
-    whole = [str(path.with_suffix("")) for path in indices]
-    whole.sort(key=lambda path: int(path.rpartition("-")[2]))
-    damaged, errors = [], []
-    while whole:
-        try:
-            checkpoint.restore(whole[-1]).assert_existing_objects_matched()
-        # Of a file cut short TensorFlow's reader says IndexError.
-        except (tf.errors.OpError, IndexError, AssertionError) as error:
-            errors.append(error)
-            damaged.append(whole.pop())
-            _log.warning("Damaged or of another network: %s.", damaged[-1])
-        else:
-            _log.info("Going on from %s.", whole[-1])
-            return whole, damaged
-    raise ValueError(
-        "Expected a whole checkpoint of this network. Received: "
-        f"{damaged[0] if damaged else folder}, which is damaged or of another one, "
-        f"and none before it. Remove {os.path.dirname(folder)} to start anew, or "
-        "give another."
-    ) from (errors[0] if errors else None)
 
+    def __init__(self, workdir, model, optimizer):
+        self.progress = Progress()
+        self._workdir, self._model = workdir, model
+        self._folder = os.path.join(workdir, "checkpoints")
+        self._checkpoint = tf.train.Checkpoint(
+            layers={layer.name: layer for layer in model.layers},
+            optimizer=optimizer,
+            progress=self.progress,
+        )
+        self._manager = None
 
-def set_aside_damaged(folder, whole, damaged):
-    """Damaged checkpoints get another name, and the rest are those there are."""
-    for checkpoint in map(pathlib.Path, damaged):
-        for path in checkpoint.parent.glob(f"{checkpoint.name}.*"):
-            path.rename(path.with_name(f"damaged-{path.name}"))
-    # With times of the day behind those of the list, old ones would stay for ever.
-    tf.compat.v1.train.update_checkpoint_state(
-        folder, whole[-1], whole,
-        all_model_checkpoint_timestamps=[1.0] * len(whole),
-        last_preserved_timestamp=0.0,
-    )
+    def restore(self, repair):
+        """Restores the newest checkpoint that is not damaged.
 
+        Args:
+            repair: whether to rename damaged checkpoints, which only one of several
+                workers may do.
 
-def save(checkpoints, model, progress):
-    """Writes a checkpoint, unless there is one of this very state."""
-    if progress.saved == progress.place:
-        return
-    finite = [
-        tf.reduce_all(tf.math.is_finite(variable.value))
-        for variable in model.trainable_variables
-    ]
-    if not tf.reduce_all(finite):
-        raise not_finite_error(f"weights after step {progress.step}", checkpoints)
-    try:
-        checkpoints.save(checkpoint_number=progress.step)
-    except tf.errors.OpError as error:
-        remove_unfinished(checkpoints.directory)
-        raise OSError(
-            f"Expected room for a checkpoint in {checkpoints.directory}. "
-            f"Received: {bad_images.short_message(error)}. {last_good(checkpoints)} Make "
-            "room and run the same command again."
-        ) from error
-    progress.saved = progress.place
+        Raises:
+            ValueError: if all checkpoints are damaged or of another network.
+        """
+        intact, damaged = self._restore_newest()
+        self.progress.saved = self.progress.position
+        if repair:
+            _rename_damaged(damaged)
+            # With creation times later than those of the list, CheckpointManager
+            # would never delete old checkpoints.
+            tf.compat.v1.train.update_checkpoint_state(
+                self._folder, intact[-1], intact,
+                all_model_checkpoint_timestamps=[1.0] * len(intact),
+                last_preserved_timestamp=0.0,
+            )
 
-
-def remove_unfinished(folder):
-    """Frees the room of checkpoints that a full disk or a kill cut short."""
-    for path in pathlib.Path(folder).glob("*_temp"):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in pathlib.Path(folder).glob("ckpt-*.data-*"):
-        if not path.with_suffix(".index").exists():
-            path.unlink()
-
-
-def last_good(checkpoints):
-    if checkpoints.latest_checkpoint is None:
-        return "No checkpoint was saved."
-    return f"The last good checkpoint is {checkpoints.latest_checkpoint}."
-
-
-def check_same_position(progress, mean_over_workers, workdir):
-    if mean_over_workers(progress.step) != progress.step:
+    def _restore_newest(self):
+        """Returns the paths of (intact checkpoints up to it, damaged newer ones)."""
+        indices = pathlib.Path(self._folder).glob("ckpt-*.index")
+        intact = [str(path.with_suffix("")) for path in indices]
+        intact.sort(key=lambda path: int(path.rpartition("-")[2]))
+        damaged, errors = [], []
+        while intact:
+            try:
+                status = self._checkpoint.restore(intact[-1])
+                status.assert_existing_objects_matched()
+            # TensorFlow's reader raises IndexError for a truncated file.
+            except (tf.errors.OpError, IndexError, AssertionError) as error:
+                errors.append(error)
+                damaged.append(intact.pop())
+                _log.warning("Damaged or of another network: %s.", damaged[-1])
+            else:
+                _log.info("Resuming from %s.", intact[-1])
+                return intact, damaged
         raise ValueError(
-            "Expected all workers to see the same checkpoints. Received: another "
-            f"newest one here, of step {progress.step}, in {workdir}. Put the work "
-            "directory where all can read it."
+            "Expected an intact checkpoint of this network. Received: "
+            f"{damaged[0] if damaged else self._folder}, which is damaged or of "
+            f"another network, and no older one. Remove {self._workdir} to start "
+            "from the beginning, or give another --workdir."
+        ) from (errors[0] if errors else None)
+
+    def save(self):
+        """Saves a checkpoint, unless the newest one holds this very state.
+
+        Raises:
+            FloatingPointError: if a weight is not finite.
+            OSError: if the disk is full or cannot be written to.
+        """
+        if self.progress.saved == self.progress.position:
+            return
+        finite = [
+            tf.reduce_all(tf.math.is_finite(variable.value))
+            for variable in self._model.trainable_variables
+        ]
+        if not tf.reduce_all(finite):
+            raise self.not_finite_error(f"weights after step {self.progress.step}")
+        try:
+            self.manager.save(checkpoint_number=self.progress.step)
+        except tf.errors.OpError as error:
+            self.remove_unfinished()
+            raise OSError(
+                f"No checkpoint could be saved in {self._folder}: "
+                f"{bad_images.short_message(error)}. {self._last_good()} Free some "
+                "space and run the same command again."
+            ) from error
+        self.progress.saved = self.progress.position
+
+    @property
+    def manager(self):
+        """The `tf.train.CheckpointManager`, made after `restore` repaired its list."""
+        if self._manager is None:
+            self._manager = tf.train.CheckpointManager(
+                self._checkpoint, self._folder, max_to_keep=2
+            )
+        return self._manager
+
+    def remove_unfinished(self):
+        """Deletes the parts of checkpoints that a full disk or a kill cut short."""
+        folder = pathlib.Path(self._folder)
+        for path in folder.glob("*_temp"):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in folder.glob("ckpt-*.data-*"):
+            if not path.with_suffix(".index").exists():
+                path.unlink()
+
+    def check_same_position(self, mean_over_workers):
+        """Raises ValueError unless all workers have restored the same step."""
+        step = self.progress.step
+        if mean_over_workers(step) != step:
+            raise ValueError(
+                "Expected all workers to see the same checkpoints. Received: another "
+                f"newest one here, of step {step}, in {self._workdir}. Put the work "
+                "directory on a file system that all workers share."
+            )
+
+    def check_finite(self, sums, steps_before):
+        """Raises FloatingPointError, naming the step, if a loss is not finite.
+
+        Args:
+            sums: `metrics.batch_sums` [steps, 4] of steps just completed.
+            steps_before: the number of steps before these.
+        """
+        bad = np.flatnonzero(~np.isfinite(sums[:, 0]))
+        if bad.size:
+            step = steps_before + 1 + bad[0]
+            raise self.not_finite_error(f"loss {sums[bad[0], 0]} at step {step}")
+
+    def not_finite_error(self, received):
+        """Returns the FloatingPointError for a loss or weights, as `received` says."""
+        return FloatingPointError(
+            f"Expected a finite loss and finite weights. Received: {received}. "
+            f"{self._last_good()} Use a smaller learning_rate."
         )
 
+    def _last_good(self):
+        latest = self.manager.latest_checkpoint
+        if latest is None:
+            return "No checkpoint was saved."
+        return f"The last good checkpoint is {latest}."
 
-def check_finite(sums, steps_before, checkpoints):
-    bad = np.flatnonzero(~np.isfinite(sums[:, 0]))
-    if bad.size:
-        step = steps_before + 1 + bad[0]
-        raise not_finite_error(f"loss {sums[bad[0], 0]} at step {step}", checkpoints)
 
-
-def not_finite_error(what, checkpoints):
-    return FloatingPointError(
-        f"Expected a finite loss and finite weights. Received: {what}. "
-        f"{last_good(checkpoints)} Take a smaller learning_rate."
-    )
+def _rename_damaged(checkpoints):
+    for checkpoint in map(pathlib.Path, checkpoints):
+        for path in checkpoint.parent.glob(f"{checkpoint.name}.*"):
+            path.rename(path.with_name(f"damaged-{path.name}"))

@@ -1,4 +1,4 @@
-"""The worker processes of a run, of which this one may be the only one."""
+"""Distribution of a run over the devices of this machine and over machines."""
 
 import contextlib
 import json
@@ -10,17 +10,29 @@ import tensorflow as tf
 from alexnet_tf.data import bad_images
 
 _log = logging.getLogger(__name__)
+_MAX_PROCESSES_PER_NODE = 1024
+
+# The errors that TensorFlow raises when another process does not answer.
+_LOST_WORKER_ERRORS = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
 
 
 def make_strategy(num_devices=None):
-    """The `tf.distribute.Strategy` for this machine.
+    """Makes the `tf.distribute.Strategy` for this machine.
 
-    All GPUs, or `num_devices` of them; without GPUs one CPU, or `num_devices`
-    virtual ones. TensorFlow must not have touched its devices yet if virtual
-    ones are wanted.
+    Args:
+        num_devices: the number of GPUs to use, all by default. Without a GPU,
+            the number of virtual CPU devices, 1 by default; more than one can
+            be made only before TensorFlow has initialized its devices.
 
     Raises:
-        ValueError: if there are fewer GPUs.
+        ValueError: if there are fewer devices.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and num_devices and num_devices > len(gpus):
@@ -37,8 +49,8 @@ def make_strategy(num_devices=None):
         _make_virtual_cpus(count)
     return tf.distribute.MirroredStrategy(
         [f"{kind}:{i}" for i in range(count)],
-        # TensorFlow's collectives on CPUs refuse a second strategy of another
-        # size in one process.
+        # In one process, TensorFlow's collectives on CPUs refuse a second
+        # strategy of another size.
         tf.distribute.ReductionToOneDevice() if kind == "CPU" else None,
     )
 
@@ -50,40 +62,25 @@ def _make_virtual_cpus(count):
             [tf.config.LogicalDeviceConfiguration()] * count,
         )
     except RuntimeError as error:
-        have = len(tf.config.list_logical_devices("CPU"))
-        if have < count:
+        available = len(tf.config.list_logical_devices("CPU"))
+        if available < count:
             raise ValueError(
-                f"Expected at most {have} devices, since TensorFlow has set "
-                f"up as many. Received: num_devices={count}. Ask for them "
-                "before anything else."
+                f"Expected at most {available} devices, because TensorFlow has "
+                f"already initialized as many. Received: num_devices={count}. "
+                "Make the strategy before anything else uses TensorFlow."
             ) from error
 
 
-_log = logging.getLogger(__name__)
-_MAX_PROCESSES = 1024  # On a node.
-
-# What TensorFlow says when another process does not answer.
-_LOST_WORKER_ERRORS = (
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InternalError,
-    tf.errors.UnavailableError,
-)
-
-
 def make_multi_worker_strategy():
-    """A `tf.distribute.MultiWorkerMirroredStrategy` of the processes that the
-    environment names.
+    """Makes a `tf.distribute.MultiWorkerMirroredStrategy` of several processes.
 
-    Waits until all of them are there. To be called before TensorFlow has touched
-    its devices.
-
-    Environment: TF_CONFIG, or what Slurm sets for the processes of srun.
+    The environment names the processes: TF_CONFIG, or the variables that Slurm
+    sets for the processes of srun. The call waits until all of them have
+    started. It must come before TensorFlow has initialized its devices.
 
     Raises:
-        ValueError: if neither says which they are.
+        ValueError: if the environment does not name the processes, or if
+            TF_CONFIG is malformed.
     """
     resolver = _resolver()
     _log.info("Waiting for the workers %s.", resolver.cluster_spec().as_dict())
@@ -95,14 +92,15 @@ def _resolver():
         _check_config(os.environ["TF_CONFIG"])
         return tf.distribute.cluster_resolver.TFConfigClusterResolver()
     if "SLURM_PROCID" in os.environ:
-        # Slurm itself shares out the GPUs; TensorFlow only has to believe that
-        # there is one for each process, and not to ask nvidia-smi.
+        # Slurm assigns the GPUs to the processes. These arguments keep TensorFlow
+        # from doing so and from calling nvidia-smi.
         return tf.distribute.cluster_resolver.SlurmClusterResolver(
-            gpus_per_node=_MAX_PROCESSES, gpus_per_task=1, auto_set_gpu=False
+            gpus_per_node=_MAX_PROCESSES_PER_NODE, gpus_per_task=1, auto_set_gpu=False
         )
     raise ValueError(
-        "Expected the workers in the environment variable TF_CONFIG, or a process of "
-        "Slurm's srun. Received: neither. See experiments/cluster/README.md."
+        "Expected the environment variable TF_CONFIG with the workers, or a process "
+        "started by Slurm's srun. Received: neither. See "
+        "experiments/cluster/README.md."
     )
 
 
@@ -111,20 +109,20 @@ def _check_config(text):
         config = json.loads(text)
         workers = config["cluster"]["worker"]
         kind, index = config["task"]["type"], int(config["task"]["index"])
-        fits = kind == "worker" and 0 <= index < len(workers)
-        fits = fits and list(config["cluster"]) == ["worker"]
+        valid = kind == "worker" and 0 <= index < len(workers)
+        valid = valid and list(config["cluster"]) == ["worker"]
     except (ValueError, KeyError, TypeError):
-        fits = False
-    if not fits:
+        valid = False
+    if not valid:
         raise ValueError(
             'Expected TF_CONFIG as {"cluster": {"worker": ["HOST:PORT", ...]}, '
-            '"task": {"type": "worker", "index": 0}}, with an index of the list. '
-            f"Received: {text}."
+            '"task": {"type": "worker", "index": 0}}, with an index into the '
+            f"list of workers. Received: TF_CONFIG={text}."
         )
 
 
 def worker_count_and_index(strategy):
-    """(how many there are, which of them this one is)."""
+    """Returns (the number of workers, the index of this one from 0)."""
     resolver = strategy.cluster_resolver
     if resolver is None:
         return 1, 0
@@ -132,29 +130,30 @@ def worker_count_and_index(strategy):
 
 
 def is_chief(strategy):
-    """Whether this process is the one that writes."""
+    """Returns whether this process is the worker that writes the run's files."""
     return worker_count_and_index(strategy)[1] == 0
 
 
 def all_reduce_mean(strategy, value):
-    """The mean of a number over all workers, each of which must ask for it.
+    """Returns the mean of a number over all workers.
 
-    None of them goes on before all have.
+    Every worker must call it, and each call returns only after all workers have
+    made theirs, so that it is a barrier too.
 
     Raises:
-        WorkerLost: if one has gone.
+        WorkerLost: if another worker has stopped.
     """
     if worker_count_and_index(strategy)[0] == 1:
         return value
     with detecting_lost_workers(strategy):
-        own = tf.constant(value, tf.float32)
-        per_replica = strategy.run(tf.identity, args=(own,))
+        value = tf.constant(value, tf.float32)
+        per_replica = strategy.run(tf.identity, args=(value,))
         return float(strategy.reduce("MEAN", per_replica, axis=None))
 
 
 @contextlib.contextmanager
 def chief_first(strategy):
-    """What is inside the chief does first, and the other workers when it has."""
+    """Lets the chief run the block first, and the other workers after it."""
     chief = is_chief(strategy)
     if not chief:
         all_reduce_mean(strategy, 0)
@@ -165,10 +164,10 @@ def chief_first(strategy):
 
 @contextlib.contextmanager
 def detecting_lost_workers(strategy):
-    """Errors inside that come of another worker's end say so.
+    """Converts the errors that a lost worker causes inside the block.
 
     Raises:
-        WorkerLost: in their place.
+        WorkerLost: in place of TensorFlow's error, if there are several workers.
     """
     try:
         yield
@@ -176,11 +175,11 @@ def detecting_lost_workers(strategy):
         if worker_count_and_index(strategy)[0] == 1:
             raise
         raise WorkerLost(
-            "Expected all workers of the run at work. Received: one has gone ("
-            f"{bad_images.short_message(error)}). Its own output says why. Start all of them "
-            "again: they go on from the last checkpoint."
+            "Another worker of this run has stopped "
+            f"({bad_images.short_message(error)}). Its output tells the reason. Start "
+            "all workers again; they resume from the last checkpoint."
         ) from error
 
 
 class WorkerLost(OSError):
-    """Another process of the run has ended before its time."""
+    """Another worker process of the run has stopped unexpectedly."""

@@ -1,4 +1,4 @@
-"""The machine and the versions that something was measured with."""
+"""Description of the machine and of the software versions of a run."""
 
 import os
 import platform
@@ -14,7 +14,11 @@ import alexnet_tf
 
 
 def describe():
-    """{what: text} of the versions, the machine, its devices and the command."""
+    """Describes the command, the software versions, the machine and its devices.
+
+    Returns:
+        {name: text}, with "command", "python", "processors", "gpus" and others.
+    """
     gpus = [
         tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
         for gpu in tf.config.list_physical_devices("GPU")
@@ -22,7 +26,8 @@ def describe():
     return {
         "command": _command(),
         "alexnet_tf": alexnet_tf.__version__,
-        # Not of their packages' names: tensorflow-cpu is one of TensorFlow's.
+        # The modules' versions, since the installed package may have another
+        # name: tensorflow-cpu is one of TensorFlow's.
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "tensorflow-datasets": tfds.__version__,
@@ -35,14 +40,17 @@ def describe():
 
 
 def _command():
-    """As it was typed: python -m MODULE leaves the path of a file behind."""
+    """Returns the command as it was typed.
+
+    `python -m MODULE` replaces the module's name by a file's path in `sys.argv`.
+    """
     module = sys.modules["__main__"].__spec__
     program = ["python", "-m", module.name] if module else sys.argv[:1]
     return shlex.join([*program, *sys.argv[1:]])
 
 
 def _processors():
-    """How many this process may use, and of what make."""
+    """Returns the number of CPUs that this process may use, and their model."""
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     else:
@@ -57,5 +65,5 @@ def _processor_name():
                 if line.startswith("model name"):
                     return line.split(":", 1)[1].strip()
     except OSError:
-        pass  # Not Linux.
+        pass  # The system is not Linux.
     return platform.processor() or platform.machine()

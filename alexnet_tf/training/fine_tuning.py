@@ -1,4 +1,4 @@
-"""Training that starts from weights: what starts anew, what moves, how fast."""
+"""Fine-tuning: initial weights, frozen layers, and features computed once."""
 
 import dataclasses
 import logging
@@ -18,18 +18,20 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class FineTuning:
-    """How to start from weights.
+    """How training starts from the weights of a trained model.
 
     Attributes:
-        weights: for `load_weights`; None to start at random.
-        reinit: layers that keep their random start.
-        freeze: layers that do not move.
-        lr_mult: {layer: its learning rate over the others'}.
-        cache_features: whether to compute the outputs of the frozen beginning
-            once, of one central view of each picture. All convolutions must
-            be frozen. It gives up crops, flips and colour noise, and takes
-            80 KB of memory a picture where pool5 is the last of them.
-        layout: of the file, for `load_weights`.
+        weights: the weights to load, as for `load_weights`; None for random
+            initialization.
+        reinit: names of layers that keep their random initialization.
+        freeze: names of layers that are not trained.
+        lr_mult: {layer name: its learning rate relative to other layers}.
+        cache_features: whether to compute the outputs of the frozen backbone
+            only once, for the center crop of each image. All convolutions must
+            be frozen. There are no random crops, flips and PCA color
+            augmentation then, and features take 80 KB of memory per image if
+            the backbone ends with pool5.
+        layout: the layout of the weight file, as for `load_weights`.
     """
 
     weights: str | None = None
@@ -41,79 +43,85 @@ class FineTuning:
 
 
 def freeze_layers(model, plan):
-    """Sets which layers of `model` move.
+    """Makes the layers in `plan.freeze` of `model` not trainable.
+
+    Args:
+        model: the model.
+        plan: a `FineTuning`.
 
     Raises:
-        ValueError: if a name of the plan is that of no layer with weights, or
-            nothing is left to move.
+        ValueError: if the plan names a layer that does not exist or has no
+            weights, freezes all layers, or trains a layer that it freezes.
     """
     names = [layer.name for layer in model.layers if layer.weights]
     for field in ("reinit", "freeze", "lr_mult"):
         unknown = [name for name in getattr(plan, field) if name not in names]
         if unknown:
             raise ValueError(
-                f"Expected in {field} some of the layers {', '.join(names)}. "
-                f"Received: {', '.join(unknown)}."
+                f"Expected {field} to name some of the layers {', '.join(names)}. "
+                f"Received: {field}={','.join(unknown)}."
             )
     if {*names} == {*plan.freeze}:
         raise ValueError(
-            "Expected a layer that is not frozen. Received: "
-            f"freeze={','.join(plan.freeze)}, which is all of them."
+            "Expected at least one layer that is not frozen. Received: "
+            f"freeze={','.join(plan.freeze)}, which are all layers."
         )
-    both = [name for name in plan.reinit if name in plan.freeze]
-    if both:
-        raise ValueError(
-            "Expected in reinit layers that move. Received: "
-            f"{', '.join(both)}, which would stay at random."
-        )
-    idle = [name for name in plan.lr_mult if name in plan.freeze]
-    if idle:
-        raise ValueError(
-            "Expected in lr_mult layers that move. Received: "
-            f"{', '.join(idle)}, which are frozen."
-        )
+    for field in ("reinit", "lr_mult"):
+        frozen = [name for name in getattr(plan, field) if name in plan.freeze]
+        if frozen:
+            raise ValueError(
+                f"Expected {field} to name layers that are trained. Received: "
+                f"{field}={','.join(frozen)}, frozen by freeze="
+                f"{','.join(plan.freeze)}. Remove them from one of the two."
+            )
     for name in plan.freeze:
         model.get_layer(name).trainable = False
 
 
 def load_initial_weights(model, plan):
-    """Assigns the plan's weights to all layers but those of `reinit`."""
+    """Loads the plan's weights into all layers of `model` except `plan.reinit`."""
     if plan.weights:
-        _log.info(
-            "%s",
-            load_weights(
-                model, plan.weights, skip=plan.reinit, layout=plan.layout
-            ),
+        report = load_weights(
+            model, plan.weights, skip=plan.reinit, layout=plan.layout
         )
+        _log.info("%s", report)
 
 
 def initial_statistics(plan, preprocessing):
-    """The `pixel_statistics.Statistics` that the plan's weights were trained with.
+    """Returns the `pixel_statistics.Statistics` that belong to the plan's weights.
 
-    Those of the run, if they are of one, else the published figures of
-    ImageNet: weights expect the pixels that they have seen.
+    These are the statistics of the run if the weights are those of a run, and
+    the published ones of ImageNet otherwise, because weights expect the pixel
+    values that they were trained with.
+
+    Args:
+        plan: a `FineTuning` with weights.
+        preprocessing: the `presets.Preprocessing` of the new run.
 
     Raises:
-        ValueError: if the run's pictures were of another size.
+        ValueError: if the run used another image size.
     """
     if not os.path.isdir(plan.weights):
         return pixel_statistics.imagenet(preprocessing)
     path = os.path.join(plan.weights, STATISTICS_FILE)
-    found = pixel_statistics.read(path)
-    if found.mean_image.shape[0] != preprocessing.image_size:
+    statistics = pixel_statistics.read(path)
+    image_size = statistics.mean_image.shape[0]
+    if image_size != preprocessing.image_size:
         raise ValueError(
-            f"Expected pictures of {found.mean_image.shape[0]} pixels, those "
-            f"of the run {plan.weights}. Received: image_size="
-            f"{preprocessing.image_size}."
+            f"Expected images of {image_size} pixels, as in the run {plan.weights}. "
+            f"Received: image_size={preprocessing.image_size}."
         )
-    return found
+    return statistics
 
 
 def split_backbone(model):
-    """`model` in two: its frozen beginning, and the rest.
+    """Splits `model` into a frozen backbone and a trainable head.
 
-    The beginning ends where the first layer comes that moves or drops at
-    random. Both share their weights with `model`.
+    The head begins with the first layer that is trainable or a dropout. Both
+    parts share their weights with `model`.
+
+    Returns:
+        (backbone, head), two `keras.Model`.
 
     Raises:
         ValueError: if a convolution is not frozen.
@@ -123,13 +131,15 @@ def split_backbone(model):
         for layer in model.layers
         if layer.trainable_variables or isinstance(layer, keras.layers.Dropout)
     )
-    rest = model.layers[model.layers.index(first) :]
-    moving = [l.name for l in rest if isinstance(l, keras.layers.Conv2D)]
-    if moving:
+    head_layers = model.layers[model.layers.index(first) :]
+    convolutions = [
+        layer.name for layer in head_layers if isinstance(layer, keras.layers.Conv2D)
+    ]
+    if convolutions:
         raise ValueError(
             "Expected all convolutions frozen, so that their features can be "
-            f"cached. Received: {', '.join(moving)} not among the frozen first "
-            "layers."
+            f"cached. Received: {', '.join(convolutions)}, which are not among the "
+            "frozen first layers."
         )
     return (
         keras.Model(model.input, first.input),
@@ -137,32 +147,33 @@ def split_backbone(model):
     )
 
 
-def compute_features(beginning, batches, source):
-    """What `beginning` makes of all pictures of `source`, and their labels.
-
-    (float32 [N, ...], int32 [N]).
+def compute_features(backbone, batches, source):
+    """Computes the outputs of `backbone` for all images of `source`.
 
     Args:
-        beginning: from `split_backbone`.
-        batches: `input_pipeline.evaluation_batches` of `source`.
-        source: a `Source`.
+        backbone: the first part of a model, from `split_backbone`.
+        batches: the `input_pipeline.evaluation_batches` of `source`.
+        source: a `Source` of N images.
+
+    Returns:
+        (features, labels): tensors in CPU memory, float32 [N, ...] and int32 [N].
 
     Raises:
-        ValueError: if a picture can't be read.
+        ValueError: if an image is unreadable.
     """
     count = source.num_examples
-    compute = tf.function(lambda images: beginning(images, training=False))
-    outputs = np.zeros((count, *beginning.output.shape[1:]), np.float32)
+    compute = tf.function(lambda images: backbone(images, training=False))
+    features = np.zeros((count, *backbone.output.shape[1:]), np.float32)
     labels = np.zeros(count, np.int32)
     done = 0
     with bad_images.diagnosing(source, lambda: (done, -1)):
         for images, batch_labels in batches:
-            # Padding comes last.
-            here = min(len(images), count - done)
-            outputs[done : done + here] = compute(images)[:here]
-            labels[done : done + here] = batch_labels[:here]
-            done += here
-    # Tensors from here on: tf.data keeps a copy of its own of every array
-    # that it is given, for each epoch. On a CPU, which has the room.
+            # Padding is at the end of the last batch.
+            size = min(len(images), count - done)
+            features[done : done + size] = compute(images)[:size]
+            labels[done : done + size] = batch_labels[:size]
+            done += size
+    # tf.data copies every array that it is given, once per epoch, but not
+    # tensors. They are placed on the CPU, which has enough memory.
     with tf.device("CPU:0"):
-        return tf.constant(outputs), tf.constant(labels)
+        return tf.constant(features), tf.constant(labels)

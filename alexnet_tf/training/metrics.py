@@ -8,28 +8,35 @@ from alexnet_tf.data.source import PADDING_LABEL
 
 
 def top_k_hits(logits, labels, k):
-    """float32 [B], 1 where the label is among the k most probable classes.
+    """Counts which labels are among the k most probable classes.
 
-    Where classes tie for the last of the k places, each gets its share of
-    what is left (CHM layer_kernels.cu:55-82): a network that says the same of
-    all classes is right in k of `classes` cases, not always.
+    If several classes tie for the last of the k places, each of them gets an
+    equal share of the places that are left (CHM layer_kernels.cu:55-82): a
+    model that gives all classes the same score is right in k of `classes`
+    cases, not always.
 
     Args:
         logits: float [B, classes], or probabilities.
         labels: int32 [B].
+
+    Returns:
+        float32 [B]: 1 for a hit, 0 for a miss, in between for ties.
     """
-    score = tf.gather(logits, labels, batch_dims=1)[:, tf.newaxis]
-    above = tf.reduce_sum(tf.cast(logits > score, tf.float32), axis=1)
-    tied = tf.reduce_sum(tf.cast(logits == score, tf.float32), axis=1)
-    # No score equals NaN: that is no hit.
+    scores = tf.gather(logits, labels, batch_dims=1)[:, tf.newaxis]  # [B, 1]
+    above = tf.reduce_sum(tf.cast(logits > scores, tf.float32), axis=1)
+    tied = tf.reduce_sum(tf.cast(logits == scores, tf.float32), axis=1)
+    # NaN equals no score, so that `tied` is 0, which must give a miss.
     return tf.clip_by_value(tf.math.divide_no_nan(k - above, tied), 0, 1)
 
 
 def cross_entropy(logits, labels):
-    """float32 [B], in nats; 0 where the label is `PADDING_LABEL`.
+    """Computes the cross-entropy of each image in nats.
 
     Args:
-        logits, labels: as in `top_k_hits`.
+        logits, labels: as in `top_k_hits`; labels may be `PADDING_LABEL`.
+
+    Returns:
+        float32 [B], 0 where the label is `PADDING_LABEL`.
     """
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
         tf.maximum(labels, 0), logits
@@ -38,25 +45,31 @@ def cross_entropy(logits, labels):
 
 
 def batch_sums(logits, labels):
-    """float32 [4]: cross-entropy in nats, top-1 and top-5 hits, pictures.
+    """Sums loss, hits and images of a batch, without those of `PADDING_LABEL`.
 
-    Summed over the batch; `PADDING_LABEL` counts nothing.
+    Returns:
+        float32 [4]: cross-entropy in nats, top-1 hits, top-5 hits, images.
     """
-    real = tf.cast(labels != PADDING_LABEL, tf.float32)
+    is_image = tf.cast(labels != PADDING_LABEL, tf.float32)
     losses, labels = cross_entropy(logits, labels), tf.maximum(labels, 0)
     per_image = [
         losses,
-        top_k_hits(logits, labels, 1) * real,
-        top_k_hits(logits, labels, 5) * real,
-        real,
+        top_k_hits(logits, labels, 1) * is_image,
+        top_k_hits(logits, labels, 5) * is_image,
+        is_image,
     ]
     return tf.reduce_sum(tf.stack(per_image), axis=1)
 
 
 def mean_metrics(totals):
-    """{"loss": nats, "top1_error", "top5_error": in [0, 1]} of summed `batch_sums`."""
+    """Divides added-up `batch_sums` by their number of images.
+
+    Returns:
+        {"loss": in nats, "top1_error": in [0, 1], "top5_error": in [0, 1]}; NaN
+        if there was no readable image.
+    """
     loss, top1, top5, count = (float(total) for total in totals)
-    count = count or math.nan  # All of them were bad pictures.
+    count = count or math.nan
     return {
         "loss": loss / count,
         "top1_error": 1 - top1 / count,

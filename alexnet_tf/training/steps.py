@@ -12,7 +12,7 @@ from alexnet_tf.training import optimizers
 
 @contextlib.contextmanager
 def dtype_policy(name):
-    """Layers made within it have this Keras dtype policy."""
+    """Sets the Keras dtype policy of the layers that are made in the body."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
@@ -22,12 +22,13 @@ def dtype_policy(name):
 
 
 def make_optimizer(model, recipe, precision):
-    """The paper's rule for all variables of `model` that move.
+    """Makes the optimizer of the paper for the trainable variables of `model`.
 
     Args:
-        model: the network; callbacks find the optimizer in it.
+        model: the network. It is compiled with the optimizer, which is where
+            callbacks expect to find it.
         recipe: a `presets.Recipe`.
-        precision: as in `loop.train`.
+        precision: the dtype policy, as for `loop.train`.
     """
     optimizer = optimizers.MomentumSGD(
         recipe.learning_rate, recipe.momentum, recipe.weight_decay
@@ -35,34 +36,46 @@ def make_optimizer(model, recipe, precision):
     if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
-    # Callbacks look for it there.
     model.compile(optimizer)
     return optimizer
 
 
-def set_multipliers(optimizer, biases, layers, lr_mult):
-    """Those of the epoch, times those of the fine-tuning."""
+def set_multipliers(optimizer, bias_multiplier, layer_multipliers, lr_mult):
+    """Sets the learning-rate multipliers of the biases and of single layers.
+
+    They are constants of a traced step: call `make_run_steps` again afterwards.
+
+    Args:
+        optimizer: from `make_optimizer`.
+        bias_multiplier, layer_multipliers: from `optimizers.multipliers`.
+        lr_mult: {layer: multiplier} of `fine_tuning.FineTuning`, multiplied with
+            `layer_multipliers`.
+    """
     rule = getattr(optimizer, "inner_optimizer", optimizer)
-    rule.bias_lr_multiplier = biases
+    rule.bias_lr_multiplier = bias_multiplier
     rule.lr_multipliers = {
-        layer: layers.get(layer, 1.0) * lr_mult.get(layer, 1.0)
-        for layer in layers | lr_mult
+        layer: layer_multipliers.get(layer, 1.0) * lr_mult.get(layer, 1.0)
+        for layer in layer_multipliers | lr_mult
     }
 
 
 def make_run_steps(model, optimizer, strategy, recipe, seed):
-    """run_steps(iterator, first_step, count) -> `metrics.batch_sums` [count, 4].
+    """Makes a function that trains for several steps within one graph call.
 
     Args:
-        model: gives logits.
+        model: a model that outputs logits.
         optimizer: from `make_optimizer`.
         strategy: the `tf.distribute.Strategy` of its variables.
-        recipe: a `presets.Recipe`, for the size of the batches.
-        seed: of the dropout.
+        recipe: a `presets.Recipe`, whose global batch size is used.
+        seed: the random seed of the dropout masks.
+
+    Returns:
+        run_steps(iterator, first_step, count), which takes `count` batches from the
+        iterator and returns their `metrics.batch_sums` as a NumPy array [count, 4].
     """
     states = alexnet.dropout_states(model)
 
-    def train_step(images, labels, step):
+    def mean_loss(images, labels, step):
         with keras.StatelessScope(_dropout_seeds(states, seed, step)):
             logits = model(images, training=True)
         losses = metrics.cross_entropy(logits, labels)
@@ -71,16 +84,12 @@ def make_run_steps(model, optimizer, strategy, recipe, seed):
 
     def replica_step(images, labels, step):
         with tf.GradientTape() as tape:
-            loss, logits = train_step(images, labels, step)
+            loss, logits = mean_loss(images, labels, step)
             loss = optimizer.scale_loss(loss)
         variables = model.trainable_variables
         gradients = tape.gradient(loss, variables)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            # Keras looks for overflow on the first device alone, before the
-            # gradients are summed: one on any device must show on all.
-            poison = tf.add_n([tf.reduce_sum(0 * g) for g in gradients])
-            context = tf.distribute.get_replica_context()
-            gradients[0] += context.all_reduce("SUM", poison)
+            gradients = _overflow_on_all_devices(gradients)
         optimizer.apply(gradients, variables)
         return metrics.batch_sums(logits, labels)
 
@@ -100,8 +109,20 @@ def make_run_steps(model, optimizer, strategy, recipe, seed):
     ).numpy()
 
 
+def _overflow_on_all_devices(gradients):
+    """Makes an overflow on any device visible in the gradients of all of them.
+
+    Keras looks for overflow on the first device alone, before the gradients are
+    summed.
+    """
+    zero_or_nan = tf.add_n([tf.reduce_sum(0 * gradient) for gradient in gradients])
+    context = tf.distribute.get_replica_context()
+    first, *others = gradients
+    return [first + context.all_reduce("SUM", zero_or_nan), *others]
+
+
 def _dropout_seeds(states, seed, step):
-    """[(state, value)]: the masks are a function of seed, step and device.
+    """Returns [(state, value)]: masks are a function of seed, step and device.
 
     Keras would advance the states, and a resumed run would draw other masks.
     """

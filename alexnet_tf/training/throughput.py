@@ -1,7 +1,7 @@
-"""How fast a network and a pipeline are, in the units that limits have.
+"""Throughput of a network and of an input pipeline: the library of `benchmark`.
 
-All times are medians of several in one process. Nothing here is a claim: a
-figure means something beside another one of the same machine and run.
+All times are medians of several runs in one process. They can be compared only
+with other times of the same machine and run.
 """
 
 import dataclasses
@@ -20,31 +20,35 @@ from alexnet_tf import presets
 from alexnet_tf.training.step_timer import median_seconds
 from alexnet_tf.training import steps
 
-_SIDE = 4096  # Of the matrices whose product is the measure.
-_PICTURES = 2048  # That a stage of a pipeline is measured on.
-_STEPS = 4  # In each turn of training on pictures or noise.
+_MATRIX_SIZE = 4096  # Rows and columns of the matrices that are multiplied.
+_IMAGES = 2048  # Images that each measurement of a pipeline stage processes.
+_STEPS = 4  # Timed steps in each turn of training on images or on noise.
 
 
 def matrix_rate(precision, repeats=5):
-    """Arithmetic operations a second of a product of matrices of 4,096.
+    """Measures the arithmetic operations per second of a 4096 x 4096 matrix product.
 
     Args:
-        precision: as in `loop.train`; of mixed ones the lower type.
-        repeats: as in `seconds`.
+        precision: a Keras dtype policy, as in `loop.train`. The matrices have
+            its compute dtype.
+        repeats: as in `median_seconds`.
     """
     dtype = keras.DTypePolicy(precision).compute_dtype
-    one, other = (
-        tf.cast(tf.random.normal([_SIDE, _SIDE]), dtype) for _ in range(2)
-    )
-    product = tf.function(lambda: tf.linalg.matmul(one, other))
-    return 2 * _SIDE**3 / median_seconds(lambda: product()[0, 0].numpy(), repeats)
+    shape = [_MATRIX_SIZE, _MATRIX_SIZE]
+    a, b = (tf.cast(tf.random.normal(shape), dtype) for _ in range(2))
+    product = tf.function(lambda: tf.linalg.matmul(a, b))
+    seconds = median_seconds(lambda: product()[0, 0].numpy(), repeats)
+    return 2 * _MATRIX_SIZE**3 / seconds
 
 
 def operations(model):
-    """Arithmetic operations for one picture: (inference, training).
+    """Counts the arithmetic operations for one image.
 
-    Two for each product that a weight takes part in; training takes the
-    gradients of weights and of inputs too, but not of the picture.
+    Each multiplication by a weight counts as two. Training also computes the
+    gradients of the weights and of the inputs, but not of the image.
+
+    Returns:
+        (operations of inference, operations of training).
     """
     products = {
         layer.name: _products(layer)
@@ -57,21 +61,21 @@ def operations(model):
 
 
 def _products(layer):
-    """Of weights with inputs, for one picture."""
-    places = 1
+    """Counts the multiplications of weights and inputs for one image."""
+    positions = 1
     if isinstance(layer, GroupedConv2D):
-        places = math.prod(layer.output.shape[1:3])
-    return places * math.prod(layer.kernel.shape)
+        positions = math.prod(layer.output.shape[1:3])
+    return positions * math.prod(layer.kernel.shape)
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network at work on a batch that is there already.
+    """A network with its optimizer, and one batch to measure it on.
 
     Attributes:
-        model: gives logits.
-        optimizer: its own.
-        preset: the `presets.Preset` that it was built from.
+        model: the model, which returns logits.
+        optimizer: the optimizer of `model`.
+        preset: the `presets.Preset` that the model was built from.
         images, labels: float32 [B, S, S, 3], int32 [B].
     """
 
@@ -81,12 +85,12 @@ class Network:
     images: tf.Tensor
     labels: tf.Tensor
 
-    def step(self, batches=None):
-        """A function that takes one step, as `loop.train` does.
+    def make_step(self, batches=None):
+        """Makes a function that runs one training step, as `loop.train` does.
 
         Args:
-            batches: a `tf.data.Dataset` of (images, labels), again and again;
-                by default the ones that are there already.
+            batches: a `tf.data.Dataset` of (images, labels), which is repeated;
+                by default the network's own batch.
         """
         if batches is None:
             batches = tf.data.Dataset.from_tensors((self.images, self.labels))
@@ -98,16 +102,16 @@ class Network:
         return lambda: run_steps(iterator, 0, 1)
 
     def training_rate(self, repeats=5):
-        """Pictures a second."""
-        return len(self.labels) / median_seconds(self.step(), repeats)
+        """Measures the training throughput in images per second."""
+        return len(self.labels) / median_seconds(self.make_step(), repeats)
 
     def inference_rate(self, repeats=5):
-        """Pictures a second."""
+        """Measures the inference throughput in images per second."""
         run = tf.function(lambda: self.model(self.images, training=False))
         return len(self.labels) / median_seconds(lambda: run()[0, 0].numpy(), repeats)
 
     def update_seconds(self, repeats=5):
-        """What the optimizer takes for one step."""
+        """Measures the time that the optimizer takes for one step."""
         variables = self.model.trainable_variables
         gradients = [tf.random.normal(v.shape, stddev=1e-6) for v in variables]
         run = tf.function(
@@ -116,16 +120,21 @@ class Network:
         return median_seconds(lambda: run().numpy(), repeats)
 
     def layer_seconds(self, repeats=5):
-        """[(layer, forward, forward and backward), ...], each by itself.
+        """Measures each layer by itself.
 
-        Backward as in training: nobody asks for the gradient of the picture.
+        Backward passes are those of training: the gradient of the image is not
+        computed.
+
+        Returns:
+            [(layer name, seconds of the forward pass, seconds of the forward and
+            backward passes), ...].
         """
-        rows, behind_weights = [], False
+        rows, after_weights = [], False
         for layer in self.model.layers[1:]:
             shape = len(self.labels), *layer.input.shape[1:]
             inputs = tf.cast(tf.random.normal(shape), layer.input.dtype)
-            forward, both = _passes(layer, inputs, behind_weights)
-            behind_weights |= bool(layer.weights)
+            forward, both = _passes(layer, inputs, after_weights)
+            after_weights |= bool(layer.weights)
             rows.append(
                 (
                     layer.name,
@@ -137,12 +146,12 @@ class Network:
 
 
 def build(preset, precision, batch_size):
-    """A `Network` of 1000 classes, on noise.
+    """Builds a `Network` of 1000 classes with a batch of noise.
 
     Args:
         preset: a `presets.Preset`.
-        precision: as in `loop.train`.
-        batch_size: pictures at a time.
+        precision: a Keras dtype policy, as in `loop.train`.
+        batch_size: the number of images in the batch.
     """
     preset = presets.override(preset, batch_size=batch_size)
     with steps.dtype_policy(precision):
@@ -161,15 +170,19 @@ def build(preset, precision, batch_size):
     )
 
 
-def _passes(layer, inputs, for_inputs):
-    """Two functions that end when the layer has: each gives one number."""
-    # A sum of all would be one more pass over the outputs.
-    def one(value):
-        return tf.reshape(value, [-1])[0]
+def _passes(layer, inputs, with_input_gradient):
+    """Makes the functions (forward, forward and backward) of a layer.
+
+    Each returns one number, so that fetching it waits for the whole pass.
+    """
+
+    # A sum over all values would be another pass over the outputs.
+    def first_value(values):
+        return tf.reshape(values, [-1])[0]
 
     @tf.function
     def forward():
-        return one(layer(inputs, training=True))
+        return first_value(layer(inputs, training=True))
 
     @tf.function
     def both():
@@ -177,32 +190,39 @@ def _passes(layer, inputs, for_inputs):
             tape.watch(inputs)
             outputs = layer(inputs, training=True)
         sources = [v.value for v in layer.trainable_variables]
-        sources += [inputs] if for_inputs else []
+        sources += [inputs] if with_input_gradient else []
         gradients = tape.gradient(outputs, sources, tf.ones_like(outputs))
-        # The forward pass would be left out if nothing asked for it.
-        wanted = [outputs, *gradients]
-        return tf.add_n([tf.cast(one(each), tf.float32) for each in wanted])
+        # Without the outputs, TensorFlow would prune the forward pass.
+        results = [outputs, *gradients]
+        return tf.add_n([tf.cast(first_value(r), tf.float32) for r in results])
 
     return forward, both
 
 
 def stage_rates(source, preset, statistics, network, repeats=3):
-    """{stage: pictures a second} of a pipeline, each with all before it.
+    """Measures a pipeline stage by stage, each with all stages before it.
 
-    read: the encoded bytes; decode: whole pictures, for comparison alone;
-    augment: random views as they are trained on; batch: those, in batches;
-    train: the network on these, and noise: on what is there already, in turn
-    with it.
+    The stages are
+        "read": the encoded bytes;
+        "decode": whole images, which only serve for comparison;
+        "augment": random crops, as for training;
+        "batch": these crops in batches;
+        "train": training steps on these batches;
+        "noise": training steps on the batch of `network`, in turn with "train".
+    The last three are omitted if `source` has less than one batch.
 
     Args:
         source: a `Source`.
         preset: a `presets.Preset`.
         statistics: a `pixel_statistics.Statistics`.
-        network: a `Network` to train, on batches of as many pictures as its own.
-        repeats: runs that a time is the median of.
+        network: the `Network` to train, whose batch size is used.
+        repeats: the number of runs that each median is taken over.
+
+    Returns:
+        {stage: images per second}.
     """
-    # Again and again, so that the start of a pipeline does not count.
-    examples = source.examples().repeat().take(_PICTURES)
+    # Repeated, so that the time to start a pipeline does not count.
+    examples = source.examples().repeat().take(_IMAGES)
 
     def decode(example):
         return tf.io.decode_image(example["image"], 3, expand_animations=False)
@@ -219,37 +239,40 @@ def stage_rates(source, preset, statistics, network, repeats=3):
         "decode": examples.map(decode, **parallel),
         "augment": examples.enumerate().map(augment, **parallel),
     }
-    rates = {
-        name: _PICTURES / median_seconds(lambda each=each: _exhaust(each), repeats)
-        for name, each in stages.items()
+    throughputs = {
+        name: _IMAGES / _read_seconds(dataset, repeats)
+        for name, dataset in stages.items()
     }
     batch_size = len(network.labels)
-    steps = source.num_examples // batch_size
-    if not steps:
-        return rates
+    steps_per_epoch = source.num_examples // batch_size
+    if not steps_per_epoch:
+        return throughputs
     batches = input_pipeline.training_batches(
         source, preset.preprocessing, statistics,
-        batch_size=batch_size, seed=0, epoch=0, steps=steps,
+        batch_size=batch_size, seed=0, epoch=0, steps=steps_per_epoch,
     )
-    some = batches.repeat().take(_PICTURES // batch_size)
-    rates["batch"] = (
-        _PICTURES // batch_size * batch_size
-        / median_seconds(lambda: _exhaust(some), repeats)
-    )
-    takers = [network.step(batches), network.step()]
+    count = _IMAGES // batch_size
+    seconds = _read_seconds(batches.repeat().take(count), repeats)
+    throughputs["batch"] = count * batch_size / seconds
+    train_steps = [network.make_step(batches), network.make_step()]
     turns = [
-        [batch_size / median_seconds(take, _STEPS) for take in takers]
+        [batch_size / median_seconds(step, _STEPS) for step in train_steps]
         for _ in range(repeats)
     ]
-    rates["train"], rates["noise"] = np.median(turns, axis=0).tolist()
-    return rates
+    throughputs["train"], throughputs["noise"] = np.median(turns, axis=0).tolist()
+    return throughputs
 
 
-def _exhaust(dataset):
-    # Within a graph: no Python for each picture.
-    dataset.reduce(tf.constant(0), lambda count, *_: count + 1).numpy()
+def _read_seconds(dataset, repeats):
+    """Measures how long it takes to read a data set to its end."""
+
+    def read():
+        # Within one graph, without Python for each element.
+        dataset.reduce(tf.constant(0), lambda count, *_: count + 1).numpy()
+
+    return median_seconds(read, repeats)
 
 
 def peak_memory():
-    """Bytes that this process has held at most."""
+    """Returns the largest number of bytes that this process has held in memory."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""How wrong the network is on a split, each picture counted once."""
+"""Loss and errors of a model on a split, with each image counted once."""
 
 import functools
 
@@ -13,25 +13,25 @@ from alexnet_tf.training.step_timer import StepTimer
 
 
 def evaluator(model, strategy):
-    """A function that measures `metrics.mean_metrics` over all of a source.
+    """Makes a function that measures `metrics.mean_metrics` on a whole source.
 
     Args:
-        model: gives logits.
+        model: a model that returns logits.
         strategy: the `tf.distribute.Strategy` of its variables.
 
     Returns:
-        evaluate(batches, source, batch_size, between=None), which takes
-        `input_pipeline.evaluation_batches` and calls `between()` about once a
-        second. It raises ValueError if a picture can't be read or was not
-        counted exactly once; of a source that `allows_bad_images`, it says how many were bad
-        ("bad_images").
+        evaluate(batches, source, batch_size, on_step=None), which reads
+        `input_pipeline.evaluation_batches` of `source` and calls `on_step()`
+        about once a second. It raises ValueError if an image is unreadable or
+        was not counted exactly once. If the source `allows_bad_images`, the
+        result has their number ("bad_images").
     """
 
     def step(images, labels):
         return metrics.batch_sums(model(images, training=False), labels)
 
     @tf.function
-    def totals(iterator, steps):
+    def run_steps(iterator, steps):
         total = tf.zeros([4], tf.float64)
         for _ in tf.range(steps):
             per_replica = strategy.run(step, args=next(iterator))
@@ -39,40 +39,46 @@ def evaluator(model, strategy):
             total += tf.cast(batch, tf.float64)
         return total
 
-    def evaluate(batches, source, batch_size, between=None):
+    def evaluate(batches, source, batch_size, on_step=None):
         steps = -(-source.num_examples // batch_size)
-        pace = StepTimer(mean_over_workers=functools.partial(distribution.all_reduce_mean, strategy))
-        batches = input_pipeline.Iteration(batches)
-        result, done = np.zeros(4), 0
+        timer = StepTimer(
+            mean_over_workers=functools.partial(distribution.all_reduce_mean, strategy)
+        )
+        batches = input_pipeline.ReleasableIterator(batches)
+        totals, done = np.zeros(4), 0
         while done < steps:
-            count = min(pace.count, steps - done)
+            count = min(timer.count, steps - done)
             with (
-                pace.measure(count),
+                timer.measure(count),
                 bad_images.diagnosing(
                     source, lambda: (done * batch_size, count * batch_size)
                 ),
             ):
-                result += totals(batches.iterator, tf.constant(count)).numpy()
+                totals += run_steps(batches.iterator, tf.constant(count)).numpy()
             done += count
-            if between:
-                between()
+            if on_step:
+                on_step()
         with bad_images.diagnosing(source, lambda: (done * batch_size, 0)):
-            # Full batches of `num_examples` do not show that there are more.
+            # If `num_examples` fills all batches, only this read finds out that
+            # the source holds more images.
             batches.iterator.get_next_as_optional()
         batches.close()
-        _check_count(source, result[3])
-        if source.allows_bad_images:
-            return metrics.mean_metrics(result) | {"bad_images": source.num_examples - int(result[3])}
-        return metrics.mean_metrics(result)
+        return _checked_metrics(source, totals)
 
     return evaluate
 
 
-def _check_count(source, count):
-    if source.allows_bad_images and count == 0:
-        raise ValueError(f"Expected a good picture in {source}. Received: none.")
-    if count != source.num_examples and not source.allows_bad_images:
+def _checked_metrics(source, totals):
+    measured, count = metrics.mean_metrics(totals), int(totals[3])
+    if source.allows_bad_images:
+        if count == 0:
+            raise ValueError(
+                f"Expected at least one readable image in {source}. Received: none."
+            )
+        return measured | {"bad_images": source.num_examples - count}
+    if count != source.num_examples:
         raise ValueError(
-            f"Expected to evaluate {source.num_examples} pictures of {source}, "
-            f"each once. Received: {count:.0f}. Prepare the data set again."
+            f"Expected to evaluate {source.num_examples} images of {source}, "
+            f"each once. Received: {count}. Prepare the data set again."
         )
+    return measured

@@ -1,11 +1,11 @@
-"""Programs side by side: pictures a second of each, one after the other, again.
+"""Compares the throughput of several programs in alternating rounds.
 
     pip install ".[bench]"
     python -m experiments.benchmarks.compare
 
-Each figure is the median of three rounds; in each round every program runs once
-in a process of its own, so that what the machine does besides falls on all.
-Writes experiments/benchmarks/compare.json, from which README.md has its tables.
+Each number is the median of three rounds. In each round every program runs once in a
+process of its own, so that other load on the machine affects all of them. Writes
+experiments/benchmarks/compare.json, from which the tables in README.md are made.
 """
 
 import json
@@ -16,75 +16,91 @@ import sys
 
 FILE = pathlib.Path(__file__).parent / "compare.json"
 ROUNDS = 3
+# The module of each program, and its options.
 PROGRAMS = {
     "alexnet_tf": ("ours",),
     "plain Keras": ("keras_plain",),
     "PyTorch, channels last": ("pytorch",),
     "PyTorch, contiguous": ("pytorch", "contiguous"),
-    "PyTorch, channels last, no normalisation": ("pytorch", "without_norm"),
+    "PyTorch, channels last, no normalization": ("pytorch", "without_norm"),
     "TensorFlow 1 graph": ("tf1_graph",),
 }
 PRECISIONS = ("float32", "mixed_bfloat16")
+TASKS = ("training", "inference")
 
 
-def run(program, what, precision):
-    """{"rate", "peak_memory"} of one process, None if it has no such precision."""
-    module, *more = program
+def run(program, task, precision):
+    """Runs one program in a process of its own.
+
+    Args:
+        program: a value of `PROGRAMS`.
+        task: "training" or "inference".
+        precision: a Keras dtype policy.
+
+    Returns:
+        {"rate": images per second, "peak_memory": bytes}, or None if the program
+        does not have this precision.
+    """
+    module, *options = program
     if module == "tf1_graph" and precision != "float32":
         return None
-    done = subprocess.run(
+    process = subprocess.run(
         [
-            sys.executable, "-m", f"experiments.benchmarks.{module}", what,
-            *([] if module == "tf1_graph" else [precision]), *more,
+            sys.executable, "-m", f"experiments.benchmarks.{module}", task,
+            *([] if module == "tf1_graph" else [precision]), *options,
         ],
         capture_output=True, text=True,
     )  # fmt: skip
-    if done.returncode:
-        sys.exit(f"{module}: {done.stderr.splitlines()[-1]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    if process.returncode:
+        sys.exit(f"{module}: {process.stderr.splitlines()[-1]}")
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def measure():
-    """{precision: {what: {program: {"rate", "peak_memory"}}}}, medians."""
-    found = {}
-    for precision in PRECISIONS:
-        for what in ("training", "inference"):
-            rounds = [
-                {name: run(p, what, precision) for name, p in PROGRAMS.items()}
-                for _ in range(ROUNDS)
-            ]
-            found.setdefault(precision, {})[what] = {
-                name: {
-                    key: statistics.median(each[name][key] for each in rounds)
-                    for key in ("rate", "peak_memory")
-                }
-                for name in PROGRAMS
-                if rounds[0][name]
-            }
-    return found
+    """Returns {precision: {task: {program: result of `run`}}}, as medians."""
+    return {
+        precision: {task: _medians(task, precision) for task in TASKS}
+        for precision in PRECISIONS
+    }
 
 
-def table(found):
-    """In Markdown: rates, ours over each, and memory."""
+def _medians(task, precision):
+    rounds = [
+        {name: run(program, task, precision) for name, program in PROGRAMS.items()}
+        for _ in range(ROUNDS)
+    ]
+    return {
+        name: {
+            key: statistics.median(results[name][key] for results in rounds)
+            for key in ("rate", "peak_memory")
+        }
+        for name in PROGRAMS
+        if rounds[0][name]
+    }
+
+
+def table(results):
+    """Returns the results of `measure` as a table in Markdown."""
     lines = [
-        "| precision | what | program | pictures/s | alexnet_tf over it | peak, MB |",
+        "| precision | task | program | images/s | alexnet_tf / program | peak, MB |",
         "|---|---|---|---|---|---|",
     ]
-    for precision, by_what in found.items():
-        for what, programs in by_what.items():
+    for precision, tasks in results.items():
+        for task, programs in tasks.items():
             ours = programs["alexnet_tf"]["rate"]
             lines += [
-                f"| {precision} | {what} | {name} | {each['rate']:.1f} | "
-                f"{ours / each['rate']:.2f} | {each['peak_memory'] / 2**20:,.0f} |"
-                for name, each in programs.items()
+                f"| {precision} | {task} | {name} | {result['rate']:.1f} | "
+                f"{ours / result['rate']:.2f} | "
+                f"{result['peak_memory'] / 2**20:,.0f} |"
+                for name, result in programs.items()
             ]
     return "\n".join(lines)
 
 
 def main():
-    found = measure()
-    FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(table(found))
+    results = measure()
+    FILE.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(table(results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""AlexNet as one writes it in Keras without further thought: `fit`, defaults.
+"""AlexNet in plain Keras: standard layers, `fit` and default settings.
 
     python -m experiments.benchmarks.keras_plain training|inference [mixed_bfloat16]
 """
@@ -11,6 +11,7 @@ BATCH = 128
 
 
 def build():
+    """Returns the network with softmax outputs."""
     import keras
     import tensorflow as tf
 
@@ -53,7 +54,7 @@ def build():
     )
 
 
-def main(what, precision="float32"):
+def main(task, precision="float32"):
     import keras
     import numpy as np
     import tensorflow as tf
@@ -65,11 +66,11 @@ def main(what, precision="float32"):
     )
     images, labels = timing.batch(BATCH)
     data = tf.data.Dataset.from_tensors((images, labels.astype(np.int32)))
-    runs = {
+    functions = {
         "training": lambda: model.fit(data, verbose=0),
         "inference": lambda: model.predict(images, batch_size=BATCH, verbose=0),
     }
-    timing.report(runs[what], BATCH)
+    timing.report(functions[task], BATCH)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The `paper` network of this package, by the steps of its trainer.
+"""The preset `paper` of this package, with the steps of its training loop.
 
     python -m experiments.benchmarks.ours training|inference [mixed_bfloat16]
 """
@@ -10,7 +10,7 @@ from experiments.benchmarks import timing
 BATCH = 128
 
 
-def main(what, precision="float32"):
+def main(task, precision="float32"):
     import tensorflow as tf
 
     from alexnet_tf import presets
@@ -18,8 +18,8 @@ def main(what, precision="float32"):
 
     network = throughput.build(presets.get("paper"), precision, BATCH)
     infer = tf.function(lambda: network.model(network.images, training=False))
-    runs = {"training": network.step(), "inference": lambda: infer().numpy()}
-    timing.report(runs[what], BATCH)
+    functions = {"training": network.make_step(), "inference": lambda: infer().numpy()}
+    timing.report(functions[task], BATCH)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python -m experiments.benchmarks.pytorch training|inference [PRECISION [OPTION ...]]
 
-PRECISION is float32 or mixed_bfloat16. Options: contiguous, in place of channels
-last; without_norm, for how much of the time is response normalisation.
+PRECISION is float32 or mixed_bfloat16. The option `contiguous` uses contiguous memory
+in place of channels last. The option `without_norm` omits response normalization, to
+show how much of the time it takes.
 """
 
 import sys
@@ -14,10 +15,11 @@ BATCH = 128
 
 
 def build(without_norm=False):
+    """Returns the network with logits as outputs, for [N, 3, 224, 224]."""
     from torch import nn
 
     def norm():
-        # PyTorch divides alpha by the size.
+        # PyTorch divides alpha by the size, 5.
         norm = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
         return nn.Identity() if without_norm else norm
 
@@ -37,7 +39,7 @@ def build(without_norm=False):
     )  # fmt: skip
 
 
-def main(what, precision="float32", *options):
+def main(task, precision="float32", *options):
     import torch
 
     channels_last = "contiguous" not in options
@@ -61,8 +63,9 @@ def main(what, precision="float32", *options):
         with mixed, torch.no_grad():
             model(images)
 
-    model.train(what == "training")
-    timing.report({"training": training, "inference": inference}[what], BATCH)
+    model.train(task == "training")
+    functions = {"training": training, "inference": inference}
+    timing.report(functions[task], BATCH)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""AlexNet as the fine-tuning tutorials of 2017 wrote it: a TensorFlow 1 graph.
+"""AlexNet as a TensorFlow 1 graph, as in the fine-tuning tutorials of 2017.
 
     python -m experiments.benchmarks.tf1_graph training|inference
 
-Groups by splitting and concatenating, `tf.nn.local_response_normalization`, plain
-gradient descent with pictures through a feed_dict, 227 pixels.
+Grouped convolutions split and concatenate their maps, normalization is
+`tf.nn.local_response_normalization`, and training is plain gradient descent with images
+of 227 x 227 pixels that pass through a feed_dict.
 """
 
 import sys
@@ -14,21 +15,32 @@ BATCH = 128
 
 
 def conv(tf, x, filters, size, stride=1, padding="SAME", groups=1):
+    """Adds a convolution with a ReLU."""
     kernel = tf.Variable(
         tf.random.normal([size, size, int(x.shape[-1]) // groups, filters], 0, 0.01)
     )
     bias = tf.Variable(tf.zeros([filters]))
-    parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1))
-    maps = [tf.nn.conv2d(one, part, stride, padding) for one, part in parts]
+    pairs = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1))
+    maps = [
+        tf.nn.conv2d(inputs, kernels, stride, padding) for inputs, kernels in pairs
+    ]
     return tf.nn.relu(tf.nn.bias_add(tf.concat(maps, -1), bias))
 
 
 def dense(tf, x, units):
+    """Adds a fully connected layer without a nonlinearity."""
     kernel = tf.Variable(tf.random.normal([int(x.shape[-1]), units], 0, 0.01))
     return tf.nn.bias_add(tf.matmul(x, kernel), tf.Variable(tf.zeros([units])))
 
 
 def build(tf, x, keep):
+    """Adds the network to the current graph and returns its logits.
+
+    Args:
+        tf: the TensorFlow module.
+        x: float32 images [N, 227, 227, 3].
+        keep: the share of units that dropout keeps.
+    """
     def norm(x):
         return tf.nn.local_response_normalization(x, 2, 1.0, 2e-5, 0.75)
 
@@ -47,7 +59,7 @@ def build(tf, x, keep):
     return dense(tf, x, 1000)
 
 
-def main(what):
+def main(task):
     import numpy as np
     import tensorflow
 
@@ -66,11 +78,11 @@ def main(what):
     feed = {x: images, y: labels}
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
-        runs = {
+        functions = {
             "training": lambda: session.run(step, {**feed, keep: 0.5}),
             "inference": lambda: session.run(logits, {**feed, keep: 1.0}),
         }
-        timing.report(runs[what], BATCH)
+        timing.report(functions[task], BATCH)
 
 
 if __name__ == "__main__":

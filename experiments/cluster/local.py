@@ -1,9 +1,10 @@
-"""Several workers of one run on this machine, to try out what many will do.
+"""Starts several workers of one run on this machine, to try out distributed training.
 
     python -m experiments.cluster.local 2 --dataset=textures
 
-The first number is that of the workers, the rest are flags of alexnet_tf.train. What
-the chief says appears here, what worker N says in worker-N.log.
+The first argument is the number of workers; the others are flags of alexnet_tf.train.
+The output of the chief appears in this terminal, the output of worker N is written to
+worker-N.log in the current folder.
 """
 
 import json
@@ -14,12 +15,13 @@ import sys
 
 
 def start(count, args, outputs):
-    """[subprocess.Popen, ...], the chief first.
+    """Starts the workers and returns [subprocess.Popen, ...], the chief first.
 
     Args:
-        count: of workers.
+        count: the number of workers.
         args: flags of alexnet_tf.train.
-        outputs: for each a file for all that it says, None for this terminal.
+        outputs: one open file per worker for its stdout and stderr, or None for
+            this terminal.
     """
     addresses = [f"localhost:{port}" for port in _free_ports(count)]
     command = [sys.executable, "-m", "alexnet_tf.train", "--strategy=multi_worker"]
@@ -34,7 +36,12 @@ def start(count, args, outputs):
 
 
 def config(addresses, index):
-    """What TF_CONFIG is for one of the workers."""
+    """Returns the value of TF_CONFIG for one worker.
+
+    Args:
+        addresses: ["HOST:PORT", ...] of all workers.
+        index: which of them this one is.
+    """
     return json.dumps(
         {
             "cluster": {"worker": addresses},
@@ -59,5 +66,8 @@ def main(count, *args):
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not sys.argv[1].isdecimal():
-        sys.exit("Expected the number of workers. " + __doc__.splitlines()[2].strip())
+        sys.exit(
+            "Expected the number of workers as the first argument. Usage: "
+            + __doc__.splitlines()[2].strip()
+        )
     main(*sys.argv[1:])

@@ -7,8 +7,9 @@
 #SBATCH --cpus-per-task=64
 #SBATCH --requeue
 
-# One worker a node, with all of its GPUs. Requeued after a fault, it goes on from
-# the last checkpoint. SHARED is a folder that all nodes see.
+# Each node runs one worker that uses all of its GPUs. A job that is requeued after a
+# failure resumes from the last checkpoint. SHARED is a folder that all nodes can read
+# and write.
 srun python -m alexnet_tf.train --strategy=multi_worker \
     --dataset=imagenet2012_256 --data_dir="$SHARED/tensorflow_datasets" \
     --workdir="$SHARED/runs/imagenet2012-paper" --batch_size=2048

@@ -1,4 +1,4 @@
-"""Training with every kind of damage among the pictures."""
+"""Training with every kind of damage among the images."""
 
 import dataclasses
 import os
@@ -24,7 +24,7 @@ PIXELS = presets.Preprocessing(image_size=64, crop_size=56)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Two classes: each good kind thrice in either, each bad one once, and links."""
-    root = tmp_path_factory.mktemp("pictures with spaces, ünd Größe, 写真")
+    root = tmp_path_factory.mktemp("images with spaces, ünd Größe, 写真")
     for label in ("a class", "Äther"):
         (root / label).mkdir()
         for name, content in damages.good().items():
@@ -53,7 +53,7 @@ def test_bad_kinds_are_not(kind):
         decode.readable(damages.bad()[kind])
 
 
-def test_bad_pictures_are_replaced_where_they_stand(folder):
+def test_bad_images_are_replaced_where_they_stand(folder):
     source = datasets.load(f"folder:{folder}", "train")
     mended = source.allow_bad_images()
     assert source.num_examples == mended.num_examples == GOOD + BAD
@@ -76,7 +76,7 @@ def test_labels_of_no_class_are_bad(make_source):
     assert labels == [0, 1, 2, -1, 0, 1]
 
 
-def test_statistics_leave_bad_pictures_out(folder, make_source):
+def test_statistics_leave_bad_images_out(folder, make_source):
     source = datasets.load(f"folder:{folder}", "train")
     found = pixel_statistics.compute(source.allow_bad_images(), PIXELS, verbose=0)
     squares = [
@@ -96,7 +96,7 @@ def train(folder, tmp_path, *flags):
 def test_by_default_the_first_bad_one_is_named(folder, tmp_path):
     code, _, err = train(folder, tmp_path)
     assert code == 1
-    assert re.search("Expected (a JPEG, PNG, BMP or GIF picture|to read)", err)
+    assert re.search("Expected (a JPEG, PNG, BMP or GIF image|to read)", err)
     assert "Äther" in err
 
 
@@ -106,7 +106,7 @@ def test_skipping_trains_on_and_counts(folder, tmp_path):
     lines = read_metrics(str(tmp_path / "run"))
     evaluated = [line["bad_images"] for line in lines if line["split"] == "eval"]
     assert evaluated == [BAD, BAD]
-    # All pictures are in full batches but for fewer than ten.
+    # All images are in full batches but for fewer than ten.
     for line in lines:
         assert BAD - 10 < line["bad_images"] <= BAD
 
@@ -115,27 +115,27 @@ def test_too_many_bad_ones_end_it(folder, tmp_path):
     code, _, err = train(
         folder, tmp_path, "--on_bad_image=skip", "--max_bad_images=9"
     )
-    assert code == 1 and "Expected at most 9 bad pictures" in err
+    assert code == 1 and "Expected at most 9 bad images" in err
 
 
 def test_a_data_set_of_bad_ones_alone_is_refused(tmp_path):
-    (tmp_path / "pictures" / "a").mkdir(parents=True)
+    (tmp_path / "images" / "a").mkdir(parents=True)
     for i in range(3):
-        (tmp_path / "pictures" / "a" / f"{i}.jpg").write_bytes(b"no picture")
-    source = datasets.load(f"folder:{tmp_path}/pictures", "train").allow_bad_images()
-    with pytest.raises(ValueError, match="Expected a good picture in folder:"):
+        (tmp_path / "images" / "a" / f"{i}.jpg").write_bytes(b"no image")
+    source = datasets.load(f"folder:{tmp_path}/images", "train").allow_bad_images()
+    with pytest.raises(ValueError, match="Expected a good image in folder:"):
         pixel_statistics.compute(source, PIXELS, verbose=0)
 
 
 @pytest.mark.large
-def test_ten_thousand_pictures_take_no_more_memory(tmp_path):
+def test_ten_thousand_images_take_no_more_memory(tmp_path):
     """The decoded huge ones alone would be 2.7 GB each."""
     kinds = list((damages.good() | damages.bad()).items())
-    (tmp_path / "pictures" / "a").mkdir(parents=True)
+    (tmp_path / "images" / "a").mkdir(parents=True)
     for i in range(10_000):
         name, content = kinds[i % len(kinds)]
-        (tmp_path / "pictures" / "a" / f"{i} {name}.JPEG").write_bytes(content)
-    source = datasets.load(f"folder:{tmp_path}/pictures", "train").allow_bad_images()
+        (tmp_path / "images" / "a" / f"{i} {name}.JPEG").write_bytes(content)
+    source = datasets.load(f"folder:{tmp_path}/images", "train").allow_bad_images()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     labels = [int(e["label"]) for e in source.examples()]
     bad = sum(kinds[i % len(kinds)][0] in damages.bad() for i in range(10_000))

@@ -69,7 +69,7 @@ def views(batches):
     }
 
 
-def test_an_epoch_has_each_picture_once(source, service):
+def test_an_epoch_has_each_image_once(source, service):
     """In whatever order, and again with the same views."""
     batches = epoch(source, service)
     labels = np.concatenate([labels for _, labels in batches])
@@ -83,9 +83,9 @@ def test_an_epoch_has_each_picture_once(source, service):
 def test_the_views_are_those_made_here(source, service, monkeypatch):
     """By the same function: of the place that a name stands for."""
     monkeypatch.setattr(
-        input_pipeline, "_served", lambda examples, view, *_: examples.map(
+        input_pipeline, "_map_on_data_service", lambda examples, view, *_: examples.map(
             lambda example: view(
-                input_pipeline.place_of(example["name"]), example
+                input_pipeline.index_from_name(example["name"]), example
             )
         )
     )
@@ -112,10 +112,10 @@ def test_training_takes_its_views_from_the_service(source, service, tmp_path):
     assert "data_service" not in (tmp_path / "run" / "flags.txt").read_text()
 
 
-def test_a_bad_picture_is_named(source, service, tmp_path, monkeypatch):
+def test_a_bad_image_is_named(source, service, tmp_path, monkeypatch):
     """Though where it came in the epoch is not known here."""
     monkeypatch.setattr(pixel_statistics, "load_or_compute", lambda *_: KNOWN)
-    bad = next((tmp_path / "pictures" / "3").iterdir())
+    bad = next((tmp_path / "images" / "3").iterdir())
     bad.write_bytes(b"\xff\xd8\xff junk")
     preset = presets.override(presets.get("tiny"), batch_size=4, epochs=1)
     (tmp_path / "run").mkdir()

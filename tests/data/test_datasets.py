@@ -123,7 +123,7 @@ def test_extensions_in_any_case_and_nothing_else(tmp_path):
     ]
 
 
-def test_what_macos_puts_beside_a_picture_is_none(tmp_path):
+def test_what_macos_puts_beside_a_image_is_none(tmp_path):
     plant(tmp_path, "a/1.jpg", "a/._1.jpg")
     assert contents(folder(tmp_path, "train")) == [("a/1.jpg", 0)]
 
@@ -158,7 +158,7 @@ def test_splits_have_the_same_classes(tmp_path, paths, split):
 
 
 def test_a_split_that_is_not_asked_for_may_be_anything(tmp_path):
-    """As the challenge's kit beside its pictures, or a list's notes."""
+    """As the challenge's kit beside its images, or a list's notes."""
     plant(tmp_path, "train/a/1.jpg", "val/a/2.jpg", "devkit/data/meta.mat")
     assert contents(folder(tmp_path, "train")) == [("train/a/1.jpg", 0)]
     assert contents(folder(tmp_path)) == [("val/a/2.jpg", 0)]
@@ -169,9 +169,9 @@ def test_a_split_that_is_not_asked_for_may_be_anything(tmp_path):
 
 
 @pytest.mark.parametrize("paths", [(), ("a/notes.txt",), ("1.jpg",)])
-def test_a_folder_without_pictures_is_refused(tmp_path, paths):
+def test_a_folder_without_images_is_refused(tmp_path, paths):
     plant(tmp_path, *paths)
-    with pytest.raises(ValueError, match="Expected pictures.*Received: none"):
+    with pytest.raises(ValueError, match="Expected images.*Received: none"):
         folder(tmp_path, "train")
 
 
@@ -211,7 +211,7 @@ def test_parts_hold_all_classes(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "list"])
-def test_a_picture_more_moves_no_other_between_parts(tmp_path, kind):
+def test_a_image_more_moves_no_other_between_parts(tmp_path, kind):
     """Nor does another place: what was trained on is never evaluated on."""
 
     def trained_on(root, classes="abcd", each=range(25)):
@@ -252,7 +252,7 @@ def test_an_unknown_split_is_refused(tmp_path, split):
 
 def test_an_empty_part_is_refused(tmp_path):
     many(tmp_path, classes=1, each=4)
-    with pytest.raises(ValueError, match="Expected pictures"):
+    with pytest.raises(ValueError, match="Expected images"):
         folder(tmp_path, "train[:1%]")
 
 
@@ -315,7 +315,7 @@ def test_names_that_are_not_utf_8_are_found(tmp_path, kind):
     plant(tmp_path, "a/1.jpg", "b/2.jpg")
     name = os.fsencode(tmp_path / "a") + b"/caf\xe9.jpg"
     with open(name, "w") as file:
-        file.write("no picture")
+        file.write("no image")
     (tmp_path / "list").write_bytes(b"a/1.jpg 0\na/caf\xe9.jpg 0\nb/2.jpg 1\n")
     path = f"folder:{tmp_path}" if kind == "folder" else f"list:{tmp_path}/list"
     source = datasets.load(path, "train")
@@ -357,12 +357,12 @@ def test_a_line_that_is_no_path_and_label_is_named(tmp_path, line):
     assert f"line 3 of {tmp_path}/list: {line!r}" in str(error.value)
 
 
-def test_a_missing_picture_of_a_list_is_named(tmp_path):
+def test_a_missing_image_of_a_list_is_named(tmp_path):
     plant(tmp_path, "1.jpg")
     (tmp_path / "list").write_text("1.jpg 0\nno such.jpg 1\n")
     with pytest.raises(FileNotFoundError) as error:
         listed(tmp_path / "list")
-    assert f"a picture at {tmp_path}/no such.jpg" in str(error.value)
+    assert f"an image at {tmp_path}/no such.jpg" in str(error.value)
     assert "line 2 of" in str(error.value)
 
 
@@ -384,12 +384,12 @@ def test_a_short_list_may_name_many_classes(tmp_path, label, lines):
 @pytest.mark.parametrize(
     "label, lines", [(1000, 1), (7000000, 2), (1500, 1500)]
 )
-def test_more_classes_than_pictures_are_a_slip(tmp_path, label, lines):
+def test_more_classes_than_images_are_a_slip(tmp_path, label, lines):
     plant(tmp_path, "1.jpg", "slip.jpg")
     (tmp_path / "list").write_text(
         "1.jpg 0\n" * (lines - 1) + f"slip.jpg {label}\n"
     )
-    message = f"Received: label {label} for .*slip.jpg, {lines} pictures"
+    message = f"Received: label {label} for .*slip.jpg, {lines} images"
     with pytest.raises(ValueError, match=message):
         listed(tmp_path / "list")
 
@@ -404,7 +404,7 @@ def test_a_list_that_is_none_is_named(tmp_path, name):
 @pytest.mark.parametrize("text", ["", "\n \n"])
 def test_an_empty_list_is_refused(tmp_path, text):
     (tmp_path / "list").write_text(text)
-    with pytest.raises(ValueError, match="Expected pictures.*Received: none"):
+    with pytest.raises(ValueError, match="Expected images.*Received: none"):
         listed(tmp_path / "list")
 
 
@@ -417,11 +417,11 @@ def test_another_list_has_another_fingerprint(tmp_path):
     assert len(prints) == 3
 
 
-def test_another_picture_at_the_same_path_has_another_fingerprint(tmp_path):
-    """Else the statistics of the old pictures would stay."""
+def test_another_image_at_the_same_path_has_another_fingerprint(tmp_path):
+    """Else the statistics of the old images would stay."""
     plant(tmp_path, "a/1.jpg")
     before = folder(tmp_path, "train").fingerprint
-    (tmp_path / "a" / "1.jpg").write_text("another picture")
+    (tmp_path / "a" / "1.jpg").write_text("another image")
     assert folder(tmp_path, "train").fingerprint != before
 
 
@@ -429,7 +429,7 @@ def test_another_picture_at_the_same_path_has_another_fingerprint(tmp_path):
 
 
 class AlexnetTfDummy(tfds.core.GeneratorBasedBuilder):
-    """Twelve pictures in one split, of three classes."""
+    """Twelve images in one split, of three classes."""
 
     VERSION = tfds.core.Version("1.0.0")
     FEATURES = {
@@ -450,13 +450,13 @@ class AlexnetTfDummy(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self):
         for index in range(12):
-            picture = np.full((5, 6, 3), 20 * index, np.uint8)
-            example = {"image": picture, "label": index % 3, "boxes": 0}
+            image = np.full((5, 6, 3), 20 * index, np.uint8)
+            example = {"image": image, "label": index % 3, "boxes": 0}
             yield index, {name: example[name] for name in self.FEATURES}
 
 
-class AlexnetTfUnlabelled(AlexnetTfDummy):
-    """Pictures with something other than a label."""
+class AlexnetTfUnlabeled(AlexnetTfDummy):
+    """Images with something other than a label."""
 
     FEATURES = {
         "image": tfds.features.Image(shape=(None, None, 3)),
@@ -533,20 +533,20 @@ def test_an_unknown_split_of_tfds_is_refused(prepared, split):
 
 def test_a_tfds_data_set_without_labels_is_refused(prepared):
     with pytest.raises(ValueError, match='"image" and "label".*Received: alex'):
-        datasets.load("alexnet_tf_unlabelled", "train", prepared)
+        datasets.load("alexnet_tf_unlabeled", "train", prepared)
 
 
 def test_what_is_of_no_use_is_refused_before_it_is_fetched(prepared):
     """Detection data can take hours to download."""
-    before = AlexnetTfUnlabelled.prepared
+    before = AlexnetTfUnlabeled.prepared
     with pytest.raises(ValueError):
-        datasets.load("alexnet_tf_unlabelled:1.0.0", "train", prepared + "/new")
-    assert AlexnetTfUnlabelled.prepared == before
+        datasets.load("alexnet_tf_unlabeled:1.0.0", "train", prepared + "/new")
+    assert AlexnetTfUnlabeled.prepared == before
 
 
 @pytest.mark.parametrize(
     "name",
-    ["no_such_data_set", "alexnet_tf_dummy:9.9.9", "foldr:x", "./pictures", ""],
+    ["no_such_data_set", "alexnet_tf_dummy:9.9.9", "foldr:x", "./images", ""],
 )
 def test_an_unknown_data_set_is_refused(tmp_path, name):
     with pytest.raises(ValueError) as error:
@@ -577,7 +577,7 @@ def test_what_stops_preparing_is_passed_on(tmp_path):
     assert f"{type(error.value.__cause__).__name__}: " in str(error.value)
 
 
-# Real pictures.
+# Real images.
 
 
 def shared(name):
@@ -619,7 +619,7 @@ def test_real_cifar10():
 
 
 def two_failures(first):
-    """One device can't read a file, the other misses a picture."""
+    """One device can't read a file, the other misses an image."""
     roots = [
         "NOT_FOUND:  a.jpg; No such file",
         "FAILED_PRECONDITION:  Input dataset was expected to contain 12 elements "
@@ -634,7 +634,7 @@ def two_failures(first):
     return types[first](None, None, message + "\n0 successful operations.")
 
 
-def test_the_cause_counts_where_another_device_only_misses_a_picture(
+def test_the_cause_counts_where_another_device_only_misses_a_image(
     make_source, tmp_path
 ):
     """Whichever of the two gives the error its type, or is not heard of."""
@@ -658,7 +658,7 @@ def test_the_cause_counts_where_another_device_only_misses_a_picture(
     assert isinstance(found, ValueError) and "only 11" in str(found)
 
 
-@pytest.mark.parametrize("values", [{"image": b"no picture"}, {"label": -1}])
+@pytest.mark.parametrize("values", [{"image": b"no image"}, {"label": -1}])
 def test_without_the_bad_ones_all_others_stay(make_source, values):
     source = bad_third(make_source, **values)
     whole = make_source(6)
@@ -667,33 +667,33 @@ def test_without_the_bad_ones_all_others_stay(make_source, values):
     names, labels = zip(
         *((e["name"], e["label"]) for e in rest.examples().as_numpy_iterator())
     )
-    assert names == tuple(b"pictures %d" % place for place in (0, 1, 3, 4, 5))
+    assert names == tuple(b"images %d" % place for place in (0, 1, 3, 4, 5))
     assert labels == (0, 1, 3, 4, 5)
-    assert rest.names() == {*names} < source.names() == whole.names()
+    assert rest.example_ids() == {*names} < source.example_ids() == whole.example_ids()
     assert whole.without_bad().num_examples == 6
     only = dataclasses.replace(
         source, num_examples=1, read=lambda seed: source.read(seed).skip(2).take(1)
     )
-    with pytest.raises(ValueError, match="Expected pictures .*Received: none"):
+    with pytest.raises(ValueError, match="Expected images .*Received: none"):
         only.without_bad()
 
 
 @pytest.mark.parametrize(
     "values, reason",
-    [({"image": b"no picture"}, "10 bytes"), ({"label": -1}, "its label is -1")],
+    [({"image": b"no image"}, "8 bytes"), ({"label": -1}, "its label is -1")],
 )
-def test_a_bad_picture_that_is_to_be_shown_is_named(make_source, values, reason):
+def test_a_bad_image_that_is_to_be_shown_is_named(make_source, values, reason):
     source = bad_third(make_source, **values)
-    assert [e["name"] for e in source.take_indices([5, 1])] == [b"pictures 5", b"pictures 1"]
-    with pytest.raises(ValueError, match=f"pictures 2 of .*{reason}"):
+    assert [e["name"] for e in source.take_indices([5, 1])] == [b"images 5", b"images 1"]
+    with pytest.raises(ValueError, match=f"images 2 of .*{reason}"):
         source.take_indices([1, 2])
 
 
-def test_pictures_are_spread_over_the_whole(make_source):
+def test_images_are_spread_over_the_whole(make_source):
     whole = make_source(25)
     part = whole.subsample(10)
     names = [e["name"].decode() for e in part.examples().as_numpy_iterator()]
-    assert names == [f"pictures {number}" for number in range(0, 25, 3)]
+    assert names == [f"images {number}" for number in range(0, 25, 3)]
     assert part.num_examples == 9 and str(part).endswith("one in 3")
     assert part.fingerprint != whole.fingerprint
     assert whole.subsample(25) is whole
@@ -722,14 +722,14 @@ def test_examples_in_memory_are_the_same(make_source):
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[2]) == sorted(name for *_, name in before)
     miscounted = dataclasses.replace(source, num_examples=13)
-    with pytest.raises(ValueError, match="Expected 13 pictures.*Received: only 12"):
+    with pytest.raises(ValueError, match="Expected 13 images.*Received: only 12"):
         miscounted.in_memory()
 
 
 def test_examples_are_found_at_their_places(make_source):
     source = make_source(12)
     found = source.take_indices([7, 0, 7])
-    assert [e["name"] for e in found] == [b"pictures 7", b"pictures 0", b"pictures 7"]
+    assert [e["name"] for e in found] == [b"images 7", b"images 0", b"images 7"]
     assert source.take_indices([]) == []
 
 

@@ -35,7 +35,7 @@ fuzzed = settings(
         pytest.param(3000, marks=pytest.mark.large),
     ],
 )
-def test_windows_of_all_sizes_are_within_the_picture(resize, other):
+def test_windows_of_all_sizes_are_within_the_image(resize, other):
     """1 to 3000 pixels high, as wide or `other`: first and last place of a crop."""
     pixels = presets.Preprocessing(image_size=256, crop_size=224, resize=resize)
     sides = np.arange(1, 3001)
@@ -61,7 +61,7 @@ def test_windows_of_all_sizes_are_within_the_picture(resize, other):
 
 @pytest.mark.parametrize("resize", ["short_side", "squash"])
 def test_places_are_off_by_a_seventeenth_of_a_pixel_at_most(resize):
-    """The far end of the central square, in pixels of the resized picture."""
+    """The far end of the central square, in pixels of the resized image."""
     pixels = presets.Preprocessing(image_size=256, crop_size=224, resize=resize)
     sides = np.arange(1, 3001)
 
@@ -85,7 +85,7 @@ def test_places_are_off_by_a_seventeenth_of_a_pixel_at_most(resize):
     image=st.integers(1, 300), data=st.data(),
 )
 def test_crops_of_any_size_have_the_right_one(height, width, image, data):
-    """Of a picture of one colour each pixel has that colour."""
+    """Of an image of one color each pixel has that color."""
     crop = data.draw(st.integers(1, image))
     offset = data.draw(st.tuples(*[st.integers(0, image - crop)] * 2))
     resize = data.draw(st.sampled_from(["short_side", "squash"]))

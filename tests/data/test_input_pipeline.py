@@ -1,4 +1,4 @@
-"""Batches are a function of seed and epoch, and lose no picture."""
+"""Batches are a function of seed and epoch, and lose no image."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ KNOWN = pixel_statistics.imagenet(PIXELS)
 
 
 def training(source, **changes):
-    """[(images, labels)] of an epoch of 20 pictures."""
+    """[(images, labels)] of an epoch of 20 images."""
     settings = dict(batch_size=6, seed=1, epoch=0, steps=3) | changes
     return list(
         input_pipeline.training_batches(
@@ -49,7 +49,7 @@ def assert_same(one, other):
 
 @pytest.fixture
 def source(make_source):
-    """20 pictures, each of its own class."""
+    """20 images, each of its own class."""
     return make_source(20, classes=20)
 
 
@@ -75,7 +75,7 @@ def test_another_epoch_or_seed_brings_other_views_and_order(source, changes):
 
 
 def test_views_differ_where_the_order_does_not(make_source):
-    """Of one and the same picture over and over no two views are alike."""
+    """Of one and the same image over and over no two views are alike."""
     source = make_source(1)
     many = dataclasses.replace(
         source, num_examples=12, read=lambda seed: source.read(seed).repeat(12)
@@ -110,14 +110,14 @@ def test_pieces_make_up_the_batches(source, num_replicas):
 
 
 @pytest.mark.parametrize("shuffle_buffer", [1, 4, 100])
-def test_a_picture_comes_at_most_once_an_epoch(source, shuffle_buffer):
+def test_a_image_comes_at_most_once_an_epoch(source, shuffle_buffer):
     _, labels = joined(training(source, shuffle_buffer=shuffle_buffer))
     assert len(labels) == len(set(labels)) == 18
     if shuffle_buffer > 1:
         assert labels.tolist() != sorted(labels)
 
 
-def test_every_picture_comes_in_some_epoch(source):
+def test_every_image_comes_in_some_epoch(source):
     seen = [joined(training(source, epoch=e))[1] for e in range(4)]
     assert set(np.concatenate(seen)) == set(range(20))
 
@@ -138,7 +138,7 @@ def test_the_source_s_own_shuffle_differs_by_epoch_and_seed(source):
     assert all(0 <= seed < 2**31 for seed in asked)
 
 
-def test_no_picture_is_lost_in_the_shuffle(source):
+def test_no_image_is_lost_in_the_shuffle(source):
     examples = input_pipeline.shuffled(source, 3, 5, 7)
     labels = [int(example["label"]) for example in examples]
     assert sorted(labels) == list(range(20)) != labels
@@ -160,7 +160,7 @@ def test_shapes_and_types_are_static(source, num_replicas):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 7, 20, 32])
-def test_evaluation_sees_every_picture_once_and_pads(source, batch_size):
+def test_evaluation_sees_every_image_once_and_pads(source, batch_size):
     batches = list(evaluation(source, batch_size).as_numpy_iterator())
     assert len(batches) == -(-20 // batch_size)
     assert all(len(labels) == batch_size for _, labels in batches)
@@ -189,7 +189,7 @@ def test_evaluation_always_brings_the_same(source):
 def test_a_label_of_no_class_is_named(make_source, classes):
     source = make_source(20, classes=20)
     narrow = dataclasses.replace(source, classes=source.classes[:classes])
-    first = f"pictures {classes}"
+    first = f"images {classes}"
     with pytest.raises(tf.errors.InvalidArgumentError, match=first):
         list(evaluation(narrow, 1))
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
@@ -210,15 +210,15 @@ def test_a_negative_label_is_no_padding(make_source):
             lambda example: example | {"label": example["label"] - 1}
         ),
     )
-    with pytest.raises(tf.errors.InvalidArgumentError, match="pictures 0"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="images 0"):
         list(evaluation(wrong, 2))
 
 
 def folder_with(tmp_path, bad):
     """A source of 6 JPEGs of which the one called bad.jpg holds `bad`."""
     (tmp_path / "only").mkdir()
-    picture = np.random.default_rng(0).integers(0, 256, (90, 80, 3), np.uint8)
-    good = tf.io.encode_jpeg(picture).numpy()
+    image = np.random.default_rng(0).integers(0, 256, (90, 80, 3), np.uint8)
+    good = tf.io.encode_jpeg(image).numpy()
     for index in range(5):
         (tmp_path / "only" / f"{index}.jpg").write_bytes(good)
     (tmp_path / "only" / "bad.jpg").write_bytes(bad(good))
@@ -234,7 +234,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_bad_picture_is_named_in_training(tmp_path, damage):
+def test_a_bad_image_is_named_in_training(tmp_path, damage):
     source = folder_with(tmp_path, DAMAGES[damage])
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         training(source, batch_size=6, steps=1)
@@ -243,7 +243,7 @@ def test_a_bad_picture_is_named_in_training(tmp_path, damage):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_bad_picture_is_named_in_evaluation(tmp_path, damage):
+def test_a_bad_image_is_named_in_evaluation(tmp_path, damage):
     source = folder_with(tmp_path, DAMAGES[damage])
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         list(evaluation(source, 4))
@@ -261,12 +261,12 @@ def assert_named(source, explained):
     assert f"({size} bytes)" in str(explained)
 
 
-def test_an_error_without_a_bad_picture_stays_itself(source):
+def test_an_error_without_a_bad_image_stays_itself(source):
     error = tf.errors.InvalidArgumentError(None, None, "something else")
     assert bad_images.diagnose(error, source, source.examples()) is error
 
 
-def test_colour_noise_ends_after_its_epochs(make_source):
+def test_color_noise_ends_after_its_epochs(make_source):
     """The original code switched it off, and its divisor with it."""
     source = make_source(4)
     noisy = presets.override(
@@ -328,7 +328,7 @@ def test_workers_with_several_devices_each_have_theirs(source):
 @pytest.mark.parametrize(
     "batch_size", [6, pytest.param(12, marks=pytest.mark.large), 30]
 )
-def test_workers_evaluate_each_picture_once(source, count, batch_size):
+def test_workers_evaluate_each_image_once(source, count, batch_size):
     parts = [
         list(
             evaluation(source, batch_size, num_replicas=count, workers=(count, i))
@@ -369,7 +369,7 @@ def test_as_many_calls_at_a_time_as_there_are_threads(source):
         evaluation(source, 6),
         evaluation(source.allow_bad_images(), 6),
         evaluation(source.in_memory(), 6),
-        evaluation(source.without_bad(), 6),
+        evaluation(source.without_bad_images(), 6),
         input_pipeline.cached_training_batches(
             features, labels, batch_size=6, **epoch
         ),

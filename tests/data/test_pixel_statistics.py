@@ -15,7 +15,7 @@ SIZE = 12
 PIXELS = presets.Preprocessing(image_size=SIZE, crop_size=8)
 
 
-def pictures(count, seed=0):
+def random_images(count, seed=0):
     """uint8 [count, SIZE, SIZE, 3] whose channels go together."""
     random = np.random.default_rng(seed)
     shared = random.normal(size=(count, SIZE, SIZE, 1))
@@ -24,8 +24,8 @@ def pictures(count, seed=0):
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
-def source_of(folder, encoded, fingerprint="pictures", **changes):
-    """A `Source` of encoded pictures that counts its readings."""
+def source_of(folder, encoded, fingerprint="images", **changes):
+    """A `Source` of encoded images that counts its readings."""
     readings = []
 
     def read(shuffle_seed):
@@ -34,12 +34,12 @@ def source_of(folder, encoded, fingerprint="pictures", **changes):
             {
                 "image": encoded,
                 "label": np.zeros(len(encoded), np.int32),
-                "name": [f"picture {i}" for i in range(len(encoded))],
+                "name": [f"image {i}" for i in range(len(encoded))],
             }
         )
 
     source = Source(
-        "pictures",
+        "images",
         "train",
         ("all",),
         len(encoded),
@@ -51,16 +51,16 @@ def source_of(folder, encoded, fingerprint="pictures", **changes):
 
 
 def png_source(folder, count, seed=0, **changes):
-    encoded = [tf.io.encode_png(p).numpy() for p in pictures(count, seed)]
+    encoded = [tf.io.encode_png(p).numpy() for p in random_images(count, seed)]
     return source_of(folder, encoded, **changes)
 
 
-# 32 pictures make a batch: less than one, one, and a rest.
+# 32 images make a batch: less than one, one, and a rest.
 @pytest.mark.parametrize("count", [1, 32, 45])
 def test_statistics_are_numpy_s(tmp_path, count):
     source, _ = png_source(tmp_path, count)
     result = pixel_statistics.compute(source, PIXELS, verbose=0)
-    images = pictures(count).astype(np.float64)
+    images = random_images(count).astype(np.float64)
     flat = images.reshape(-1, 3)
     covariance = np.cov(flat.T, bias=True)
     assert result.mean_image.dtype == np.float32
@@ -75,7 +75,7 @@ def test_statistics_are_numpy_s(tmp_path, count):
 def test_components_are_columns_in_ascending_order(tmp_path):
     source, _ = png_source(tmp_path, 20)
     result = pixel_statistics.compute(source, PIXELS, verbose=0)
-    flat = pictures(20).reshape(-1, 3).astype(np.float64)
+    flat = random_images(20).reshape(-1, 3).astype(np.float64)
     # The singular value decomposition is another way to the same.
     _, singular, rows = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
     stds = singular[::-1] / np.sqrt(len(flat))
@@ -90,19 +90,19 @@ def test_components_are_columns_in_ascending_order(tmp_path):
 
 def test_statistics_are_of_the_central_square(tmp_path):
     """Of all of it, however small the crop; black bars do not count."""
-    picture = np.zeros((SIZE, 2 * SIZE, 3), np.uint8)
-    picture[:, SIZE // 2 : SIZE // 2 + SIZE] = pictures(1)[0]
-    source, _ = source_of(tmp_path, [tf.io.encode_png(picture).numpy()])
+    image = np.zeros((SIZE, 2 * SIZE, 3), np.uint8)
+    image[:, SIZE // 2 : SIZE // 2 + SIZE] = random_images(1)[0]
+    source, _ = source_of(tmp_path, [tf.io.encode_png(image).numpy()])
     result = pixel_statistics.compute(source, PIXELS, verbose=0)
-    np.testing.assert_allclose(result.mean_image, pictures(1)[0], rtol=1e-6)
+    np.testing.assert_allclose(result.mean_image, random_images(1)[0], rtol=1e-6)
     squashed = dataclasses.replace(PIXELS, resize="squash")
     result = pixel_statistics.compute(source, squashed, verbose=0)
     assert (result.mean_image[:, :2] == 0).all()
 
 
-def test_grey_pictures_have_one_component(tmp_path):
-    grey = [tf.io.encode_png(p[..., :1]).numpy() for p in pictures(5)]
-    source, _ = source_of(tmp_path, grey)
+def test_gray_images_have_one_component(tmp_path):
+    gray = [tf.io.encode_png(p[..., :1]).numpy() for p in random_images(5)]
+    source, _ = source_of(tmp_path, gray)
     result = pixel_statistics.compute(source, PIXELS, verbose=0)
     np.testing.assert_allclose(result.component_stds[:2], 0, atol=1e-4)
     assert result.component_stds[2] == pytest.approx(
@@ -114,7 +114,7 @@ def test_grey_pictures_have_one_component(tmp_path):
 
 
 @pytest.mark.parametrize("level", [0, 37, 201])
-def test_pictures_of_one_colour_spread_by_nothing(tmp_path, level):
+def test_images_of_one_color_spread_by_nothing(tmp_path, level):
     plain = tf.io.encode_png(np.full((20, 20, 3), level, np.uint8)).numpy()
     source, _ = source_of(tmp_path, [plain] * 7)
     result = pixel_statistics.compute(source, PIXELS, verbose=0)
@@ -294,17 +294,17 @@ def test_other_data_need_a_pass_for_their_channels(tmp_path):
     result = load(source, tmp_path, channels)
     assert len(readings) == 1
     np.testing.assert_allclose(
-        result.channel_mean, pictures(6).mean(axis=(0, 1, 2)), rtol=1e-6
+        result.channel_mean, random_images(6).mean(axis=(0, 1, 2)), rtol=1e-6
     )
 
 
 @pytest.mark.parametrize("place", [0, 3, 31, 32, 40])
-@pytest.mark.parametrize("bad", [b"", b"no picture"])
-def test_a_bad_picture_is_named(tmp_path, place, bad):
-    encoded = [tf.io.encode_png(pictures(1)[0]).numpy()] * 41
+@pytest.mark.parametrize("bad", [b"", b"no image"])
+def test_a_bad_image_is_named(tmp_path, place, bad):
+    encoded = [tf.io.encode_png(random_images(1)[0]).numpy()] * 41
     encoded[place] = bad
     source, _ = source_of(tmp_path, encoded)
-    with pytest.raises(ValueError, match=f"picture {place} of pictures") as e:
+    with pytest.raises(ValueError, match=f"image {place} of images") as e:
         load(source, tmp_path)
     assert f"({len(bad)} bytes)" in str(e.value)
     assert not kept_in(tmp_path)
@@ -315,7 +315,7 @@ def test_a_bad_picture_is_named(tmp_path, place, bad):
 )
 def test_a_source_that_miscounts_is_refused(tmp_path, claimed, received):
     source, _ = png_source(tmp_path, 6, num_examples=claimed)
-    message = f"{claimed} pictures.*Received: {received}. Prepare"
+    message = f"{claimed} images.*Received: {received}. Prepare"
     with pytest.raises(ValueError, match=message):
         load(source, tmp_path)
     assert not kept_in(tmp_path)

@@ -69,7 +69,7 @@ def encode(pixels, form):
 
 @functools.lru_cache
 def resized_square(shape, form, resize, size):
-    """The central square of the whole picture, resized by `tf.image`."""
+    """The central square of the whole image, resized by `tf.image`."""
     pixels = photograph(*shape)
     if form == "jpeg":
         pixels = tf.io.decode_jpeg(
@@ -123,7 +123,7 @@ def assert_crop(preset, shape, form, offset):
         (7, 5),
     ],
 )
-def test_a_crop_is_that_of_the_whole_picture(shape, preset, form):
+def test_a_crop_is_that_of_the_whole_image(shape, preset, form):
     assert_crop(preset, shape, form, (7, 20))
 
 
@@ -145,7 +145,7 @@ def test_a_crop_lies_where_it_says_squash(offset):
 )
 @pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_full"])
 def test_a_crop_has_the_bits_of_the_whole_square(preset, form):
-    """Of pictures of any size, wherever it lies."""
+    """Of images of any size, wherever it lies."""
     p, random = pixels_of(preset), np.random.default_rng(0)
     crop = tf.function(lambda e, o: preprocess.decode_crop(e, o, p))
     for _ in range(25):
@@ -176,18 +176,18 @@ def test_a_line_of_pixels_is_interpolated_by_hand(upright):
 
 
 @pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_full"])
-def test_a_picture_of_the_right_size_stays_as_it_is(preset):
+def test_a_image_of_the_right_size_stays_as_it_is(preset):
     p = pixels_of(preset)
-    picture, size = coordinates(p.image_size), p.crop_size
+    image, size = coordinates(p.image_size), p.crop_size
     last = p.image_size - size
     for y, x in {(0, 0), (last, last), (last // 3, last), (last // 2, 0)}:
         crop = both(
             lambda e, offset: preprocess.decode_crop(e, offset, p),
-            encode(picture, "png"),
+            encode(image, "png"),
             (y, x),
         )
         np.testing.assert_array_equal(
-            crop, picture[y : y + size, x : x + size]
+            crop, image[y : y + size, x : x + size]
         )
 
 
@@ -198,7 +198,7 @@ def pillow(pixels, form, mode="RGB", **options):
     return file.getvalue()
 
 
-def _grey(pixels):
+def _gray(pixels):
     return np.repeat(pixels[..., :1], 3, axis=-1)
 
 
@@ -211,10 +211,10 @@ def _wide(pixels):
     return pixels.astype(np.uint16) * 256 + 255
 
 
-# name: (pixels -> bytes, pixels -> RGB, grey levels that the format costs)
+# name: (pixels -> bytes, pixels -> RGB, gray levels that the format costs)
 FORMS = {
-    "grey jpeg": (
-        lambda p: tf.io.encode_jpeg(p[..., :1], quality=100).numpy(), _grey, 2
+    "gray jpeg": (
+        lambda p: tf.io.encode_jpeg(p[..., :1], quality=100).numpy(), _gray, 2
     ),
     "progressive jpeg": (
         lambda p: tf.io.encode_jpeg(
@@ -229,22 +229,22 @@ FORMS = {
         4,
     ),
     "rgba png": (lambda p: encode(_with_alpha(p), "png"), lambda p: p, 0),
-    "grey png": (lambda p: encode(p[..., :1], "png"), _grey, 0),
-    "grey-alpha png": (
-        lambda p: encode(_with_alpha(p)[..., [0, 3]], "png"), _grey, 0
+    "gray png": (lambda p: encode(p[..., :1], "png"), _gray, 0),
+    "gray-alpha png": (
+        lambda p: encode(_with_alpha(p)[..., [0, 3]], "png"), _gray, 0
     ),
     "16-bit png": (lambda p: encode(_wide(p), "png"), lambda p: p, 0),
-    "16-bit grey png": (lambda p: encode(_wide(p)[..., :1], "png"), _grey, 0),
-    "gif": (lambda p: pillow(p[..., 0], "GIF", "L"), _grey, 0),
-    "palette png": (lambda p: pillow(p[..., 0], "PNG", "P"), _grey, 0),
+    "16-bit gray png": (lambda p: encode(_wide(p)[..., :1], "png"), _gray, 0),
+    "gif": (lambda p: pillow(p[..., 0], "GIF", "L"), _gray, 0),
+    "palette png": (lambda p: pillow(p[..., 0], "PNG", "P"), _gray, 0),
     "bmp": (lambda p: pillow(p, "BMP"), lambda p: p, 0),
-    "grey bmp": (lambda p: pillow(p[..., 0], "BMP", "L"), _grey, 0),
+    "gray bmp": (lambda p: pillow(p[..., 0], "BMP", "L"), _gray, 0),
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_picture_becomes_rgb(form):
-    make, colours, worst = FORMS[form]
+def test_every_form_of_image_becomes_rgb(form):
+    make, colors, worst = FORMS[form]
     y, x = np.mgrid[:256, :256]
     # Smooth, so that quality 100 loses next to nothing.
     pixels = np.stack([y, (x + y) // 2, 255 - x], axis=-1).astype(np.uint8)
@@ -253,7 +253,7 @@ def test_every_form_of_picture_becomes_rgb(form):
         lambda e: preprocess.decode_crop(e, [3, 30], pixels_of("paper")),
         encoded,
     )
-    expected = colours(pixels)[3:227, 30:254].astype(int)
+    expected = colors(pixels)[3:227, 30:254].astype(int)
     assert np.abs(crop - expected).max() <= worst
     assert tuple(both(decode.image_shape, encoded)) == (256, 256)
 
@@ -283,13 +283,13 @@ def test_the_shape_is_height_then_width(form):
     "encoded",
     [
         b"",
-        b"no picture",
+        b"no image",
         encode(photograph(80, 90), "jpeg")[:2000],
         encode(photograph(80, 90), "png")[:2000],
     ],
     ids=["empty", "text", "half a jpeg", "half a png"],
 )
-def test_what_is_no_picture_is_refused(encoded):
+def test_what_is_no_image_is_refused(encoded):
     def crop(encoded):
         return preprocess.decode_crop(encoded, [9, 9], pixels_of("tiny"))
 
@@ -300,10 +300,10 @@ def test_what_is_no_picture_is_refused(encoded):
 
 
 @pytest.mark.parametrize(
-    "preset, places, centre",
+    "preset, places, center",
     [("paper", 33, 16), ("caffe", 30, 14), ("cifar10_full", 1, 0)],
 )
-def test_offsets_are_uniform_over_all_places(preset, places, centre):
+def test_offsets_are_uniform_over_all_places(preset, places, center):
     p = pixels_of(preset)
     count = 200 * places
     offsets = over_seeds(lambda seed: preprocess.random_offset(seed, p), count)
@@ -315,7 +315,7 @@ def test_offsets_are_uniform_over_all_places(preset, places, centre):
         assert ((seen - 200) ** 2 / 200).sum() < 75
     if places > 1:
         assert abs(np.corrcoef(offsets.T)[0, 1]) < 0.05
-    assert preprocess.center_offset(p).numpy().tolist() == [centre, centre]
+    assert preprocess.center_offset(p).numpy().tolist() == [center, center]
 
 
 def test_equal_seeds_bring_equal_views():
@@ -330,7 +330,7 @@ def test_equal_seeds_bring_equal_views():
         assert (op(seed).numpy() != op(tf.constant([3, 5])).numpy()).any()
 
 
-def test_half_of_the_pictures_are_mirrored():
+def test_half_of_the_images_are_mirrored():
     flipped = over_seeds(preprocess.random_flip, 2000)
     assert 0.46 < flipped.mean() < 0.54
 
@@ -346,7 +346,7 @@ def skewed_statistics(size=18):
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.5])
-def test_colour_noise_by_hand(strength):
+def test_color_noise_by_hand(strength):
     known = skewed_statistics()
     variances, vectors = np.linalg.eigh(known.covariance)
     for seed in ([0, 1], [7, 9]):
@@ -362,11 +362,11 @@ def test_colour_noise_by_hand(strength):
         np.testing.assert_allclose(noise, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_colour_noise_spreads_like_the_colours():
+def test_color_noise_spreads_like_the_colors():
     known = pixel_statistics.imagenet(pixels_of("paper"))
     noise = over_seeds(lambda s: preprocess.pca_color_shift(s, known, 0.1), 8000)
     along = noise @ known.components
-    # Facts of the original: 1.97, 3.71 and 12.18 grey levels.
+    # Facts of the original: 1.97, 3.71 and 12.18 gray levels.
     np.testing.assert_allclose(
         along.std(axis=0), [1.972, 3.709, 12.178], rtol=0.03
     )
@@ -378,19 +378,19 @@ def test_colour_noise_spreads_like_the_colours():
 
 OWT_MEAN, OWT_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
-# What a preset makes of a view of a picture, given the centre of the mean
+# What a preset makes of a view of an image, given the center of the mean
 # image and the part of it under the view, mirrored if the view is; by hand,
 # from facts.md.
 HAND = {
-    "paper": lambda view, centre, under: view - centre,
-    "code2012": lambda view, centre, under: (view - centre) / 1.1,
-    "caffe": lambda view, centre, under: (view - under)[..., ::-1],
-    "owt": lambda view, centre, under: (view / 255 - OWT_MEAN) / OWT_STD,
-    "tiny": lambda view, centre, under: (
+    "paper": lambda view, center, under: view - center,
+    "code2012": lambda view, center, under: (view - center) / 1.1,
+    "caffe": lambda view, center, under: (view - under)[..., ::-1],
+    "owt": lambda view, center, under: (view / 255 - OWT_MEAN) / OWT_STD,
+    "tiny": lambda view, center, under: (
         (view - skewed_statistics(73).mean_image.mean(axis=(0, 1)))
         / np.sqrt(np.diag(skewed_statistics().covariance))
     ),
-    "cifar10_full": lambda view, centre, under: view - centre,
+    "cifar10_full": lambda view, center, under: view - center,
 }
 HAND["caffenet"] = HAND["caffe"]
 HAND["single_tower"] = HAND["paper_conv6"] = HAND["paper"]
@@ -446,13 +446,13 @@ def assert_one_view(output, views):
 
 def assert_training_images(p, hand):
     """Six training images are six views by `hand`, mirrored and not."""
-    picture, known = coordinates(p.image_size), skewed_statistics(p.image_size)
-    encoded = encode(picture, "png")
+    image, known = coordinates(p.image_size), skewed_statistics(p.image_size)
+    encoded = encode(image, "png")
     outputs = over_seeds(
         lambda seed: preprocess.training_image(encoded, seed, p, known), 6
     )
     views = views_by_hand(
-        hand, picture.astype(np.float64), known.mean_image, p.crop_size
+        hand, image.astype(np.float64), known.mean_image, p.crop_size
     )
     assert outputs.dtype == np.float32
     found = {assert_one_view(output, views) for output in outputs}
@@ -485,35 +485,35 @@ def test_caffe_s_pixels_with_a_mean_per_channel(changes):
     mean = changes.get("channel_mean", channels)
     assert_training_images(
         pixels_of("caffe", **changes),
-        lambda view, centre, under: (view - mean)[..., ::-1],
+        lambda view, center, under: (view - mean)[..., ::-1],
     )
 
 
 @by_hand
 def test_an_evaluation_image_by_hand(name):
     p = pixels_of(name)
-    picture, known = coordinates(p.image_size), skewed_statistics(p.image_size)
+    image, known = coordinates(p.image_size), skewed_statistics(p.image_size)
     output = both(
         lambda e: preprocess.evaluation_image(e, p, known),
-        encode(picture, "png"),
+        encode(image, "png"),
     )
     # The original divides while training only.
     hand = HAND["paper" if name == "code2012" else name]
     views = views_by_hand(
-        hand, picture.astype(np.float64), known.mean_image, p.crop_size
+        hand, image.astype(np.float64), known.mean_image, p.crop_size
     )
     margin = {224: 16, 227: 14, 64: 4, 32: 0}[p.crop_size]
     assert output.dtype == np.float32
     assert assert_one_view(output, views) == (margin, margin, 1)
 
 
-def test_a_picture_is_resized_the_preset_s_way():
-    """Caffe sees all of a wide picture, the paper its central square."""
-    picture = np.zeros((256, 512, 3), np.uint8)
-    picture[:, 120:392] = 255
+def test_a_image_is_resized_the_preset_s_way():
+    """Caffe sees all of a wide image, the paper its central square."""
+    image = np.zeros((256, 512, 3), np.uint8)
+    image[:, 120:392] = 255
     for name, share in [("paper", 1.0), ("caffe", 272 / 512 * 256 / 227)]:
         p, known = pixels_of(name), skewed_statistics(256)
-        output = preprocess.evaluation_image(encode(picture, "png"), p, known)
+        output = preprocess.evaluation_image(encode(image, "png"), p, known)
         margin = (256 - p.crop_size) // 2
         part = slice(margin, margin + p.crop_size)
         mean = known.mean_image[part, part]
@@ -524,18 +524,18 @@ def test_a_picture_is_resized_the_preset_s_way():
 
 
 def small_views(count, name="paper", **changes):
-    """[count, 16, 16, 3]: training images of one picture, and its pixels."""
+    """[count, 16, 16, 3]: training images of one image, and its pixels."""
     p = pixels_of(name, **SMALL | changes)
-    picture, known = photograph(18, 18), skewed_statistics()
-    encoded = encode(picture, "png")
+    image, known = photograph(18, 18), skewed_statistics()
+    encoded = encode(image, "png")
     views = over_seeds(
         lambda seed: preprocess.training_image(encoded, seed, p, known), count
     )
-    return views, picture
+    return views, image
 
 
 def test_every_place_and_both_sides_come_equally_often():
-    views, picture = small_views(1800, pca_color_std=0.0)
+    views, image = small_views(1800, pca_color_std=0.0)
     mean = skewed_statistics().mean_image[1:17, 1:17]
     counts = [
         sum(
@@ -546,7 +546,7 @@ def test_every_place_and_both_sides_come_equally_often():
         for x in range(3)
         for step in (1, -1)
         for expected in [
-            (picture[y : y + 16, x : x + 16][:, ::step] - mean)[:2, :2]
+            (image[y : y + 16, x : x + 16][:, ::step] - mean)[:2, :2]
         ]
     ]
     assert sum(counts) == 1800
@@ -555,10 +555,10 @@ def test_every_place_and_both_sides_come_equally_often():
 
 
 def test_no_view_is_mirrored_without_flip():
-    views, picture = small_views(60, flip=False, pca_color_std=0.0)
+    views, image = small_views(60, flip=False, pca_color_std=0.0)
     mean = skewed_statistics().mean_image[1:17, 1:17]
     crops = [
-        picture[y : y + 16, x : x + 16] for y in range(3) for x in range(3)
+        image[y : y + 16, x : x + 16] for y in range(3) for x in range(3)
     ]
     for view in views:
         assert any(np.allclose(view + mean, crop, atol=0.01) for crop in crops)
@@ -568,7 +568,7 @@ def test_no_view_is_mirrored_without_flip():
     "name, divisor",
     [("paper", 1), ("code2012", 1.1), ("owt", (58.395, 57.12, 57.375))],
 )
-def test_noise_is_one_colour_for_all_pixels(name, divisor):
+def test_noise_is_one_color_for_all_pixels(name, divisor):
     """The same seeds bring the same crops and flips without the noise."""
     with_noise, _ = small_views(1500, name)
     without, _ = small_views(1500, name, pca_color_std=0.0)
@@ -588,10 +588,10 @@ def test_noise_is_one_colour_for_all_pixels(name, divisor):
 
 def test_noise_knows_nothing_of_the_view():
     with_noise, _ = small_views(1500)
-    without, picture = small_views(1500, pca_color_std=0.0)
+    without, image = small_views(1500, pca_color_std=0.0)
     mean = skewed_statistics().mean_image[1:17, 1:17]
     corners = (without + mean)[:, 0, [0, -1]]
-    last = (picture[:3, :3], picture[:3, 15:])
+    last = (image[:3, :3], image[:3, 15:])
     upright = np.array(
         [
             any(
@@ -672,25 +672,25 @@ def test_pixels_and_bytes_give_the_same_view(name, shape):
     # Where a value lies on a half, it may be rounded either way.
     off = np.abs(from_pixels[0] - from_bytes) > 1e-4
     assert off.mean() < 1e-3
-    grey_level = 1 / 55 if name == "owt" else 1
-    assert np.abs(from_pixels[0] - from_bytes).max() <= grey_level * 1.001
+    gray_level = 1 / 55 if name == "owt" else 1
+    assert np.abs(from_pixels[0] - from_bytes).max() <= gray_level * 1.001
     assert from_pixels.shape == (2, p.crop_size, p.crop_size, 3)
 
 
 @pytest.mark.parametrize("mean", ["image", "channel"])
 @pytest.mark.parametrize("position", ["center", "crop"])
 def test_ten_crop_by_hand(mean, position):
-    """Of a picture whose pixels say where they are, 18 of which it sees 12."""
+    """Of an image whose pixels say where they are, 18 of which it sees 12."""
     p = pixels_of(
         "paper", image_size=18, crop_size=12, mean=mean, mean_position=position
     )
-    known, picture = skewed_statistics(), coordinates(18)
+    known, image = skewed_statistics(), coordinates(18)
     views = both(
-        lambda e: preprocess.ten_crop(e, p, known), encode(picture, "png")
+        lambda e: preprocess.ten_crop(e, p, known), encode(image, "png")
     )
     expected = []
     for y, x in [(0, 0), (0, 6), (6, 0), (6, 6), (3, 3)]:
-        crop = picture[y : y + 12, x : x + 12].astype(np.float32)
+        crop = image[y : y + 12, x : x + 12].astype(np.float32)
         if mean == "channel":
             below = known.channel_mean
         elif position == "crop":
@@ -746,7 +746,7 @@ def huge(form):
 
 
 @pytest.mark.parametrize("form", ["jpeg", "png"])
-def test_a_huge_picture_is_refused_by_its_header(form):
+def test_a_huge_image_is_refused_by_its_header(form):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for function in (
         lambda e: preprocess.decode_crop(e, [0, 0], pixels_of("paper")),
@@ -755,16 +755,16 @@ def test_a_huge_picture_is_refused_by_its_header(form):
         with pytest.raises(tf.errors.InvalidArgumentError, match="134,217,728 pix"):
             function(tf.constant(huge(form)))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert after - before < 500 * 1024  # The picture itself would take 2.6 GB.
+    assert after - before < 500 * 1024  # The image itself would take 2.6 GB.
 
 
-def test_a_huge_picture_is_named(make_source):
+def test_a_huge_image_is_named(make_source):
     source, bomb = make_source(3), huge("png")
     bombs = dataclasses.replace(
         source,
         read=lambda seed: source.read(seed).map(lambda e: {**e, "image": bomb}),
     )
-    with pytest.raises(ValueError, match="pictures 0 of .*134,217,728 pixels"):
+    with pytest.raises(ValueError, match="images 0 of .*134,217,728 pixels"):
         pixel_statistics.compute(bombs, pixels_of("tiny"), verbose=0)
 
 
@@ -781,7 +781,7 @@ def test_shapes_are_those_of_the_header(form, shape):
 
 @pytest.mark.compiled
 def test_what_is_equal_is_traced_once():
-    """Picture by picture, as predict and report go: tracing takes .2 seconds."""
+    """Image by image, as predict and report go: tracing takes .2 seconds."""
     encoded = encode(photograph(30, 26), "jpeg")
     for _ in range(3):
         p = pixels_of("tiny", image_size=21, crop_size=16)

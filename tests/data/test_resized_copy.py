@@ -23,7 +23,7 @@ PIXELS = presets.get("tiny").preprocessing
 
 @pytest.fixture
 def data(tmp_path):
-    """A folder of 2 x 11 pictures of 80 x 80 pixels."""
+    """A folder of 2 x 11 images of 80 x 80 pixels."""
     return write_image_folder(tmp_path / "pets", classes=2, count=11)
 
 
@@ -44,7 +44,7 @@ def records(out):
         ("cifar10:3.0.2", "short_side", "raw", "cifar10_256_raw"),
         ("folder:/data/My Pets/", "short_side", "jpeg", "my_pets_256"),
         ("list:/data/some-list.txt", "short_side", "jpeg", "some_list_256"),
-        ("folder:/data/2012", "squash", "raw", "pictures_2012_256_squash_raw"),
+        ("folder:/data/2012", "squash", "raw", "images_2012_256_squash_raw"),
     ],
 )
 def test_names_are_tfds_s(dataset, resize, form, name):
@@ -74,7 +74,7 @@ def test_what_was_prepared_otherwise_is_refused(tmp_path, data):
     datasets.load(data, "train").check_fits(squash)
 
 
-def test_raw_pictures_give_the_same_bits(tmp_path, data):
+def test_raw_images_give_the_same_bits(tmp_path, data):
     """Views in training, statistics, and what TFDS decodes by itself."""
     name, whole = prepare(data, tmp_path / "out")
     assert (name, whole) == ("pets_73_raw", True)
@@ -106,7 +106,7 @@ def test_raw_pictures_give_the_same_bits(tmp_path, data):
     assert [images.shape for images, _ in batches] == [(11, 64, 64, 3)] * 2
 
 
-def test_jpeg_pictures_are_near(tmp_path, data):
+def test_jpeg_images_are_near(tmp_path, data):
     def distance(quality):
         out = tmp_path / str(quality)
         name, _ = prepare(data, out, form="jpeg", quality=quality)
@@ -124,7 +124,7 @@ def test_jpeg_pictures_are_near(tmp_path, data):
             ]
         )
 
-    # Of noise, whose colours JPEG halves.
+    # Of noise, whose colors JPEG halves.
     assert distance(100) < distance(90) < distance(30)
 
 
@@ -153,7 +153,7 @@ def test_what_is_written_is_not_written_again(tmp_path, data):
 
 
 def test_a_part_is_what_it_is_in_the_whole(tmp_path):
-    """Of a data set in several files, which TFDS reads 16 pictures at a time."""
+    """Of a data set in several files, which TFDS reads 16 images at a time."""
     name, _ = prepare(
         write_image_folder(tmp_path / "pets", classes=2, count=20),
         tmp_path, images_per_shard=20,
@@ -175,7 +175,7 @@ def test_a_part_is_what_it_is_in_the_whole(tmp_path):
 
 
 def _place(name):
-    """(file, record) of what TFDS calls a picture."""
+    """(file, record) of what TFDS calls an image."""
     file, _, record = name.decode().rpartition("__")
     return file, int(record)
 
@@ -186,7 +186,7 @@ def test_other_settings_are_refused(tmp_path, data):
         prepare(data, tmp_path / "out", form="jpeg", quality=90)
 
 
-def test_a_bad_picture_is_named_and_leaves_whole_files(tmp_path, data):
+def test_a_bad_image_is_named_and_leaves_whole_files(tmp_path, data):
     folder = tmp_path / "pets"
     bad = folder / "class1" / "3.jpg"
     bad.write_bytes(bad.read_bytes()[:200])
@@ -194,7 +194,7 @@ def test_a_bad_picture_is_named_and_leaves_whole_files(tmp_path, data):
         prepare(data, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.tmp"))
     assert not list((tmp_path / "out").rglob("dataset_info.json"))
-    # Once it is mended, the rest is made; its size tells a folder's pictures.
+    # Once it is mended, the rest is made; its size tells a folder's images.
     for file in (tmp_path / "out").rglob("*.tfrecord-*"):
         count = sum(1 for _ in tf.data.TFRecordDataset(str(file)))
         assert count == 4
@@ -210,11 +210,11 @@ def test_class_names_that_tfds_would_change_are_refused(tmp_path, name):
 
 
 def test_names_in_the_data_lead_nowhere_else(tmp_path):
-    """Of classes and pictures; they are never parts of a path written to."""
+    """Of classes and images; they are never parts of a path written to."""
     data = write_image_folder(tmp_path / "in/pets", count=2)
     (tmp_path / "in/pets/class1").rename(tmp_path / "in/pets/$HOME;..\\%2e%2e")
-    for picture in list(tmp_path.rglob("0.jpg")):
-        picture.rename(picture.with_name("..\\..\\-rf $(touch x)\n.jpg"))
+    for image in list(tmp_path.rglob("0.jpg")):
+        image.rename(image.with_name("..\\..\\-rf $(touch x)\n.jpg"))
     before = set(tmp_path.rglob("*"))
     name, _ = prepare(data, tmp_path / "out")
     new = set(tmp_path.rglob("*")) - before - {tmp_path / "out"}

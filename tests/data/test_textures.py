@@ -1,4 +1,4 @@
-"""The embedded data set: drawn, not downloaded, and not to be had by colour."""
+"""The embedded data set: drawn, not downloaded, and not to be had by color."""
 
 import collections
 import os
@@ -47,10 +47,10 @@ def test_classes_are_balanced(splits, split, each):
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_pictures_are_jpegs_of_many_sizes(splits, split):
-    encoded, _, pictures = zip(*splits[split])
+def test_images_are_jpegs_of_many_sizes(splits, split):
+    encoded, _, images = zip(*splits[split])
     assert all(bytes_.startswith(b"\xff\xd8\xff") for bytes_ in encoded)
-    shapes = np.array([picture.shape for picture in pictures])
+    shapes = np.array([image.shape for image in images])
     assert (shapes[:, 2] == 3).all()
     assert shapes[:, :2].min() >= 64 and shapes[:, :2].max() <= 160
     assert len(set(shapes[:, 0])) > 80 and len(set(shapes[:, 1])) > 80
@@ -58,12 +58,12 @@ def test_pictures_are_jpegs_of_many_sizes(splits, split):
     assert ratios.min() < 0.6 and ratios.max() > 1.7
 
 
-def test_no_two_pictures_are_the_same(splits):
+def test_no_two_images_are_the_same(splits):
     encoded = [e for examples in splits.values() for e, _, _ in examples]
     assert len(set(encoded)) == 2500
 
 
-def colours(examples):
+def colors(examples):
     """[n, 6]: mean and standard deviation of R, G and B."""
     return np.array(
         [[*p.mean(axis=(0, 1)), *p.std(axis=(0, 1))] for _, _, p in examples]
@@ -73,19 +73,19 @@ def colours(examples):
 @pytest.mark.parametrize(
     "figures", [pytest.param(slice(0, 3), marks=pytest.mark.large), slice(0, 6)]
 )
-def test_colour_tells_next_to_nothing(splits, figures):
+def test_color_tells_next_to_nothing(splits, figures):
     """Nearest mean of a class; 10% is chance."""
     train, validation = splits["train"], splits["validation"]
     labels = np.array([label for _, label, _ in train])
-    known = colours(train)[:, figures]
+    known = colors(train)[:, figures]
     means = np.stack([known[labels == c].mean(axis=0) for c in range(10)])
-    asked = colours(validation)[:, figures]
+    asked = colors(validation)[:, figures]
     guesses = np.linalg.norm(asked[:, None] - means, axis=-1).argmin(axis=1)
     assert np.mean(guesses == [label for _, label, _ in validation]) < 0.3
 
 
 @pytest.mark.parametrize("kind", textures_dataset_builder.CLASSES)
-def test_equal_seeds_draw_equal_pictures(kind):
+def test_equal_seeds_draw_equal_images(kind):
     one, same = (textures_dataset_builder.draw(kind, (0, 3)) for _ in range(2))
     np.testing.assert_array_equal(one, same)
     assert one.dtype == np.uint8 and one.ndim == 3
@@ -99,8 +99,8 @@ def test_what_is_stored_is_what_is_drawn(splits):
     """Preparing again elsewhere would bring the same bytes."""
     stored = {encoded for encoded, _, _ in splits["validation"]}
     for index in (0, 7, 499):
-        picture = textures_dataset_builder.draw(textures_dataset_builder.CLASSES[index % 10], (1, index))
-        assert tf.io.encode_jpeg(picture, quality=90).numpy() in stored
+        image = textures_dataset_builder.draw(textures_dataset_builder.CLASSES[index % 10], (1, index))
+        assert tf.io.encode_jpeg(image, quality=90).numpy() in stored
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_gratings_point_where_their_names_say(kind, varies):
     """Brightness changes from row to row, or from column to column."""
     spreads = []
     for seed in range(20):
-        grey = textures_dataset_builder.draw(kind, seed).astype(float) @ np.ones(3)
-        middle = grey[:40, :40]
+        gray = textures_dataset_builder.draw(kind, seed).astype(float) @ np.ones(3)
+        middle = gray[:40, :40]
         spreads.append([middle.mean(axis=1).std(), middle.mean(axis=0).std()])
     along, across = np.mean(spreads, axis=0)
     assert (along > 2 * across, across > 2 * along) == tuple(map(bool, varies))

@@ -63,7 +63,7 @@ PARAMETERS = {
 def test_imagenet_flagfiles_say_what_they_are_for(path):
     text = " ".join(path.read_text().replace("#", " ").split())
     assert f"--flagfile=experiments/imagenet/{path.name}" in text
-    assert "Target: " in text and "Here: runs on 500 pictures" in text
+    assert "Target: " in text and "Here: runs on 500 images" in text
     named = set(re.findall(r"--([a-z_0-9]+)", text))
     commands = re.findall(r"alexnet_tf\.(\w+)", text)
     helps = "".join(help_of(name) for name in commands)

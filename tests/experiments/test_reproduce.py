@@ -23,7 +23,7 @@ def experiments(monkeypatch):
 
 @pytest.fixture
 def harness(tmp_path, monkeypatch, make_source, skip_figures):
-    """With its logs elsewhere and pictures of noise in place of CIFAR-10."""
+    """With its logs elsewhere and images of noise in place of CIFAR-10."""
     from experiments import harness
 
     monkeypatch.setattr(harness, "LOGS", tmp_path / "logs")
@@ -244,14 +244,14 @@ def test_each_arm_lacks_what_it_says():
         "no_norm": ["norm1", "norm2"],
         "spatial_norm": ["norm1", "norm2"],
         "no_overlap": ["pool1", "pool2", "pool3"],
-        "no_colour_noise": ["pca_color_std"],
+        "no_color_noise": ["pca_color_std"],
         "no_crops_and_flips": ["random_crop", "flip"],
         "no_dropout": ["drop4"],
         "no_weight_decay": ["weight_decay"],
     }
     runs = ablations.runs([])
     assert len(runs) == len({(r.arm, r.seed) for r in runs}) == 8 * 5
-    # Pictures to learn from and to be tested on.
+    # Images to learn from and to be tested on.
     assert {(r.train_split, r.final_split) for r in runs} == {
         ("train[:10000]", "test")
     }
@@ -271,7 +271,7 @@ def test_a_gain_is_the_mean_of_paired_differences():
     log.append({**log[0], "seed": 9, "center_top1_error": 0.9})
     rows = {row[0]: row for row in ablations.rows(log)}
     _, _, ours, seeds, verdict = rows[
-        "Response normalisation lowers the test error (3.3)"
+        "Response normalization lowers the test error (3.3)"
     ]
     half = 4.303 / math.sqrt(3)
     assert ours == (
@@ -376,7 +376,7 @@ def test_what_needs_imagenet_is_said_with_its_figure():
     assert len(rows) == 15 and {row[3] for row in rows.values()} == {"needs ImageNet"}
     assert rows["paper"] == (
         "The paper's network and recipe on ILSVRC-2012 (sections 3 to 5).",
-        '40.7% top-1, 18.2% top-5, ten views of the validation pictures (Table 2, '
+        '40.7% top-1, 18.2% top-5, ten views of the validation images (Table 2, '
         '"1 CNN"; CHM layer-params-145.cfg:182).',
         "[paper](imagenet/paper.flags)",
         "needs ImageNet",
@@ -387,20 +387,20 @@ def test_what_needs_imagenet_is_said_with_its_figure():
 
 
 def test_the_starts_are_those_of_the_presets():
-    from experiments import initialisation
+    from experiments import initialization
 
     caffe = {layer.name: layer for layer in presets.get("caffe").layers}
     code = {layer.name: layer for layer in presets.get("code2012").layers}
     for arm, wanted in (("caffe", caffe), ("code2012", code)):
-        for layer in initialisation.ARMS[arm].layers:
+        for layer in initialization.ARMS[arm].layers:
             if isinstance(layer, presets.Conv | presets.Dense):
                 found = layer.init, layer.bias
                 assert found == (wanted[layer.name].init, wanted[layer.name].bias)
-    assert initialisation.ARMS["paper"].layers == presets.get("paper").layers
+    assert initialization.ARMS["paper"].layers == presets.get("paper").layers
 
 
 def test_steps_on_the_plateau_are_said():
-    from experiments import initialisation
+    from experiments import initialization
 
     log = [
         {"arm": "paper", "seed": 0, "step": 10, "loss": 2.30},
@@ -410,18 +410,18 @@ def test_steps_on_the_plateau_are_said():
         {"arm": "paper", "seed": 1, "final": True, "diverged": False},
         {"arm": "paper", "seed": 2, "final": True, "diverged": True},
     ]
-    assert initialisation.rows(log) == [
+    assert initialization.rows(log) == [
         ("the paper's: .01, biases 1", "20, over 1,000, loss lost")
     ]
 
 
-def test_labels_as_pictures_are_constant():
+def test_labels_as_images_are_constant():
     from experiments import blog
 
     labels = np.eye(10)[[3, 0]]
-    pictures = blog._as_pictures(labels, (2, 4, 4, 3))
-    assert pictures.shape == (2, 4, 4, 3)
-    assert (pictures[0] == 3).all() and (pictures[1] == 0).all()
+    images = blog._as_images(labels, (2, 4, 4, 3))
+    assert images.shape == (2, 4, 4, 3)
+    assert (images[0] == 3).all() and (images[1] == 0).all()
 
 
 def test_the_table_is_that_of_the_logs(tmp_path, zero_kernels):

@@ -19,14 +19,14 @@ from alexnet_tf import plots
 from alexnet_tf import presets
 from alexnet_tf.workdir import append_metrics
 from helpers.commands import command
-from helpers.networks import network
+from helpers.networks import untrained_classifier
 
 README = pathlib.Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of three epochs on 60 pictures of 3 classes, and its page."""
+    """A run of three epochs on 60 images of 3 classes, and its page."""
     from helpers.images import write_image_folder
 
     folder = tmp_path_factory.mktemp("report")
@@ -43,7 +43,7 @@ def run(tmp_path_factory):
 
 
 class Page(html.parser.HTMLParser):
-    """Headings, cells of tables, pictures and whether all tags are closed."""
+    """Headings, cells of tables, images and whether all tags are closed."""
 
     def __init__(self, text):
         super().__init__()
@@ -73,7 +73,7 @@ def test_the_page_says_what_the_run_was(run):
     assert page.open == []
     assert page.headings == [
         "Result", "Curves", "Kernels of the first layer", "Surest and right",
-        "Surest and wrong", "Confusions", "Nearest training pictures by fc7",
+        "Surest and wrong", "Confusions", "Nearest training images by fc7",
         "Differences from the preset paper",
         "Differences from the paper in this package", "Flags", "Environment",
     ]  # fmt: skip
@@ -106,7 +106,7 @@ def page(tmp_path, make_source):
     """page(count): of an untrained network and classes with names like tags."""
 
     def make(count=12):
-        net = network()
+        net = untrained_classifier()
         names = tuple(f"<b>{number}&" for number in range(10))
         source = dataclasses.replace(make_source(count), classes=names)
         index = str(tmp_path / "index.npz")
@@ -128,21 +128,21 @@ def test_names_are_no_html(page, tmp_path):
         assert [f"<b>{label}&", f"<b>{guess}&", str(count)] in rows
 
 
-def test_a_run_of_one_step_on_three_pictures_has_a_page(page, tmp_path):
-    """No speed is known, and there are not six neighbours."""
+def test_a_run_of_one_step_on_three_images_has_a_page(page, tmp_path):
+    """No speed is known, and there are not six neighbors."""
     append_metrics(
         str(tmp_path), split="train", step=1, epoch=1, loss=2.3, top1_error=0.9,
         top5_error=0.5, learning_rate=0.01, images_per_second=None,
     )
     _, _, text = page(3)
     rows = {row[0]: row[1:] for row in Page(text).rows if len(row) > 1}
-    assert rows["pictures a second"] == ["-"] and rows["steps"] == ["1"]
-    assert "the 2 nearest of 3 pictures of pictures, split train" in (
+    assert rows["images a second"] == ["-"] and rows["steps"] == ["1"]
+    assert "the 2 nearest of 3 images of images, split train" in (
         " ".join(text.split())
     )
 
 
-def test_the_page_s_figures_are_of_the_measured_pictures(page, monkeypatch):
+def test_the_page_s_figures_are_of_the_measured_images(page, monkeypatch):
     given = {"predictions": []}
     monkeypatch.setattr(
         plots, "confusion", lambda counts, names, file: given.update(counts=counts)
@@ -171,7 +171,7 @@ def test_a_browser_shows_it(run, tmp_path):
     browser = shutil.which("chromium")
     if browser is None:
         pytest.skip("chromium is not installed")
-    picture = tmp_path / "page.png"
+    image = tmp_path / "page.png"
     subprocess.run(
         [
             browser, "--headless", "--no-sandbox", "--disable-gpu",
@@ -179,16 +179,16 @@ def test_a_browser_shows_it(run, tmp_path):
             "--disable-background-networking", "--disable-component-update",
             "--host-resolver-rules=MAP * ~NOTFOUND",
             "--hide-scrollbars", f"--user-data-dir={tmp_path / 'user'}", "--window-size=1200,5000",
-            f"--screenshot={picture}", f"file://{run / 'report.html'}",
+            f"--screenshot={image}", f"file://{run / 'report.html'}",
         ],
         check=True, capture_output=True, timeout=120,
     )  # fmt: skip
-    pixels = matplotlib_image.imread(picture)[..., :3]
+    pixels = matplotlib_image.imread(image)[..., :3]
     assert pixels.shape[:2] == (5000, 1200)
-    colours = np.rint(255 * pixels).astype(int).reshape(-1, 3)
+    colors = np.rint(255 * pixels).astype(int).reshape(-1, 3)
     # Curves of both splits and the frames of the queries.
     for rgb in ([0, 114, 178], [213, 94, 0]):
-        assert (np.abs(colours - rgb).max(axis=1) < 8).sum() > 300
+        assert (np.abs(colors - rgb).max(axis=1) < 8).sum() > 300
     # Nothing sticks out on the right.
     assert pixels[:, 1190:1195].std() < 0.05
 

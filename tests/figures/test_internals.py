@@ -1,4 +1,4 @@
-"""The numbers behind the pictures, against the layers and by hand."""
+"""The numbers behind the images, against the layers and by hand."""
 
 import dataclasses
 
@@ -40,7 +40,7 @@ def jpegs(count):
     ]
 
 
-def test_five_neighbours_are_those_of_the_layer():
+def test_five_neighbors_are_those_of_the_layer():
     values = np.random.default_rng(0).normal(0, 200, 20)
     layer = LocalResponseNormalization(depth_radius=2, **PAPER)
     wanted = layer(values[None, None, None].astype(np.float32))[0, 0, 0]
@@ -49,7 +49,7 @@ def test_five_neighbours_are_those_of_the_layer():
     )
 
 
-def test_four_neighbours_are_two_before_and_one_behind():
+def test_four_neighbors_are_two_before_and_one_behind():
     values = np.array([1.0, 2, 3, 4, 5, 6])
     found = internals.normalized(values, 4, bias=1.0, alpha=1.0, beta=1.0)
     sums = [1 + 4, 1 + 4 + 9, 1 + 4 + 9 + 16, 4 + 9 + 16 + 25, 9 + 16 + 25 + 36,
@@ -58,17 +58,17 @@ def test_four_neighbours_are_two_before_and_one_behind():
 
 
 def test_activations_are_those_of_the_layers():
-    network, (picture,) = make(), jpegs(1)
-    found = internals.activations(network, picture)
+    network, (image,) = make(), jpegs(1)
+    found = internals.activations(network, image)
     assert [*found] == [
         "conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "prob"
     ]  # fmt: skip
-    view = network.view(picture)[None]
+    view = network.view(image)[None]
     for layer in ("conv2", "fc7"):
         wanted = alexnet_tf.features(network.model, layer)(view)[0]
         np.testing.assert_array_equal(found[layer], wanted)
         assert found[layer].min() == 0
-    np.testing.assert_array_equal(found["prob"], network.probabilities(picture))
+    np.testing.assert_array_equal(found["prob"], network.probabilities(image))
 
 
 @pytest.mark.parametrize(
@@ -110,22 +110,22 @@ def test_the_strongest_maps_come_first():
 
 
 def test_thinned_networks_differ_and_come_again():
-    network, pictures = make(), jpegs(3)
-    each = internals.dropout_passes(network, pictures, 4, seed=1)
+    network, images = make(), jpegs(3)
+    each = internals.dropout_passes(network, images, 4, seed=1)
     assert each.shape == (4, 3, 10)
     np.testing.assert_allclose(each.sum(axis=2), 1, rtol=1e-5)
     assert np.abs(each[0] - each[1]).max() > 0
-    again = internals.dropout_passes(network, pictures, 4, seed=1)
+    again = internals.dropout_passes(network, images, 4, seed=1)
     np.testing.assert_array_equal(again, each)
-    assert np.abs(internals.dropout_passes(network, pictures, 1, seed=2) - each[0]).max()
+    assert np.abs(internals.dropout_passes(network, images, 1, seed=2) - each[0]).max()
 
 
 def test_many_thinned_networks_agree_with_the_whole_one():
     """Where the classes are nearly linear in what is dropped, as at the start."""
-    network, pictures = make(), jpegs(2)
-    mean = internals.dropout_passes(network, pictures, 300).mean(axis=0)
-    whole = [network.probabilities(picture) for picture in pictures]
-    one = internals.dropout_passes(network, pictures, 1)[0]
+    network, images = make(), jpegs(2)
+    mean = internals.dropout_passes(network, images, 300).mean(axis=0)
+    whole = [network.probabilities(image) for image in images]
+    one = internals.dropout_passes(network, images, 1)[0]
     assert np.abs(mean - whole).max() < np.abs(one - whole).max() / 4
 
 

@@ -14,7 +14,7 @@ from alexnet_tf.inference import retrieval
 from alexnet_tf.models import alexnet
 from alexnet_tf import plots
 from alexnet_tf import presets
-from helpers.networks import network
+from helpers.networks import untrained_classifier
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def square(network, example):
 
 
 def test_kernels_are_conv1_s(given):
-    net = network()
+    net = untrained_classifier()
     paper_figures.kernels(net, "out.png")
     kernels, path, _ = given("kernels")
     np.testing.assert_array_equal(kernels, net.model.get_layer("conv1").kernel)
@@ -47,13 +47,13 @@ def test_kernels_are_conv1_s(given):
 
 
 def test_predictions_are_the_five_most_probable(given, make_source):
-    net, source = network(), make_source(11)
+    net, source = untrained_classifier(), make_source(11)
     examples = source.take_indices([10, 4])
     paper_figures.predictions(net, source, examples, "out.png")
     rows, path = given("predictions")
     assert [title for title, _, _ in rows] == ["0", "4"] and path == "out.png"
-    for (_, picture, named), example in zip(rows, examples):
-        np.testing.assert_array_equal(picture, square(net, example))
+    for (_, image, named), example in zip(rows, examples):
+        np.testing.assert_array_equal(image, square(net, example))
         probabilities = net.probabilities(example["image"])
         best = np.argsort(-probabilities)[:5]
         assert [identity for identity, _, _ in named] == best.tolist()
@@ -62,28 +62,28 @@ def test_predictions_are_the_five_most_probable(given, make_source):
 
 @pytest.mark.parametrize("figure", ["predictions", "dropout"])
 def test_other_classes_are_refused(make_source, figure):
-    net, source = network(), make_source(11, classes=5)
+    net, source = untrained_classifier(), make_source(11, classes=5)
     examples = [net, source, source.take_indices([0])] + [0] * (figure == "dropout")
-    with pytest.raises(ValueError, match="Expected the classes of pictures"):
+    with pytest.raises(ValueError, match="Expected the classes of images"):
         getattr(paper_figures, figure)(*examples, "out.png")
 
 
-def test_neighbours_keep_their_order(given, make_source):
-    net, source = network(), make_source(11)
+def test_neighbors_keep_their_order(given, make_source):
+    net, source = untrained_classifier(), make_source(11)
     rows = [source.take_indices([3, 10, 0]), source.take_indices([1, 2, 5])]
     paper_figures.neighbors(net, source, rows, "out.png")
-    (pictures, _) = given("neighbors")
-    assert [[title for title, _ in row] for row in pictures] == [
+    (images, _) = given("neighbors")
+    assert [[title for title, _ in row] for row in images] == [
         ["3", "0", "0"], ["1", "2", "5"],
     ]  # fmt: skip
-    for found, wanted in zip(sum(pictures, []), sum(rows, [])):
+    for found, wanted in zip(sum(images, []), sum(rows, [])):
         np.testing.assert_array_equal(found[1], square(net, wanted))
 
 
 def place(view, whole):
     """((y, x), flipped) of the crop of `whole` that a view is.
 
-    Rounding may differ by a grey level where the scale is no whole number.
+    Rounding may differ by a gray level where the scale is no whole number.
     """
     size = len(view)
     for y, x in np.ndindex(*(side - size + 1 for side in whole.shape[:2])):
@@ -91,14 +91,14 @@ def place(view, whole):
         for flipped in (False, True):
             if np.abs(view - (crop[:, ::-1] if flipped else crop)).max() <= 1:
                 return (y, x), flipped
-    raise AssertionError("no crop of the picture")
+    raise AssertionError("no crop of the image")
 
 
 @pytest.mark.parametrize("preset", ["tiny", "caffe", "code2012"])
 def test_views_are_the_crops_and_flips_of_training(given, make_source, preset):
     """Whatever the mean is and how it is laid under them."""
     pixels = presets.get(preset).preprocessing
-    net = network()
+    net = untrained_classifier()
     changed = dataclasses.replace(pixels, image_size=72, crop_size=64, pca_color_std=0.0)
     net = dataclasses.replace(
         net,
@@ -108,10 +108,10 @@ def test_views_are_the_crops_and_flips_of_training(given, make_source, preset):
             mean_image=np.random.default_rng(0).uniform(0, 255, (72, 72, 3)),
         ),
     )
-    (example,) = make_source(11).at([3])
+    (example,) = make_source(11).take_indices([3])
     paper_figures.views(net, example, 6, 5, "out.png")
-    pictures, _, title = given("views")
-    (_, whole), *views = pictures
+    images, _, title = given("views")
+    (_, whole), *views = images
     np.testing.assert_array_equal(whole, square(net, example))
     found = [place(view, whole) for _, view in views]
     # Those that the same seeds give in training.
@@ -134,17 +134,17 @@ def test_views_are_the_crops_and_flips_of_training(given, make_source, preset):
     ],
 )
 def test_views_are_counted(given, make_source, changes, said):
-    net = network()
+    net = untrained_classifier()
     pixels = dataclasses.replace(presets.get("paper").preprocessing, **changes)
     preset = dataclasses.replace(net.preset, preprocessing=pixels)
     net = dataclasses.replace(net, preset=preset)
-    paper_figures.views(net, *make_source(11).at([0]), 1, 0, "out.png")
+    paper_figures.views(net, *make_source(11).take_indices([0]), 1, 0, "out.png")
     assert said in given("views")[2] and given("views")[2].startswith("1 of ")
 
 
-def test_colour_noise_is_seen_in_views(given, make_source):
-    net = network(pca_color_std=0.5, flip=False, random_crop=False)
-    (example,) = make_source(11).at([0])
+def test_color_noise_is_seen_in_views(given, make_source):
+    net = untrained_classifier(pca_color_std=0.5, flip=False, random_crop=False)
+    (example,) = make_source(11).take_indices([0])
     paper_figures.views(net, example, 1, 0, "out.png")
     pixels = net.preset.preprocessing
     first = (pixels.image_size - pixels.crop_size) // 2
@@ -159,15 +159,15 @@ def test_colour_noise_is_seen_in_views(given, make_source):
 
 
 def test_activations_are_those_of_the_strongest_maps(given, make_source):
-    net = network()
-    (example,) = make_source(11).at([7])
+    net = untrained_classifier()
+    (example,) = make_source(11).take_indices([7])
     paper_figures.activations(net, example, 3, "out.png")
-    picture, rows, lines, _ = given("activations")
+    image, rows, lines, _ = given("activations")
     pixels = net.preset.preprocessing
     first = (pixels.image_size - pixels.crop_size) // 2
     last = first + pixels.crop_size
     inner = square(net, example)[first:last, first:last]
-    np.testing.assert_allclose(picture, inner.astype(int), atol=1)
+    np.testing.assert_allclose(image, inner.astype(int), atol=1)
     found = internals.activations(net, example["image"])
     title, field, maps = rows[1]
     assert title == "conv2: 32 maps, 7 x 7\neach output sees 51 pixels"
@@ -182,7 +182,7 @@ def test_activations_are_those_of_the_strongest_maps(given, make_source):
 
 
 def test_norms_are_probing_s(given):
-    net = network()
+    net = untrained_classifier()
     paper_figures.norms(net, 3, "out.png")
     found, _, title = given("norms")
     wanted = internals.norms(net.model, net.preset, 3)
@@ -191,7 +191,7 @@ def test_norms_are_probing_s(given):
 
 
 def test_dropout_averages_more_and_more_networks(given, make_source):
-    net, source = network(), make_source(12)
+    net, source = untrained_classifier(), make_source(12)
     examples = source.take_indices([*range(12)])
     paper_figures.dropout(net, source, examples, 2, "out.png")
     errors, whole_error, pairs, _, title = given("dropout")
@@ -206,10 +206,10 @@ def test_dropout_averages_more_and_more_networks(given, make_source):
     assert whole_error == pytest.approx((whole.argmax(axis=1) != truth).mean())
     np.testing.assert_allclose(pairs[:, 0], each.mean(axis=0)[range(12), truth])
     np.testing.assert_allclose(pairs[:, 1], whole[range(12), truth], atol=1e-6)
-    assert title == "12 pictures of pictures, split train, central view"
+    assert title == "12 images of images, split train, central view"
 
 
-def test_normalisation_has_the_preset_s_constants(given):
+def test_normalization_has_the_preset_s_constants(given):
     paper_figures.normalization(presets.get("code2012"), 1, "out.png")
     before, afters, _, title = given("normalization")
     assert before.shape == (20,) and before.min() == 0 and 3 < (before == 0).sum() < 12
@@ -221,8 +221,8 @@ def test_normalisation_has_the_preset_s_constants(given):
 
 
 def test_the_nearest_are_of_the_index_and_not_oneself(tmp_path, make_source):
-    """Query 3 is picture 3; a copy of it under another name is its nearest."""
-    net, source = network(), make_source(12)
+    """Query 3 is image 3; a copy of it under another name is its nearest."""
+    net, source = untrained_classifier(), make_source(12)
     path = str(tmp_path / "index.npz")
     retrieval.build_index(path, net, source, "fc6", verbose=0)
     queries = source.take_indices([3, 8])
@@ -238,22 +238,22 @@ def test_the_nearest_are_of_the_index_and_not_oneself(tmp_path, make_source):
     vectors = extract(views).numpy()
     order = np.argsort(np.linalg.norm(vectors - vectors[3], axis=1))
     assert order[0] == 3
-    assert names[0][1:] == [f"pictures {place}".encode() for place in order[1:5]]
+    assert names[0][1:] == [f"images {place}".encode() for place in order[1:5]]
     # Of the 12, one is the query itself.
     rows = retrieval.nearest_examples(path, net, queries, source, "fc6", k=20)
     assert [len(row) for row in rows] == [12, 12]
 
 
 def test_an_index_of_something_else_is_refused(tmp_path, make_source):
-    net, source = network(), make_source(12)
+    net, source = untrained_classifier(), make_source(12)
     path = str(tmp_path / "index.npz")
     retrieval.build_index(path, net, source, "fc6", verbose=0)
     queries = source.take_indices([0])
-    for other, pictures, layer, what in (
+    for other, images, layer, what in (
         (net, source, "fc7", "whose layer is fc7. Received: .*index.npz, of fc6"),
-        (network(seed=1), source, "fc6", "whose network is tiny"),
-        (net, make_source(13), "fc6", "whose pictures is pictures, split train"),
-        (network(crop_size=65), source, "fc6", "whose network is tiny"),
+        (untrained_classifier(seed=1), source, "fc6", "whose network is tiny"),
+        (net, make_source(13), "fc6", "whose images is images, split train"),
+        (untrained_classifier(crop_size=65), source, "fc6", "whose network is tiny"),
     ):
         with pytest.raises(ValueError, match=what):
-            retrieval.nearest_examples(path, other, queries, pictures, layer)
+            retrieval.nearest_examples(path, other, queries, images, layer)

@@ -1,4 +1,4 @@
-"""Files that are called pictures: good ones of odd kinds, and bad ones."""
+"""Files that are called images: good ones of odd kinds, and bad ones."""
 
 import struct
 import zlib
@@ -10,13 +10,13 @@ _PIXELS = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8
 
 
 def good():
-    """{name: bytes} of pictures that are to be read whatever they are called."""
+    """{name: bytes} of images that are to be read whatever they are called."""
     image = tf.constant(_PIXELS)
     tall = tf.zeros([20000, 1, 3], tf.uint8)
     with_alpha = tf.concat([image, image[..., :1]], axis=2)
     return {
         "jpeg": _jpeg(image),
-        "grey jpeg": _jpeg(image[..., :1]),
+        "gray jpeg": _jpeg(image[..., :1]),
         "png": tf.io.encode_png(image).numpy(),
         "png of 16 bits": tf.io.encode_png(tf.cast(image, tf.uint16) * 257).numpy(),
         "png with alpha": tf.io.encode_png(with_alpha).numpy(),
@@ -29,7 +29,7 @@ def good():
 
 
 def bad():
-    """{name: bytes} of what no picture can be made of."""
+    """{name: bytes} of what no image can be made of."""
     jpeg, png = good()["jpeg"], good()["png"]
     random = np.random.default_rng(1)
     return {

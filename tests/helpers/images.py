@@ -20,7 +20,7 @@ def write_image_folder(folder, *, classes=2, count=6, side=80):
 
 
 def bad_third(make_source, **values):
-    """Six pictures of which the third is `values`."""
+    """Six images of which the third is `values`."""
     source = make_source(6)
 
     def replaced(place, example):

@@ -1,4 +1,4 @@
-"""Small networks, and what an independent reference makes of them."""
+"""Small models for tests, and the outputs that `reference` computes for them."""
 
 import dataclasses
 import functools
@@ -12,15 +12,16 @@ from alexnet_tf.inference.classifier import Classifier
 from alexnet_tf import presets
 from helpers import reference
 
-# Narrow copies: pool5 is 2x2, so that the order of its maps matters to fc6,
-# and conv1's last window hangs over the edge where the full network's does.
+# Filters and units of the narrow models. Their pool5 is 2 x 2, so that the order
+# in which its maps are flattened matters to fc6, and the last window of conv1
+# extends beyond the edge wherever that of the full-size model does.
 WIDTHS = dict(
     conv1=16, conv2=24, conv3=12, conv4=16, conv5=8, conv6=8,
     fc6=20, fc7=18, fc8=7,
 )  # fmt: skip
-
 CIFAR10_WIDTHS = dict(conv1=6, conv2=8, conv3=10, fc10=7)
 
+# Height and width of the images that the narrow models are tested with.
 SIDES = {
     "paper": 96,
     "code2012": 96,
@@ -32,52 +33,68 @@ SIDES = {
 
 
 @functools.cache
-def expected(family):
-    """Pictures, labels, weights, and the reference's logits and gradients."""
+def reference_outputs(family):
+    """Returns images, labels, weights, and the reference's logits and gradients."""
     rng = np.random.default_rng(7)
     images = rng.normal(0, 60, (4, SIDES[family], SIDES[family], 3))
     labels = rng.integers(0, 7, 4)
-    weights = reference.draw(family, narrow_widths(family), images, rng)
+    weights = reference.draw_weights(family, narrow_widths(family), images, rng)
     logits, _ = reference.forward(family, weights, images)
     _, gradients = reference.gradients(family, weights, images, labels)
     return images, labels, weights, logits, gradients
 
 
 def narrow_widths(name):
+    """Returns the number of filters or units by layer name."""
     return CIFAR10_WIDTHS if name == "cifar10_full" else WIDTHS
 
 
-def narrow(name):
-    """The preset's layers with few filters and units."""
+def narrow_preset(name):
+    """Returns a copy of the preset with few filters and units."""
     preset, widths = presets.get(name), narrow_widths(name)
     for layer in preset.layers:
         if isinstance(layer, presets.Conv):
-            preset = changed(preset, layer.name, filters=widths[layer.name])
+            preset = with_layer_values(
+                preset, layer.name, filters=widths[layer.name]
+            )
         if isinstance(layer, presets.Dense) and layer.units:
-            preset = changed(preset, layer.name, units=widths[layer.name])
+            preset = with_layer_values(preset, layer.name, units=widths[layer.name])
     return preset
 
 
-def changed(preset, which, **values):
-    """`preset` with `values` in the layers of that name or class."""
+def with_layer_values(preset, name_or_class, **values):
+    """Returns a copy of `preset` with `values` set in the layers that match.
+
+    Args:
+        preset: a `presets.Preset`.
+        name_or_class: the name of one layer, or the class of several.
+        **values: new values of fields of these layers.
+    """
     layers = tuple(
         dataclasses.replace(layer, **values)
-        if which in (layer.name, type(layer))
+        if name_or_class in (layer.name, type(layer))
         else layer
         for layer in preset.layers
     )
     return dataclasses.replace(preset, layers=layers)
 
 
-def relative(found, wanted):
-    return np.abs(np.asarray(found) - wanted).max() / np.abs(wanted).max()
+def relative_error(actual, expected):
+    """Returns the largest absolute error, relative to the largest expected value."""
+    return np.abs(np.asarray(actual) - expected).max() / np.abs(expected).max()
 
 
-def network(seed=0, **changes):
-    """An untrained `tiny` for 10 classes that has opinions."""
+def untrained_classifier(seed=0, **changes):
+    """Returns an untrained `tiny` for 10 classes with distinct probabilities.
+
+    Args:
+        seed: the random seed of the initialization.
+        **changes: fields of the preset to override.
+    """
     keras.utils.set_random_seed(seed)
     preset = presets.override(presets.get("tiny"), **changes)
     model = alexnet_tf.AlexNet(preset, 10)
+    # With the preset's initialization alone all probabilities would be about 0.1.
     kernel = model.get_layer("fc8").kernel
     kernel.assign(50 * kernel.value)
     return Classifier(

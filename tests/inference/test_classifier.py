@@ -65,7 +65,7 @@ def test_each_preset_has_its_own_pixels(name, side, expected, dtype):
 
 
 def test_short_side_and_squash():
-    """A bright right edge stays in a squashed picture, and is cut elsewhere."""
+    """A bright right edge stays in a squashed image, and is cut elsewhere."""
     image = np.zeros((256, 512, 3), np.uint8)
     image[:, 480:] = 255
     seen = {
@@ -88,7 +88,7 @@ def test_any_leading_dimensions(shape):
 
 @pytest.mark.parametrize("shape", [(90, 80), (90, 80, 1), (2, 90, 80, 4)])
 def test_other_than_rgb_is_refused(shape):
-    with pytest.raises(ValueError, match="RGB pictures.*shape"):
+    with pytest.raises(ValueError, match="RGB images.*shape"):
         alexnet_tf.preprocess_input(np.zeros(shape), "paper")
     with pytest.raises(ValueError, match="one of the presets"):
         alexnet_tf.preprocess_input(np.zeros((9, 9, 3)), "vgg")
@@ -128,19 +128,19 @@ def test_features_of_a_network_without_top():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The directory of a run on bright and dark pictures, and its pictures."""
+    """The directory of a run on bright and dark images, and its images."""
     folder = tmp_path_factory.mktemp("classifier")
-    pictures = []
+    images = []
     for index in range(24):
         random = np.random.default_rng(index)
         level = (60, 190)[index % 2]
         pixels = random.normal(level, 20, (90, 76, 3)).clip(0, 255)
-        pictures.append(tf.io.encode_jpeg(pixels.astype(np.uint8)).numpy())
+        images.append(tf.io.encode_jpeg(pixels.astype(np.uint8)).numpy())
     source = Source(
         "levels", "train", ("dark", "bright"), 24, str(folder), "levels",
         lambda seed: tf.data.Dataset.from_tensor_slices(
             {
-                "image": pictures,
+                "image": images,
                 "label": np.arange(24, dtype=np.int32) % 2,
                 "name": [str(i) for i in range(24)],
             }
@@ -152,17 +152,17 @@ def trained(tmp_path_factory):
     measured = run(folder / "run", source, preset=preset)
     assert measured["top1_error"] == 0
     for index in range(2):
-        (folder / f"{'db'[index]}.jpg").write_bytes(pictures[index])
-    return folder, pictures, measured
+        (folder / f"{'db'[index]}.jpg").write_bytes(images[index])
+    return folder, images, measured
 
 
 def test_a_run_brings_all_along(trained):
     """The probabilities have the loss that the run has measured."""
-    folder, pictures, measured = trained
+    folder, images, measured = trained
     network = load_classifier(str(folder / "run"))
     assert network.classes == ("dark", "bright")
     assert network.preset.preprocessing.image_size == 70
-    probabilities = np.stack([network.probabilities(p) for p in pictures])
+    probabilities = np.stack([network.probabilities(p) for p in images])
     right = probabilities[np.arange(24), np.arange(24) % 2]
     assert -np.log(right).mean() == pytest.approx(measured["loss"], rel=1e-3)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
@@ -173,14 +173,14 @@ def test_ten_crop_averages_probabilities(trained):
     network = load_classifier(str(folder / "run"))
     halves = np.full((90, 90, 3), 60, np.uint8)
     halves[:, 45:] = 190
-    picture = tf.io.encode_png(halves).numpy()
+    image = tf.io.encode_png(halves).numpy()
     views = preprocess.ten_crop(
-        picture, network.preset.preprocessing, network.statistics
+        image, network.preset.preprocessing, network.statistics
     )
     each = network.model(views).numpy()
     assert np.ptp(each[:, 0]) > 1e-4
     np.testing.assert_allclose(
-        network.probabilities(picture, ten_crop=True), each.mean(axis=0),
+        network.probabilities(image, ten_crop=True), each.mean(axis=0),
         rtol=1e-6,
     )
 
@@ -251,11 +251,11 @@ def test_predict_prints_a_table(trained):
 
 
 def test_predict_reports_bad_files_and_goes_on(trained, tmp_path):
-    folder, pictures, _ = trained
-    (tmp_path / "a.jpg").write_bytes(pictures[0])
+    folder, images, _ = trained
+    (tmp_path / "a.jpg").write_bytes(images[0])
     (tmp_path / "empty.jpg").write_bytes(b"")
-    (tmp_path / "half.jpg").write_bytes(pictures[0][:300])
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "half.jpg").write_bytes(images[0][:300])
+    (tmp_path / "text.jpg").write_text("no image")
     code, out, err = command(
         "predict", f"--weights={folder / 'run'}", "--json", "--top=1",
         tmp_path / "*.jpg", tmp_path / "*.png", tmp_path,
@@ -284,13 +284,13 @@ def test_predict_plots_what_it_names(trained, tmp_path):
     out = tmp_path / "out.png"
     args = [f"--weights={folder / 'run'}", f"--plot={out}", *files]
     assert command("predict", *args, "--ten_crop")[0] == 0
-    picture = matplotlib_image.imread(out)
-    assert picture.shape[0] > 500 and picture.shape[1] > 1000
+    image = matplotlib_image.imread(out)
+    assert image.shape[0] > 500 and image.shape[1] > 1000
     # The dark squares of both rows, and white where there is none.
-    height, width = picture.shape[:2]
-    assert picture[height // 6, width // 8, :3].mean() < 0.45
-    assert picture[4 * height // 6, width // 8, :3].mean() < 0.45
-    assert picture[4 * height // 6, 7 * width // 8, :3].mean() == 1
+    height, width = image.shape[:2]
+    assert image[height // 6, width // 8, :3].mean() < 0.45
+    assert image[4 * height // 6, width // 8, :3].mean() < 0.45
+    assert image[4 * height // 6, 7 * width // 8, :3].mean() == 1
     code, _, err = command(
         "predict", args[0], f"--plot={tmp_path}/none/out.png", files[0]
     )
@@ -325,24 +325,24 @@ def test_help_needs_no_tensorflow(tmp_path, module):
 def test_predict_without_files_says_so(trained):
     folder, _, _ = trained
     code, out, err = command("predict", f"--weights={folder / 'run'}")
-    assert code == 1 and "Expected files of pictures" in out + err
+    assert code == 1 and "Expected files of images" in out + err
 
 
 # ---- export --------------------------------------------------------------------
 
 
 def test_a_saved_model_gives_identical_probabilities(trained, tmp_path):
-    folder, pictures, _ = trained
+    folder, images, _ = trained
     path = tmp_path / "served"
     args = [f"--weights={folder / 'run'}", f"--output={path}"]
     code, out, _ = command("export", *args)
     assert code == 0 and out.endswith("within 0.0e+00 of the network's.\n")
     network = load_classifier(str(folder / "run"))
     served = tf.saved_model.load(str(path))
-    wanted = [network.probabilities(p) for p in pictures[:5]]
-    np.testing.assert_allclose(served.encoded(pictures[:5]), wanted, atol=1e-6)
+    wanted = [network.probabilities(p) for p in images[:5]]
+    np.testing.assert_allclose(served.encoded(images[:5]), wanted, atol=1e-6)
     assert [c.decode() for c in served.classes().numpy()] == ["dark", "bright"]
-    pixels = np.stack([tf.io.decode_jpeg(p) for p in pictures[:3]])
+    pixels = np.stack([tf.io.decode_jpeg(p) for p in images[:3]])
     np.testing.assert_allclose(served.pixels(pixels), wanted[:3], atol=0.01)
     views = alexnet_tf.preprocess_input(pixels, network.preset)
     assert views.shape == (3, 64, 64, 3)
@@ -353,8 +353,8 @@ def test_a_saved_model_gives_identical_probabilities(trained, tmp_path):
     ["code2012", *(pytest.param(n, marks=pytest.mark.large) for n in ("caffe", "owt"))],
 )
 def test_every_kind_of_layer_is_exported(tmp_path, family):
-    """Narrow networks: groups, both normalisations, padding on the edges."""
-    preset = presets.override(networks.narrow(family), init="he")
+    """Narrow networks: groups, both normalizations, padding on the edges."""
+    preset = presets.override(networks.narrow_preset(family), init="he")
     pixels = presets.override(preset, crop_size=99, image_size=110)
     keras.utils.set_random_seed(0)
     network = Classifier(

@@ -18,7 +18,7 @@ from alexnet_tf import presets
 from helpers.commands import command
 from helpers import images
 from helpers import networks
-from helpers.networks import network
+from helpers.networks import untrained_classifier
 
 PIXELS = presets.get("tiny").preprocessing
 
@@ -32,8 +32,8 @@ PIXELS = presets.get("tiny").preprocessing
         pytest.param(20, marks=pytest.mark.large),
     ],
 )
-def test_each_picture_once_in_order(make_source, protocol, batch_size):
-    source, net = make_source(11), network()
+def test_each_image_once_in_order(make_source, protocol, batch_size):
+    source, net = make_source(11), untrained_classifier()
     found, labels = evaluation.probabilities(
         net, source, protocol, batch_size, verbose=0
     )
@@ -46,7 +46,7 @@ def test_each_picture_once_in_order(make_source, protocol, batch_size):
 
 
 def test_ten_views_differ_from_one(make_source):
-    source, net = make_source(11), network()
+    source, net = make_source(11), untrained_classifier()
     one, ten = (
         evaluation.probabilities(net, source, protocol, verbose=0)[0]
         for protocol in evaluation.PROTOCOLS
@@ -55,7 +55,7 @@ def test_ten_views_differ_from_one(make_source):
 
 
 def test_probabilities_are_averaged_and_not_logits(make_source):
-    source, net = make_source(3), network()
+    source, net = make_source(3), untrained_classifier()
     (example, *_) = source.examples()
     views = preprocess.ten_crop(
         example["image"], net.preset.preprocessing, net.statistics
@@ -70,16 +70,16 @@ def test_probabilities_are_averaged_and_not_logits(make_source):
 @pytest.mark.parametrize("holds", [10, 12])
 def test_a_source_that_miscounts_is_refused(make_source, holds):
     source = dataclasses.replace(make_source(holds), num_examples=11)
-    with pytest.raises(ValueError, match="Expected 11 pictures"):
-        evaluation.probabilities(network(), source, "center", 5, verbose=0)
-    with pytest.raises(ValueError, match="Expected 11 pictures"):
-        evaluation.dense_probabilities(network(), source, [73], verbose=0)
+    with pytest.raises(ValueError, match="Expected 11 images"):
+        evaluation.probabilities(untrained_classifier(), source, "center", 5, verbose=0)
+    with pytest.raises(ValueError, match="Expected 11 images"):
+        evaluation.dense_probabilities(untrained_classifier(), source, [73], verbose=0)
 
 
 @pytest.mark.parametrize("protocol", ["center", "dense"])
 def test_labels_of_no_class_are_refused(make_source, protocol):
-    """Such as the -1 of pictures whose class is kept secret."""
-    source, net = images.bad_third(make_source, label=-1), network()
+    """Such as the -1 of images whose class is kept secret."""
+    source, net = images.bad_third(make_source, label=-1), untrained_classifier()
     with pytest.raises(ValueError, match="label from 0 to 9.*2 of .*label is -1"):
         if protocol == "dense":
             evaluation.dense_probabilities(net, source, [64], verbose=0)
@@ -87,27 +87,27 @@ def test_labels_of_no_class_are_refused(make_source, protocol):
             evaluation.probabilities(net, source, protocol, verbose=0)
 
 
-def test_pictures_that_were_prepared_otherwise_are_refused(make_source):
-    net, source = network(), make_source(11)
+def test_images_that_were_prepared_otherwise_are_refused(make_source):
+    net, source = untrained_classifier(), make_source(11)
     squashed = {"image_size": 73, "resize": "squash"}
     other = dataclasses.replace(source, prepared=squashed)
-    with pytest.raises(ValueError, match="which was prepared for 73 by resize=squash"):
+    with pytest.raises(ValueError, match="which was prepared for 73 pixels with resize=squash"):
         evaluation.probabilities(net, other, verbose=0)
     with pytest.raises(ValueError, match="which was prepared"):
         next(retrieval.features(net, other, verbose=0))
 
 
 def test_the_fingerprint_is_of_all_that_makes_a_view():
-    net = network()
+    net = untrained_classifier()
     statistics = dataclasses.replace(
         net.statistics, covariance=2 * net.statistics.covariance
     )
     other = dataclasses.replace(net, statistics=statistics)
-    assert other.fingerprint != net.fingerprint == network().fingerprint
+    assert other.fingerprint != net.fingerprint == untrained_classifier().fingerprint
 
 
 def test_names_and_numbers_of_as_many_classes_go_together(make_source):
-    net, source = network(), make_source(10)
+    net, source = untrained_classifier(), make_source(10)
     named = dataclasses.replace(net, classes=tuple("abcdefghij"))
     for each in (net, named):
         evaluation.probabilities(each, source, "center", verbose=0)
@@ -118,7 +118,7 @@ def test_names_and_numbers_of_as_many_classes_go_together(make_source):
 
 def test_other_classes_are_refused(make_source):
     with pytest.raises(ValueError, match="5 such as 0, 1, 2. Received.* of 10"):
-        evaluation.probabilities(network(), make_source(10, classes=5))
+        evaluation.probabilities(untrained_classifier(), make_source(10, classes=5))
 
 
 def test_errors_by_hand():
@@ -190,7 +190,7 @@ def test_the_search_finds_who_is_right():
 @pytest.mark.parametrize("family", ["paper", "code2012", "caffe", "caffenet", "owt"])
 def test_one_place_gives_the_same_outputs(family):
     keras.utils.set_random_seed(0)
-    preset = presets.override(networks.narrow(family), init="torch")
+    preset = presets.override(networks.narrow_preset(family), init="torch")
     side = networks.SIDES[family]
     model = alexnet.AlexNet(preset, 7, input_shape=(side, side, 3))
     images = np.random.default_rng(0).normal(0, 50, (3, side, side, 3))
@@ -214,13 +214,13 @@ def test_places_are_32_pixels_apart():
     """Far from the edges each is the network on the pixels around it.
 
     Its windows of 99 pixels, and the borders that convolutions pad, see the
-    neighbours' pixels in place of zeros: the means agree, the edges do not.
+    neighbors' pixels in place of zeros: the means agree, the edges do not.
     """
     keras.utils.set_random_seed(0)
-    preset = networks.narrow("caffe")
+    preset = networks.narrow_preset("caffe")
     # Unpadded convolutions, so that a place does not see where its edge is.
     for name in ("conv2", "conv3", "conv4", "conv5"):
-        preset = networks.changed(preset, name, padding="valid", init="torch")
+        preset = networks.with_layer_values(preset, name, padding="valid", init="torch")
     preset = presets.override(preset, init="torch")
     model = alexnet.AlexNet(preset, 7, input_shape=(227, 227, 3))
     images = np.random.default_rng(0).normal(0, 50, (1, 227 + 64, 259, 3))
@@ -234,7 +234,7 @@ def test_places_are_32_pixels_apart():
 
 
 def test_dense_at_the_networks_own_size_is_the_central_view(make_source):
-    """Of square pictures, not cut: one place."""
+    """Of square images, not cut: one place."""
     source = make_source(6)
     square = dataclasses.replace(
         source,
@@ -247,7 +247,7 @@ def test_dense_at_the_networks_own_size_is_the_central_view(make_source):
             }
         ),
     )
-    net = network(image_size=64, crop_size=64)
+    net = untrained_classifier(image_size=64, crop_size=64)
     dense, labels = evaluation.dense_probabilities(net, square, [64], verbose=0)
     one, _ = evaluation.probabilities(net, square, "center", verbose=0)
     assert labels.tolist() == [*range(6)]
@@ -296,9 +296,9 @@ def test_evaluate_prints_a_row_and_writes_classes(tmp_path):
     code, out, err = evaluate(f"--weights={path}", f"--per_class={table}")
     assert code == 0, err
     row = next(line for line in out.splitlines() if line.startswith("| 1 net"))
-    assert "ten views, 10 pictures of folder:" in row
+    assert "ten views, 10 images of folder:" in row
     rows = [*csv.DictReader(table.open())]
-    assert [(r["class"], r["pictures"]) for r in rows] == [
+    assert [(r["class"], r["images"]) for r in rows] == [
         ("class0", "5"), ("class1", "5"),
     ]  # fmt: skip
     mean = np.mean([float(r["top1_error"]) for r in rows])
@@ -310,7 +310,7 @@ def test_evaluate_prints_a_row_and_writes_classes(tmp_path):
     code, out, err = evaluate(
         f"--weights={tmp_path / 'w.npy'}", "--preset=tiny", "--protocol=center"
     )
-    assert code == 0 and "central view, 10 pictures" in out, err
+    assert code == 0 and "central view, 10 images" in out, err
 
     both = f"--weights={path},{path}"
     code, out, _ = evaluate(both, "--protocol=dense", "--scales=73,80")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alexnet_tf.inference import retrieval
-from helpers.networks import network
+from helpers.networks import untrained_classifier
 
 
 def write(path, vectors, parts=3):
@@ -47,7 +47,7 @@ def test_the_search_is_exact(tmp_path, monkeypatch, metric, block):
     )
 
 
-def test_a_picture_is_nearest_to_itself(tmp_path):
+def test_a_image_is_nearest_to_itself(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
     path = write(tmp_path / "index.npz", vectors)
     found = retrieval.search(path, vectors, 1)
@@ -123,14 +123,14 @@ def test_precision_by_hand():
 
 
 @pytest.mark.parametrize("layer, size", [("fc7", 128), ("input", 64 * 64 * 3)])
-def test_features_of_all_pictures_in_order(make_source, layer, size):
-    source, net = make_source(70), network()
+def test_features_of_all_images_in_order(make_source, layer, size):
+    source, net = make_source(70), untrained_classifier()
     blocks = [*retrieval.features(net, source, layer, verbose=0)]
     assert [len(labels) for _, labels, _ in blocks] == [64, 6]
     found = np.concatenate([block for block, _, _ in blocks])
     assert found.shape == (70, size)
     names = np.concatenate([names for _, _, names in blocks])
-    assert names[-1] == b"pictures 69"
+    assert names[-1] == b"images 69"
     labels = np.concatenate([labels for _, labels, _ in blocks])
     assert labels.tolist() == [i % 10 for i in range(70)]
     (last,) = [e for e in source.examples().skip(69)]
@@ -146,8 +146,8 @@ def test_features_of_all_pictures_in_order(make_source, layer, size):
 
 def test_a_source_that_miscounts_is_refused(make_source):
     source = dataclasses.replace(make_source(10), num_examples=11)
-    with pytest.raises(ValueError, match="Expected 11 pictures"):
-        [*retrieval.features(network(), source, verbose=0)]
+    with pytest.raises(ValueError, match="Expected 11 images"):
+        [*retrieval.features(untrained_classifier(), source, verbose=0)]
 
 
 def test_a_vector_of_nothing_is_like_none(tmp_path):

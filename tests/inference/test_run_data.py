@@ -33,14 +33,14 @@ def test_another_data_set_has_other_splits(run):
     assert found == RunData("textures", "train", None, None)
 
 
-def test_a_run_that_skipped_bad_pictures_is_shown_without_them(tmp_path):
+def test_a_run_that_skipped_bad_images_is_shown_without_them(tmp_path):
     for label, name in enumerate(("class0", "class1")):
         (tmp_path / name).mkdir()
         for index in range(3):
             (tmp_path / name / f"{index}.png").write_bytes(
                 tf.io.encode_png(np.full((4, 4, 3), 40 * index, np.uint8)).numpy()
             )
-    (tmp_path / "class0" / "1.png").write_bytes(b"no picture")
+    (tmp_path / "class0" / "1.png").write_bytes(b"no image")
     run = tmp_path / "run"
     run.mkdir()
     lines = f"--dataset=folder:{tmp_path}/\n--eval_split=train[:4]\n"

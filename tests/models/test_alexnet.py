@@ -31,7 +31,7 @@ PARAMETERS = {
     "cifar10_full": 89_578,
     "tiny": 65_514,
 }
-# For one picture; torchvision prints .714 GFLOPs for `owt`.
+# For one image; torchvision prints .714 GFLOPs for `owt`.
 MULTIPLICATIONS = {
     "paper": 724_406_816,
     "code2012": 724_406_816,
@@ -90,7 +90,7 @@ _PAPER_CONVOLUTIONS = f"""
     conv2 27x27x256  relu2 27x27x256  norm2 27x27x256  pool2 13x13x256
     {_DEEP}
 """
-# Every layer in its order, with its maps for one picture.
+# Every layer in its order, with its maps for one image.
 SHAPES = {
     "paper": _PAPER_CONVOLUTIONS + _CLASSIFIER,
     "code2012": f"""
@@ -306,7 +306,7 @@ def tiny(**arguments):
     return alexnet.AlexNet("tiny", **{"classes": 10, **arguments})
 
 
-def pictures(*shape):
+def noise(*shape):
     return np.random.default_rng(3).standard_normal(shape, "float32")
 
 
@@ -515,7 +515,7 @@ def test_mistakes_are_noticed(mistake):
         ),
         ("conv2", lambda kernel: np.roll(kernel, 12, axis=3)),
     ],
-    ids=["colours reversed", "flattened as C, H, W", "towers swapped"],
+    ids=["colors reversed", "flattened as C, H, W", "towers swapped"],
 )
 def test_layouts_are_noticed(layer, change):
     """So it does with a kernel whose layout alone is wrong."""
@@ -539,7 +539,7 @@ def test_every_variable_gets_a_gradient(name):
         preset, 7, classifier_activation=None, input_shape=(side, side, 3)
     )
     with tf.GradientTape() as tape:
-        logits = model(pictures(8, side, side, 3), training=True)
+        logits = model(noise(8, side, side, 3), training=True)
         loss = cross_entropy(tf.range(8) % 7, logits)
     gradients = tape.gradient(loss, model.trainable_variables)
     assert len(gradients) == 2 * len(DEVIATIONS[name])
@@ -550,7 +550,7 @@ def test_every_variable_gets_a_gradient(name):
 
 def test_training_drops_half():
     """Dropout doubles what it keeps in training, and only then acts."""
-    model, images = tiny(), pictures(64, 64, 64, 3)
+    model, images = tiny(), noise(64, 64, 64, 3)
     hidden = keras.Model(
         model.input, [model.get_layer(n).output for n in ("relu6", "drop6")]
     )
@@ -565,7 +565,7 @@ def test_training_drops_half():
 
 def test_dropout_states():
     """One state for each dropout; it moves in training, not in evaluation."""
-    model, images = tiny(), pictures(2, 64, 64, 3)
+    model, images = tiny(), noise(2, 64, 64, 3)
     states = alexnet.dropout_states(model)
     assert len(states) == 2
     start = [state.numpy() for state in states]
@@ -579,7 +579,7 @@ def test_dropout_states():
 
 def test_same_dropout_states_same_masks():
     """Putting the states back repeats a training pass exactly."""
-    model, images = tiny(), pictures(4, 64, 64, 3)
+    model, images = tiny(), noise(4, 64, 64, 3)
     states = alexnet.dropout_states(model)
     start = [state.numpy() for state in states]
     first, second = (model(images, training=True).numpy() for _ in range(2))
@@ -594,7 +594,7 @@ def test_without_dropout():
     """At rate 0 training changes nothing and there are no states."""
     preset = presets.override(presets.get("tiny"), dropout=0.0)
     model = alexnet.AlexNet(preset, 10)
-    images = pictures(4, 64, 64, 3)
+    images = noise(4, 64, 64, 3)
     assert alexnet.dropout_states(model) == []
     np.testing.assert_array_equal(
         model(images, training=True), model(images, training=False)
@@ -603,7 +603,7 @@ def test_without_dropout():
 
 def test_softmax():
     """The default output: float32, sums to 1, the softmax of the logits."""
-    images = pictures(4, 64, 64, 3)
+    images = noise(4, 64, 64, 3)
     probabilities = tiny()(images).numpy()
     logits = tiny(classifier_activation=None)(images).numpy()
     assert probabilities.shape == logits.shape == (4, 10)
@@ -628,7 +628,7 @@ def policy(request):
 )
 def test_mixed_precision(policy):
     """Float32 probabilities close to those of float32 throughout."""
-    images = pictures(4, 64, 64, 3)
+    images = noise(4, 64, 64, 3)
     mixed = tiny()
     found = mixed(images).numpy()
     keras.config.set_dtype_policy("float32")
@@ -641,7 +641,7 @@ def test_mixed_precision(policy):
 
 
 def test_without_top():
-    """pool5's maps, of pictures of any size, with the same convolutions."""
+    """pool5's maps, of images of any size, with the same convolutions."""
     model = alexnet.AlexNet("paper", include_top=False)
     assert model.output.shape == (None, 6, 6, 256)
     assert model.layers[-1].name == "pool5"
@@ -672,8 +672,8 @@ def test_without_top_any_size():
     whole = tiny()
     model = tiny(include_top=False, input_shape=(None, None, 3))
     assert model.output.shape == (None, None, None, 32)
-    assert model(pictures(2, 224, 96, 3)).shape == (2, 6, 2, 32)
-    images = pictures(2, 64, 64, 3)
+    assert model(noise(2, 224, 96, 3)).shape == (2, 6, 2, 32)
+    images = noise(2, 64, 64, 3)
     pool5 = keras.Model(whole.input, whole.get_layer("pool5").output)
     np.testing.assert_array_equal(model(images), pool5(images))
 
@@ -682,10 +682,10 @@ def test_without_top_any_size():
     "side, maps", [((64, 64), 1), ((128, 128), 9), ((64, 128), 3)]
 )
 def test_input_shape(side, maps):
-    """fc6 fits itself to the pictures, square or not."""
+    """fc6 fits itself to the images, square or not."""
     model = tiny(input_shape=(*side, 3))
     assert model.get_layer("fc6").kernel.shape == (maps * 32, 128)
-    assert model(pictures(2, *side, 3)).shape == (2, 10)
+    assert model(noise(2, *side, 3)).shape == (2, 10)
 
 
 def test_names():
@@ -706,7 +706,7 @@ def test_public_names():
 
 def test_weights_path(tmp_path):
     """A file of weights restores the outputs of the model that wrote it."""
-    path, images = str(tmp_path / "tiny.weights.h5"), pictures(4, 64, 64, 3)
+    path, images = str(tmp_path / "tiny.weights.h5"), noise(4, 64, 64, 3)
     wanted = tiny()
     wanted.save_weights(path)
     restored = tiny(seed=2, weights=path)
@@ -716,7 +716,7 @@ def test_weights_path(tmp_path):
 
 def test_saved_model(tmp_path):
     """A saved model loads in safe mode, knowing its layers by itself."""
-    path, images = str(tmp_path / "model.keras"), pictures(2, 96, 96, 3)
+    path, images = str(tmp_path / "model.keras"), noise(2, 96, 96, 3)
     keras.utils.set_random_seed(1)
     preset = presets.override(narrow("code2012"), init="he")
     model = alexnet.AlexNet(preset, 7, input_shape=(96, 96, 3))
@@ -750,14 +750,14 @@ def test_refused(arguments, message):
         alexnet.AlexNet(**{"preset": "tiny", **arguments})
 
 
-def test_grey_maps_refused_without_top():
+def test_gray_maps_refused_without_top():
     """One channel is no more welcome without the top."""
     with pytest.raises(ValueError, match=r"\(None, None, 1\)"):
         alexnet.AlexNet("tiny", include_top=False, input_shape=(None, None, 1))
 
 
 @pytest.mark.parametrize("name", ["paper", "owt", "tiny"])
-def test_too_small_a_picture_is_refused_with_its_size(name):
+def test_too_small_a_image_is_refused_with_its_size(name):
     """Where pooling would have no window left."""
     with pytest.raises(ValueError, match=r"pool\d .*input_shape=\(30, 30, 3\)"):
         alexnet.AlexNet(name, input_shape=(30, 30, 3))

@@ -1,4 +1,4 @@
-"""Response normalisation and grouped convolution against plain loops."""
+"""Response normalization and grouped convolution against plain loops."""
 
 import functools
 
@@ -175,7 +175,7 @@ def test_nothing_gives_nothing(layer):
 
 @pytest.mark.parametrize("layer", [LRN(), Spatial()], ids=["maps", "spatial"])
 def test_open_shapes(layer):
-    """Height and width may be unknown until there is a picture."""
+    """Height and width may be unknown until there is an image."""
     model = keras.Sequential([keras.Input((None, None, 8)), layer])
     assert model.output_shape == (None, None, None, 8)
     x = draw(2, 6, 7, 8)
@@ -483,7 +483,7 @@ def test_constants_without_a_meaning_are_refused(make, received):
     [{}, {"groups": 2}, {"depth_radius": 4, "bias": 1.0}, {"beta": 0.5}],
     ids=str,
 )
-def test_the_compiled_normalisation_is_the_plain_one(arguments, dtype):
+def test_the_compiled_normalization_is_the_plain_one(arguments, dtype):
     """Values and gradients, on activations as large as those of raw pixels."""
     random = np.random.default_rng(0)
     x = tf.constant(random.normal(0, 200, (2, 5, 6, 12)), dtype)

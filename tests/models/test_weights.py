@@ -37,7 +37,7 @@ TORCHVISION = dict(
 def network(family, seed=0, classes=7):
     """A narrow network of the family, and nothing in it at 0."""
     keras.utils.set_random_seed(seed)
-    preset = presets.override(networks.narrow(family), init="torch")
+    preset = presets.override(networks.narrow_preset(family), init="torch")
     side = networks.SIDES[family]
     return alexnet.AlexNet(
         preset, classes, classifier_activation=None, input_shape=(side, side, 3)
@@ -45,8 +45,8 @@ def network(family, seed=0, classes=7):
 
 
 def reference_arrays(family):
-    """{layer: [W, b]} in float32, and pictures and logits to go with them."""
-    images, _, arrays, logits, _ = networks.expected(family)
+    """{layer: [W, b]} in float32, and images and logits to go with them."""
+    images, _, arrays, logits, _ = networks.reference_outputs(family)
     arrays = {
         name: [part.astype(np.float32) for part in parts]
         for name, parts in arrays.items()
@@ -140,7 +140,7 @@ def test_outputs_are_those_of_the_reference(tmp_path, family, name):
     model = network(family)
     report = load_weights(model, tmp_path / name)
     assert report.arrays == 16 and not report.skipped
-    assert networks.relative(model(images), logits) < 1e-4
+    assert networks.relative_error(model(images), logits) < 1e-4
 
 
 @pytest.mark.parametrize("save", [python2_pickles.save, save_python2_dicts])
@@ -163,7 +163,7 @@ def test_torchvision_goes_into_owt(tmp_path):
     safetensors.numpy.save_file(state, tmp_path / "alexnet.safetensors")
     model = network("owt")
     load_weights(model, tmp_path / "alexnet.safetensors")
-    assert networks.relative(model(images), logits) < 1e-4
+    assert networks.relative_error(model(images), logits) < 1e-4
 
 
 def test_torchvision_as_pytorch_wrote_it(tmp_path):
@@ -174,7 +174,7 @@ def test_torchvision_as_pytorch_wrote_it(tmp_path):
     torch.save({key: torch.tensor(array) for key, array in state.items()}, path)
     model = network("owt")
     load_weights(model, path)
-    assert networks.relative(model(images), logits) < 1e-4
+    assert networks.relative_error(model(images), logits) < 1e-4
 
     class Hostile:
         def __reduce__(self):
@@ -201,7 +201,7 @@ def test_caffe_layout(tmp_path):
     with pytest.raises(ValueError, match='fit as .*layout="caffe"'):
         load_weights(model, path)
     load_weights(model, path, layout="caffe")
-    assert networks.relative(model(images), logits) < 1e-4
+    assert networks.relative_error(model(images), logits) < 1e-4
     with pytest.raises(ValueError, match="layout='torch'"):
         load_weights(model, path, layout="torch")
 
@@ -215,7 +215,7 @@ def test_rows_of_fc6_are_rewired(tmp_path):
     np.savez(path, **flat(turned))
     model = network("caffe")
     load_weights(model, path, layout="caffe")
-    assert networks.relative(model(images), logits) > 0.02
+    assert networks.relative_error(model(images), logits) > 0.02
 
 
 @pytest.mark.large
@@ -243,7 +243,7 @@ def test_full_size(tmp_path, family):
         path = tmp_path / "full.npy"
         python2_pickles.save(path, arrays)
     load_weights(model, path)
-    assert networks.relative(model(images.astype("f4")), logits) < 1e-4
+    assert networks.relative_error(model(images.astype("f4")), logits) < 1e-4
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
@@ -785,9 +785,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, extension):
 # ---- The published weights ---------------------------------------------------
 
 PUBLISHED = os.environ.get("ALEXNET_BVLC_NPY")
-PICTURES = pathlib.Path(
+IMAGES = pathlib.Path(
     os.environ.get(
-        "ALEXNET_PICTURES", pathlib.Path(__file__).parents[3] / "shared" / "data"
+        "ALEXNET_IMAGES", pathlib.Path(__file__).parents[3] / "shared" / "data"
     )
 )
 # Sorted WordNet ids; kratzert/finetune_alexnet_with_tensorflow, images/.
@@ -795,11 +795,11 @@ LABELS = {"llama": 355, "sealion": 150, "zebra": 340}
 
 
 def undivided_alpha(preset):
-    return networks.changed(preset, presets.ResponseNorm, alpha=1e-4)
+    return networks.with_layer_values(preset, presets.ResponseNorm, alpha=1e-4)
 
 
 # Of the same repository: its notebook at 3e2b50e; its graphs at 79dc39d (pooling
-# before normalisation) and at 3bacc69 (alpha not divided by the window).
+# before normalization) and at 3bacc69 (alpha not divided by the window).
 @pytest.mark.skipif(
     not PUBLISHED, reason="ALEXNET_BVLC_NPY does not name bvlc_alexnet.npy"
 )
@@ -812,11 +812,11 @@ def undivided_alpha(preset):
     ],
     ids=["right", "pooling first", "alpha"],
 )
-def test_published_weights_on_three_pictures(preset, probabilities):
+def test_published_weights_on_three_images(preset, probabilities):
     """Squashed to 227 x 227, BGR minus (104, 117, 124), as the notebook does."""
     model = alexnet_tf.AlexNet(preset, weights=PUBLISHED)
     for (name, label), wanted in zip(LABELS.items(), probabilities):
-        image = tf.io.decode_jpeg((PICTURES / f"{name}.jpeg").read_bytes(), 3)
+        image = tf.io.decode_jpeg((IMAGES / f"{name}.jpeg").read_bytes(), 3)
         image = tf.image.resize(image, (227, 227))[..., ::-1]
         found = model(image[tf.newaxis] - [104.0, 117.0, 124.0])[0, label]
         # The JPEG decoder and the interpolation move the third decimal.

@@ -110,7 +110,7 @@ def test_a_drawing_that_fails_ends_no_run(tmp_path, caplog):
     album.on_train_begin()
     album._drawn_at -= DRAW_SECONDS
     album.on_epoch_end(0)
-    assert "Could not draw TensorBoard's pictures" in caplog.text
+    assert "Could not draw TensorBoard's images" in caplog.text
 
 
 def test_drawing_takes_no_more_than_its_share(monkeypatch):

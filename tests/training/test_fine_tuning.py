@@ -163,7 +163,7 @@ def test_cached_features_are_those_of_the_central_view(tmp_path, make_source):
     np.testing.assert_allclose(features, beginning(images), atol=1e-5)
 
 
-def test_cached_batches_hold_each_picture_once():
+def test_cached_batches_hold_each_image_once():
     features = np.arange(24, dtype=np.float32).reshape(12, 2)
     labels = np.arange(12, dtype=np.int32)
 
@@ -236,7 +236,7 @@ def test_statistics_are_those_of_the_weights(tmp_path, make_source):
     np.testing.assert_array_equal(found.mean_image, expected.mean_image)
     assert found.mean_image.mean() > 150
     caffe = presets.get("caffe").preprocessing
-    with pytest.raises(ValueError, match="pictures of 73 pixels.*image_size=256"):
+    with pytest.raises(ValueError, match="images of 73 pixels.*image_size=256"):
         initial_statistics(plan, caffe)
     of_file = initial_statistics(FineTuning("w.npy"), caffe)
     np.testing.assert_allclose(
@@ -281,12 +281,12 @@ def test_cached_equals_uncached_without_augmentation(tmp_path, make_source):
         )
         run(tmp_path / str(cached), source, preset=preset, fine_tuning=plan)
         found.append(layers_of(tmp_path / str(cached)))
-    # One step on all pictures: their order makes no difference.
+    # One step on all images: their order makes no difference.
     for name in ("fc6", "fc7", "fc8"):
         np.testing.assert_allclose(*(f[name][0] for f in found), atol=1e-5)
 
 
-def test_a_bad_picture_is_named_before_it_is_cached(tmp_path, make_source):
+def test_a_bad_image_is_named_before_it_is_cached(tmp_path, make_source):
     source = make_source(24)
     run(tmp_path / "base", source, preset=small(epochs=1))
     bad = dataclasses.replace(
@@ -295,7 +295,7 @@ def test_a_bad_picture_is_named_before_it_is_cached(tmp_path, make_source):
             lambda e: {
                 **e,
                 "image": tf.where(
-                    e["name"] == "pictures 17", b"no picture", e["image"]
+                    e["name"] == "images 17", b"no image", e["image"]
                 ),
             }
         ),
@@ -303,7 +303,7 @@ def test_a_bad_picture_is_named_before_it_is_cached(tmp_path, make_source):
     plan = FineTuning(
         str(tmp_path / "base"), freeze=CONVOLUTIONS, cache_features=True
     )
-    with pytest.raises(ValueError, match="pictures 17 .*10 bytes"):
+    with pytest.raises(ValueError, match="images 17 .*8 bytes"):
         run(tmp_path / "tuned", bad, fine_tuning=plan)
 
 

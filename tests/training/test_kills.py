@@ -10,7 +10,7 @@ KILLS = 20
 PRELOADED = ("alexnet_tf.training.loop", "test_kills")
 
 
-def train(workdir, pictures):
+def train(workdir, images):
     """12 epochs of 3 steps; a checkpoint after each call of the graph."""
     from helpers.runs import shallow
 
@@ -19,7 +19,7 @@ def train(workdir, pictures):
     from alexnet_tf.training import loop
 
     preset = presets.override(shallow(dropout=0.5, batch_size=6), epochs=12)
-    source = datasets.load(f"folder:{pictures}", "train")
+    source = datasets.load(f"folder:{images}", "train")
     loop.train(
         preset, source, source, str(workdir), log_steps=1, checkpoint_minutes=0
     )

@@ -1,4 +1,4 @@
-"""The loop: devices, resuming, precision and faults, on small pictures."""
+"""The loop: devices, resuming, precision and faults, on small images."""
 
 import dataclasses
 import itertools
@@ -18,7 +18,8 @@ from alexnet_tf.data import bad_images
 from alexnet_tf.data import input_pipeline
 from alexnet_tf.models import alexnet
 from alexnet_tf.training import callbacks
-from alexnet_tf.training import checkpoints
+from alexnet_tf.training.checkpoints import CheckpointSaver
+from alexnet_tf.training.checkpoints import Progress
 from alexnet_tf.training import distribution
 from alexnet_tf.training import loop
 from alexnet_tf.training import steps
@@ -57,7 +58,7 @@ def test_a_run_leaves_what_it_promises(tmp_path, make_source):
     names = {"checkpoints", "conv1.png", "curves.png", "metrics.csv"}
     assert names | {"metrics.jsonl", "tensorboard"} <= set(os.listdir(tmp_path))
     lines = read_metrics(str(tmp_path))
-    # 30 pictures are 2 full batches an epoch.
+    # 30 images are 2 full batches an epoch.
     assert [(m["split"], m["step"], m["epoch"]) for m in lines] == [
         ("train", 1, 0.5),
         ("train", 2, 1.0),
@@ -98,8 +99,8 @@ def test_a_batch_that_devices_can_not_share_is_refused(
         run(tmp_path, make_source(36), preset=preset, devices=3)
 
 
-def test_fewer_pictures_than_a_batch_are_refused(tmp_path, make_source):
-    with pytest.raises(ValueError, match="30 pictures, batch_size=31"):
+def test_fewer_images_than_a_batch_are_refused(tmp_path, make_source):
+    with pytest.raises(ValueError, match="30 images, batch_size=31"):
         run(tmp_path, make_source(30), preset=shallow(batch_size=31))
 
 
@@ -113,13 +114,13 @@ def test_other_classes_for_evaluation_are_refused(tmp_path, make_source):
 def test_ctrl_c_in_the_last_save_does_not_spoil_it(
     tmp_path, make_source, monkeypatch
 ):
-    save = checkpoints.save
+    save = CheckpointSaver.save
 
     def interrupted(*args):
         os.kill(os.getpid(), signal.SIGINT)
         save(*args)
 
-    monkeypatch.setattr(checkpoints, "save", interrupted)
+    monkeypatch.setattr(CheckpointSaver, "save", interrupted)
     run(tmp_path, make_source(12), preset=shallow(epochs=1))
     assert len(final_arrays(tmp_path)) >= 12
     assert (tmp_path / "conv1.png").exists()
@@ -141,7 +142,7 @@ def test_the_same_seed_gives_the_same_bits(tmp_path, make_source):
 def straight(tmp_path_factory):
     """straight(source, log_steps): (directory, result) of a run never stopped.
 
-    Made once: all ask for it with the same pictures.
+    Made once: all ask for it with the same images.
     """
     runs = {}
 
@@ -252,13 +253,13 @@ def test_killed_and_resumed_equals_straight(tmp_path, make_source, straight, ste
 
 def test_each_pass_over_the_data_is_closed(tmp_path, make_source, monkeypatch):
     closed = []
-    close = input_pipeline.Iteration.close
+    close = input_pipeline.ReleasableIterator.close
 
     def counted(self):
         closed.append(self.iterator)
         close(self)
 
-    monkeypatch.setattr(input_pipeline.Iteration, "close", counted)
+    monkeypatch.setattr(input_pipeline.ReleasableIterator, "close", counted)
     run(tmp_path, make_source(24))
     assert len(closed) == 4  # Two epochs, each evaluated.
 
@@ -370,7 +371,7 @@ def test_a_full_disk_is_said_and_keeps_the_last_checkpoint(
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
 
     try:
-        with pytest.raises(OSError, match="room for a check.*ckpt-2") as error:
+        with pytest.raises(OSError, match="No checkpoint could be saved.*ckpt-2") as error:
             run(
                 tmp_path,
                 make_source(36),
@@ -437,7 +438,7 @@ def test_a_damaged_checkpoint_is_said(tmp_path, make_source, keep):
     run(tmp_path, source)
     (data,) = (tmp_path / "checkpoints").glob("*.data-*")
     data.write_bytes(data.read_bytes()[:keep])
-    with pytest.raises(ValueError, match="whole checkpoint.*ckpt-4.*damaged"):
+    with pytest.raises(ValueError, match="intact checkpoint.*ckpt-4.*damaged"):
         run(tmp_path, source)
 
 
@@ -487,7 +488,7 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(
     with caplog.at_level("INFO"):
         run(parts, source, log_steps=1)
     assert f"Damaged or of another network: {folder}/ckpt-3" in caplog.text
-    assert f"Going on from {folder}/ckpt-2" in caplog.text
+    assert f"Resuming from {folder}/ckpt-2" in caplog.text
     assert_same(final_arrays(whole), final_arrays(parts))
     assert_same_metrics(whole, parts)
     assert {p.name for p in folder.glob("damaged-*")} == {
@@ -541,7 +542,7 @@ def test_a_run_is_drawn_while_it_goes_on(tmp_path, make_source, monkeypatch):
     run(tmp_path, make_source(24), callbacks=[Look()])
     assert len(seen) == 2 and seen[0] != seen[1]
     tags, speeds = {}, []
-    for step, value in events(tmp_path / "tensorboard" / "pictures"):
+    for step, value in events(tmp_path / "tensorboard" / "images"):
         tags.setdefault(value.tag, []).append(step)
         if value.tag == "images_per_second":
             speeds.append(float(tf.make_ndarray(value.tensor)))
@@ -561,11 +562,11 @@ def test_a_run_is_drawn_while_it_goes_on(tmp_path, make_source, monkeypatch):
 
 
 def test_progress_survives_a_checkpoint(tmp_path):
-    progress = checkpoints.Progress()
+    progress = Progress()
     progress.add(3, np.array([[0.1, 1, 2, 4]] * 3, np.float32), batch_size=5)
     progress.errors.append(0.3)
     path = tf.train.Checkpoint(progress=progress).save(str(tmp_path / "c"))
-    again = checkpoints.Progress()
+    again = Progress()
     tf.train.Checkpoint(progress=again).restore(path)
     assert again.step == 3
     assert again.errors == [0.3]
@@ -590,12 +591,12 @@ def test_a_source_that_miscounts_is_refused(
     # Statistics of one that counts right, so that training meets the other.
     run(tmp_path / "statistics", source, preset=shallow(epochs=1))
     wrong = dataclasses.replace(source, read=make_source(held).read)
-    with pytest.raises(ValueError, match=f"24 pict.*Received: {received}. P"):
+    with pytest.raises(ValueError, match=f"24 im.*Received: {received}. P"):
         run(tmp_path / "run", wrong, devices=devices)
 
 
-def with_a_bad_picture(source, name):
-    """The source with a picture that can't be decoded."""
+def with_a_bad_image(source, name):
+    """The source with an image that can't be decoded."""
 
     def spoil(example):
         image = tf.where(example["name"] == name, b"no", example["image"])
@@ -606,15 +607,15 @@ def with_a_bad_picture(source, name):
     )
 
 
-def test_a_bad_picture_is_named(tmp_path, make_source):
+def test_a_bad_image_is_named(tmp_path, make_source):
     source = make_source(24)
     # Statistics of the good ones, so that training meets the bad one.
     run(tmp_path / "statistics", source, preset=shallow(epochs=1))
-    with pytest.raises(ValueError, match=r"pictures 17 .*\(2 bytes\): Unknown"):
-        run(tmp_path / "run", with_a_bad_picture(source, "pictures 17"))
+    with pytest.raises(ValueError, match=r"images 17 .*\(2 bytes\): Unknown"):
+        run(tmp_path / "run", with_a_bad_image(source, "images 17"))
 
 
-def test_a_bad_picture_is_looked_for_in_its_steps_alone(
+def test_a_bad_image_is_looked_for_in_its_steps_alone(
     tmp_path, make_source, monkeypatch
 ):
     """Of a large data set the rest takes hours to read."""
@@ -632,7 +633,7 @@ def test_a_bad_picture_is_looked_for_in_its_steps_alone(
     with pytest.raises(ValueError, match="explained"):
         run(
             tmp_path / "run",
-            with_a_bad_picture(source, names[14]),
+            with_a_bad_image(source, names[14]),
             log_steps=1,
         )
     assert read == names[12:24]

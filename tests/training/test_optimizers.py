@@ -91,7 +91,7 @@ def test_keras_own_weight_decay_is_another_rule():
     assert abs(float(variable.numpy()[0]) - by_hand[0]) > 0.05
 
 
-def test_settings_survive_serialisation():
+def test_settings_survive_serialization():
     optimizer = optimizers.MomentumSGD(0.02, 0.8, 0.003, 2.0, {"fc8": 10.0})
     config = keras.optimizers.serialize(optimizer)
     again = keras.optimizers.deserialize(config)

@@ -48,7 +48,7 @@ def test_a_network_takes_steps_and_its_layers_times():
 
 
 def test_stages_are_all_measured(make_source, monkeypatch):
-    monkeypatch.setattr(throughput, "_PICTURES", 40)
+    monkeypatch.setattr(throughput, "_IMAGES", 40)
     monkeypatch.setattr(throughput, "_STEPS", 1)
     preset = presets.get("tiny")
     known = pixel_statistics.imagenet(preset.preprocessing)
@@ -84,7 +84,7 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path):
     assert {name: [*rates] for name, rates in found["pipelines"].items()} == {
         data: stages, f"{data}/": stages,
     }  # fmt: skip
-    assert f"| pictures a second | {data} | {data}/ |" in out
+    assert f"| images a second | {data} | {data}/ |" in out
     rates = [found["pipelines"][name]["train"] for name in (data, f"{data}/")]
     assert f"| train | {rates[0]:,.0f} | {rates[1]:,.0f} |" in out
     code, _, err = command("benchmark", "--precision=float8")

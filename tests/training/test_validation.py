@@ -1,4 +1,4 @@
-"""Errors by hand; every picture counted once."""
+"""Errors by hand; every image counted once."""
 
 import dataclasses
 
@@ -58,7 +58,7 @@ def known_statistics():
 
 
 def evaluate(source, batch_size, strategy=None, **changes):
-    """The rates of an untrained network, and its logits of all pictures."""
+    """The rates of an untrained network, and its logits of all images."""
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = keras.Sequential(
@@ -92,7 +92,7 @@ def alternating(shape, dtype=None):
 @pytest.mark.parametrize(
     "batch_size", [pytest.param(3, marks=pytest.mark.large), 12, 21]
 )
-def test_every_picture_counts_once_whatever_the_batch(
+def test_every_image_counts_once_whatever_the_batch(
     make_source, batch_size, devices
 ):
     source = make_source(21)
@@ -120,8 +120,8 @@ def test_every_picture_counts_once_whatever_the_batch(
 def test_a_source_that_miscounts_is_refused(make_source):
     source = make_source(6)
     short = make_source(4)
-    with pytest.raises(ValueError, match="evaluate 6 pictures.*Received: 4"):
-        # As many batches, two of their pictures padding.
+    with pytest.raises(ValueError, match="evaluate 6 images.*Received: 4"):
+        # As many batches, two of their images padding.
         evaluate(source, 6, read=short.read, num_examples=4)
 
 
@@ -145,12 +145,12 @@ def test_a_source_that_holds_fewer_or_more_is_refused(
     source = dataclasses.replace(make_source(held), num_examples=6)
     strategy = distribution.make_strategy(devices)
     with pytest.raises(
-        ValueError, match=f"6 pictures in pictures.*Received: {received}. Prep"
+        ValueError, match=f"6 images in images.*Received: {received}. Prep"
     ):
         evaluate(source, batch_size, strategy)
 
 
-def test_a_bad_picture_is_looked_for_in_its_batch_alone(
+def test_a_bad_image_is_looked_for_in_its_batch_alone(
     make_source, monkeypatch
 ):
     """Of a large data set the rest takes hours to read."""
@@ -158,7 +158,7 @@ def test_a_bad_picture_is_looked_for_in_its_batch_alone(
     bad = dataclasses.replace(
         source,
         read=lambda seed: source.read(seed).map(
-            lambda e: e | {"label": tf.where(e["name"] == "pictures 13", -7, 0)}
+            lambda e: e | {"label": tf.where(e["name"] == "images 13", -7, 0)}
         ),
     )
     read = []
@@ -168,10 +168,10 @@ def test_a_bad_picture_is_looked_for_in_its_batch_alone(
         return ValueError(len(read))
 
     monkeypatch.setattr(bad_images, "diagnose", explain)
-    monkeypatch.setattr(validation, "StepTimer", lambda agree: StepTimer(limit=1))
+    monkeypatch.setattr(validation, "StepTimer", lambda mean_over_workers: StepTimer(limit=1))
     with pytest.raises(ValueError):
         evaluate(bad, 4)
-    assert read == [f"pictures {index}" for index in range(12, 16)]
+    assert read == [f"images {index}" for index in range(12, 16)]
 
 
 def test_between_is_called(make_source):
@@ -200,7 +200,7 @@ def test_padding_counts_nothing_in_loss_and_gradient():
     np.testing.assert_allclose(gradient, [[0.5, -0.5], [0, 0]], rtol=1e-6)
 
 
-def test_bad_pictures_are_counted_apart(make_source):
+def test_bad_images_are_counted_apart(make_source):
     """Of 8 the two with labels of no class."""
     source = dataclasses.replace(make_source(8, classes=4), classes=("0", "1", "2"))
     measured, _ = evaluate(source.allow_bad_images(), 3)

@@ -1,8 +1,8 @@
-"""textures: ten kinds of coloured gratings and spots, drawn from a seed.
+"""textures: ten kinds of colored gratings and spots, drawn from a seed.
 
 A data set that needs no download and is no toy to the code that reads it:
-JPEGs of varying size and aspect ratio in TFDS's own format. Each picture has
-two random colours, so that colour tells nothing; each kind stays itself when
+JPEGs of varying size and aspect ratio in TFDS's own format. Each image has
+two random colors, so that color tells nothing; each kind stays itself when
 mirrored, so that flips are harmless.
 """
 
@@ -31,7 +31,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     name = "textures"
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "2,000 + 500 pictures of 10 classes."}
+    RELEASE_NOTES = {"1.0.0": "2,000 + 500 images of 10 classes."}
     pkg_dir_path = None
 
     def _info(self):
@@ -58,14 +58,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def draw(kind, seed):
-    """A picture, uint8 RGB [H, W, 3], of one of `CLASSES`.
+    """An image, uint8 RGB [H, W, 3], of one of `CLASSES`.
 
     H and W are random from 64 to 160 pixels; scale, phase, tilt, contrast and
-    both colours are random too.
+    both colors are random too.
 
     Args:
         kind: a name in `CLASSES`.
-        seed: an integer or a tuple of them; equal seeds, equal pictures.
+        seed: an integer or a tuple of them; equal seeds, equal images.
     """
     random = np.random.default_rng(seed)
     height, width = random.integers(64, 161, 2)
@@ -76,10 +76,10 @@ def draw(kind, seed):
         np.cos(tilt) * y - np.sin(tilt) * x,
         np.sin(tilt) * y + np.cos(tilt) * x,
     )
-    # Cycles a pixel of a picture whose short side is 1.
+    # Cycles a pixel of an image whose short side is 1.
     pitch = random.uniform(5, 8) / min(height, width)
     pattern = _pattern(kind, y * pitch, mirror * x * pitch, random)
-    paint = _colours(random)  # [2, 3]
+    paint = _colors(random)  # [2, 3]
     mix = (pattern[..., None] + 1) / 2  # [H, W, 1]
     pixels = mix * paint[0] + (1 - mix) * paint[1]
     pixels += random.normal(0, random.uniform(2, 12), pixels.shape)
@@ -95,7 +95,7 @@ def _pattern(kind, y, x, random):
         return np.cos(2 * np.pi * (np.cos(angle) * y + np.sin(angle) * x))
 
     def spots(stretch):
-        # Distance to the centre of the cell in a grid with shifted rows.
+        # Distance to the center of the cell in a grid with shifted rows.
         v = y * np.sqrt(stretch)
         u = x / np.sqrt(stretch) + 0.5 * (np.floor(v) % 2)
         return np.hypot((v % 1) - 0.5, (u % 1) - 0.5)
@@ -123,9 +123,9 @@ def _pattern(kind, y, x, random):
             return np.tanh(12 * (0.12 - np.abs(spots(1) - 0.33)))
 
 
-def _colours(random):
-    """Two colours, [2, 3] in [0, 255], at least 80 levels apart."""
+def _colors(random):
+    """Two colors, [2, 3] in [0, 255], at least 80 levels apart."""
     while True:
-        colours = random.uniform(0, 255, (2, 3))
-        if np.linalg.norm(colours[0] - colours[1]) > 80:
-            return colours
+        colors = random.uniform(0, 255, (2, 3))
+        if np.linalg.norm(colors[0] - colors[1]) > 80:
+            return colors

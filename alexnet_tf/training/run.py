@@ -1,0 +1,270 @@
+"""A training run on a named data set: what `python -m alexnet_tf.train` does."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+
+from alexnet_tf import presets
+from alexnet_tf.data import datasets
+from alexnet_tf.data.data_service import check as check_data_service
+from alexnet_tf.training import distribution
+from alexnet_tf.training import loop
+from alexnet_tf.training.fine_tuning import FineTuning
+from alexnet_tf.workdir import create_or_verify
+from alexnet_tf.workdir import has_checkpoint
+from alexnet_tf.workdir import locked
+from alexnet_tf.workdir import preset_of_weights
+from alexnet_tf.workdir import read_flags
+
+_log = logging.getLogger(__name__)
+
+# Pretrained networks diverge at .01; people who fine-tuned bvlc_alexnet.npy settled on
+# .001, a tenth of the preset's learning rate.
+_FINE_TUNING_DIVISOR = 10
+
+# Flags that may change when a run is resumed.
+_MAY_CHANGE = ("num_devices", "strategy", "data_dir")
+
+
+def train_dataset(
+    dataset="textures",
+    preset=None,
+    workdir=None,
+    *,
+    train_split="train",
+    eval_split=None,
+    data_dir=None,
+    weights=None,
+    layout=None,
+    reinit=(),
+    freeze=(),
+    train_layers=(),
+    lr_mult=None,
+    cache_features=False,
+    precision="float32",
+    seed=0,
+    strategy="mirrored",
+    num_devices=None,
+    shuffle_buffer=16384,
+    cache=False,
+    data_service=None,
+    on_bad_image="error",
+    max_bad_images=100,
+    checkpoint_minutes=10.0,
+    log_steps=100,
+    callbacks=(),
+    **overrides,
+):
+    """Trains a network on a named data set and returns its validation metrics.
+
+    This is what `python -m alexnet_tf.train` runs: it selects the preset and the
+    devices, loads the splits, creates the work directory and calls `loop.train`.
+    Called again with the same arguments, it resumes the run.
+
+        alexnet_tf.training.train_dataset("cifar10", preset="cifar10_full", epochs=2)
+
+    Args:
+        dataset: the name of a data set, see `datasets`.
+        preset: a name in `presets.PRESETS`. Default: that of `weights` if they are the
+            work directory of a run, else "tiny" for textures and "paper" otherwise.
+        workdir: the work directory, created if it does not exist. Default:
+            runs/DATASET-PRESET.
+        train_split, eval_split: the splits to train on and to measure the validation
+            error on, see `datasets.load`.
+        data_dir: the directory of TFDS's data sets.
+        weights: a file of weights or the work directory of a run to start from. The
+            learning rate is then a tenth of the preset's, unless it is given.
+        layout: the axis order of a file of weights, see `weights.load_weights`.
+        reinit: names of layers that keep their random initialization.
+        freeze: names of layers that are not trained.
+        train_layers: names of the only layers that are trained, instead of `freeze`.
+        lr_mult: {layer: its learning rate relative to that of the others}.
+        cache_features: whether to compute the outputs of the frozen convolutions once,
+            see `FineTuning`.
+        precision, seed, shuffle_buffer, data_service, checkpoint_minutes, log_steps,
+            max_bad_images, callbacks: see `loop.train`.
+        strategy: "mirrored" for the devices of this machine, "multi_worker" if this
+            process is one of several workers, see `distribution`.
+        num_devices: the number of devices, see `distribution.make_strategy`.
+        cache: whether to keep the encoded images in memory.
+        on_bad_image: "error" to stop at an unreadable image, "skip" to train without
+            it.
+        **overrides: single values of the preset, see `presets.override`: batch_size,
+            learning_rate, epochs, ablate and others.
+
+    Returns:
+        {"loss", "top1_error", "top5_error"}, see `loop.train`.
+
+    Raises:
+        ValueError, OSError, FloatingPointError, TrainingInterrupted: as `loop.train`,
+            and if arguments exclude each other.
+    """
+    _check_data_service(data_service, cache, cache_features)
+    _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult)
+    resuming = bool(weights and workdir and has_checkpoint(workdir))
+    base = _select_preset(preset, dataset, workdir if resuming else weights)
+    workdir = workdir or default_workdir(dataset, base.name)
+    if resuming:
+        overrides["ablate"] = None  # The preset of the run lacks these parts already.
+    spec = _override(base, weights, overrides)
+    devices = _make_strategy(strategy, num_devices, data_service)
+    with distribution.chief_first(devices):  # The chief may have to prepare the data.
+        source = datasets.load(dataset, train_split, data_dir)
+        eval_source = datasets.load(dataset, eval_split, data_dir)
+    if not overrides.get("batch_size"):
+        spec = _fit_batch_size(spec, source.num_examples, devices, workdir)
+    if on_bad_image == "skip":
+        source = source.allow_bad_images()
+        eval_source = eval_source.allow_bad_images()
+    if cache:
+        source, eval_source = source.in_memory(), eval_source.in_memory()
+    flags = {
+        "dataset": dataset, "train_split": train_split,
+        "eval_split": eval_source.split, "preset": spec.name, "precision": precision,
+        "seed": seed, "shuffle_buffer": shuffle_buffer, "cache": cache,
+        "on_bad_image": on_bad_image, "max_bad_images": max_bad_images,
+        "log_steps": log_steps, "num_devices": num_devices, "strategy": strategy,
+        "weights": weights, "layout": layout, "reinit": reinit or None,
+        "freeze": freeze or None, "train_layers": train_layers or None,
+        "lr_mult": lr_mult or None, "cache_features": cache_features,
+        **_preset_flags(spec, overrides), "data_dir": data_dir,
+    }  # fmt: skip
+    frozen = _layers_except(spec, train_layers) if train_layers else freeze
+    plan = FineTuning(
+        weights, tuple(reinit), tuple(frozen), dict(lr_mult or {}), cache_features,
+        layout,
+    )
+    with contextlib.ExitStack() as stack:
+        if distribution.is_chief(devices):
+            stack.enter_context(locked(workdir))
+            create_or_verify(workdir, flags, _MAY_CHANGE)
+        metrics = loop.train(
+            spec, source, eval_source, workdir,
+            fine_tuning=plan, seed=seed, strategy=devices, precision=precision,
+            shuffle_buffer=shuffle_buffer, data_service=data_service,
+            checkpoint_minutes=checkpoint_minutes, log_steps=log_steps,
+            max_bad_images=max_bad_images, callbacks=callbacks,
+        )
+    if distribution.is_chief(devices):
+        _print_summary(metrics, eval_source, workdir)
+    return metrics
+
+
+def default_workdir(dataset, preset_name):
+    """Returns the work directory of a run that is given none."""
+    return os.path.join("runs", f"{os.path.basename(dataset.rstrip('/'))}-{preset_name}")
+
+
+def _select_preset(name, dataset, weights):
+    """Returns the preset asked for, else that of the weights, else the data set's."""
+    if weights is not None:
+        preset = preset_of_weights(weights, name)
+        # The recipe of the run that trained the weights is not that of this run.
+        return dataclasses.replace(preset, recipe=presets.get(preset.name).recipe)
+    return presets.get(name or ("tiny" if dataset == "textures" else "paper"))
+
+
+def _override(preset, weights, overrides):
+    if weights and overrides.get("learning_rate") is None:
+        learning_rate = preset.recipe.learning_rate / _FINE_TUNING_DIVISOR
+        overrides = {**overrides, "learning_rate": learning_rate}
+    return presets.override(preset, **overrides)
+
+
+def _fit_batch_size(preset, num_examples, strategy, workdir):
+    """Returns the preset with batches no larger than the data set."""
+    replicas = strategy.num_replicas_in_sync
+    largest = num_examples // replicas * replicas
+    if preset.recipe.batch_size <= largest or not largest:
+        return preset
+    if has_checkpoint(workdir):
+        # The run may have begun on another number of devices, with other batches.
+        largest = int(read_flags(workdir).get("batch_size", largest))
+    _log.info(
+        "The batch size is %d instead of %d, because there are not more images.",
+        largest, preset.recipe.batch_size,
+    )
+    return presets.override(preset, batch_size=largest)
+
+
+def _preset_flags(preset, overrides):
+    """Returns the values of all flags of `alexnet_tf.train` that override a preset."""
+    values = vars(preset.recipe) | vars(preset.preprocessing)
+    return {
+        name: values.get(name, overrides.get(name)) for name in presets.OVERRIDES
+    }
+
+
+def _layers_except(preset, trained):
+    names = [
+        spec.name
+        for spec in preset.layers
+        if isinstance(spec, presets.Conv | presets.Dense)
+    ]
+    unknown = [name for name in trained if name not in names]
+    if unknown:
+        raise ValueError(
+            f"Expected in train_layers some of {', '.join(names)}. Received: "
+            f"{', '.join(unknown)}."
+        )
+    return tuple(name for name in names if name not in trained)
+
+
+def _make_strategy(strategy, num_devices, data_service):
+    if strategy == "mirrored":
+        return distribution.make_strategy(num_devices)
+    _refuse_both(
+        "strategy=multi_worker",
+        {"num_devices": num_devices, "data_service": data_service},
+        "A worker uses all GPUs that it sees (CUDA_VISIBLE_DEVICES), and decodes its "
+        "own share of the images.",
+    )
+    return distribution.make_multi_worker_strategy()
+
+
+def _check_data_service(data_service, cache, cache_features):
+    if data_service is None:
+        return
+    _refuse_both(
+        "data_service",
+        {"cache": cache, "cache_features": cache_features},
+        "Images that are kept in memory are not decoded by a data service.",
+    )
+    check_data_service(data_service)
+
+
+def _refuse_both(option, others, reason):
+    for name, value in others.items():
+        if value:
+            raise ValueError(
+                f"Expected --{option} or --{name}. Received: both. {reason}"
+            )
+
+
+def _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult):
+    for name, value in (
+        ("weights", weights), ("reinit", reinit), ("freeze", freeze),
+        ("train_layers", train_layers), ("lr_mult", lr_mult),
+    ):
+        if value is not None and not value and value not in ((), {}):
+            raise ValueError(f"Expected a value. Received: an empty --{name}.")
+    if reinit and not weights:
+        raise ValueError(
+            f"Expected weights. Received: reinit={','.join(reinit)} alone. Without "
+            "weights all layers are initialized at random."
+        )
+    if freeze and train_layers:
+        raise ValueError(
+            "Expected --freeze or --train_layers. Received: both. Each of them says "
+            "which layers are trained."
+        )
+
+
+def _print_summary(metrics, eval_source, workdir):
+    print(
+        f"Validation error: top-1 {metrics['top1_error']:.2%}, top-5 "
+        f"{metrics['top5_error']:.2%} (center crop, {eval_source.num_examples} images)."
+    )
+    for name in ("curves.png", "conv1.png", "metrics.jsonl", "checkpoints"):
+        print(os.path.join(workdir, name))

@@ -1,0 +1,55 @@
+"""The log of each claim: experiments/logs/CLAIM.jsonl, one JSON object per line.
+
+A run has one line per epoch (or per 10 steps) and a last one with "final": true.
+All its lines have its "arm" and "seed", and are appended together when it has
+ended.
+"""
+
+import json
+import pathlib
+
+LOGS = pathlib.Path(__file__).parent / "logs"
+
+
+def read_log(name):
+    """Returns the lines of a claim's log as dictionaries; [] without a log."""
+    path = LOGS / f"{name}.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def append_to_log(name, lines):
+    """Appends dictionaries to a claim's log in a single write."""
+    LOGS.mkdir(exist_ok=True)
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    with open(LOGS / f"{name}.jsonl", "a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def is_done(run, log):
+    """Returns whether a `harness.Run` is in the log."""
+    return any((run.arm, run.seed) == (line["arm"], line["seed"]) for line in log)
+
+
+def count_done(runs, log):
+    """Returns how many of the runs are in the log."""
+    return sum(is_done(run, log) for run in runs)
+
+
+def curve_of_run(log, arm, seed, key):
+    """Returns [(epoch, value of `key`), ...] for one run."""
+    return [
+        (line["epoch"], line[key])
+        for line in log
+        if (line["arm"], line["seed"]) == (arm, seed) and key in line
+    ]
+
+
+def final_values(log, arm, key):
+    """Returns {seed: value of `key` at the end} for all runs of an arm."""
+    return {
+        line["seed"]: line[key]
+        for line in log
+        if line["arm"] == arm and line.get("final") and key in line
+    }
