@@ -1,16 +1,14 @@
-"""Measures how fast the networks and a pipeline are on this machine.
+"""Measures the throughput of networks and of an input pipeline on this machine.
 
     python -m alexnet_tf.benchmark
     python -m alexnet_tf.benchmark --preset=caffe --precision=mixed_bfloat16 --layers
     python -m alexnet_tf.benchmark --dataset=imagenet2012
 
-Each network is measured in a process of its own. Images are noise that is
-there already, but for the pipeline's.
+Each network is measured in a process of its own, on images of noise in memory; input
+pipelines are measured with the images of their data sets.
 """
 
 import json
-import multiprocessing
-import time
 
 from absl import app
 from absl import flags
@@ -18,121 +16,60 @@ from absl import flags
 from alexnet_tf import cli
 from alexnet_tf import presets
 
-# TensorFlow is imported when it is needed: --help must not wait for it.
+# TensorFlow is imported in the functions that need it: --help must not wait for it.
 
 _FLAGS = [
     flags.DEFINE_multi_enum(
         "preset",
         ["paper", "caffe"],
         list(presets.PRESETS),
-        "Networks to measure; may be given again and again.",
+        "Network to measure; may be repeated.",
     ),
     flags.DEFINE_multi_enum(
         "precision",
         ["float32", "mixed_bfloat16"],
         ["float32", "mixed_bfloat16", "mixed_float16"],
-        "Types of the arithmetic; may be given again and again.",
+        "Data type of the computations; may be repeated.",
     ),
-    flags.DEFINE_integer("batch_size", 128, "Images a step.", lower_bound=1),
     flags.DEFINE_integer(
-        "repeats", 5, "Runs that a time is the median of.", lower_bound=1
+        "batch_size", 128, "Number of images in a step.", lower_bound=1
+    ),
+    flags.DEFINE_integer(
+        "repeats", 5, "Number of runs whose median time is reported.", lower_bound=1
     ),
     flags.DEFINE_boolean("layers", False, "Measure each layer by itself, too."),
     flags.DEFINE_multi_string(
         "dataset",
         [],
-        "Data set, as for alexnet_tf.train, whose pipeline to measure, and the "
-        "training of the first network on it beside that on noise; may be given "
-        "again and again.",
+        "Data set, as for alexnet_tf.train, whose input pipeline is measured, together "
+        "with training the first network on it and on noise; may be repeated.",
     ),
-    flags.DEFINE_string(
-        "data_dir",
-        None,
-        "Folder of TFDS's data sets. Default: ~/tensorflow_datasets.",
-    ),
-    cli.define_path("json", None, "File to write the figures to."),
+    cli.define_data_dir(),
+    cli.define_path("output", None, "JSON file to write the results to."),
 ]
 
 
-def _measure(name, precision, settings, started):
-    """{what: figure} of a network, in this process."""
-    from alexnet_tf import presets
-    from alexnet_tf.training import throughput
-
-    repeats = settings["repeats"]
-    network = throughput.build(
-        presets.get(name), precision, settings["batch_size"]
-    )
-    found = {"preset": name, "precision": precision}
-    network.make_step()()
-    # The clock of all processes is one.
-    found["seconds_to_first_step"] = time.time() - started
-    found["training"] = network.training_rate(repeats)
-    found["peak_memory"] = throughput.peak_memory()
-    found["inference"] = network.inference_rate(repeats)
-    found["update_seconds"] = network.update_seconds(repeats)
-    found["matrix_rate"] = throughput.matrix_rate(precision, repeats)
-    _, operations = throughput.operations(network.model)
-    rate = found["training"] * operations
-    found["fraction_of_matrix_rate"] = rate / found["matrix_rate"]
-    if settings["layers"]:
-        found["layers"] = network.layer_seconds(repeats)
-    return found
-
-
-def _measure_pipelines(preset_name, precision, settings):
-    """{data set: {stage: images a second}}, in this process."""
-    import tempfile
-
-    from alexnet_tf.data import datasets
-    from alexnet_tf.data import pixel_statistics
-    from alexnet_tf import presets
-    from alexnet_tf.training import throughput
-
-    preset = presets.get(preset_name)
-    network = throughput.build(preset, precision, settings["batch_size"])
-    rates = {}
-    for name in settings["dataset"]:
-        source = datasets.load(name, "train", settings["data_dir"])
-        with tempfile.TemporaryDirectory() as folder:
-            found = pixel_statistics.load_or_compute(
-                source, preset.preprocessing, folder, verbose=0
-            )
-        rates[name] = throughput.stage_rates(
-            source, preset, found, network, settings["repeats"]
-        )
-    return rates
-
-
-def _in_its_own_process(function, *args):
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(function, args)
-
-
-def _print_network(found):
+def _print_network(result):
     print(
-        f"| {found['preset']} | {found['precision']} | {found['training']:.1f} | "
-        f"{found['fraction_of_matrix_rate']:.2f} | {found['inference']:.1f} | "
-        f"{1000 * found['update_seconds']:.0f} | "
-        f"{found['peak_memory'] / 2**20:,.0f} | "
-        f"{found['seconds_to_first_step']:.1f} |",
+        f"| {result['preset']} | {result['precision']} | {result['training']:.1f} | "
+        f"{result['fraction_of_matrix_rate']:.2f} | {result['inference']:.1f} | "
+        f"{1000 * result['update_seconds']:.0f} | "
+        f"{result['peak_memory'] / 2**20:,.0f} | "
+        f"{result['seconds_to_first_step']:.1f} |",
         flush=True,
     )
 
 
-def _print_layers(found):
-    print(f"\n{found['preset']}, {found['precision']}, milliseconds\n")
-    print("| layer | forward | and backward |\n|---|---|---|")
-    for name, forward, both in found["layers"]:
+def _print_layers(result):
+    print(f"\n{result['preset']}, {result['precision']}, milliseconds\n")
+    print("| layer | forward | forward and backward |\n|---|---|---|")
+    for name, forward, both in result["layers"]:
         print(f"| {name} | {1000 * forward:.1f} | {1000 * both:.1f} |")
 
 
 def _print_pipelines(pipelines):
-    print(f"\n| images a second | {' | '.join(pipelines)} |")
-    stages = dict.fromkeys(
-        stage for rates in pipelines.values() for stage in rates
-    )
+    print(f"\n| images per second | {' | '.join(pipelines)} |")
+    stages = dict.fromkeys(stage for rates in pipelines.values() for stage in rates)
     print("|" + "---|" * (1 + len(pipelines)))
     for stage in stages:
         cells = [
@@ -143,36 +80,35 @@ def _print_pipelines(pipelines):
 
 
 def _benchmark():
+    from alexnet_tf.training import throughput
+
     args = flags.FLAGS
-    if args.json:
-        cli.check_output("json", args.json)
-    settings = {
-        key: args[key].value
-        for key in ("batch_size", "repeats", "layers", "dataset", "data_dir")
-    }
+    if args.output:
+        cli.check_output("output", args.output)
     print(
-        "| network | precision | training, images/s | of the matrix rate | "
+        "| network | precision | training, images/s | fraction of the matrix rate | "
         "inference, images/s | update, ms | peak memory, MB | first step, s |"
     )
     print("|---|---|---|---|---|---|---|---|")
     networks = []
     for name in args.preset:
         for precision in args.precision:
-            found = _in_its_own_process(
-                _measure, name, precision, settings, time.time()
+            result = throughput.measure_network(
+                name, precision, args.batch_size, args.repeats, args.layers
             )
-            _print_network(found)
-            networks.append(found)
-    for found in networks if args.layers else ():
-        _print_layers(found)
+            _print_network(result)
+            networks.append(result)
+    for result in networks if args.layers else ():
+        _print_layers(result)
     pipelines = {}
     if args.dataset:
-        pipelines = _in_its_own_process(
-            _measure_pipelines, args.preset[0], args.precision[0], settings
+        pipelines = throughput.measure_pipelines(
+            args.dataset, args.preset[0], args.precision[0], args.batch_size,
+            args.repeats, args.data_dir,
         )
         _print_pipelines(pipelines)
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
+    if args.output:
+        with open(args.output, "w", encoding="utf-8") as file:
             json.dump({"networks": networks, "pipelines": pipelines}, file, indent=1)
 
 

@@ -1,14 +1,14 @@
-"""Prepares views on other machines: a data service of `tf.data`.
+"""Runs a server of a `tf.data` service, which prepares images on other machines.
 
     python -m alexnet_tf.serve_data --port=5000
     python -m alexnet_tf.serve_data --dispatcher=HOST:5000
     python -m alexnet_tf.train --dataset=imagenet2012 --data_service=HOST:5000
 
-The first command is the dispatcher, one for all; the second a worker, one on each
-machine that is to decode images; the third trains from what they prepare. Only
-who may run programs on these machines may reach their ports: workers do what they
-are asked to. All read the images from the same path. They share a data set by its
-files, of which there should be some for each worker.
+The first command is the dispatcher, of which there is one. The second is a worker, one
+on each machine that decodes images. The third trains on the images that they prepare.
+Workers execute what they are sent: only people who may run programs on these machines
+may reach their ports. All machines read the images from the same path, and share a data
+set by its files, of which there should be several for each worker.
 """
 
 import socket
@@ -20,17 +20,19 @@ from alexnet_tf import cli
 from alexnet_tf.data import data_service
 
 _PORT = flags.DEFINE_integer(
-    "port", 0, "To listen at; by default one that is free.", lower_bound=0
+    "port", 0, "Port to listen on. Default: any free port.", lower_bound=0
 )
 _DISPATCHER = flags.DEFINE_string(
     "dispatcher", None, "HOST:PORT of the dispatcher, for a worker."
 )
 _ADDRESS = flags.DEFINE_string(
-    "address", None, "Name by which others reach this machine. Default: its own."
+    "address",
+    None,
+    "Name by which other machines reach this one. Default: its host name.",
 )
 
 
-def _run():
+def _serve():
     address = _ADDRESS.value or socket.gethostname()
     if _DISPATCHER.value:
         server = data_service.worker(_DISPATCHER.value, _PORT.value, address)
@@ -43,7 +45,7 @@ def _run():
 
 
 def main(argv):
-    cli.run("alexnet_tf.serve_data", _run, argv)
+    cli.run("alexnet_tf.serve_data", _serve, argv)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import fcntl
 import json
 import os
 
+from alexnet_tf.files import write_text
 from alexnet_tf import presets
 from alexnet_tf import settings
-from alexnet_tf.files import write_text
 
 STATISTICS_FILE = "statistics.npz"
 

@@ -42,8 +42,7 @@ def measure(function):
     before, start = resident_bytes("VmRSS"), time.perf_counter()
     result = function()
     seconds = time.perf_counter() - start
-    # It is kept until here, so that freeing it does not count.
-    del result
+    del result  # Kept until here: freeing it is not part of the time.
     return seconds, resident_bytes("VmHWM") - before
 
 

@@ -1,4 +1,4 @@
-"""How commands end."""
+"""Errors, output and path flags of the commands."""
 
 import subprocess
 import sys
@@ -12,19 +12,19 @@ from alexnet_tf import cli
 @pytest.mark.parametrize(
     "error", [ValueError, OSError, FloatingPointError, ModuleNotFoundError]
 )
-def test_what_a_user_can_mend_is_one_line(error):
+def test_errors_that_a_user_can_correct_are_one_line(error):
     with pytest.raises(SystemExit, match="^a.b: no room$"):
         with cli.one_line_errors("a.b"):
             raise error("no room")
 
 
-def test_what_is_our_fault_has_a_traceback():
+def test_other_errors_have_a_traceback():
     with pytest.raises(RuntimeError):
         with cli.one_line_errors("a.b"):
             raise RuntimeError
 
 
-def test_an_interrupt_is_said(capsys):
+def test_reports_an_interrupt(capsys):
     with pytest.raises(SystemExit) as end:
         with cli.one_line_errors("a.b", "stopped."):
             raise KeyboardInterrupt
@@ -32,8 +32,8 @@ def test_an_interrupt_is_said(capsys):
     assert capsys.readouterr().err == "a.b: stopped.\n"
 
 
-def test_a_reader_that_has_gone_is_no_error():
-    """As with `| head -1`, while much is still to be printed."""
+def test_a_closed_pipe_is_not_an_error():
+    """`| head -1` closes it while much is still to be printed."""
     code = (
         "from alexnet_tf import cli\n"
         "with cli.one_line_errors('a.b'):\n"
@@ -49,7 +49,7 @@ def test_a_reader_that_has_gone_is_no_error():
     assert process.returncode == 141
 
 
-def test_names_that_are_not_utf_8_are_printed():
+def test_prints_file_names_that_are_not_utf_8():
     code = (
         "from alexnet_tf import cli\n"
         "cli.silence_libraries(False)\n"
@@ -59,8 +59,8 @@ def test_names_that_are_not_utf_8_are_printed():
     assert (done.stdout, done.returncode) == (b"caf\xe9.jpg\n", 0), done.stderr
 
 
-def test_paths_behind_flags_may_be_at_home(monkeypatch):
-    """And are again what they are when a flagfile has them."""
+def test_path_flags_expand_the_home_directory(monkeypatch):
+    """The value is the same when it is read back from a flagfile."""
     monkeypatch.setenv("HOME", "/home/ada")
     values = flags.FlagValues()
     cli.define_path("output", None, "One.", flag_values=values)
@@ -73,3 +73,13 @@ def test_paths_behind_flags_may_be_at_home(monkeypatch):
     again = values["weights"].serialize()
     values(["test", again])
     assert values["weights"].serialize() == again
+
+
+def test_rejects_an_output_in_a_folder_that_does_not_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--output does not exist: .*/none"):
+        cli.check_output("output", str(tmp_path / "none" / "a.png"))
+    with pytest.raises(IsADirectoryError, match="--output to be a file"):
+        cli.check_output("output", str(tmp_path))
+    with pytest.raises(ValueError, match="--output to end in .png"):
+        cli.check_output("output", str(tmp_path / "a.jpg"), ".png")
+    cli.check_output("output", str(tmp_path / "a.png"), ".png")

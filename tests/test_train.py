@@ -18,7 +18,8 @@ import tensorflow as tf
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf import presets
 from alexnet_tf import train
-from alexnet_tf import workdir
+from alexnet_tf.training import run
+from alexnet_tf.training.run import resolve_preset
 from alexnet_tf.workdir import read_network
 from helpers.images import write_image_folder
 from helpers.runs import layers_of
@@ -70,9 +71,7 @@ def test_help_names_every_flag_and_needs_no_tensorflow(tmp_path):
         text=True,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
     )
-    for flag in (
-        train._WHAT + train._WHERE + train._FINE_TUNING + train._PRESET
-    ):
+    for flag in train._RUN + train._FINE_TUNING + train._PRESET:
         pattern = rf"--(\[no\])?{flag.name}:"
         assert re.search(pattern, done.stdout), flag.name + done.stderr
         assert len(flags.FLAGS[flag.name].help) > 10
@@ -105,10 +104,7 @@ def test_flags_txt_is_a_flagfile_of_the_same_run(tmp_path, images):
 
 @pytest.mark.parametrize("dataset, name", [("textures", "tiny"), ("x", "paper")])
 def test_the_preset_follows_the_data_set(dataset, name):
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS(["train", f"--dataset={dataset}"])
-        assert train._preset() == presets.get(name)
+    assert resolve_preset(dataset) == presets.get(name)
 
 
 def test_flags_override_single_values():
@@ -117,7 +113,9 @@ def test_flags_override_single_values():
         flags.FLAGS(
             ["train", "--boundaries=3,5", "--schedule=step", "--mean=channel"]
         )
-        preset = train._preset()
+        arguments = train._arguments()
+    overrides = {name: arguments[name] for name in presets.OVERRIDES}
+    preset = resolve_preset(arguments["dataset"], **overrides)
     assert preset.recipe.boundaries == (3, 5)
     assert preset.recipe.schedule == "step"
     assert preset.preprocessing.mean == "channel"
@@ -155,15 +153,15 @@ def test_a_slash_at_the_end_is_no_part_of_the_name(
         ("--eval_split=test", "one of the splits train.*split='test'"),
         ("--train_split=trian[:5]", "split='trian"),
         ("--batch_size=13", "12 images, batch_size=13"),
-        ("--weights=/nowhere.npy", "/nowhere.npy, which is none"),
+        ("--weights=/nowhere.npy", "exists at /nowhere.npy"),
         ("--reinit=fc8", "reinit=fc8 alone"),
-        ("--freeze=fc9", "in freeze some of the layers conv1.*fc9"),
+        ("--freeze=fc9", "freeze to name some of the layers conv1.*fc9"),
         ("--train_layers=fc9", "train_layers some of conv1.*: fc9"),
-        ("--lr_mult=fc9:2", "in lr_mult some of the layers conv1.*fc9"),
+        ("--lr_mult=fc9:2", "lr_mult to name some of the layers conv1.*fc9"),
         ("--weights=", "an empty --weights"),
         ("--train_layers=", "an empty --train_layers"),
-        ("--weights=x.npy --reinit=fc8 --freeze=fc8", "reinit layers that move"),
-        ("--freeze=fc6 --lr_mult=fc6:2", "layers that move.*fc6, which are"),
+        ("--weights=x.npy --reinit=fc8 --freeze=fc8", "reinit to name .* trained"),
+        ("--freeze=fc6 --lr_mult=fc6:2", "layers that are trained.*fc6, frozen"),
         (
             "--freeze=conv1,conv2,conv3,conv4,conv5,fc6,fc7,fc8",
             "layer that is not frozen",
@@ -171,10 +169,10 @@ def test_a_slash_at_the_end_is_no_part_of_the_name(
         ("--cache_features", "all convolutions frozen.*conv1, conv2"),
         ("--num_devices=4", "num_devices=4|4 devices"),
         ("--crop_size=99", "crop_size=99"),
-        ("--workdir=/dev/null/run", "workdir=/dev/null/run"),
+        ("--workdir=/dev/null/run", "directory /dev/null/run cannot be written"),
     ],
 )
-def test_a_bad_flag_is_said_in_one_line(images, change, message):
+def test_reports_a_bad_flag_in_one_line(images, change, message):
     reason = command(*images, *change.split())
     assert isinstance(reason, str) and "\n" not in reason
     assert re.search(message, reason), reason
@@ -239,7 +237,7 @@ def test_a_image_that_vanishes_is_said_in_one_line(
     if not pass_first:
         assert command(*images) is None
     lost = tmp_path / "data" / "class1" / "3.jpg"
-    monkeypatch.setattr(workdir, "create_or_verify", lambda *_, **__: lost.unlink())
+    monkeypatch.setattr(run, "create_or_verify", lambda *_, **__: lost.unlink())
     reason = command(*images, f"--workdir={tmp_path}")
     assert f"completely: {lost}; No such file or directory. Restore" in reason
     assert "\n" not in reason
@@ -414,24 +412,17 @@ def test_fine_tuning_from_a_run_on_twenty_images(
 
 def test_a_run_as_weights_brings_its_preset(tmp_path, images):
     assert command(*images, "--noflip") is None
-    weights = f"--weights={tmp_path / 'run'}"
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS(["train", weights, "--dataset=x"])
-        preset = train._preset()
+    preset = resolve_preset("x", weights=str(tmp_path / "run"))
     assert preset.name == "tiny" and not preset.preprocessing.flip
-    reason = command(*images, weights, "--preset=paper")
-    assert "preset of the run" in reason and "preset=paper" in reason
+    reason = command(*images, f"--weights={tmp_path / 'run'}", "--preset=paper")
+    assert "preset of the run" in reason and "preset='paper'" in reason
 
 
 @pytest.mark.parametrize("dataset", ["textures", "folder:pets"])
 def test_a_file_of_weights_needs_its_preset(dataset):
     """Caffe's would fit the paper's network, and be fed with the wrong pixels."""
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS(["train", f"--dataset={dataset}", "--weights=caffe.npy"])
-        with pytest.raises(ValueError, match="weights=caffe.npy alone.*--preset"):
-            train._preset()
+    with pytest.raises(ValueError, match="weights=caffe.npy alone.*preset=caffe"):
+        resolve_preset(dataset, weights="caffe.npy")
 
 
 def test_a_run_from_weights_without_a_part_goes_on(tmp_path, images):
@@ -457,10 +448,9 @@ def test_a_run_goes_on_with_as_many_images_only(tmp_path, images, more):
         (folder / "0.jpg").unlink()
     reason = command(*images)
     before, now = (
-        f'{{"folder:{tmp_path / "data"}, split train": {count}}}'
-        for count in (12, 12 + more)
+        f"folder:{tmp_path / 'data'}, split train={count}" for count in (12, 12 + more)
     )
-    assert f"began with: {before}. Received: {now}." in reason
+    assert f"its numbers of images: {before}. Received: {now}." in reason
 
 
 def test_a_batch_of_all_images_stays_whatever_the_devices(tmp_path, images):
@@ -488,5 +478,5 @@ def test_cached_images_are_read_once(tmp_path, images, monkeypatch):
         for path in (tmp_path / "data").rglob("*.jpg"):
             path.unlink()
 
-    monkeypatch.setattr(workdir, "create_or_verify", vanish)
+    monkeypatch.setattr(run, "create_or_verify", vanish)
     assert command(*images, "--cache", "--epochs=2") is None

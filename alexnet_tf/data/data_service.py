@@ -21,7 +21,7 @@ def worker(dispatcher_address, port, address):
     """
     import tensorflow as tf
 
-    check(dispatcher_address)
+    check_dispatcher(dispatcher_address)
     service = tf.data.experimental.service
     return service.WorkerServer(
         service.WorkerConfig(
@@ -32,7 +32,7 @@ def worker(dispatcher_address, port, address):
     )
 
 
-def check(address):
+def check_dispatcher(address):
     """Refuses an address that nothing listens at: TensorFlow would wait for it.
 
     Raises:

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from alexnet_tf import presets
 from alexnet_tf.data import datasets
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
@@ -19,6 +18,7 @@ from alexnet_tf.models.labels import decode_predictions
 from alexnet_tf.models.labels import imagenet_classes
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
+from alexnet_tf import presets
 from alexnet_tf.workdir import preset_of_weights
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_network

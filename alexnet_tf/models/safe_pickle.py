@@ -3,8 +3,8 @@
 A pickle is a program for a stack machine, and may call any function of any module.
 This reader implements only the instructions that Python 2 and 3 use for NumPy's
 arrays, dicts, lists, tuples and strings. It imports and calls nothing: a function
-that the program names is represented by its name, and what five functions of
-`_FUNCTIONS` do with arrays is implemented here.
+that the program names is represented by its name, and the effect of the five
+functions in `_FUNCTIONS` on arrays is implemented here.
 """
 
 import math
@@ -85,7 +85,7 @@ class Array:
     value = None
 
 
-class _Type:
+class _DType:
     """A dtype: a code such as "f4" or "O8", and its byte order."""
 
     def __init__(self, code):
@@ -187,7 +187,9 @@ class _Machine:
     def name(self, module, name):
         strings = isinstance(module, str) and isinstance(name, str)
         if not strings or (module, name) not in _FUNCTIONS:
-            raise _UnsupportedPickle(f"the function {_printable(module)}.{_printable(name)}")
+            raise _UnsupportedPickle(
+                f"the function {_printable(module)}.{_printable(name)}"
+            )
         self.stack.append(_Function(_FUNCTIONS[module, name]))
 
     def call(self, function, arguments):
@@ -195,7 +197,7 @@ class _Machine:
             case _Function("_reconstruct"), (_Function("ndarray"), (0,), _):
                 result = Array()
             case _Function("dtype"), (code, *_):
-                result = _Type(_text(code))
+                result = _DType(_text(code))
             case _Function("encode"), (str(text), str("latin1")):
                 # A pickle can encode one string many times, and each result takes
                 # memory.
@@ -203,19 +205,19 @@ class _Machine:
                 if self.encoded > len(self.view):
                     raise _UnsupportedPickle("more bytes than the file has")
                 result = _encode(text)
-            case _Function("_frombuffer"), (data, _Type() as kind, shape, order):
+            case _Function("_frombuffer"), (data, _DType() as dtype, shape, order):
                 result = Array()
-                result.value = _array(shape, kind, order == "F", data)
+                result.value = _array(shape, dtype, order == "F", data)
             case _:
                 raise _UnsupportedPickle("an unsupported function call")
         self.stack.append(result)
 
     def build(self, state):
         match self.top(), state:
-            case Array() as array, (_, shape, _Type() as kind, fortran, data):
-                array.value = _array(shape, kind, bool(fortran), data)
-            case _Type() as kind, (_, order, None, None, None, *_):
-                kind.order = _text(order)
+            case Array() as array, (_, shape, _DType() as dtype, fortran, data):
+                array.value = _array(shape, dtype, bool(fortran), data)
+            case _DType() as dtype, (_, order, None, None, None, *_):
+                dtype.order = _text(order)
             case _:
                 raise _UnsupportedPickle("an invalid array state")
 
@@ -268,23 +270,23 @@ class _Machine:
         return items
 
 
-def _array(shape, kind, fortran, data):
+def _array(shape, dtype, fortran, data):
     """Returns the value of an `Array`: an array of numbers, or a list of objects."""
     is_tuple = isinstance(shape, tuple) and len(shape) <= _MAX_DIMENSIONS
     if not is_tuple or not all(type(n) is int and 0 <= n for n in shape):
         raise _UnsupportedPickle("an invalid array shape")
-    if kind.code in ("O", "O8", "O4"):
+    if dtype.code in ("O", "O8", "O4"):
         if not isinstance(data, list) or len(data) != math.prod(shape):
             raise _UnsupportedPickle("the wrong number of objects for an array")
         return data[0] if shape == () else data
-    if not re.fullmatch("f[248]", kind.code) or kind.order not in tuple("<>=|"):
-        raise _UnsupportedPickle(f"numbers of type {_printable(kind.code)}")
-    dtype = np.dtype(kind.code).newbyteorder(kind.order)
+    if not re.fullmatch("f[248]", dtype.code) or dtype.order not in tuple("<>=|"):
+        raise _UnsupportedPickle(f"numbers of type {_printable(dtype.code)}")
+    numpy_dtype = np.dtype(dtype.code).newbyteorder(dtype.order)
     if not isinstance(data, (bytes, memoryview)):
         raise _UnsupportedPickle("an array without data")
-    if len(data) != math.prod(shape) * dtype.itemsize:
+    if len(data) != math.prod(shape) * numpy_dtype.itemsize:
         raise _UnsupportedPickle(f"{len(data)} bytes for an array of shape {shape}")
-    array = np.frombuffer(data, dtype)
+    array = np.frombuffer(data, numpy_dtype)
     return array.reshape(shape, order="F" if fortran else "C")
 
 

@@ -5,12 +5,12 @@ import dataclasses
 import logging
 import os
 
-from alexnet_tf import presets
+from alexnet_tf.data.data_service import check_dispatcher
 from alexnet_tf.data import datasets
-from alexnet_tf.data.data_service import check as check_data_service
+from alexnet_tf import presets
 from alexnet_tf.training import distribution
-from alexnet_tf.training import loop
 from alexnet_tf.training.fine_tuning import FineTuning
+from alexnet_tf.training import loop
 from alexnet_tf.workdir import create_or_verify
 from alexnet_tf.workdir import has_checkpoint
 from alexnet_tf.workdir import locked
@@ -102,12 +102,8 @@ def train_dataset(
     """
     _check_data_service(data_service, cache, cache_features)
     _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult)
-    resuming = bool(weights and workdir and has_checkpoint(workdir))
-    base = _select_preset(preset, dataset, workdir if resuming else weights)
-    workdir = workdir or default_workdir(dataset, base.name)
-    if resuming:
-        overrides["ablate"] = None  # The preset of the run lacks these parts already.
-    spec = _override(base, weights, overrides)
+    spec = resolve_preset(dataset, preset, weights, workdir, **overrides)
+    workdir = workdir or default_workdir(dataset, spec.name)
     devices = _make_strategy(strategy, num_devices, data_service)
     with distribution.chief_first(devices):  # The chief may have to prepare the data.
         source = datasets.load(dataset, train_split, data_dir)
@@ -156,19 +152,27 @@ def default_workdir(dataset, preset_name):
     return os.path.join("runs", f"{os.path.basename(dataset.rstrip('/'))}-{preset_name}")
 
 
-def _select_preset(name, dataset, weights):
-    """Returns the preset asked for, else that of the weights, else the data set's."""
-    if weights is not None:
-        preset = preset_of_weights(weights, name)
+def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
+    """Returns the `presets.Preset` of a run; arguments are those of `train_dataset`.
+
+    Raises:
+        ValueError: if `name` is not the preset of `weights`, or is missing for a file.
+    """
+    resuming = bool(weights and workdir and has_checkpoint(workdir))
+    if weights:
+        # The weights that a resumed run started from may have been deleted.
+        preset = preset_of_weights(workdir if resuming else weights, name)
         # The recipe of the run that trained the weights is not that of this run.
-        return dataclasses.replace(preset, recipe=presets.get(preset.name).recipe)
-    return presets.get(name or ("tiny" if dataset == "textures" else "paper"))
-
-
-def _override(preset, weights, overrides):
-    if weights and overrides.get("learning_rate") is None:
-        learning_rate = preset.recipe.learning_rate / _FINE_TUNING_DIVISOR
-        overrides = {**overrides, "learning_rate": learning_rate}
+        preset = dataclasses.replace(preset, recipe=presets.get(preset.name).recipe)
+        if overrides.get("learning_rate") is None:
+            overrides["learning_rate"] = (
+                preset.recipe.learning_rate / _FINE_TUNING_DIVISOR
+            )
+    else:
+        default = "tiny" if dataset == "textures" else "paper"
+        preset = presets.get(name or default)
+    if resuming:
+        overrides["ablate"] = None  # The run's own preset lacks these parts already.
     return presets.override(preset, **overrides)
 
 
@@ -231,7 +235,7 @@ def _check_data_service(data_service, cache, cache_features):
         {"cache": cache, "cache_features": cache_features},
         "Images that are kept in memory are not decoded by a data service.",
     )
-    check_data_service(data_service)
+    check_dispatcher(data_service)
 
 
 def _refuse_both(option, others, reason):

@@ -6,13 +6,18 @@ with other times of the same machine and run.
 
 import dataclasses
 import math
+import multiprocessing
 import resource
+import tempfile
+import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.data import datasets
 from alexnet_tf.data import input_pipeline
+from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import GroupedConv2D
@@ -276,3 +281,82 @@ def _read_seconds(dataset, repeats):
 def peak_memory():
     """Returns the largest number of bytes that this process has held in memory."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def measure_network(name, precision, batch_size=128, repeats=5, layers=False):
+    """Measures a network in a process of its own.
+
+    Args:
+        name: a name in `presets.PRESETS`.
+        precision: a Keras dtype policy, as in `loop.train`.
+        batch_size: the number of images in a batch of noise.
+        repeats: the number of runs whose median is taken.
+        layers: whether to measure each layer by itself, too.
+
+    Returns:
+        A dictionary: "preset", "precision"; "training" and "inference" in images per
+        second; "seconds_to_first_step", from the start of the process; "peak_memory"
+        of training in bytes; "update_seconds" of the optimizer; "matrix_rate" in
+        operations per second, and the "fraction_of_matrix_rate" that training reaches;
+        with `layers` also "layers", see `Network.layer_seconds`.
+    """
+    return _in_new_process(
+        _measure_network, name, precision, batch_size, repeats, layers, time.time()
+    )
+
+
+def measure_pipelines(
+    names, preset_name, precision, batch_size=128, repeats=5, data_dir=None
+):
+    """Measures the input pipelines of data sets in a process of its own.
+
+    Args:
+        names: the names of the data sets, see `datasets`.
+        preset_name, precision, batch_size: the network that is trained on them.
+        repeats: the number of runs whose median is taken.
+        data_dir: the directory of TFDS's data sets.
+
+    Returns:
+        {name: {stage: images per second}}, see `stage_rates`.
+    """
+    return _in_new_process(
+        _measure_pipelines, names, preset_name, precision, batch_size, repeats, data_dir
+    )
+
+
+def _in_new_process(function, *args):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, args)
+
+
+def _measure_network(name, precision, batch_size, repeats, layers, started):
+    network = build(presets.get(name), precision, batch_size)
+    result = {"preset": name, "precision": precision}
+    network.make_step()()
+    # All processes of a machine share one clock.
+    result["seconds_to_first_step"] = time.time() - started
+    result["training"] = network.training_rate(repeats)
+    result["peak_memory"] = peak_memory()
+    result["inference"] = network.inference_rate(repeats)
+    result["update_seconds"] = network.update_seconds(repeats)
+    result["matrix_rate"] = matrix_rate(precision, repeats)
+    _, training_operations = operations(network.model)
+    rate = result["training"] * training_operations
+    result["fraction_of_matrix_rate"] = rate / result["matrix_rate"]
+    if layers:
+        result["layers"] = network.layer_seconds(repeats)
+    return result
+
+
+def _measure_pipelines(names, preset_name, precision, batch_size, repeats, data_dir):
+    preset = presets.get(preset_name)
+    network = build(preset, precision, batch_size)
+    rates = {}
+    for name in names:
+        source = datasets.load(name, "train", data_dir)
+        with tempfile.TemporaryDirectory() as folder:
+            statistics = pixel_statistics.load_or_compute(
+                source, preset.preprocessing, folder, verbose=0
+            )
+        rates[name] = stage_rates(source, preset, statistics, network, repeats)
+    return rates

@@ -41,6 +41,7 @@ def build(tf, x, keep):
         x: float32 images [N, 227, 227, 3].
         keep: the share of units that dropout keeps.
     """
+
     def norm(x):
         return tf.nn.local_response_normalization(x, 2, 1.0, 2e-5, 0.75)
 

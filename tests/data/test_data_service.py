@@ -140,4 +140,4 @@ def test_what_can_t_be_is_refused(flags, says, tmp_path):
 
 def test_a_port_that_is_none_is_refused():
     with pytest.raises(ConnectionError, match="localhost:99999"):
-        data_service.check("localhost:99999")
+        data_service.check_dispatcher("localhost:99999")

@@ -1,4 +1,4 @@
-"""The experiments' files say what the package does."""
+"""Tests of the flagfiles and of the single experiments."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ README = FOLDER.parent / "README.md"
 @pytest.mark.parametrize(
     "path", sorted(FOLDER.glob("*.flags")), ids=lambda path: path.stem
 )
-def test_flagfiles_parse_and_say_how_they_are_run(path):
+def test_flagfiles_parse_and_document_their_command(path):
     text = path.read_text()
     assert f"--flagfile=experiments/{path.name}" in text
     assert "Measured:" in text
@@ -39,7 +39,7 @@ def test_flagfiles_parse_and_say_how_they_are_run(path):
 
 
 IMAGENET = sorted((FOLDER / "imagenet").glob("*.flags"))
-# Parameters: of the presets, and of the networks without a part of theirs.
+# The number of parameters of the network that each flagfile builds.
 PARAMETERS = {
     "caffe": 60_965_224,
     "caffenet": 60_965_224,
@@ -50,7 +50,7 @@ PARAMETERS = {
     "owt": 61_100_840,
     "paper": 60_965_224,
     "paper_conv6": 61_555_304,
-    # Of 21,841 classes.
+    # With 21,841 classes.
     "paper_conv6_22k": 61_555_304 + 20_841 * 4097,
     "without_conv3": 59_858_920,
     "without_conv4": 60_301_288,
@@ -60,10 +60,10 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize("path", IMAGENET, ids=lambda path: path.stem)
-def test_imagenet_flagfiles_say_what_they_are_for(path):
+def test_imagenet_flagfiles_name_their_target_and_status(path):
     text = " ".join(path.read_text().replace("#", " ").split())
     assert f"--flagfile=experiments/imagenet/{path.name}" in text
-    assert "Target: " in text and "Here: runs on 500 images" in text
+    assert "Target: " in text and "Status: run on 500 images" in text
     named = set(re.findall(r"--([a-z_0-9]+)", text))
     commands = re.findall(r"alexnet_tf\.(\w+)", text)
     helps = "".join(help_of(name) for name in commands)
@@ -71,7 +71,7 @@ def test_imagenet_flagfiles_say_what_they_are_for(path):
 
 
 def parsed(name):
-    """(preset, fine-tuning) of a flagfile."""
+    """Returns the preset and the `FineTuning` that a flagfile gives."""
     with flagsaver.flagsaver():
         flags.FLAGS.unparse_flags()
         path = FOLDER / "imagenet" / f"{name}.flags"
@@ -82,9 +82,9 @@ def parsed(name):
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_imagenet_flagfiles_are_built(name, zero_kernels):
-    preset, plan = parsed(name)
-    assert plan.reinit == (("fc8",) if name == "paper_conv6" else ())
+def test_imagenet_flagfiles_build_their_network(name, zero_kernels):
+    preset, fine_tuning = parsed(name)
+    assert fine_tuning.reinit == (("fc8",) if name == "paper_conv6" else ())
     classes = 21_841 if name == "paper_conv6_22k" else 1000
     model = alexnet.AlexNet(preset, classes)
     assert model.count_params() == PARAMETERS[name]
@@ -98,8 +98,8 @@ def test_imagenet_flagfiles_are_built(name, zero_kernels):
         for name in PARAMETERS
     ],
 )
-def test_imagenet_flagfiles_are_stepped(name):
-    """On 67 pixels, with 32 hidden units."""
+def test_imagenet_flagfiles_train_one_step(name):
+    """The network is reduced to 67 x 67 pixels and 32 hidden units."""
     preset, _ = parsed(name)
     narrow = tuple(
         dataclasses.replace(layer, units=32)
@@ -126,16 +126,16 @@ def test_imagenet_flagfiles_are_stepped(name):
     assert np.isfinite(loss)
     for variable, array in zip(variables, before, strict=True):
         assert np.isfinite(variable.numpy()).all()
-        moved = np.abs(variable.numpy() - array).max() > 0
-        assert moved or variable.path.endswith("bias"), variable.path
+        changed = np.abs(variable.numpy() - array).max() > 0
+        assert changed or variable.path.endswith("bias"), variable.path
 
 
 @pytest.mark.parametrize("name, count", [("five", 5), ("seven", 7)])
-def test_ensembles_are_of_the_networks_that_were_trained(name, count):
+def test_ensembles_name_distinct_runs_and_no_preset(name, count):
     text = (FOLDER / "imagenet" / f"{name}_networks.flags").read_text()
     (weights,) = re.findall(r"^--weights=(.*)$", text, re.M)
     assert len(set(weights.split(","))) == count
-    assert text.count("--preset") == 0  # Each run brings its own.
+    assert text.count("--preset") == 0  # Each run has its own preset.
 
 
 def test_all_imagenet_flagfiles_are_tested():
@@ -153,11 +153,11 @@ def help_of(command):
 
 @pytest.fixture
 def experiments(monkeypatch):
-    """The folder is no part of the package: it is found from its own."""
+    """Makes `experiments` importable, which is not installed with the package."""
     monkeypatch.syspath_prepend(str(FOLDER.parent))
 
 
-def test_neurons_differ_from_the_caption_in_conv1_alone(experiments):
+def test_neurons_differ_from_the_caption_only_in_conv1(experiments):
     from experiments import neurons
 
     rows = neurons.rows()
@@ -167,7 +167,7 @@ def test_neurons_differ_from_the_caption_in_conv1_alone(experiments):
     assert rows[-1] == ("total", 622_312, 659_272)
 
 
-def test_the_table_of_fine_tuning_is_that_of_its_log(experiments):
+def test_fine_tuning_table_in_the_readme_matches_the_log(experiments):
     from experiments import finetune_cifar10
 
     lines = [
@@ -176,25 +176,26 @@ def test_the_table_of_fine_tuning_is_that_of_its_log(experiments):
     ]
     table = finetune_cifar10.table(lines)
     assert table in README.read_text()
-    last = max(line["epoch"] for line in lines)
-    of_50 = [
+    last_epoch = max(line["epoch"] for line in lines)
+    scratch, fine_tuned = [
         {
             line["seed"]: 100 * line["top1_error"]
             for line in lines
-            if (line["start"], line["per_class"], line["epoch"]) == (start, 50, last)
+            if (line["start"], line["per_class"], line["epoch"]) == (start, 50, last_epoch)
         }
         for start in ("scratch", "fine-tuned")
     ]
-    gains = [of_50[0][seed] - of_50[1][seed] for seed in (0, 1, 2)]
-    assert f"({of_50[1][0]:.1f}, {of_50[1][1]:.1f}, {of_50[1][2]:.1f})" in table
-    assert f"| {np.mean(gains):+.1f} (" in table
+    reductions = [scratch[seed] - fine_tuned[seed] for seed in (0, 1, 2)]
+    errors = ", ".join(f"{fine_tuned[seed]:.1f}" for seed in (0, 1, 2))
+    assert f"({errors})" in table
+    assert f"| {np.mean(reductions):+.1f} (" in table
 
 
-def test_parts_of_cifar10_are_balanced_and_repeated(experiments, make_source):
+def test_parts_of_cifar10_are_balanced_and_repeated_to_an_epoch(experiments, make_source):
     from experiments import finetune_cifar10
 
-    whole = make_source(60)
-    part = finetune_cifar10.part(whole, 5, seed=1, per_class=2)
+    source = make_source(60)
+    part = finetune_cifar10.part(source, 5, seed=1, per_class=2)
     assert part.num_examples == finetune_cifar10.EPOCH
     assert part.classes == tuple("56789")
     examples = [*part.examples().as_numpy_iterator()]
@@ -203,14 +204,14 @@ def test_parts_of_cifar10_are_balanced_and_repeated(experiments, make_source):
     for example in examples[:10]:
         number = int(example["name"].split()[1])
         assert number % 10 == example["label"] + 5
-    other = finetune_cifar10.part(whole, 5, seed=2, per_class=2)
-    assert {e["name"] for e in other.examples().as_numpy_iterator()} != names
-    rest = finetune_cifar10.part(whole, 0)
-    assert rest.num_examples == 30 and rest.classes == tuple("01234")
+    other_seed = finetune_cifar10.part(source, 5, seed=2, per_class=2)
+    assert {e["name"] for e in other_seed.examples().as_numpy_iterator()} != names
+    first_half = finetune_cifar10.part(source, 0)
+    assert first_half.num_examples == 30 and first_half.classes == tuple("01234")
 
 
 def test_every_flag_in_the_readme_exists():
-    """In the command that it is given to, or in prose in one of them."""
+    """A flag in a command belongs to that command, one in prose to any command."""
     helps = {
         name: help_of(name)
         for name in (
@@ -225,14 +226,14 @@ def test_every_flag_in_the_readme_exists():
         for flag in re.findall(r"--([a-z_0-9]+)", line):
             assert f"--{flag}:" in helps[name] or flag == "flagfile", (name, flag)
     named = set(re.findall(r"--(?:no)?([a-z_]{4,})", text))
-    # Those of experiments.reproduce, whose test is its own.
+    # Flags of experiments.reproduce.
     others = {"list", "run", "table"}
     for flag in named - {"help", "large", "logdir", "flagfile"} - others:
         assert f"--{flag}:" in "".join(helps.values()), flag
 
 
-def test_the_peers_are_the_same_network(experiments):
-    """60,965,224 parameters; that of TensorFlow 1 is built as a graph alone."""
+def test_compared_programs_have_the_same_parameters(experiments):
+    """The TensorFlow 1 network is built as a graph and not run."""
     from experiments.benchmarks import keras_plain, tf1_graph
 
     assert keras_plain.build().count_params() == 60_965_224
@@ -244,7 +245,7 @@ def test_the_peers_are_the_same_network(experiments):
     assert sum(v.shape.num_elements() for v in variables) == 60_965_224
 
 
-def test_the_peer_in_pytorch_is_the_same_network(experiments):
+def test_compared_pytorch_network_has_the_same_parameters(experiments):
     pytest.importorskip("torch")
     from experiments.benchmarks import pytorch
 
@@ -255,10 +256,10 @@ def test_the_peer_in_pytorch_is_the_same_network(experiments):
         assert kinds.count("LocalResponseNorm") == norms
 
 
-def test_rates_are_set_against_ours(experiments):
+def test_comparison_table_divides_our_throughput_by_the_others(experiments):
     from experiments.benchmarks import compare
 
-    found = {
+    results = {
         "float32": {
             "training": {
                 "alexnet_tf": {"rate": 90.0, "peak_memory": 2**30},
@@ -266,24 +267,23 @@ def test_rates_are_set_against_ours(experiments):
             }
         }
     }
-    lines = compare.table(found).splitlines()
+    lines = compare.table(results).splitlines()
     assert lines[2] == "| float32 | training | alexnet_tf | 90.0 | 1.00 | 1,024 |"
     assert lines[3] == "| float32 | training | PyTorch | 30.0 | 3.00 | 2,048 |"
 
 
-def test_a_program_of_one_figure_prints_it(experiments, capsys):
+def test_timing_reports_throughput_and_memory_as_json(experiments, capsys):
     from experiments.benchmarks import timing
 
     timing.report(lambda: None, 128)
-    found = json.loads(capsys.readouterr().out)
-    assert found["rate"] > 1e4 and found["peak_memory"] > 2**27
+    result = json.loads(capsys.readouterr().out)
+    assert result["rate"] > 1e4 and result["peak_memory"] > 2**27
     images, labels = timing.batch(2, channels_first=True)
     assert images.shape == (2, 3, 224, 224) and labels.shape == (2,)
 
 
-def test_what_64_gpus_cost_is_calculated_right(monkeypatch, capsys):
-    """By hand: a ring of 8 passes 7/4 of 244 MB on, at 300 GB/s."""
-    monkeypatch.syspath_prepend(str(FOLDER.parent))
+def test_scaling_calculates_step_times(experiments, capsys):
+    """In a ring of 8 each GPU sends 7/4 of 244 MB, at 300 GB/s."""
     from experiments import scaling
 
     size, dense = scaling.gradient_bytes(alexnet.AlexNet("paper"))
@@ -291,9 +291,9 @@ def test_what_64_gpus_cost_is_calculated_right(monkeypatch, capsys):
     assert dense == 4 * (9216 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000)
     cluster = scaling.Cluster(batch_size=10, tflops=2, network=25)
     assert scaling.step_seconds(1, 1e9, size, cluster) == (0.005, 0)
-    _, eight = scaling.step_seconds(8, 1e9, size, cluster)
-    assert eight == pytest.approx(1.75 * size / 300e9)
-    _, many = scaling.step_seconds(64, 1e9, size, cluster)
-    assert many == pytest.approx(2 * 63 / 64 * size / 25e9)
+    _, seconds_of_8 = scaling.step_seconds(8, 1e9, size, cluster)
+    assert seconds_of_8 == pytest.approx(1.75 * size / 300e9)
+    _, seconds_of_64 = scaling.step_seconds(64, 1e9, size, cluster)
+    assert seconds_of_64 == pytest.approx(2 * 63 / 64 * size / 25e9)
     scaling.main(["scaling", "tflops=1e9"])
     assert "| 64 | 0.0 ms | 38.4 ms | 0% |" in capsys.readouterr().out

@@ -38,12 +38,12 @@ def test_intervals_are_student_s():
     """By hand: values 1, 2, 3, 6 have mean 3 and deviation 2.160."""
     from experiments import harness
 
-    mean, half = harness.interval([1, 2, 3, 6])
+    mean, half = intervals.confidence_interval([1, 2, 3, 6])
     assert mean == 3
     assert half == pytest.approx(3.182 * math.sqrt(14 / 3) / 2, rel=1e-4)
-    assert harness.interval([5.0]) == (5.0, math.inf)
-    assert harness.between(3, 2.5) == "+0.5 to +5.5"
-    assert harness.between(5.0, math.inf) == "no interval"
+    assert intervals.confidence_interval([5.0]) == (5.0, math.inf)
+    assert intervals.format_interval(3, 2.5) == "+0.5 to +5.5"
+    assert intervals.format_interval(5.0, math.inf) == "no interval"
 
 
 def test_ratios_are_compared_by_their_logarithms():
@@ -51,11 +51,11 @@ def test_ratios_are_compared_by_their_logarithms():
     from experiments import harness
 
     half = 12.706 * math.log(2)
-    text, verdict = harness.times([2, 8])
+    text, verdict = intervals.ratio_summary([2, 8])
     assert text == f"4.00 times ({4 * math.exp(-half):.2f} to {4 * math.exp(half):.2f})"
     assert verdict == "undecided"
-    assert harness.times([0.5, 0.5, 0.5]) == ("0.50 times (0.50 to 0.50)", "contradicted")
-    assert harness.times([3.0]) == ("3.00 times (no interval)", "undecided")
+    assert intervals.ratio_summary([0.5, 0.5, 0.5]) == ("0.50 times (0.50 to 0.50)", "contradicted")
+    assert intervals.ratio_summary([3.0]) == ("3.00 times (no interval)", "undecided")
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
@@ -64,7 +64,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     random = np.random.default_rng(0)
     held = 0
     for _ in range(2000):
-        mean, half = harness.interval(random.normal(1, 3, 5))
+        mean, half = intervals.confidence_interval(random.normal(1, 3, 5))
         held += abs(mean - 1) <= half
     assert 0.935 < held / 2000 < 0.965
 
@@ -77,22 +77,22 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 def test_verdicts_need_the_whole_interval(mean, half, says):
     from experiments import harness
 
-    assert harness.verdict(mean, half) == says
+    assert intervals.verdict(mean, half) == says
 
 
 def test_differences_are_of_the_seeds_that_both_have():
     from experiments import harness
 
-    assert harness.differences({0: 1, 2: 5, 3: 7}, {3: 8, 0: 4, 1: 0}) == [3, 1]
+    assert intervals.paired_differences({0: 1, 2: 5, 3: 7}, {3: 8, 0: 4, 1: 0}) == [3, 1]
 
 
 def test_epochs_to_an_error_are_interpolated():
     from experiments import harness
 
     curve = [(1, 0.6), (2, 0.4), (3, 0.2)]
-    assert harness.epochs_to(curve, 0.25) == pytest.approx(2.75)
-    assert harness.epochs_to(curve, 0.8) == pytest.approx(0.5)
-    assert harness.epochs_to(curve, 0.1) == math.inf
+    assert intervals.epochs_to(curve, 0.25) == pytest.approx(2.75)
+    assert intervals.epochs_to(curve, 0.8) == pytest.approx(0.5)
+    assert intervals.epochs_to(curve, 0.1) == math.inf
 
 
 class Claim:
@@ -112,8 +112,8 @@ class Claim:
 
 def test_runs_are_done_once_and_logged(harness, tmp_path):
     claim = Claim(harness, probe_split="train[:9]", final_split="test")
-    harness.work(claim, None, str(tmp_path / "runs"))
-    log = harness.read("claim")
+    harness.run_all(claim, None, str(tmp_path / "runs"))
+    log = run_log.read_log("claim")
     assert [(l["arm"], l["seed"], l.get("epoch")) for l in log] == [
         ("a", 3, 1), ("a", 3, 2), ("a", 3, None),
         ("b", 3, 1), ("b", 3, 2), ("b", 3, None),
@@ -125,17 +125,17 @@ def test_runs_are_done_once_and_logged(harness, tmp_path):
     assert 0 <= end["ten_crop_top1_error"] <= 1
     # One recipe and one seed: what is equal in the arms comes out equal.
     assert [{**l, "arm": "b"} for l in log[:3]] == log[3:]
-    harness.work(claim, None, str(tmp_path / "runs"))
-    assert harness.read("claim") == log
+    harness.run_all(claim, None, str(tmp_path / "runs"))
+    assert run_log.read_log("claim") == log
 
 
 def test_a_run_ends_where_it_should(harness, tmp_path):
-    harness.work(Claim(harness, target=1.0), None, str(tmp_path / "runs"))
-    assert [l.get("epoch") for l in harness.read("claim")] == [1, None] * 2
+    harness.run_all(Claim(harness, target=1.0), None, str(tmp_path / "runs"))
+    assert [l.get("epoch") for l in run_log.read_log("claim")] == [1, None] * 2
     many_steps = presets.override(PRESET, batch_size=2)
     claim = Claim(harness, "cd", many_steps, until_loss=100.0)
-    harness.work(claim, None, str(tmp_path / "runs"))
-    lines = [l for l in harness.read("claim") if l["arm"] in "cd" and "loss" in l]
+    harness.run_all(claim, None, str(tmp_path / "runs"))
+    lines = [l for l in run_log.read_log("claim") if l["arm"] in "cd" and "loss" in l]
     # Seen at the step behind the line that has it.
     assert [l["step"] for l in lines] == [10, 10]
 
@@ -143,8 +143,8 @@ def test_a_run_ends_where_it_should(harness, tmp_path):
 def test_a_loss_that_is_lost_is_logged(harness, tmp_path):
     wild = presets.override(PRESET, learning_rate=1e30)
     claim = Claim(harness, "a", wild, final_split="test")
-    harness.work(claim, None, str(tmp_path / "runs"))
-    (end,) = harness.read("claim")
+    harness.run_all(claim, None, str(tmp_path / "runs"))
+    (end,) = run_log.read_log("claim")
     assert end["diverged"] and "center_top1_error" not in end
 
 
@@ -160,8 +160,8 @@ def test_a_run_that_another_process_holds_is_left(harness, tmp_path, monkeypatch
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(TimeoutError):
-            harness.work(claim, None, str(tmp_path / "runs"))
-    assert {l["arm"] for l in harness.read("claim")} == {"b"}
+            harness.run_all(claim, None, str(tmp_path / "runs"))
+    assert {l["arm"] for l in run_log.read_log("claim")} == {"b"}
 
 
 # ---- The claims ----------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_the_ratio_of_epochs_is_that_of_pairs():
         log += curve("tanh-0.001", seed, [0.25 + 0.1 * (tanh - e) for e in range(1, tanh + 1)])
     (_, _, ours, seeds, verdict), _, search = relu_tanh.rows(log)
     assert ours == (
-        harness.times([4, 5, 6, 7])[0]
+        intervals.ratio_summary([4, 5, 6, 7])[0]
         + "; relu 1.5 epochs at rate 0.002, tanh 8.5 epochs at rate 0.001"
     )
     assert seeds == 4

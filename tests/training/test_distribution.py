@@ -191,7 +191,7 @@ def test_kubernetes_example_says_who_the_workers_are(monkeypatch):
 
 @pytest.mark.parametrize("flag", ["--num_devices=2", "--data_service=a:1"])
 def test_flags_for_one_process_are_refused(flag, monkeypatch, tmp_path):
-    monkeypatch.setattr("alexnet_tf.data.data_service.check", lambda address: None)
+    monkeypatch.setattr("alexnet_tf.data.data_service.check_dispatcher", lambda address: None)
     code, _, err = command(
         "train", "--strategy=multi_worker", flag, f"--workdir={tmp_path}"
     )

@@ -1,4 +1,4 @@
-"""The update rule against NumPy, and each schedule at its edges."""
+"""The update rule compared with NumPy, and the schedules at their boundaries."""
 
 import dataclasses
 
@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf.models import alexnet
 from alexnet_tf import presets
 from alexnet_tf.training import optimizers
 
-RATES = (0.1, 0.1, 0.01)  # a drop before the third step
+LEARNING_RATES = (0.1, 0.1, 0.01)  # They drop before the third step.
 
 
-def steps_by_hand(w, gradients, *, decay, multiplier=1.0, momentum=0.9):
-    """The paper's rule in float64, one value after each step."""
+def reference_steps(w, gradients, *, decay, multiplier=1.0, momentum=0.9):
+    """Applies the paper's rule in float64; returns w after each step."""
     v, values = np.zeros_like(w), []
-    for gradient, lr in zip(gradients, RATES):
+    for gradient, lr in zip(gradients, LEARNING_RATES):
         lr = lr * multiplier
         v = momentum * v - decay * lr * w - lr * gradient
         w = w + v
@@ -29,7 +30,7 @@ def make_variable(name, values):
 
 
 @pytest.mark.parametrize("multiplier", [1.0, 2.0])
-def test_three_steps_equal_the_papers_rule_across_a_drop(multiplier):
+def test_three_steps_across_a_drop_equal_the_papers_rule(multiplier):
     random = np.random.default_rng(0)
     kernel, bias = random.normal(size=(3, 2)), random.normal(size=2)
     gradients = random.normal(size=(3, 3, 2)), random.normal(size=(3, 2))
@@ -39,69 +40,70 @@ def test_three_steps_equal_the_papers_rule_across_a_drop(multiplier):
     )
     optimizer.build(variables)
     expected = zip(
-        steps_by_hand(kernel, gradients[0], decay=0.05),
-        steps_by_hand(bias, gradients[1], decay=0.0, multiplier=multiplier),
+        reference_steps(kernel, gradients[0], decay=0.05),
+        reference_steps(bias, gradients[1], decay=0.0, multiplier=multiplier),
     )
-    for step, (want_kernel, want_bias) in enumerate(expected):
-        optimizer.learning_rate = RATES[step]
+    for step, (expected_kernel, expected_bias) in enumerate(expected):
+        optimizer.learning_rate = LEARNING_RATES[step]
         optimizer.apply(
             [tf.constant(g[step], tf.float32) for g in gradients], variables
         )
-        np.testing.assert_allclose(variables[0].numpy(), want_kernel, rtol=1e-5)
-        np.testing.assert_allclose(variables[1].numpy(), want_bias, rtol=1e-5)
+        np.testing.assert_allclose(variables[0].numpy(), expected_kernel, rtol=1e-5)
+        np.testing.assert_allclose(variables[1].numpy(), expected_bias, rtol=1e-5)
 
 
-def test_multipliers_scale_rate_and_decay_of_their_layer():
-    """As Caffe's lr_mult does (src/caffe/solvers/sgd_solver.cpp:156-240)."""
+def test_multipliers_scale_learning_rate_and_decay_of_their_layer():
+    """Caffe's lr_mult does the same (src/caffe/solvers/sgd_solver.cpp:156-240)."""
     inputs = keras.Input((3,))
     outputs = keras.layers.Dense(2, name="fc7")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(2, name="fc8")(outputs))
     random = np.random.default_rng(0)
-    start = [random.normal(size=v.shape) for v in model.trainable_variables]
-    gradients = [random.normal(size=(3, *array.shape)) for array in start]
-    model.set_weights(start)
+    initial = [random.normal(size=v.shape) for v in model.trainable_variables]
+    gradients = [random.normal(size=(3, *array.shape)) for array in initial]
+    model.set_weights(initial)
     optimizer = optimizers.MomentumSGD(
         weight_decay=0.05, bias_lr_multiplier=2.0, lr_multipliers={"fc8": 10.0}
     )
     optimizer.build(model.trainable_variables)
-    for step, rate in enumerate(RATES):
-        optimizer.learning_rate = rate
+    for step, learning_rate in enumerate(LEARNING_RATES):
+        optimizer.learning_rate = learning_rate
         optimizer.apply(
             [tf.constant(g[step], tf.float32) for g in gradients],
             model.trainable_variables,
         )
     settings = [(0.05, 1.0), (0.0, 2.0), (0.05, 10.0), (0.0, 20.0)]
     for variable, w, g, (decay, multiplier) in zip(
-        model.trainable_variables, start, gradients, settings
+        model.trainable_variables, initial, gradients, settings
     ):
-        wanted = steps_by_hand(w, g, decay=decay, multiplier=multiplier)[-1]
-        np.testing.assert_allclose(variable.numpy(), wanted, rtol=1e-5)
+        expected = reference_steps(w, g, decay=decay, multiplier=multiplier)[-1]
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5)
 
 
-def test_keras_own_weight_decay_is_another_rule():
-    """The reason for a class of our own: Keras leaves the decay out of v."""
+def test_weight_decay_of_keras_is_another_rule():
+    """Keras does not add the decay to v, which is why `MomentumSGD` exists."""
     w, gradients = np.ones(1), np.zeros((3, 1))
     variable = make_variable("kernel", w)
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.5)
     optimizer.build([variable])
     for step in range(3):
-        optimizer.learning_rate = RATES[step]
+        optimizer.learning_rate = LEARNING_RATES[step]
         optimizer.apply([tf.constant(gradients[step], tf.float32)], [variable])
-    by_hand = steps_by_hand(w, gradients, decay=0.5)[-1]
-    assert abs(float(variable.numpy()[0]) - by_hand[0]) > 0.05
+    expected = reference_steps(w, gradients, decay=0.5)[-1]
+    assert abs(float(variable.numpy()[0]) - expected[0]) > 0.05
 
 
 def test_settings_survive_serialization():
     optimizer = optimizers.MomentumSGD(0.02, 0.8, 0.003, 2.0, {"fc8": 10.0})
     config = keras.optimizers.serialize(optimizer)
-    again = keras.optimizers.deserialize(config)
-    assert isinstance(again, optimizers.MomentumSGD)
-    assert again.get_config() == optimizer.get_config()
-    assert again.kernel_decay == 0.003
-    assert again.bias_lr_multiplier == 2.0
+    restored = keras.optimizers.deserialize(config)
+    assert isinstance(restored, optimizers.MomentumSGD)
+    assert restored.get_config() == optimizer.get_config()
+    assert restored.kernel_decay == 0.003
+    assert restored.bias_lr_multiplier == 2.0
 
 
-def rates(schedule, epochs, **recipe):
+def learning_rates(schedule, epochs, **recipe):
+    """Returns the learning rate of each epoch, and of the one after the last."""
     recipe = presets.Recipe(schedule=schedule, epochs=epochs, **recipe)
     return [
         optimizers.learning_rate(recipe, epoch, [])
@@ -109,29 +111,30 @@ def rates(schedule, epochs, **recipe):
     ]
 
 
-def test_constant_lasts_for_the_epochs():
-    assert rates("constant", 3) == [0.01, 0.01, 0.01, None]
+def test_constant_ends_with_the_epochs():
+    assert learning_rates("constant", 3) == [0.01, 0.01, 0.01, None]
 
 
-def test_step_divides_by_ten_before_the_epochs_named():
+def test_step_divides_by_ten_at_the_boundaries():
     np.testing.assert_allclose(
-        rates("step", 5, boundaries=(2, 4))[:5], [0.01, 0.01, 1e-3, 1e-3, 1e-4]
+        learning_rates("step", 5, boundaries=(2, 4))[:5],
+        [0.01, 0.01, 1e-3, 1e-3, 1e-4],
     )
 
 
-def test_step_of_code2012_is_the_original_runs():
+def test_code2012_has_the_learning_rates_of_the_original_run():
     recipe = presets.get("code2012").recipe
-    edges = (0, 24, 25, 50, 51, 78, 79, 90)
+    epochs = (0, 24, 25, 50, 51, 78, 79, 90)
     np.testing.assert_allclose(
-        [optimizers.learning_rate(recipe, epoch, []) for epoch in edges],
+        [optimizers.learning_rate(recipe, epoch, []) for epoch in epochs],
         [0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5],
     )
     assert optimizers.learning_rate(recipe, 91, []) is None
 
 
-def test_dexp_has_the_four_published_levels():
-    """.01, .001587, .000252, .00004 at 0, 25, 50 and 75 per cent."""
-    values = rates("stepped_exponential", 8)
+def test_stepped_exponential_has_the_four_published_levels():
+    """The levels begin at 0, 25, 50 and 75% of the epochs."""
+    values = learning_rates("stepped_exponential", 8)
     np.testing.assert_allclose(values[0:8:2], values[1:8:2])
     np.testing.assert_allclose(
         values[0:8:2], [0.01, 0.001587, 0.000252, 0.00004], rtol=2e-3
@@ -139,19 +142,19 @@ def test_dexp_has_the_four_published_levels():
     assert values[8] is None
 
 
-def plateau(errors, patience=2):
+def plateau_learning_rate(errors, patience=2):
     recipe = presets.Recipe(patience=patience)
     return optimizers.learning_rate(recipe, len(errors), errors)
 
 
 @pytest.mark.parametrize(
-    "errors, rate",
+    "errors, expected",
     [
         ([], 0.01),
         ([0.5, 0.4, 0.3], 0.01),
-        ([0.5, 0.5], 0.01),  # one epoch without a better one
-        ([0.5, 0.5, 0.5], 0.001),  # two: equal is not better
-        ([0.5, 0.6, 0.4, 0.45], 0.01),  # bettered in between
+        ([0.5, 0.5], 0.01),  # One epoch without a lower error.
+        ([0.5, 0.5, 0.5], 0.001),  # Two epochs: an equal error is not lower.
+        ([0.5, 0.6, 0.4, 0.45], 0.01),  # A lower error in between.
         ([0.5] + 4 * [0.6], 1e-4),
         ([0.5] + 6 * [0.6], 1e-5),
         ([0.5] + 7 * [0.6], 1e-5),
@@ -159,22 +162,18 @@ def plateau(errors, patience=2):
         (3 * [0.5] + [0.4] + 2 * [0.45], 1e-4),
     ],
 )
-def test_plateau_drops_three_times_and_ends(errors, rate):
-    assert plateau(errors) == (rate and pytest.approx(rate))
+def test_plateau_drops_three_times_and_ends(errors, expected):
+    assert plateau_learning_rate(errors) == (expected and pytest.approx(expected))
 
 
-def test_plateau_ends_with_the_epochs_too():
+def test_plateau_ends_after_the_last_epoch():
     recipe = dataclasses.replace(presets.Recipe(), epochs=3)
     assert optimizers.learning_rate(recipe, 3, [0.3, 0.2, 0.1]) is None
 
 
 @pytest.mark.parametrize("name", list(presets.PRESETS))
-def test_decay_is_for_the_kernels_of_each_layer(name):
-    """Of a small copy with the preset's layers."""
-    from alexnet_tf.models import alexnet
-    from alexnet_tf import presets
-    from alexnet_tf.training import optimizers
-
+def test_decay_applies_to_the_kernels_of_each_layer(name):
+    """The preset's layers are made narrow, which saves time."""
     preset = presets.get(name)
     layers = presets._replace(preset.layers, presets.Conv, filters=8)
     layers = presets._replace(layers, presets.Dense, units=8)
@@ -182,30 +181,31 @@ def test_decay_is_for_the_kernels_of_each_layer(name):
     model = alexnet.AlexNet(preset, classes=8)
     weighted = [layer for layer in model.layers if layer.weights]
     decayed = [v for v in model.variables if optimizers.is_kernel(v)]
-    assert [v.shape for v in decayed] == [l.kernel.shape for l in weighted]
+    assert [v.shape for v in decayed] == [layer.kernel.shape for layer in weighted]
 
 
-def test_the_multipliers_of_the_authors_run():
-    """conv1 a drop ahead at 67 and still from 72; biases at .02 to the end."""
+def test_code2012_has_the_multipliers_of_the_original_run():
+    """conv1 drops early, at epoch 67, and stops at 72; biases keep .02."""
     recipe = presets.get("code2012").recipe
-    for epoch, rate, layers in [
+    for epoch, learning_rate, expected in [
         (0, 0.01, {}),
         (30, 0.001, {}),
         (67, 1e-4, {"conv1": 0.1}),
         (72, 1e-4, {"conv1": 0.0}),
         (90, 1e-5, {"conv1": 0.0}),
     ]:
-        assert optimizers.learning_rate(recipe, epoch, []) == pytest.approx(rate)
-        biases, found = optimizers.multipliers(recipe, epoch, rate)
-        assert biases * rate == pytest.approx(0.02) and found == layers
+        found = optimizers.learning_rate(recipe, epoch, [])
+        assert found == pytest.approx(learning_rate)
+        biases, layers = optimizers.multipliers(recipe, epoch, learning_rate)
+        assert biases * learning_rate == pytest.approx(0.02) and layers == expected
     caffe = presets.get("caffe").recipe
     assert optimizers.multipliers(caffe, 50, 1e-4) == (2.0, {})
-    still = dataclasses.replace(recipe, learning_rate=0.0)
-    assert optimizers.multipliers(still, 0, 0.0)[0] == recipe.bias_lr_multiplier
+    at_zero = dataclasses.replace(recipe, learning_rate=0.0)
+    assert optimizers.multipliers(at_zero, 0, 0.0)[0] == recipe.bias_lr_multiplier
 
 
-def test_a_layer_at_0_does_not_drift():
-    """What is left of its velocity stays with it."""
+def test_a_multiplier_of_0_stops_a_layer_at_once():
+    """The velocity that is left is kept, but not applied."""
     inputs = keras.Input((3,))
     model = keras.Model(inputs, keras.layers.Dense(2, name="a")(inputs))
     optimizer = optimizers.MomentumSGD(0.1)
@@ -214,7 +214,7 @@ def test_a_layer_at_0_does_not_drift():
     optimizer.apply(gradients, model.trainable_variables)
     optimizer.lr_multipliers = {"a": 0.0}
     before = [v.numpy() for v in [*model.weights, *optimizer.variables[2:]]]
-    assert np.abs(before[-1]).min() > 0  # A velocity.
+    assert np.abs(before[-1]).min() > 0  # The last array is a velocity.
     optimizer.apply(gradients, model.trainable_variables)
     after = [*model.weights, *optimizer.variables[2:]]
     for variable, array in zip(after, before, strict=True):

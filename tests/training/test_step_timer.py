@@ -1,61 +1,61 @@
-"""Calls come to take about a second, and times are medians."""
+"""StepTimer: a call takes about a second; times are medians."""
 
 from alexnet_tf.training import step_timer
 from alexnet_tf.training.step_timer import median_seconds
 from alexnet_tf.training.step_timer import StepTimer
 
 
-def run(monkeypatch, seconds_per_step, calls, **kwargs):
-    """The counts that a `Pace` asks for."""
+def run_calls(monkeypatch, seconds_per_step, calls, **kwargs):
+    """Runs calls on a fake clock; returns the `StepTimer` and its counts."""
     clock = [0.0]
     monkeypatch.setattr(step_timer.time, "perf_counter", lambda: clock[0])
-    measured, counts = StepTimer(**kwargs), []
+    timer, counts = StepTimer(**kwargs), []
     for _ in range(calls):
-        counts.append(measured.count)
-        with measured.measure(measured.count):
-            clock[0] += seconds_per_step * measured.count
-    return measured, counts
+        counts.append(timer.count)
+        with timer.measure(timer.count):
+            clock[0] += seconds_per_step * timer.count
+    return timer, counts
 
 
-def test_counts_double_up_to_a_second(monkeypatch):
-    measured, counts = run(monkeypatch, 0.1, 7)
+def test_counts_double_until_a_call_takes_a_second(monkeypatch):
+    timer, counts = run_calls(monkeypatch, 0.1, 7)
     assert counts[:5] == [1, 1, 2, 4, 8]
-    assert 9 <= measured.count <= 10
+    assert 9 <= timer.count <= 10
 
 
-def test_slow_steps_come_one_by_one(monkeypatch):
-    assert run(monkeypatch, 3.0, 4)[1] == [1, 1, 1, 1]
+def test_slow_steps_run_one_per_call(monkeypatch):
+    assert run_calls(monkeypatch, 3.0, 4)[1] == [1, 1, 1, 1]
 
 
-def test_counts_have_a_limit(monkeypatch):
-    assert run(monkeypatch, 1e-6, 20, limit=50)[1][-1] == 50
+def test_counts_do_not_exceed_the_limit(monkeypatch):
+    assert run_calls(monkeypatch, 1e-6, 20, limit=50)[1][-1] == 50
 
 
-def test_a_lap_leaves_the_first_call_out(monkeypatch):
-    measured, _ = run(monkeypatch, 0.25, 1)
-    assert measured.lap() is None
-    measured, _ = run(monkeypatch, 0.25, 5)
-    assert round(measured.lap(), 6) == 4.0
-    assert measured.lap() is None
+def test_lap_does_not_count_the_first_call(monkeypatch):
+    timer, _ = run_calls(monkeypatch, 0.25, 1)
+    assert timer.lap() is None
+    timer, _ = run_calls(monkeypatch, 0.25, 5)
+    assert round(timer.lap(), 6) == 4.0
+    assert timer.lap() is None
 
 
-def test_seconds_are_the_median(monkeypatch):
-    clock, steps = [0.0], iter([9, 9, 3, 1, 2])
+def test_median_seconds_does_not_count_two_warm_up_calls(monkeypatch):
+    clock, durations = [0.0], iter([9, 9, 3, 1, 2])
 
     def run():
-        clock[0] += next(steps)
+        clock[0] += next(durations)
 
     monkeypatch.setattr(step_timer.time, "perf_counter", lambda: clock[0])
     assert median_seconds(run, repeats=3) == 2
 
 
-def test_workers_take_one_count(monkeypatch):
-    """A slower worker holds back the others, each of which has its say."""
-    asked = []
+def test_workers_agree_on_the_mean_of_their_counts(monkeypatch):
+    """Another worker, which is slower, always proposes 2 steps."""
+    proposed = []
 
     def mean_over_workers(count):
-        asked.append(count)
+        proposed.append(count)
         return (count + 2) / 2
 
-    _, counts = run(monkeypatch, 0.1, 6, mean_over_workers=mean_over_workers)
-    assert counts == [1, 1, 2, 3, 4, 5] and asked == [2, 4, 6, 8, 10]
+    _, counts = run_calls(monkeypatch, 0.1, 6, mean_over_workers=mean_over_workers)
+    assert counts == [1, 1, 2, 3, 4, 5] and proposed == [2, 4, 6, 8, 10]

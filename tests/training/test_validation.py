@@ -1,4 +1,4 @@
-"""Errors by hand; every image counted once."""
+"""Loss and errors compared with NumPy; each image is counted once."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ def test_top_k_shares_the_last_places_among_ties(scores, label, k, hit):
     assert float(hits[0]) == pytest.approx(hit)
 
 
-def test_sums_by_hand_leave_padding_out():
+def test_batch_sums_do_not_count_padding():
     logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.9, 0.05, 0.05]])
     totals = metrics.batch_sums(
         tf.constant(logits, tf.float32), tf.constant([0, 1, -1])
@@ -49,16 +49,19 @@ def test_sums_by_hand_leave_padding_out():
     )
 
 
-def pixels():
+def preprocessing():
     return presets.get("tiny").preprocessing
 
 
-def known_statistics():
-    return pixel_statistics.imagenet(pixels())
+def statistics():
+    return pixel_statistics.imagenet(preprocessing())
 
 
 def evaluate(source, batch_size, strategy=None, **changes):
-    """The rates of an untrained network, and its logits of all images."""
+    """Evaluates an untrained model; returns the metrics and the model.
+
+    `changes` apply to the source that is read, but not to the expected one.
+    """
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = keras.Sequential(
@@ -73,8 +76,8 @@ def evaluate(source, batch_size, strategy=None, **changes):
     def batches(_):
         return input_pipeline.evaluation_batches(
             dataclasses.replace(source, **changes),
-            pixels(),
-            known_statistics(),
+            preprocessing(),
+            statistics(),
             batch_size=batch_size,
             num_replicas=strategy.num_replicas_in_sync,
         )
@@ -92,7 +95,7 @@ def alternating(shape, dtype=None):
 @pytest.mark.parametrize(
     "batch_size", [pytest.param(3, marks=pytest.mark.large), 12, 21]
 )
-def test_every_image_counts_once_whatever_the_batch(
+def test_each_image_counts_once_for_any_batch_size(
     make_source, batch_size, devices
 ):
     source = make_source(21)
@@ -101,27 +104,27 @@ def test_every_image_counts_once_whatever_the_batch(
     images, labels = next(
         iter(
             input_pipeline.evaluation_batches(
-                source, pixels(), known_statistics(), batch_size=21
+                source, preprocessing(), statistics(), batch_size=21
             )
         )
     )
     logits = model(images).numpy().astype(np.float64)
     ranks = (logits > logits[range(21), labels][:, None]).sum(axis=1)
     shifted = logits - logits.max(axis=1, keepdims=True)
-    log_probability = (shifted - np.log(np.exp(shifted).sum(1))[:, None])
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(1))[:, None]
     assert measured["top1_error"] == pytest.approx((ranks >= 1).mean())
     assert measured["top5_error"] == pytest.approx((ranks >= 5).mean())
     assert measured["loss"] == pytest.approx(
-        -log_probability[range(21), labels].mean(), rel=1e-5
+        -log_probabilities[range(21), labels].mean(), rel=1e-5
     )
     assert 0 < measured["top5_error"] < measured["top1_error"] < 1
 
 
-def test_a_source_that_miscounts_is_refused(make_source):
+def test_rejects_a_wrong_number_of_evaluated_images(make_source):
     source = make_source(6)
     short = make_source(4)
     with pytest.raises(ValueError, match="evaluate 6 images.*Received: 4"):
-        # As many batches, two of their images padding.
+        # The number of batches is right, but two of their images are padding.
         evaluate(source, 6, read=short.read, num_examples=4)
 
 
@@ -136,13 +139,13 @@ def test_a_source_that_miscounts_is_refused(make_source):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize(
-    "held, received", [(4, "only 4"), (7, "at least 7"), (13, "at least 7")]
+    "num_images, received", [(4, "only 4"), (7, "at least 7"), (13, "at least 7")]
 )
-def test_a_source_that_holds_fewer_or_more_is_refused(
-    make_source, held, received, batch_size, devices
+def test_rejects_sources_that_hold_fewer_or_more_images(
+    make_source, num_images, received, batch_size, devices
 ):
-    """More of them do not show in the count where six make full batches."""
-    source = dataclasses.replace(make_source(held), num_examples=6)
+    """If six images fill all batches, the count alone does not reveal more images."""
+    source = dataclasses.replace(make_source(num_images), num_examples=6)
     strategy = distribution.make_strategy(devices)
     with pytest.raises(
         ValueError, match=f"6 images in images.*Received: {received}. Prep"
@@ -150,10 +153,8 @@ def test_a_source_that_holds_fewer_or_more_is_refused(
         evaluate(source, batch_size, strategy)
 
 
-def test_a_bad_image_is_looked_for_in_its_batch_alone(
-    make_source, monkeypatch
-):
-    """Of a large data set the rest takes hours to read."""
+def test_searches_for_an_unreadable_image_in_its_batch_only(make_source, monkeypatch):
+    """Reading all of a large data set would take hours."""
     source = make_source(20)
     bad = dataclasses.replace(
         source,
@@ -163,18 +164,21 @@ def test_a_bad_image_is_looked_for_in_its_batch_alone(
     )
     read = []
 
-    def explain(error, source, examples):
+    def diagnose(error, source, examples):
         read.extend(e["name"].numpy().decode() for e in examples)
         return ValueError(len(read))
 
-    monkeypatch.setattr(bad_images, "diagnose", explain)
-    monkeypatch.setattr(validation, "StepTimer", lambda mean_over_workers: StepTimer(limit=1))
+    def one_step_at_a_time(mean_over_workers):
+        return StepTimer(limit=1)
+
+    monkeypatch.setattr(bad_images, "diagnose", diagnose)
+    monkeypatch.setattr(validation, "StepTimer", one_step_at_a_time)
     with pytest.raises(ValueError):
         evaluate(bad, 4)
     assert read == [f"images {index}" for index in range(12, 16)]
 
 
-def test_between_is_called(make_source):
+def test_on_step_is_called(make_source):
     calls = []
     source = make_source(6)
     strategy = tf.distribute.get_strategy()
@@ -182,16 +186,16 @@ def test_between_is_called(make_source):
         [keras.Input((64, 64, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
     )
     batches = input_pipeline.evaluation_batches(
-        source, pixels(), known_statistics(), batch_size=2
+        source, preprocessing(), statistics(), batch_size=2
     )
     validation.evaluator(model, strategy)(
-        batches, source, 2, between=lambda: calls.append(1)
+        batches, source, 2, on_step=lambda: calls.append(1)
     )
     assert calls
 
 
-def test_padding_counts_nothing_in_loss_and_gradient():
-    """By hand: of two classes with equal logits ln 2, and nothing of the other."""
+def test_padding_adds_nothing_to_loss_and_gradient():
+    """The loss of two classes with equal logits is ln 2."""
     logits = tf.Variable([[1.0, 1.0], [5.0, -5.0]])
     with tf.GradientTape() as tape:
         losses = metrics.cross_entropy(logits, tf.constant([1, -1]))
@@ -200,8 +204,8 @@ def test_padding_counts_nothing_in_loss_and_gradient():
     np.testing.assert_allclose(gradient, [[0.5, -0.5], [0, 0]], rtol=1e-6)
 
 
-def test_bad_images_are_counted_apart(make_source):
-    """Of 8 the two with labels of no class."""
+def test_unreadable_images_are_counted_separately(make_source):
+    """Two of 8 images have a label that belongs to no class."""
     source = dataclasses.replace(make_source(8, classes=4), classes=("0", "1", "2"))
     measured, _ = evaluate(source.allow_bad_images(), 3)
     assert measured["bad_images"] == 2

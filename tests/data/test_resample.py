@@ -1,0 +1,184 @@
+"""A crop is that of the whole resized image, whatever the image's size."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf import presets
+from alexnet_tf.data import preprocess
+from alexnet_tf.data import resample
+from helpers.encoded_images import encode
+from helpers.encoded_images import photograph
+from helpers.encoded_images import preprocessing_of
+from helpers.encoded_images import run_both_ways
+
+
+@functools.lru_cache
+def resized_square(shape, form, resize, size):
+    """The central square of the whole image, resized by `tf.image`."""
+    pixels = photograph(*shape)
+    if form == "jpeg":
+        pixels = tf.io.decode_jpeg(
+            encode(pixels, form), dct_method="INTEGER_ACCURATE"
+        )
+    sides = (size, size)
+    if resize == "short_side":
+        sides = tuple(round(side / min(shape) * size) for side in shape)
+    resized = tf.image.resize(pixels, sides, antialias=True).numpy()
+    top, left = ((side - size) // 2 for side in sides)
+    return np.rint(resized[top : top + size, left : left + size])
+
+
+def assert_crop(preset, shape, form, offset):
+    p = preprocessing_of(preset)
+    crop = run_both_ways(
+        lambda encoded, offset: preprocess.decode_crop(encoded, offset, p),
+        encode(photograph(*shape), form),
+        offset,
+    )
+    square = resized_square(shape, form, p.resize, p.image_size)
+    (y, x), size = offset, p.crop_size
+    error = np.abs(crop - square[y : y + size, x : x + size])
+    assert crop.dtype == np.uint8 and crop.shape == (size, size, 3)
+    # Positions have few bits: they are off by up to a 17th of a pixel.
+    assert error.max() <= 1 and (error > 0).mean() < 0.15
+    assert crop.std() > 10
+
+
+@pytest.mark.parametrize(
+    "preset, form",
+    [
+        ("paper", "jpeg"),
+        ("caffe", "png"),
+        pytest.param("paper", "png", marks=pytest.mark.large),
+        pytest.param("caffe", "jpeg", marks=pytest.mark.large),
+    ],
+)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (375, 500),
+        (500, 375),
+        (333, 487),
+        (601, 257),
+        (256, 256),
+        (257, 256),
+        (68, 91),
+        (1, 90),
+        (90, 1),
+        (7, 5),
+    ],
+)
+def test_a_crop_is_that_of_the_whole_image(shape, preset, form):
+    assert_crop(preset, shape, form, (7, 20))
+
+
+@pytest.mark.parametrize(
+    "offset", [(0, 0), (32, 32), (0, 32), (32, 0), (16, 16)]
+)
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+def test_a_crop_begins_at_its_offset_short_side(offset, form):
+    assert_crop("paper", (375, 500), form, offset)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (29, 29), (0, 29), (29, 0)])
+def test_a_crop_begins_at_its_offset_squash(offset):
+    assert_crop("caffe", (375, 500), "jpeg", offset)
+
+
+@pytest.mark.parametrize(
+    "form", ["jpeg", pytest.param("png", marks=pytest.mark.large)]
+)
+@pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_full"])
+def test_a_crop_has_the_bits_of_the_whole_square(preset, form):
+    """This holds for images of any size and for any offset."""
+    p, random = preprocessing_of(preset), np.random.default_rng(0)
+    decode_crop = tf.function(lambda e, o: preprocess.decode_crop(e, o, p))
+    for _ in range(25):
+        encoded = encode(photograph(*random.integers(20, 700, 2)), form)
+        square = preprocess.center_square(encoded, p).numpy()
+        y, x = random.integers(0, p.image_size - p.crop_size + 1, 2)
+        expected = square[y : y + p.crop_size, x : x + p.crop_size]
+        crop = decode_crop(tf.constant(encoded), tf.constant([y, x], tf.int32))
+        np.testing.assert_array_equal(crop, expected)
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_line_of_pixels_is_interpolated_linearly(upright):
+    """1 x 500 becomes 256 x 128,000, of which two pixels fill the middle."""
+    line = np.random.default_rng(0).integers(0, 256, (500, 3), np.uint8)
+    positions = (128_000 - 256) // 2 + 20 + np.arange(224) + 0.5
+    expected = np.stack(
+        [
+            np.interp(positions / 256 - 0.5, np.arange(500), channel)
+            for channel in line.T
+        ],
+        axis=-1,
+    )
+    along, across = (0, 1) if upright else (1, 0)
+    crop = run_both_ways(
+        lambda e, o: preprocess.decode_crop(e, o, preprocessing_of("paper")),
+        encode(np.expand_dims(line, across), "png"),
+        (20, 7) if upright else (7, 20),
+    )
+    crop = np.moveaxis(crop, along, 0)
+    assert np.abs(crop - expected[:, np.newaxis]).max() <= 0.51
+
+
+@pytest.mark.parametrize("resize", ["short_side", "squash"])
+@pytest.mark.parametrize(
+    "width",
+    [
+        None,
+        1,
+        pytest.param(256, marks=pytest.mark.large),
+        pytest.param(3000, marks=pytest.mark.large),
+    ],
+)
+def test_windows_contain_the_crop_and_lie_within_the_image(resize, width):
+    """Images are 1 to 3000 pixels high, and as wide as high if `width` is None.
+
+    The first and the last offset of a crop are tried.
+    """
+    p = presets.Preprocessing(image_size=256, crop_size=224, resize=resize)
+    heights = np.arange(1, 3001)
+    widths = heights if width is None else 0 * heights + width
+    shapes = np.stack([heights, widths], 1)
+
+    @tf.function
+    def windows(offset):
+        def window(shape):
+            step, position = resample.sampling_grid(shape, offset, p)
+            return (*resample.crop_window(shape, offset, p)[:3], position)
+
+        dtypes = (tf.int32, tf.int32, tf.float64, tf.float64)
+        return tf.map_fn(window, tf.constant(shapes, tf.int32), dtypes)
+
+    for offset in ([0, 0], [32, 32]):
+        first, last, step, position = (t.numpy() for t in windows(offset))
+        assert (0 <= first).all() and (first < last).all() and (last <= shapes).all()
+        end = position + 224 * step
+        assert (first <= np.maximum(position, 0)).all()
+        assert (last >= np.minimum(end, shapes)).all()
+
+
+@pytest.mark.parametrize("resize", ["short_side", "squash"])
+def test_positions_are_off_by_a_seventeenth_of_a_pixel_at_most(resize):
+    """This holds at the end of the central square, in pixels after resizing."""
+    p = presets.Preprocessing(image_size=256, crop_size=224, resize=resize)
+    sides = np.arange(1, 3001)
+
+    @tf.function
+    def sampling_grids():
+        return tf.map_fn(
+            lambda side: resample.sampling_grid([side, side], [0, 0], p),
+            tf.constant(sides, tf.int32),
+            (tf.float64, tf.float64),
+        )
+
+    step, position = (t.numpy()[:, 0] for t in sampling_grids())
+    error = np.abs(position + 256 * step - sides) / (sides / 256)
+    assert error.max() == pytest.approx(0.0577, abs=1e-4)
+    assert np.percentile(error, 90) < 1 / 120

@@ -1,0 +1,39 @@
+"""Encoded images of known pixels, and a runner of operations on them."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf import presets
+
+
+def preprocessing_of(name, **changes):
+    """Returns the `Preprocessing` of a preset, with some of its fields changed."""
+    return dataclasses.replace(presets.get(name).preprocessing, **changes)
+
+
+def run_both_ways(op, *arguments):
+    """Runs `op` eagerly and in `tf.data.map`, and checks that the results agree."""
+    arguments = tuple(map(tf.convert_to_tensor, arguments))
+    eager = op(*arguments)
+    dataset = tf.data.Dataset.from_tensors(arguments).map(op)
+    assert dataset.element_spec.dtype == eager.dtype
+    (mapped,) = dataset.as_numpy_iterator()
+    np.testing.assert_allclose(mapped, eager.numpy(), rtol=1e-5, atol=1e-4)
+    return eager.numpy()
+
+
+def photograph(height, width):
+    """uint8 RGB [height, width, 3]: waves, and noise of all frequencies."""
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([y / 17 + x / 29, x / 11, (x + y) / 23], axis=-1)
+    noise = np.random.default_rng(height).normal(0, 25, waves.shape)
+    return np.clip(127 + 95 * np.sin(waves) + noise, 0, 255).astype(np.uint8)
+
+
+def encode(pixels, form):
+    """The bytes of pixels [H, W, C] as a PNG (lossless) or a JPEG."""
+    if form == "png":
+        return tf.io.encode_png(pixels).numpy()
+    return tf.io.encode_jpeg(pixels, quality=95).numpy()

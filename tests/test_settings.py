@@ -1,0 +1,24 @@
+"""The check that something is continued with the settings that it began with."""
+
+import pytest
+
+from alexnet_tf.settings import check_same
+
+
+def test_accepts_equal_settings():
+    check_same({"seed": 3, "layer": None}, {"seed": 3}, "the run", "Stop.")
+
+
+@pytest.mark.parametrize(
+    "before, now, message",
+    [
+        ({"a": 1, "b": 2}, {"a": 1, "b": 3}, "the run: b=2. Received: b=3. Stop."),
+        ({"a": 1}, {"a": 1, "b": 3}, "the run: nothing. Received: b=3. Stop."),
+        ({"a": 1, "b": 2}, {"b": 2}, "the run: a=1. Received: nothing. Stop."),
+        ({"a": 1, "b": 2}, {"a": 3, "b": 4}, "a=1 b=2. Received: a=3 b=4. Stop."),
+    ],
+)
+def test_names_what_has_changed(before, now, message):
+    with pytest.raises(ValueError) as error:
+        check_same(before, now, "the run", "Stop.")
+    assert str(error.value).endswith(message)
