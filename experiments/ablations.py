@@ -83,12 +83,11 @@ def _with_spatial_norm(preset):
     return dataclasses.replace(preset, layers=layers)
 
 
-_NO_COLOR = "no_colour_noise"  # The name in the log. # word: kept
 ARMS = {
     "no_norm": presets.ablate(BASE, "norm"),
     "spatial_norm": _with_spatial_norm(BASE),
     "no_overlap": presets.ablate(BASE, "overlap"),
-    _NO_COLOR: presets.override(BASE, pca_color_std=0.0),
+    "no_pca_color": presets.override(BASE, pca_color_std=0.0),
     # Trained on center crops only.
     "no_crops_and_flips": presets.override(BASE, random_crop=False, flip=False),
     "no_dropout": presets.override(BASE, dropout=0.0),
@@ -98,7 +97,7 @@ _LABELS = {
     "no_norm": "no response normalization",
     "spatial_norm": "normalization within maps",
     "no_overlap": "no overlapping pooling",
-    _NO_COLOR: "no PCA color augmentation",
+    "no_pca_color": "no PCA color augmentation",
     "no_crops_and_flips": "no crops and flips",
     "no_dropout": "no dropout",
     "no_weight_decay": "no weight decay",
@@ -116,7 +115,7 @@ _ERRORS = (
      "authors' normalization within maps (alpha 5e-5 / 9)", "-"),
     ("no_overlap", _CENTER,
      "Overlapping pooling lowers the test error (3.4)", "0.4 points, ImageNet"),
-    (_NO_COLOR, _CENTER,
+    ("no_pca_color", _CENTER,
      "PCA color augmentation lowers the test error (4.1)",
      "over 1 point, ImageNet"),
     ("no_crops_and_flips", _CENTER,

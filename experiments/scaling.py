@@ -86,7 +86,7 @@ def main(argv):
 
 def _print_steps(operations, size, cluster):
     """Prints the table of step times; returns {gpus: images per second}."""
-    print("| GPUs | arithmetic per step | all-reduce per step | efficiency | images/s |")
+    print("| GPUs | arithmetic / step | all-reduce / step | efficiency | images/s |")
     print("|---|---|---|---|---|")
     rates = {}
     for gpus in (1, 8, 64):

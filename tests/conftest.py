@@ -1,4 +1,7 @@
-"""Three virtual CPU devices, so that distribution is tested on any machine."""
+"""Options and fixtures of all tests, which run on three virtual CPU devices.
+
+With virtual devices, distributed training is tested on any machine.
+"""
 
 import fcntl
 import gc
@@ -20,7 +23,7 @@ def pytest_configure():
 
 
 def pytest_collection_finish():
-    """What the libraries have made stays: looking through it took 8% of a run."""
+    """Keeps the garbage collector from traversing the libraries: 8% of a test run."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -28,14 +31,14 @@ def pytest_collection_finish():
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--large", action="store_true", help="Run the tests marked large too."
+        "--large", action="store_true", help="Also run the tests marked large."
     )
 
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--large"):
         return
-    skip = pytest.mark.skip(reason="large: give --large to run it")
+    skip = pytest.mark.skip(reason="large: pass --large to run it")
     for item in items:
         if "large" in item.keywords:
             item.add_marker(skip)
@@ -43,7 +46,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def textures_folder(tmp_path_factory):
-    """The data_dir where textures is drawn, once for all processes."""
+    """The data_dir of the data set textures, drawn once for all test processes."""
     from alexnet_tf.data import datasets
 
     folder = tmp_path_factory.getbasetemp()
@@ -57,16 +60,21 @@ def textures_folder(tmp_path_factory):
 
 @pytest.fixture
 def make_source(tmp_path):
-    """make_source(count): a `Source` of small JPEGs in 10 classes."""
+    """Function that returns a `Source` of random JPEGs, 72 pixels high and 80 wide.
+
+    make_source(count, name="images", mean=128, classes=10):
+        count: the number of images, also the seed of their pixels.
+        name: the name of the data set; its examples are called "NAME INDEX".
+        mean: the mean of the pixels before they are clipped to [0, 255].
+        classes: the number of classes; the label is the index modulo `classes`.
+    """
     from alexnet_tf.data.source import Source
 
     def make(count, name="images", mean=128, classes=10):
         random = np.random.default_rng(count)
         images = [
             tf.io.encode_jpeg(
-                np.clip(random.normal(mean, 60, (72, 80, 3)), 0, 255).astype(
-                    np.uint8
-                )
+                np.clip(random.normal(mean, 60, (72, 80, 3)), 0, 255).astype(np.uint8)
             ).numpy()
             for _ in range(count)
         ]
@@ -91,7 +99,7 @@ def make_source(tmp_path):
 
 @pytest.fixture
 def image_folder(make_source, tmp_path):
-    """20 images of 10 classes in class folders, for `folder:`."""
+    """The path of 20 images in 10 class folders, for the data set `folder:PATH`."""
     for example in make_source(20).examples().as_numpy_iterator():
         name = example["name"].decode()
         folder = tmp_path / "images" / name[-1]
@@ -102,9 +110,10 @@ def image_folder(make_source, tmp_path):
 
 @pytest.fixture(autouse=True)
 def uncompiled_augmentation(request, monkeypatch):
-    """Pipelines are made hundreds of times here, at .2 seconds of XLA each.
+    """Augments without XLA, whose compilation takes .2 seconds for each pipeline.
 
-    Tests marked `compiled` hold them against these.
+    The tests make hundreds of pipelines. Those marked `compiled` use XLA, and compare
+    its crops with the ones made without it.
     """
     from alexnet_tf.data import preprocess
 
@@ -114,7 +123,7 @@ def uncompiled_augmentation(request, monkeypatch):
 
 @pytest.fixture
 def zero_kernels(monkeypatch):
-    """For tests of shapes: 61 million numbers take a second to draw."""
+    """Initializes kernels to 0: drawing 61 million random numbers takes a second."""
     import keras
 
     def zeros(self, shape, dtype=None):
@@ -125,14 +134,14 @@ def zero_kernels(monkeypatch):
 
 @pytest.fixture
 def skip_figures(monkeypatch):
-    """Runs write what they would draw, in place of a fifth of their time.
+    """Writes the data of a run's figures as text: drawing takes a fifth of its time.
 
-    The images themselves: test_plots.
+    test_plots.py tests the figures themselves.
     """
     from alexnet_tf import plots
 
-    def write(shown, path, *_):
-        pathlib.Path(path).write_text(repr(shown))
+    def write(data, path, *_):
+        pathlib.Path(path).write_text(repr(data))
 
     monkeypatch.setattr(plots, "curves", write)
     monkeypatch.setattr(plots, "kernels", write)

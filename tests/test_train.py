@@ -229,7 +229,7 @@ def test_a_bad_jpeg_is_named(tmp_path, images, keep, pass_first):
         pytest.param(False, 1, marks=pytest.mark.large),
     ],
 )
-def test_a_image_that_vanishes_is_said_in_one_line(
+def test_an_image_that_vanishes_is_said_in_one_line(
     tmp_path, images, pass_first, devices, monkeypatch
 ):
     """Between the listing and the reading."""

@@ -1,1 +1,1 @@
-"""Encoded images become batches."""
+"""Data sets, preprocessing and input pipelines: from encoded images to batches."""

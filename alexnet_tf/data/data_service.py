@@ -1,10 +1,17 @@
-"""Servers that prepare views on other machines: a data service of `tf.data`."""
+"""Servers that preprocess images on other machines: a data service of `tf.data`."""
 
 import socket
 
 
 def dispatcher(port):
-    """A `tf.data.experimental.service.DispatchServer`, running."""
+    """Starts the dispatcher of a data service.
+
+    Args:
+        port: the port to listen on, 0 for a free one.
+
+    Returns:
+        A running `tf.data.experimental.service.DispatchServer`.
+    """
     import tensorflow as tf
 
     service = tf.data.experimental.service
@@ -12,16 +19,22 @@ def dispatcher(port):
 
 
 def worker(dispatcher_address, port, address):
-    """A `tf.data.experimental.service.WorkerServer`, running.
+    """Starts a worker of a data service.
 
     Args:
-        dispatcher_address: HOST:PORT.
-        port: to listen at, 0 for one that is free.
-        address: the name of this machine.
+        dispatcher_address: HOST:PORT of the dispatcher.
+        port: the port to listen on, 0 for a free one.
+        address: the name by which other machines reach this one.
+
+    Returns:
+        A running `tf.data.experimental.service.WorkerServer`.
+
+    Raises:
+        ValueError, ConnectionError: if there is no dispatcher, see `check`.
     """
     import tensorflow as tf
 
-    check_dispatcher(dispatcher_address)
+    check(dispatcher_address)
     service = tf.data.experimental.service
     return service.WorkerServer(
         service.WorkerConfig(
@@ -32,12 +45,15 @@ def worker(dispatcher_address, port, address):
     )
 
 
-def check_dispatcher(address):
-    """Refuses an address that nothing listens at: TensorFlow would wait for it.
+def check(address):
+    """Checks that a server listens at an address; TensorFlow would wait for it.
+
+    Args:
+        address: HOST:PORT of a dispatcher.
 
     Raises:
-        ValueError: if it is none.
-        ConnectionError: if nothing listens there.
+        ValueError: if the address is not HOST:PORT.
+        ConnectionError: if no server listens there.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
@@ -48,6 +64,6 @@ def check_dispatcher(address):
         socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
         raise ConnectionError(
-            f"Expected the dispatcher of a data service at {address}. Received: "
-            f"{error}. Start one: python -m alexnet_tf.serve_data --port={port}."
+            f"There is no dispatcher of a data service at {address}: {error}. Start "
+            f"one: python -m alexnet_tf.serve_data --port={port}."
         ) from error

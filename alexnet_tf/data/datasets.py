@@ -1,8 +1,8 @@
-"""Named data sets as streams of encoded images and labels.
+"""Data sets by name, as streams of encoded images and labels.
 
-A name is any image classification data set of TFDS ("imagenet2012",
-"cifar10:3.0.2"), "textures" (drawn by this package), "folder:PATH" for class
-folders, or "list:FILE" for lines of `path label`. Splits are selected as in TFDS:
+A name is that of an image classification data set of TFDS ("imagenet2012",
+"cifar10:3.0.2"), "textures" (drawn by this package), "folder:PATH" for class folders,
+or "list:FILE" for lines of `path label`. Splits are selected as in TFDS, for instance
 "train[:90%]".
 """
 
@@ -31,10 +31,7 @@ def load(name, split, data_dir=None):
 
 
 def split_names(name, data_dir=None):
-    """Lists the names of all splits of a data set.
-
-    Arguments and errors are those of `load`.
-    """
+    """Lists the names of all splits of a data set; arguments and errors as in `load`."""
     if name.startswith(file_source.PREFIXES):
         return file_source.split_names(name)
     return tfds_source.split_names(name, data_dir)

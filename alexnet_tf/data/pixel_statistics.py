@@ -105,7 +105,9 @@ def compute(source, preprocessing, verbose=1):
             seen += int(count)
             bar.update(seen)
     if not seen:
-        raise ValueError(f"Expected a good image in {source}. Received: none.")
+        raise ValueError(
+            f"Expected at least one readable image in {source}. Received: none."
+        )
     mean_image = image_sum / seen
     num_pixels = seen * preprocessing.image_size**2
     mean = mean_image.mean(axis=(0, 1))

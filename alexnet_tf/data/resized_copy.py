@@ -1,8 +1,8 @@
-"""A data set resized once, so that training need not do it again each epoch.
+"""Resized copies of data sets, so that training need not resize in each epoch.
 
-The result is one more data set of TFDS, whose images are the central squares
-that `preprocess` would make of the originals. As many machines as there are
-share the work, and what has been written is not written again.
+A copy is a data set of TFDS whose images are the central squares that `preprocess`
+would make of the originals. Several machines can share the work, and files that exist
+already are not written again.
 """
 
 import itertools
@@ -25,119 +25,137 @@ from alexnet_tf.files import write_text
 
 _VERSION = "1.0.0"
 
+# Version 0.1 wrote these names to the settings file; its copies can be continued.
+_OLD_SETTINGS = {
+    "form": "image_format",
+    "pictures_per_shard": "images_per_shard",  # word: kept
+}
 
-def data_set_name(dataset, image_size, resize, form):
-    """What the prepared data set is called: imagenet2012_256, or ..._256_squash_raw.
+
+def data_set_name(dataset, image_size, resize, image_format):
+    """Returns the name of a copy: imagenet2012_256, or ..._256_squash_raw.
 
     Args:
         dataset: the name of the original, see `datasets`.
-        image_size: pixels of a side.
+        image_size: the side of the squares in pixels.
         resize: "short_side" or "squash".
-        form: "jpeg" or "raw".
+        image_format: "jpeg" or "raw".
     """
     kind, _, path = dataset.partition(":")
     if kind in ("folder", "list"):
         kind = os.path.splitext(os.path.basename(path.rstrip("/")))[0]
     word = re.sub(r"\W+", "_", kind.split("/")[0].lower()).strip("_")
-    # TFDS wants a letter first.
+    # Names of TFDS start with a letter.
     word = word if word[:1].isalpha() else f"images_{word}"
     return f"{word}_{image_size}" + "_squash" * (resize == "squash") + (
-        "_raw" * (form == "raw")
+        "_raw" * (image_format == "raw")
     )
 
 
 def prepare(
     dataset,
-    out,
+    output_dir,
     preprocessing,
     *,
     data_dir=None,
-    form="jpeg",
+    image_format="jpeg",
     quality=95,
     images_per_shard=1000,
     worker_index=0,
     num_workers=1,
     verbose=1,
 ):
-    """Writes all splits of a data set; (its name, whether it is whole now).
+    """Writes a resized copy of all splits of a data set.
 
     Args:
-        dataset, data_dir: see `datasets.load`.
-        out: the data_dir of the result.
-        preprocessing: a `presets.Preprocessing`, of which `image_size` and
-            `resize` count.
-        form: "jpeg", or "raw": the pixels themselves, as BMP.
-        quality: of JPEG, 1 to 100.
-        images_per_shard: in a file of records.
-        worker_index, num_workers: which part of the files is written here, of
-            how many.
+        dataset, data_dir: the original, as for `datasets.load`.
+        output_dir: the directory of TFDS's data sets that the copy is written to, the
+            `data_dir` to load it from.
+        preprocessing: a `presets.Preprocessing`; its `image_size` and `resize` are
+            applied.
+        image_format: "jpeg", or "raw" for the pixels themselves, stored as BMP.
+        quality: the JPEG quality, 1 to 100.
+        images_per_shard: the number of images in a file of records.
+        worker_index, num_workers: this process writes the `worker_index`-th part, from
+            0, of `num_workers` parts of the files.
         verbose: 1 for a progress bar, 0 for none.
 
+    Returns:
+        (name, complete): the name of the copy, and whether all its files are written.
+        The last process that finishes makes it complete.
+
     Raises:
-        ValueError: if `out` holds it with other settings, a class name is not
-            one line, an image can't be read, or a split does not hold as many
-            as it says.
-        OSError: if `out` can't be written to.
+        ValueError: if a copy was begun in `output_dir` with other settings, a class
+            name is longer than a line, an image is unreadable, or a split does not hold
+            as many examples as it declares.
+        OSError: if `output_dir` can't be written to, or the original can't be read.
     """
     name = data_set_name(
-        dataset, preprocessing.image_size, preprocessing.resize, form
+        dataset, preprocessing.image_size, preprocessing.resize, image_format
     )
-    folder = os.path.join(os.path.expanduser(out), name, _VERSION)
+    folder = os.path.join(os.path.expanduser(output_dir), name, _VERSION)
     sources = {
         split: datasets.load(dataset, split, data_dir)
         for split in datasets.split_names(dataset, data_dir)
     }
     settings = {
-        "form": form,
-        "quality": quality if form == "jpeg" else None,
+        "image_format": image_format,
+        "quality": quality if image_format == "jpeg" else None,
         "image_size": preprocessing.image_size,
         "resize": preprocessing.resize,
         "images_per_shard": images_per_shard,
-        "splits": {s: source.fingerprint for s, source in sources.items()},
+        "splits": {split: source.fingerprint for split, source in sources.items()},
     }
-    features = _features(form, preprocessing.image_size, sources)
+    features = _features(image_format, preprocessing.image_size, sources)
     _create_or_verify(folder, settings)
-    files = {
-        split: _paths(folder, name, split, source, images_per_shard)
+    paths = {
+        split: _shard_paths(folder, name, split, source.num_examples, images_per_shard)
         for split, source in sources.items()
     }
-    for split, paths in files.items():
-        first = worker_index * len(paths) // num_workers
-        last = (worker_index + 1) * len(paths) // num_workers
-        missing = [
-            shard
-            for shard in range(first, last)
-            if not os.path.exists(paths[shard])
-        ]
-        bar = keras.utils.Progbar(
+    for split, source in sources.items():
+        missing = _missing_shards(paths[split], worker_index, num_workers)
+        progress_bar = keras.utils.Progbar(
             len(missing), unit_name="file", verbose=verbose
         )
-        for run in _runs(missing):
-            begin = run[0] * images_per_shard
-            end = (run[-1] + 1) * images_per_shard
-            end = min(end, sources[split].num_examples)
-            part = datasets.load(dataset, f"{split}[{begin}:{end}]", data_dir)
-            examples = _encoded(part, preprocessing, form, quality)
-            for shard in run:
-                some = itertools.islice(examples, images_per_shard)
-                _write_shard(paths[shard], some, features)
-                bar.add(1)
-            # Read to the end, where a miscount shows.
+        for shards in _consecutive_runs(missing):
+            first = shards[0] * images_per_shard
+            end = min((shards[-1] + 1) * images_per_shard, source.num_examples)
+            part = datasets.load(dataset, f"{split}[{first}:{end}]", data_dir)
+            examples = _encoded_squares(part, preprocessing, image_format, quality)
+            for shard in shards:
+                shard_examples = itertools.islice(examples, images_per_shard)
+                _write_shard(paths[split][shard], shard_examples, features)
+                progress_bar.add(1)
+            # Reading to the end reveals a wrong number of examples.
             next(examples, None)
-    whole = all(map(os.path.exists, itertools.chain(*files.values())))
-    if whole:
-        _write_metadata(
-            folder, name, features, sources, files, images_per_shard
-        )
-    return name, whole
+    complete = all(map(os.path.exists, itertools.chain(*paths.values())))
+    if complete:
+        _write_metadata(folder, name, features, sources, paths, images_per_shard)
+    return name, complete
 
 
-def _encoded(source, preprocessing, form, quality):
-    """(encoded square, label) of each image of a source, in order."""
+def _missing_shards(paths, worker_index, num_workers):
+    """Returns the numbers of the files that this worker still has to write."""
+    first = worker_index * len(paths) // num_workers
+    end = (worker_index + 1) * len(paths) // num_workers
+    return [shard for shard in range(first, end) if not os.path.exists(paths[shard])]
+
+
+def _consecutive_runs(numbers):
+    """Splits ascending numbers into lists without gaps.
+
+    The examples of such a list of files are read in one pass.
+    """
+    groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    return [[number for _, number in group] for _, group in groups]
+
+
+def _encoded_squares(source, preprocessing, image_format, quality):
+    """Yields (encoded central square, label) of each image of a source, in order."""
 
     def square(example):
         pixels = preprocess.center_square(example["image"], preprocessing)
-        if form == "jpeg":
+        if image_format == "jpeg":
             pixels = tf.io.encode_jpeg(pixels, "rgb", quality)
         return pixels, example["label"]
 
@@ -146,34 +164,35 @@ def _encoded(source, preprocessing, form, quality):
     with bad_images.diagnosing(source, lambda: (done, 1)):
         for image, label in squares.prefetch(tf.data.AUTOTUNE):
             image = image.numpy()
-            yield image if form == "jpeg" else _bmp(image), int(label)
+            yield image if image_format == "jpeg" else _bmp(image), int(label)
             done += 1
 
 
 def _bmp(pixels):
-    """The bytes of uint8 RGB [S, S, 3] as a BMP, whose rows are whole words."""
+    """Encodes uint8 RGB [S, S, 3] as a BMP file, whose rows are multiples of 4 bytes."""
     height, width, _ = pixels.shape
     rows = pixels[..., ::-1].reshape(height, -1)  # BGR
     rows = np.pad(rows, ((0, 0), (0, -3 * width % 4)))
     header = struct.pack(
-        # 54 bytes, then the pixels; a negative height: the first row first.
+        # 54 bytes. A negative height means that the first row comes first.
         "<2sIHHIIiiHHIIiiII",
         b"BM", 54 + rows.size, 0, 0, 54,
         40, width, -height, 1, 24, 0, rows.size, 2835, 2835, 0, 0,
-    )
+    )  # fmt: skip
     return header + rows.tobytes()
 
 
-def _features(form, image_size, sources):
+def _features(image_format, image_size, sources):
+    """Returns the TFDS features of the copy."""
     classes = next(iter(sources.values())).classes
-    # TFDS keeps the names as lines, and reads them without outer spaces.
+    # TFDS writes one name per line and strips the spaces around it when it reads them.
     bad = [name for name in classes if name.strip().splitlines() != [name]]
     if bad:
         raise ValueError(
             "Expected class names of one line, without spaces at the ends. "
             f"Received: {bad[0]!r}. Rename the class."
         )
-    encoding = "jpeg" if form == "jpeg" else None
+    encoding = "jpeg" if image_format == "jpeg" else None
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(
@@ -185,13 +204,14 @@ def _features(form, image_size, sources):
 
 
 def _create_or_verify(folder, settings):
-    """Makes the folder one of these settings, or refuses to mix two."""
+    """Creates the folder of a copy, or checks that it was begun with these settings."""
     path = os.path.join(folder, tfds_source.SETTINGS_FILE)
     os.makedirs(folder, exist_ok=True)
     before = settings
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             before = json.load(file)
+        before = {_OLD_SETTINGS.get(key, key): value for key, value in before.items()}
     other = [key for key in settings if before.get(key) != settings[key]]
     if other:
         old, new = (
@@ -205,24 +225,17 @@ def _create_or_verify(folder, settings):
     write_text(path, json.dumps(settings, indent=1))
 
 
-def _paths(folder, name, split, source, images_per_shard):
-    count = -(-source.num_examples // images_per_shard)
+def _shard_paths(folder, name, split, num_examples, images_per_shard):
+    """Returns the paths of a split's files of records, named as in TFDS."""
+    count = -(-num_examples // images_per_shard)
     return [
         os.path.join(folder, f"{name}-{split}.tfrecord-{i:05d}-of-{count:05d}")
         for i in range(count)
     ]
 
 
-def _runs(numbers):
-    """Ascending numbers as lists without gaps: each is read in one go."""
-    groups = itertools.groupby(
-        enumerate(numbers), lambda pair: pair[1] - pair[0]
-    )
-    return [[number for _, number in group] for _, group in groups]
-
-
 def _write_shard(path, examples, features):
-    """Writes a file of records; it is there when it is whole."""
+    """Writes a file of records, which exists only once it is complete."""
     try:
         with (
             atomic_write(path) as temporary,
@@ -233,26 +246,26 @@ def _write_shard(path, examples, features):
                 file.write(features.serialize_example(example))
     except tf.errors.OpError as error:
         raise OSError(
-            f"Expected to write {path}. Received: {bad_images.short_message(error)}. The "
-            "same command goes on from here."
+            f"Could not write {path}: {bad_images.short_message(error)}. Once this is "
+            "resolved, the same command continues with this file."
         ) from error
 
 
-def _write_metadata(
-    folder, name, features, sources, files, images_per_shard
-):
-    """What makes a folder of records a data set of TFDS."""
+def _write_metadata(folder, name, features, sources, paths, images_per_shard):
+    """Writes the files that make a folder of records a data set of TFDS."""
     template = tfds.core.ShardedFileTemplate(
         data_dir=folder, dataset_name=name, filetype_suffix="tfrecord"
     )
     infos = []
     for split, source in sources.items():
-        whole, rest = divmod(source.num_examples, images_per_shard)
+        full_shards, remainder = divmod(source.num_examples, images_per_shard)
+        shard_lengths = [images_per_shard] * full_shards
+        shard_lengths += [remainder] * (remainder > 0)
         infos.append(
             tfds.core.SplitInfo(
                 name=split,
-                shard_lengths=[images_per_shard] * whole + [rest] * (rest > 0),
-                num_bytes=sum(map(os.path.getsize, files[split])),
+                shard_lengths=shard_lengths,
+                num_bytes=sum(map(os.path.getsize, paths[split])),
                 filename_template=template,
             )
         )
@@ -262,5 +275,5 @@ def _write_metadata(
         split_infos=infos,
         filename_template=template,
         check_data=False,
-        description=f"{name}: central squares, made by alexnet_tf.prepare.",
+        description=f"{name}: central squares, written by alexnet_tf.prepare.",
     )

@@ -15,9 +15,9 @@ PADDING_LABEL = -1
 # Pipelines run as many parallel calls as there are threads. The autotuning of that
 # number by `tf.data` halved the throughput on CIFAR-10 (1,380 crops a second instead of
 # 2,680 on two cores) and did not help on photographs; its thread may also sleep for up
-# to a minute when an iterator is released, see `input_pipeline`. The graph of a
-# pipeline is not optimized for each iterator either: that took a third of the
-# pipeline's start-up time and did not help.
+# to a minute when an iterator is released, see `input_pipeline.ReleasableIterator`.
+# The graph of a pipeline is not optimized for each iterator either: that took a third
+# of the pipeline's start-up time and did not help.
 PIPELINE_OPTIONS = tf.data.Options()
 PIPELINE_OPTIONS.autotune.enabled = False
 PIPELINE_OPTIONS.autotune.initial_parallelism = 1024  # An upper bound; see above.

@@ -1,1 +1,1 @@
-"""What a network has learned, as figures and as a page."""
+"""Figures of what a network has learned, and a page with all of them."""

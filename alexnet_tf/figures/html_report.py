@@ -1,18 +1,24 @@
-"""A run as one HTML page that needs nothing beside itself."""
+"""Writes a run as one HTML page, which contains all of its figures."""
 
 import base64
 import dataclasses
 import functools
 import html
-import importlib.metadata
 import io
-import pathlib
+import os
+import tempfile
 
 import numpy as np
 
+from alexnet_tf.figures import differences
+from alexnet_tf.figures import draw
 from alexnet_tf.figures import paper_figures
+from alexnet_tf.files import write_text
 from alexnet_tf.inference import evaluation
 from alexnet_tf.inference import retrieval
+from alexnet_tf.inference.classifier import find_run_data
+from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import readable_name
 from alexnet_tf import plots
 from alexnet_tf import presets
@@ -20,10 +26,10 @@ from alexnet_tf.workdir import read_environments
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_metrics
 
-_SHOWN = 8
-_MOST_CLASSES = 30  # That a matrix of confusions is drawn for.
+_COUNT = 8  # Images in a figure.
+_MAX_INDEXED = 10_000  # Training images whose features are computed for the page.
+_MAX_CLASSES = 30  # With more classes the confusion matrix would be unreadable.
 _PAIRS = 10
-_DIFFERENCES = ("", "the paper or its source", "here", "where")
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -50,35 +56,91 @@ td:first-child {{ white-space: nowrap; }}
 """
 
 
-def page(workdir, network, source, train_source, index, layer, verbose=0):
-    """The page's HTML.
+def write_report(
+    workdir,
+    *,
+    dataset=None,
+    split=None,
+    data_dir=None,
+    layer=None,
+    index=None,
+    output=None,
+    verbose=0,
+):
+    """Writes a run as one HTML page, as `python -m alexnet_tf.report` does.
 
     Args:
-        workdir: the directory of the run.
-        network: its `Classifier`.
-        source: the `Source` that predictions and errors are of.
-        train_source: the one whose images are the neighbors.
-        index: path of an index of its features, see `retrieval.build_index`.
-        layer: whose outputs those are.
+        workdir: the work directory of the run.
+        dataset, split, data_dir: the data. Default: those of the run.
+        layer: the layer whose features define the nearest neighbors. Default: the
+            layer before the last.
+        index: an index of the training split, see `retrieval.build_index`. Default:
+            it is computed for at most 10,000 images.
+        output: the file to write. Default: report.html in the work directory.
+        verbose: 1 for a progress bar, 0 for none.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: if the run records no data set and none is given, if classes or the
+            index do not fit, or if an image is unreadable.
+        OSError: if the run, its data or the folder of the output are missing.
+    """
+    if not os.path.isdir(workdir):
+        raise FileNotFoundError(
+            f"The run does not exist: {workdir}. Give the work directory of a run."
+        )
+    output = output or os.path.join(workdir, "report.html")
+    draw.check_output("output", output)
+    classifier = load_classifier(workdir)
+    data = find_run_data(workdir, dataset, split, data_dir)
+    if data.dataset is None:
+        raise ValueError(
+            f"Expected the data set of the run in {workdir}/flags.txt, which does not "
+            "name one. Received: no --dataset either."
+        )
+    source, train_source = data.source(), data.train_source()
+    layer = layer or alexnet.penultimate_layer(classifier.model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = index or os.path.join(folder, "index.npz")
+        if not index:
+            train_source = train_source.subsample(_MAX_INDEXED)
+            retrieval.build_index(path, classifier, train_source, layer, verbose)
+        text = page(workdir, classifier, source, train_source, path, layer, verbose)
+    write_text(output, text)
+    return output
+
+
+def page(workdir, classifier, source, train_source, index, layer, verbose=0):
+    """Returns the HTML of the page.
+
+    Args:
+        workdir: the work directory of the run.
+        classifier: its `Classifier`.
+        source: the `Source` on which errors are measured, and whose images are shown.
+        train_source: the `Source` of the images that may be neighbors.
+        index: the path of an index of `train_source`, see `retrieval.build_index`.
+        layer: the layer whose features the index holds.
         verbose: 1 for a progress bar, 0 for none.
     """
-    found, truth = evaluation.probabilities(
-        network, source, "center", verbose=verbose
+    probabilities, labels = evaluation.probabilities(
+        classifier, source, "center", verbose=verbose
     )
     metrics = read_metrics(workdir)
-    title = f"{network.preset.name} on {source.name}"
+    title = f"{classifier.preset.name} on {source.name}"
     sections = [
-        ("Result", _result(network, source, found, truth, metrics)),
+        ("Result", _result(classifier, source, probabilities, labels, metrics)),
         ("Curves", _curves(metrics, title)),
-        ("Kernels of the first layer", _kernels(network)),
-        *_predictions(network, source, found, truth),
-        ("Confusions", _confusions(source, found, truth)),
+        ("Kernels of the first layer", _kernels(classifier)),
+        *_predictions(classifier, source, probabilities, labels),
+        ("Confusions", _confusions(source, probabilities, labels)),
         (
             f"Nearest training images by {layer}",
-            _neighbors(network, source, train_source, index, layer),
+            _neighbors(classifier, source, train_source, index, layer),
         ),
-        ("Differences from the preset paper", _departures(network.preset)),
-        ("Differences from the paper in this package", _differences()),
+        ("Differences from the preset paper", _preset_differences(classifier.preset)),
+        ("Differences from the paper in this package", _package_differences()),
         ("Flags", _table(read_flags(workdir).items())),
         ("Environment", _environment(workdir)),
     ]
@@ -88,60 +150,53 @@ def page(workdir, network, source, train_source, index, layer, verbose=0):
     return _PAGE.format(title=html.escape(title), body=body)
 
 
-def departures(preset, other):
-    """[(what, other's, its own), ...]: values in which a preset is another."""
+def compare_presets(preset, reference):
+    """Returns [(name, value in reference, value in preset), ...] where they differ."""
     rows = []
     for part in ("recipe", "preprocessing"):
         values = dataclasses.asdict(getattr(preset, part))
-        others = dataclasses.asdict(getattr(other, part))
+        references = dataclasses.asdict(getattr(reference, part))
         rows += [
-            (name, _text(others[name]), _text(value))
+            (name, _value_text(references[name]), _value_text(value))
             for name, value in values.items()
-            if value != others[name]
+            if value != references[name]
         ]
-    layers, others = (
-        {layer.name: layer for layer in each.layers} for each in (preset, other)
+    layers, references = (
+        {layer.name: layer for layer in spec.layers} for spec in (preset, reference)
     )
-    order = [layer.name for layer in preset.layers]
+    removed = [name for name in references if name not in layers]
     rows += [
-        (name, *_layers(others.get(name), layers.get(name)))
-        for name in [*order, *(name for name in others if name not in layers)]
-        if layers.get(name) != others.get(name)
+        (name, *_layer_texts(references.get(name), layers.get(name)))
+        for name in [*layers, *removed]
+        if layers.get(name) != references.get(name)
     ]
-    kept = [layer.name for layer in other.layers if layer.name in layers]
-    if kept != [name for name in order if name in others]:
-        rows.append(("order of the layers", " ".join(kept), " ".join(order)))
+    shared = [name for name in references if name in layers]
+    if shared != [name for name in layers if name in references]:
+        rows.append(("order of the layers", " ".join(shared), " ".join(layers)))
     return rows
 
 
-def differences(readme):
-    """[(number, the paper, here, where), ...] of the README's tables."""
-    rows = [line for line in readme.splitlines() if line.startswith("| D")]
-    cells = [row.replace("`", "").strip("| ").split(" | ") for row in rows]
-    return [(*row, "")[:4] for row in cells]
-
-
-def _text(value):
+def _value_text(value):
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
     return str(value)
 
 
-def _layers(*two):
-    """Texts of two layers, of which one may be None: what is not the same."""
-    values = [layer and dataclasses.asdict(layer) for layer in two]
-    if None in two or type(two[0]) is not type(two[1]):
+def _layer_texts(*layers):
+    """Returns texts of what differs between two layers, one of which may be None."""
+    fields = [layer and dataclasses.asdict(layer) for layer in layers]
+    if None in layers or type(layers[0]) is not type(layers[1]):
         return [
-            "none" if layer is None else f"{type(layer).__name__}: {_fields(each)}"
-            for layer, each in zip(two, values)
+            "none" if layer is None else f"{type(layer).__name__}: {_fields_text(values)}"
+            for layer, values in zip(layers, fields)
         ]
-    keys = [key for key in values[0] if values[0][key] != values[1][key]]
-    return [_fields({key: each[key] for key in keys}) for each in values]
+    names = [name for name in fields[0] if fields[0][name] != fields[1][name]]
+    return [_fields_text({name: values[name] for name in names}) for values in fields]
 
 
-def _fields(values):
+def _fields_text(values):
     return ", ".join(
-        f"{key} {value}" for key, value in values.items() if key != "name"
+        f"{name} {value}" for name, value in values.items() if name != "name"
     )
 
 
@@ -155,133 +210,134 @@ def _table(rows, head=()):
         return "<p>None.</p>"
     lines = [line(head, "th")] if head else []
     lines += [line(row, "td") for row in rows]
-    body = "".join(f"<tr>{each}</tr>\n" for each in lines)
+    body = "".join(f"<tr>{cells}</tr>\n" for cells in lines)
     return f"<table>{body}</table>"
 
 
-def _image(draw, text):
-    """What `draw` writes to a file, within the page."""
+def _image(draw_figure, text):
+    """Returns an HTML image of the PNG that `draw_figure` writes to a file."""
     file = io.BytesIO()
-    draw(file)
+    draw_figure(file)
     data = base64.b64encode(file.getvalue()).decode()
     return f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'
 
 
-def _result(network, source, found, truth, metrics):
-    rows = [("network", network.preset.name)]
-    rows.append(("parameters", f"{network.model.count_params():,}"))
-    rows.append(("measured on", f"{source}, {len(truth):,} images, central view"))
+def _result(classifier, source, probabilities, labels, metrics):
+    rows = [
+        ("network", classifier.preset.name),
+        ("parameters", f"{classifier.model.count_params():,}"),
+        ("measured on", f"{source}, {len(labels):,} images, center crop"),
+    ]
     for k in (1, 5):
-        hits = evaluation.hits(found, truth, k)
+        hits = evaluation.hits(probabilities, labels, k)
         low, high = evaluation.interval(hits)
-        rows.append(
-            (
-                f"top-{k} error",
-                f"{1 - hits.mean():.2%} (95% interval {low:.2%} to {high:.2%})",
-            )
-        )
-    lines = {line["split"]: line for line in metrics}
-    if "train" in lines:
-        last = lines["train"]
-        speeds = [m.get("images_per_second") for m in metrics]
-        speeds = [speed for speed in speeds if speed] or [0]
+        error = f"{1 - hits.mean():.2%} (95% interval {low:.2%} to {high:.2%})"
+        rows.append((f"top-{k} error", error))
+    train_metrics = [line for line in metrics if line["split"] == "train"]
+    if train_metrics:
+        last = train_metrics[-1]
+        throughputs = [line.get("images_per_second") for line in metrics]
+        throughputs = [value for value in throughputs if value]
         rows += [
             ("top-1 error in training", f"{last['top1_error']:.2%}"),
             ("epochs", f"{last['epoch']:g}"),
             ("steps", f"{last['step']:,}"),
-            ("images a second", f"{np.median(speeds):,.0f}" if any(speeds) else "-"),
+            (
+                "images per second",
+                f"{np.median(throughputs):,.0f}" if throughputs else "-",
+            ),
         ]
     return _table(rows)
 
 
 def _curves(metrics, title):
     if not metrics:
-        return "<p>Nothing was measured in training.</p>"
+        return "<p>Training has recorded no metrics.</p>"
     return _image(
         lambda file: plots.curves(metrics, file, title),
         "Loss and errors over the epochs",
     )
 
 
-def _kernels(network):
-    count = network.model.get_layer("conv1").output.shape[-1]
+def _kernels(classifier):
+    count = classifier.model.get_layer("conv1").output.shape[-1]
     return _image(
-        functools.partial(paper_figures.kernels, network), f"{count} kernels of conv1"
+        functools.partial(paper_figures.kernels, classifier),
+        f"{count} kernels of conv1",
     )
 
 
-def _predictions(network, source, found, truth):
-    """Sections of the images that it is surest of, rightly and wrongly."""
-    guesses = found.argmax(axis=1)
-    surest = np.argsort(-found.max(axis=1), kind="stable")
+def _predictions(classifier, source, probabilities, labels):
+    """Returns two sections: the most confident correct and wrong predictions."""
+    correct = probabilities.argmax(axis=1) == labels
+    by_confidence = np.argsort(-probabilities.max(axis=1), kind="stable")
     sections = []
-    for name, which in (
-        ("Surest and right", guesses == truth),
-        ("Surest and wrong", guesses != truth),
+    for name, selected in (
+        ("Most confident and correct", correct),
+        ("Most confident and wrong", ~correct),
     ):
-        places = [int(place) for place in surest if which[place]][:_SHOWN]
+        indices = [int(index) for index in by_confidence if selected[index]][:_COUNT]
         content = "<p>None.</p>"
-        if places:
-            examples = source.take_indices(places)
+        if indices:
             content = _image(
-                functools.partial(paper_figures.predictions, network, source, examples),
-                f"{len(places)} images with their most probable classes",
+                functools.partial(
+                    paper_figures.predictions,
+                    classifier,
+                    source,
+                    source.take_indices(indices),
+                ),
+                f"{len(indices)} images with their most probable classes",
             )
         sections.append((name, content))
     return sections
 
 
-def _confusions(source, found, truth):
+def _confusions(source, probabilities, labels):
     names = [readable_name(name) for name in source.classes]
     pairs = [
-        (names[label], names[guess], count)
-        for label, guess, count in evaluation.confusions(found, truth, _PAIRS)
+        (names[label], names[predicted], count)
+        for label, predicted, count in evaluation.confusions(
+            probabilities, labels, _PAIRS
+        )
     ]
-    content = _table(pairs, ("true class", "taken for", "images"))
-    if len(names) <= _MOST_CLASSES:
+    content = _table(pairs, ("true class", "predicted class", "images"))
+    if len(names) <= _MAX_CLASSES:
         counts = np.zeros((len(names), len(names)), int)
-        np.add.at(counts, (truth, found.argmax(axis=1)), 1)
+        np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
         content += _image(
             lambda file: plots.confusion(counts, names, file),
-            "Counts of true classes and of what they were taken for",
+            "Number of images by true class and predicted class",
         )
     return content
 
 
-def _neighbors(network, source, train_source, index, layer):
+def _neighbors(classifier, source, train_source, index, layer):
     count = source.num_examples
-    places = np.linspace(0, count - 1, min(_SHOWN, count)).astype(int)
-    rows = retrieval.nearest_examples(
-        index, network, source.take_indices(places.tolist()), train_source, layer
+    indices = np.linspace(0, count - 1, min(_COUNT, count)).astype(int)
+    queries = source.take_indices(indices.tolist())
+    rows = retrieval.nearest_examples(index, classifier, queries, train_source, layer)
+    text = (
+        f"<p>The first image of each row is from {html.escape(str(source))}; the others "
+        f"are the {len(rows[0]) - 1} nearest of {train_source.num_examples:,} images of "
+        f"{html.escape(str(train_source))}, by Euclidean distance.</p>"
     )
-    note = (
-        f"<p>The first of each row is of {html.escape(str(source))}; the others "
-        f"are the {len(rows[0]) - 1} nearest of {train_source.num_examples:,} "
-        f"images of {html.escape(str(train_source))}, by Euclidean distance."
-        "</p>"
-    )
-    return note + _image(
-        functools.partial(paper_figures.neighbors, network, source, rows),
-        "Images, each with the training images nearest to it",
+    return text + _image(
+        functools.partial(paper_figures.neighbors, classifier, source, rows),
+        "Images, each with its nearest training images",
     )
 
 
-def _departures(preset):
-    rows = departures(preset, presets.get("paper"))
+def _preset_differences(preset):
+    rows = compare_presets(preset, presets.get("paper"))
     return _table(rows, ("what", "paper", "this run"))
 
 
-def _differences():
-    # Of a checkout the installed metadata may be older.
-    beside = pathlib.Path(__file__).parents[1] / "README.md"
-    rows = beside.exists() and differences(beside.read_text(encoding="utf-8"))
-    if not rows:
-        try:
-            readme = importlib.metadata.metadata("alexnet_tf")["Description"]
-        except importlib.metadata.PackageNotFoundError:
-            return '<p>See "Differences from the paper" in the README.</p>'
-        rows = differences(readme or "")
-    return _table(rows, _DIFFERENCES)
+def _package_differences():
+    rows = [
+        [cell.replace("`", "") for cell in dataclasses.astuple(row)]
+        for row in (*differences.FROM_PAPER, *differences.FROM_OTHER_SOURCES)
+    ]
+    return _table(rows, ("", "the paper or its source", "here", "where"))
 
 
 def _environment(workdir):
@@ -290,5 +346,5 @@ def _environment(workdir):
         return "<p>Not recorded.</p>"
     last = lines[-1]
     step = last.pop("step")
-    note = f"<p>Of the last of {len(lines)} starts, at step {step:,}.</p>"
-    return note + _table(last.items())
+    text = f"<p>Recorded at the last of {len(lines)} launches, at step {step:,}.</p>"
+    return text + _table(last.items())

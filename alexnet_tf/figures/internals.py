@@ -1,4 +1,4 @@
-"""What goes on inside a network: the numbers behind the images of it."""
+"""The numbers behind the figures of a network's activations and weights."""
 
 import dataclasses
 
@@ -10,16 +10,17 @@ from alexnet_tf.models import alexnet
 
 
 def normalized(values, n, bias, alpha, beta):
-    """float64 [N]: values divided by (bias + alpha * sum of squares)^beta.
+    """Returns values / (bias + alpha * sum of squares)^beta, float64 [N].
 
-    The sum runs over `n` neighbors, from n // 2 before on, fewer at the ends
-    (CC2 src/conv_util.cu:1162-1211, which so settles what an even n means). The
-    paper's own bounds, i - n/2 to i + n/2, are five neighbors for n = 4 and
-    for n = 5.
+    The sum runs over `n` neighbors, beginning n // 2 before the value, and over fewer
+    at the ends (CC2 src/conv_util.cu:1162-1211, which thereby decides the case of an
+    even n). The paper's own bounds, i - n/2 to i + n/2, are five neighbors for n = 4
+    and for n = 5.
 
     Args:
-        values: float [N].
-        n, bias, alpha, beta: of section 3.3 of the paper, where bias is k.
+        values: float [N], the activations of N neighboring maps at one pixel.
+        n, bias, alpha, beta: the constants of section 3.3 of the paper, where bias is
+            called k.
     """
     values = np.asarray(values, np.float64)
     before = n // 2
@@ -28,66 +29,66 @@ def normalized(values, n, bias, alpha, beta):
     return values / (bias + alpha * sums) ** beta
 
 
-def activations(network, encoded):
-    """{layer: float32 [H, W, C] or [C]} of one image's central view.
+def activations(classifier, encoded):
+    """Returns {layer: float32 [H, W, C] or [C]}, the activations for one image.
 
-    Of `alexnet.activation_names`, and of the last layer the probabilities, as "prob".
+    The layers are those of `alexnet.activation_names`; the last entry, "prob", holds
+    the probabilities of the classes. The input is the center crop.
 
     Args:
-        network: a `Classifier`.
-        encoded: the bytes of the image.
+        classifier: a `Classifier`.
+        encoded: the bytes of the image file.
     """
-    model = network.model
+    model = classifier.model
     names = alexnet.activation_names(model)
     outputs = [alexnet.features(model, name).output for name in names]
     probe = keras.Model(model.input, [*outputs, model.output])
-    view = network.view(encoded)[tf.newaxis]
-    found = probe(view, training=False)
+    crop = classifier.center_crop(encoded)[tf.newaxis]
+    values = probe(crop, training=False)
     return {
-        name: output.numpy()[0]
-        for name, output in zip([*names, "prob"], found)
+        name: output.numpy()[0] for name, output in zip([*names, "prob"], values)
     }
 
 
 def strongest(maps, count):
-    """int64 [count]: the maps with the largest sums, the first one first.
+    """Returns the indices of the maps with the largest sums, in descending order.
 
     Args:
-        maps: float [H, W, C], 0 and up.
-        count: at most C.
+        maps: float [H, W, C].
+        count: the number of indices, at most C.
     """
     return np.argsort(-maps.sum(axis=(0, 1)), kind="stable")[:count]
 
 
-def dropout_passes(network, encoded, passes, seed=0):
-    """float32 [passes, N, classes]: probabilities with dropout left on.
+def dropout_passes(classifier, encoded, passes, seed=0):
+    """Returns probabilities with dropout active, float32 [passes, N, classes].
 
-    Each pass is of one thinned network an image (paper, section 4.2).
+    In each pass dropout samples one network per image (paper, section 4.2).
 
     Args:
-        network: a `Classifier`.
-        encoded: the bytes of N images, seen in their central view.
-        passes: how many.
-        seed: of what is dropped.
+        classifier: a `Classifier`.
+        encoded: the bytes of N image files; the inputs are their center crops.
+        passes: the number of passes.
+        seed: the random seed of dropout.
 
     Raises:
-        ValueError: if the network drops nothing.
+        ValueError: if the network has no dropout.
     """
-    states = alexnet.dropout_states(network.model)
+    states = alexnet.dropout_states(classifier.model)
     if not states:
         raise ValueError(
             "Expected a network with dropout. Received: preset "
-            f"{network.preset.name}, which has none."
+            f"{classifier.preset.name}, which has none."
         )
-    for number, state in enumerate(states):
-        state.assign([seed, number])
-    views = tf.data.Dataset.from_tensor_slices(
-        tf.stack([network.view(each) for each in encoded])
+    for index, state in enumerate(states):
+        state.assign([seed, index])
+    crops = tf.data.Dataset.from_tensor_slices(
+        tf.stack([classifier.center_crop(image) for image in encoded])
     )
-    run = tf.function(lambda batch: network.model(batch, training=True))
+    run = tf.function(lambda batch: classifier.model(batch, training=True))
     return np.stack(
         [
-            np.concatenate([run(batch).numpy() for batch in views.batch(64)])
+            np.concatenate([run(batch).numpy() for batch in crops.batch(64)])
             for _ in range(passes)
         ]
     )
@@ -98,39 +99,43 @@ class Norms:
     """How large the weights of a layer are.
 
     Attributes:
-        layer: its name.
+        layer: the name of the layer.
         kernel: the root mean square of its kernel.
-        start: the same of the preset's random start.
-        units: float32 [units], the lengths of the kernels of single units.
+        initial_kernel: the root mean square of a kernel that the preset initializes.
+        units: float32 [units], the Euclidean norm of the kernel of each unit.
     """
 
     layer: str
     kernel: float
-    start: float
+    initial_kernel: float
     units: np.ndarray
 
 
 def norms(model, preset, seed=0):
-    """The `Norms` of each layer of `model` with weights, in order.
+    """Returns the `Norms` of each layer of `model` with weights, in order.
 
     Args:
-        model: a network built from `preset`.
+        model: a model that was built from `preset`.
         preset: a `presets.Preset`.
-        seed: of the random start that it is held against.
+        seed: the random seed of the initialization to compare with.
     """
     keras.utils.set_random_seed(seed)
-    beginning = alexnet.AlexNet(preset, model.output.shape[-1])
-    found = []
-    for layer, fresh in zip(model.layers, beginning.layers):
+    initial_model = alexnet.AlexNet(preset, model.output.shape[-1])
+    layer_norms = []
+    for layer, initial_layer in zip(model.layers, initial_model.layers):
         if layer.weights:
             kernel = layer.get_weights()[0]
             flat = kernel.reshape(-1, kernel.shape[-1])
-            found.append(
+            layer_norms.append(
                 Norms(
                     layer.name,
-                    float(np.sqrt(np.mean(flat**2))),
-                    float(np.sqrt(np.mean(fresh.get_weights()[0] ** 2))),
+                    _root_mean_square(kernel),
+                    _root_mean_square(initial_layer.get_weights()[0]),
                     np.linalg.norm(flat, axis=0),
                 )
             )
-    return found
+    return layer_norms
+
+
+def _root_mean_square(values):
+    return float(np.sqrt(np.mean(values**2)))

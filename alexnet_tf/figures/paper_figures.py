@@ -1,7 +1,8 @@
-"""What each figure of a network shows: the numbers that `plots` draws.
+"""Figures 3 and 4 of the paper and others, each for a loaded network.
 
-Each is written to a path, or to a file that is open for writing bytes.
-Examples are those of `Source.take_indices`.
+`classifier` is a `Classifier`, and `path` the PNG file to write, or a file that is open
+for writing bytes. Examples come from `Source.take_indices`. The module `draw` has the
+same figures for those who give the names of files and data sets.
 """
 
 import dataclasses
@@ -19,187 +20,178 @@ from alexnet_tf.models import receptive_fields
 from alexnet_tf import plots
 from alexnet_tf import presets
 
-_PASSES = 32  # Thinned networks that the whole one is held against.
+_PASSES = 32  # Networks that `dropout` averages, a power of 2.
 
 
-def kernels(network, path):
-    """Those of the first layer (Fig. 3).
-
-    Args:
-        network: a `Classifier`, in all figures.
-        path: of the PNG, in all figures.
-    """
-    found = alexnet.rgb_kernels(network.model, network.preset)
-    plots.kernels(found, path, "conv1")
+def kernels(classifier, path):
+    """Draws the kernels of the first layer (Fig. 3)."""
+    weights = alexnet.rgb_kernels(classifier.model, classifier.preset)
+    plots.kernels(weights, path, "conv1")
 
 
-def predictions(network, source, examples, path):
-    """Images with their five most probable classes (Fig. 4, left).
+def predictions(classifier, source, examples, path):
+    """Draws images with their five most probable classes (Fig. 4, left).
 
     Args:
-        source: a `Source` of the network's classes.
-        examples: of it.
+        classifier, path: see the module.
+        source: a `Source` with the classes of the network.
+        examples: examples of the source.
 
     Raises:
-        ValueError: if the classes are others.
+        ValueError: if the classes differ.
     """
-    evaluation.check_fits(network, source)
+    evaluation.check_fits(classifier, source)
     rows = []
     for example in examples:
-        title, image = _shown(network, source, example)
-        found = network.probabilities(example["image"])[np.newaxis]
-        (named,) = decode_predictions(found, 5, network.classes)
-        rows.append((title, image, named))
+        title, image = _title_and_image(classifier, source, example)
+        rows.append((title, image, classifier.predict(example["image"])))
     plots.predictions(rows, path)
 
 
-def neighbors(network, source, rows, path):
-    """Images, each with those that are nearest to it (Fig. 4, right).
+def neighbors(classifier, source, rows, path):
+    """Draws images, each followed by its nearest neighbors (Fig. 4, right).
 
     Args:
-        source: a `Source` of these images' classes.
-        rows: of `retrieval.nearest_examples`.
+        classifier, path: see the module.
+        source: a `Source` with the classes of these images.
+        rows: the result of `retrieval.nearest_examples`.
     """
     images = [
-        [_shown(network, source, example) for example in row] for row in rows
+        [_title_and_image(classifier, source, example) for example in row]
+        for row in rows
     ]
     plots.neighbors(images, path)
 
 
-def views(network, example, count, seed, path):
-    """What one image becomes in training, before the mean is subtracted.
+def crops(classifier, example, count, seed, path):
+    """Draws the crops that training makes of one image, before the mean is subtracted.
 
     Args:
-        example: of a source.
-        count: views to draw, after the whole central square.
-        seed: of the choice of views.
+        classifier, path: see the module.
+        example: an example of a source.
+        count: the number of crops, which follow the whole center square.
+        seed: the random seed of the crops.
     """
-    pixels = network.preset.preprocessing
-    images = [("the central square", network.square(example["image"]))]
-    for number in range(count):
-        view = preprocess.training_image(
+    preprocessing = classifier.preset.preprocessing
+    images = [("center square", classifier.center_square(example["image"]))]
+    for index in range(count):
+        crop = preprocess.training_image(
             example["image"],
-            tf.constant([seed, number]),
-            _visible(pixels),
-            network.statistics,
+            tf.constant([seed, index]),
+            _without_normalization(preprocessing),
+            classifier.statistics,
         )
-        images.append((f"view {number + 1}", _pixels(view)))
-    places = 1
-    if pixels.random_crop:
-        places = pixels.image_size - pixels.crop_size + 1
-    sides = 1 + pixels.flip
-    # Section 4.1: 2,048, of 32 places along a side where there are 33.
-    paper = f" (the paper counts {2 * 32**2:,})" if places * sides == 66 else ""
-    plots.views(
+        images.append((f"crop {index + 1}", _to_uint8(crop)))
+    positions = 1
+    if preprocessing.random_crop:
+        positions = preprocessing.image_size - preprocessing.crop_size + 1
+    flips = 1 + preprocessing.flip
+    # Section 4.1 counts 2,048 with 32 positions along a side, where there are 33.
+    paper = f" (the paper counts {2 * 32**2:,})" if positions * flips == 66 else ""
+    plots.crops(
         images,
         path,
-        f"{count} of {places} x {places} x {sides} = {places**2 * sides:,} crops "
-        f"and flips{paper}, with color noise {pixels.pca_color_std:g}",
+        f"{count} of {positions} x {positions} x {flips} = "
+        f"{positions**2 * flips:,} crops and flips{paper}, with PCA color "
+        f"augmentation {preprocessing.pca_color_std:g}",
     )
 
 
-def activations(network, example, count, path):
-    """What each layer makes of one image, and what its outputs see of it.
+def activations(classifier, example, count, path):
+    """Draws the activations of each layer for one image, with receptive fields.
 
     Args:
-        example: of a source.
-        count: maps of each layer, those with the largest sums.
+        classifier, path: see the module.
+        example: an example of a source.
+        count: the number of maps of each layer, those with the largest sums.
     """
-    fields = {f.layer: f for f in receptive_fields.receptive_fields(network.model)}
-    rows, lines = [], []
-    for layer, values in internals.activations(network, example["image"]).items():
+    fields = {
+        field.layer: field
+        for field in receptive_fields.receptive_fields(classifier.model)
+    }
+    convolutions, dense_layers = [], []
+    outputs = internals.activations(classifier, example["image"])
+    probabilities = outputs.pop("prob")
+    for layer, values in outputs.items():
         if values.ndim == 1:
-            lines.append((f"{layer}: {len(values):,} units", values))
-            continue
-        side, field = values.shape[0], fields[layer]
-        first = field.start + side // 2 * field.stride
-        best = internals.strongest(values, count)
-        rows.append(
-            (
-                f"{layer}: {values.shape[-1]} maps, {side} x {side}\n"
-                f"each output sees {field.size} pixels",
-                (first, first + field.size - 1),
-                np.moveaxis(values[..., best], -1, 0),
-            )
-        )
-    # The last line is of the classes.
-    _, probabilities = lines[-1]
-    found = probabilities[np.newaxis]
-    ((_, name, most),) = decode_predictions(found, 1, network.classes)[0]
-    title = f"prob: {len(probabilities):,} classes, {name} {most:.1%}"
-    lines[-1] = (title, probabilities)
-    view = preprocess.evaluation_image(
+            dense_layers.append((f"{layer}: {len(values):,} units", values))
+        else:
+            convolutions.append(_strongest_maps(fields[layer], values, count))
+    top = decode_predictions(probabilities[np.newaxis], 1, classifier.classes)
+    ((_, name, probability),) = top[0]
+    title = f"prob: {len(probabilities):,} classes, {name} {probability:.1%}"
+    dense_layers.append((title, probabilities))
+    crop = preprocess.evaluation_image(
         example["image"],
-        _visible(network.preset.preprocessing),
-        network.statistics,
+        _without_normalization(classifier.preset.preprocessing),
+        classifier.statistics,
     )
-    plots.activations(_pixels(view), rows, lines, path)
+    plots.activations(_to_uint8(crop), convolutions, dense_layers, path)
 
 
-def norms(network, seed, path):
-    """How large the weights of each layer are.
+def norms(classifier, seed, path):
+    """Draws how large the weights of each layer are.
 
     Args:
-        seed: of the random start that they are held against.
+        classifier, path: see the module.
+        seed: the random seed of the initialization to compare with.
     """
-    found = internals.norms(network.model, network.preset, seed)
-    plots.norms(found, path, network.preset.name)
+    layers = internals.norms(classifier.model, classifier.preset, seed)
+    plots.norms(layers, path, classifier.preset.name)
 
 
-def dropout(network, source, examples, seed, path):
-    """Networks with half of their units, averaged, against the whole one.
+def dropout(classifier, source, examples, seed, path):
+    """Draws averages over networks sampled by dropout, beside the full network.
 
     Args:
-        source: a `Source` of the network's classes.
-        examples: of it, which are measured.
-        seed: of what is dropped.
+        classifier, path: see the module.
+        source: a `Source` with the classes of the network.
+        examples: examples of the source, on which the errors are measured.
+        seed: the random seed of dropout.
 
     Raises:
-        ValueError: if the network drops nothing or the classes are others.
+        ValueError: if the network has no dropout, or the classes differ.
     """
-    evaluation.check_fits(network, source)
+    evaluation.check_fits(classifier, source)
     encoded = [example["image"] for example in examples]
-    truth = np.array([example["label"] for example in examples])
-    each = internals.dropout_passes(network, encoded, _PASSES, seed)
-    whole = np.stack([network.probabilities(one) for one in encoded])
+    labels = np.array([example["label"] for example in examples])
+    passes = internals.dropout_passes(classifier, encoded, _PASSES, seed)
+    full = np.stack([classifier.probabilities(image) for image in encoded])
 
     def error(probabilities):
-        return 1 - evaluation.hits(probabilities, truth, 1).mean()
+        return 1 - evaluation.hits(probabilities, labels, 1).mean()
 
     counts = [2**power for power in range(_PASSES.bit_length())]
-    errors = [(count, error(each[:count].mean(axis=0))) for count in counts]
-    places = np.arange(len(truth))
-    pairs = np.stack(
-        [each.mean(axis=0)[places, truth], whole[places, truth]], axis=1
-    )
+    errors = [(count, error(passes[:count].mean(axis=0))) for count in counts]
+    true_classes = np.arange(len(labels)), labels
+    pairs = np.stack([passes.mean(axis=0)[true_classes], full[true_classes]], axis=1)
     plots.dropout(
-        errors, error(whole), pairs, path,
-        f"{len(truth)} images of {source}, central view",
+        errors, error(full), pairs, path,
+        f"{len(labels)} images of {source}, center crop",
     )
 
 
 def normalization(preset, seed, path):
-    """20 values before and after response normalization, over n = 4 and 5.
+    """Draws 20 values before and after response normalization, for n = 4 and n = 5.
 
     Args:
-        preset: a `presets.Preset`, whose constants these are.
-        seed: of the values.
+        preset: a `presets.Preset`, whose constants are used.
+        seed: the random seed of the values.
+        path: see the module.
 
     Raises:
         ValueError: if the preset has no response normalization across maps.
     """
-    norms = [
-        layer
-        for layer in preset.layers
-        if isinstance(layer, presets.ResponseNorm)
+    norm_layers = [
+        layer for layer in preset.layers if isinstance(layer, presets.ResponseNorm)
     ]
-    if not norms:
+    if not norm_layers:
         raise ValueError(
             "Expected a preset with response normalization across maps. "
             f"Received: preset={preset.name}."
         )
-    norm = norms[0]
-    # As large as the first layer's are on pixels, and a third shut by the ReLU.
+    norm = norm_layers[0]
+    # The size is that of the first layer's outputs. The ReLU sets a third to zero.
     random = np.random.default_rng(seed)
     before = np.maximum(random.normal(60, 120, 20), 0)
     constants = norm.bias, norm.alpha, norm.beta
@@ -214,14 +206,32 @@ def normalization(preset, seed, path):
     )
 
 
-def _shown(network, source, example):
-    """(its class, uint8 RGB [S, S, 3]) of an example."""
+def _title_and_image(classifier, source, example):
+    """Returns the name of an example's class, and uint8 RGB [S, S, 3]."""
     name = readable_name(source.classes[example["label"]])
-    return name, network.square(example["image"])
+    return name, classifier.center_square(example["image"])
 
 
-def _visible(preprocessing):
-    """The same views without what takes their pixels from 0 to 255 RGB."""
+def _strongest_maps(field, values, count):
+    """Returns what `plots.activations` takes for one convolutional layer.
+
+    Args:
+        field: the layer's `ReceptiveField`.
+        values: float [H, W, C].
+        count: the number of maps.
+    """
+    side = values.shape[0]
+    first = field.start + side // 2 * field.stride
+    title = (
+        f"{field.layer}: {values.shape[-1]} maps, {side} x {side}\n"
+        f"each output sees {field.size} pixels"
+    )
+    maps = values[..., internals.strongest(values, count)]
+    return title, (first, first + field.size - 1), np.moveaxis(maps, -1, 0)
+
+
+def _without_normalization(preprocessing):
+    """Returns a preprocessing with the same crops, as RGB from 0 to 255."""
     return dataclasses.replace(
         preprocessing,
         channel_order="rgb",
@@ -232,6 +242,6 @@ def _visible(preprocessing):
     )
 
 
-def _pixels(view):
-    """uint8 of a float view: color noise leads out of 0 to 255."""
-    return np.rint(np.clip(view, 0, 255)).astype(np.uint8)
+def _to_uint8(image):
+    """Rounds float pixels; PCA color augmentation can leave the range 0 to 255."""
+    return np.rint(np.clip(image, 0, 255)).astype(np.uint8)

@@ -252,7 +252,7 @@ class RunData:
 
     def _load(self, split):
         source = datasets.load(self.dataset, split, self.data_dir)
-        return source.without_bad() if self.skips else source
+        return source.without_bad_images() if self.skips else source
 
 
 def find_run_data(weights, dataset=None, split=None, data_dir=None, otherwise=None):

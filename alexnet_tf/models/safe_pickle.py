@@ -99,7 +99,7 @@ class _Machine:
         self.view = view
         self.position = 0
         self.stack, self.marks, self.memo = [], [], {}
-        self.encoded = 0
+        self.encoded_size = 0
 
     def run(self):
         for _ in range(_MAX_INSTRUCTIONS):
@@ -201,8 +201,8 @@ class _Machine:
             case _Function("encode"), (str(text), str("latin1")):
                 # A pickle can encode one string many times, and each result takes
                 # memory.
-                self.encoded += len(text)
-                if self.encoded > len(self.view):
+                self.encoded_size += len(text)
+                if self.encoded_size > len(self.view):
                     raise _UnsupportedPickle("more bytes than the file has")
                 result = _encode(text)
             case _Function("_frombuffer"), (data, _DType() as dtype, shape, order):

@@ -123,7 +123,7 @@ def test_extensions_in_any_case_and_nothing_else(tmp_path):
     ]
 
 
-def test_what_macos_puts_beside_a_image_is_none(tmp_path):
+def test_what_macos_puts_beside_an_image_is_none(tmp_path):
     plant(tmp_path, "a/1.jpg", "a/._1.jpg")
     assert contents(folder(tmp_path, "train")) == [("a/1.jpg", 0)]
 
@@ -211,7 +211,7 @@ def test_parts_hold_all_classes(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "list"])
-def test_a_image_more_moves_no_other_between_parts(tmp_path, kind):
+def test_an_image_more_moves_no_other_between_parts(tmp_path, kind):
     """Nor does another place: what was trained on is never evaluated on."""
 
     def trained_on(root, classes="abcd", each=range(25)):
@@ -634,7 +634,7 @@ def two_failures(first):
     return types[first](None, None, message + "\n0 successful operations.")
 
 
-def test_the_cause_counts_where_another_device_only_misses_a_image(
+def test_the_cause_counts_where_another_device_only_misses_an_image(
     make_source, tmp_path
 ):
     """Whichever of the two gives the error its type, or is not heard of."""

@@ -1,4 +1,4 @@
-"""Batches are a function of seed and epoch, and lose no image."""
+"""Batches are a function of seed and epoch, and no image is lost."""
 
 import dataclasses
 import os
@@ -8,80 +8,89 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf import presets
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import datasets
 from alexnet_tf.data import input_pipeline
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data.source import PIPELINE_OPTIONS
-from alexnet_tf import presets
 
-PIXELS = presets.get("tiny").preprocessing
-KNOWN = pixel_statistics.imagenet(PIXELS)
+PREPROCESSING = presets.get("tiny").preprocessing
+STATISTICS = pixel_statistics.imagenet(PREPROCESSING)
 
 
 def training(source, **changes):
-    """[(images, labels)] of an epoch of 20 images."""
+    """Returns the training batches of an epoch, [(images, labels), ...]."""
     settings = dict(batch_size=6, seed=1, epoch=0, steps=3) | changes
     return list(
         input_pipeline.training_batches(
-            source, PIXELS, KNOWN, **settings
+            source, PREPROCESSING, STATISTICS, **settings
         ).as_numpy_iterator()
     )
 
 
 def evaluation(source, batch_size, **changes):
     return input_pipeline.evaluation_batches(
-        source, PIXELS, KNOWN, batch_size=batch_size, **changes
+        source, PREPROCESSING, STATISTICS, batch_size=batch_size, **changes
     )
 
 
-def joined(batches):
-    """(images, labels) of several batches as one."""
+def concatenated(batches):
+    """Returns (images, labels) of several batches as one."""
     return tuple(map(np.concatenate, zip(*batches)))
 
 
-def assert_same(one, other):
-    assert len(one) == len(other) > 0
-    for (images, labels), (other_images, other_labels) in zip(one, other):
+def assert_same(batches, other_batches):
+    assert len(batches) == len(other_batches) > 0
+    pairs = zip(batches, other_batches)
+    for (images, labels), (other_images, other_labels) in pairs:
         np.testing.assert_array_equal(images, other_images)
         np.testing.assert_array_equal(labels, other_labels)
 
 
+def merged(parts, num_replicas):
+    """Returns the batches of which each replica has been given a part."""
+    return [
+        concatenated(parts[i : i + num_replicas])
+        for i in range(0, len(parts), num_replicas)
+    ]
+
+
 @pytest.fixture
 def source(make_source):
-    """20 images, each of its own class."""
+    """20 images, each of another class."""
     return make_source(20, classes=20)
 
 
-def test_an_epoch_comes_twice_the_same(source):
+def test_an_epoch_is_the_same_each_time(source):
     assert_same(training(source), training(source))
 
 
-def test_an_epoch_comes_twice_the_same_from_one_dataset(source):
+def test_an_epoch_is_the_same_each_time_its_dataset_is_read(source):
     dataset = input_pipeline.training_batches(
-        source, PIXELS, KNOWN, batch_size=6, seed=1, epoch=0, steps=3
+        source, PREPROCESSING, STATISTICS, batch_size=6, seed=1, epoch=0, steps=3
     )
     assert_same(*(list(dataset.as_numpy_iterator()) for _ in range(2)))
 
 
 @pytest.mark.parametrize("changes", [{"epoch": 1}, {"seed": 2}])
-def test_another_epoch_or_seed_brings_other_views_and_order(source, changes):
-    images, labels = joined(training(source))
-    other_images, other_labels = joined(training(source, **changes))
+def test_another_epoch_or_seed_has_other_crops_and_another_order(source, changes):
+    images, labels = concatenated(training(source))
+    other_images, other_labels = concatenated(training(source, **changes))
     assert labels.tolist() != other_labels.tolist()
     for label in set(labels) & set(other_labels):
-        mine = images[labels == label]
-        assert (mine != other_images[other_labels == label]).any()
+        image = images[labels == label]
+        assert (image != other_images[other_labels == label]).any()
 
 
-def test_views_differ_where_the_order_does_not(make_source):
-    """Of one and the same image over and over no two views are alike."""
+def test_all_crops_of_one_image_differ(make_source):
+    """In 36 repetitions of the same image no two crops are equal."""
     source = make_source(1)
-    many = dataclasses.replace(
+    repeated = dataclasses.replace(
         source, num_examples=12, read=lambda seed: source.read(seed).repeat(12)
     )
     images = [
-        joined(training(many, steps=2, seed=seed, epoch=epoch))[0]
+        concatenated(training(repeated, steps=2, seed=seed, epoch=epoch))[0]
         for seed, epoch in [(1, 0), (1, 1), (2, 0)]
     ]
     flat = np.concatenate(images).reshape(36, -1)
@@ -89,56 +98,54 @@ def test_views_differ_where_the_order_does_not(make_source):
 
 
 @pytest.mark.parametrize("first_step", [1, 2])
-def test_resuming_brings_the_rest_of_the_epoch(source, first_step):
+def test_first_step_skips_the_first_steps_of_the_epoch(source, first_step):
     assert_same(
         training(source)[first_step:], training(source, first_step=first_step)
     )
 
 
-def test_nothing_is_left_after_the_last_step(source):
+def test_no_batch_is_left_after_the_last_step(source):
     assert training(source, first_step=3) == []
 
 
 @pytest.mark.parametrize("num_replicas", [2, 3])
-def test_pieces_make_up_the_batches(source, num_replicas):
-    whole, split = training(source), training(source, num_replicas=num_replicas)
-    assert len(split) == 3 * num_replicas
-    assert all(len(labels) == 6 // num_replicas for _, labels in split)
-    assert_same(whole, [
-        joined(split[i : i + num_replicas]) for i in range(0, len(split), num_replicas)
-    ])
+def test_the_parts_for_the_replicas_make_up_the_batches(source, num_replicas):
+    parts = training(source, num_replicas=num_replicas)
+    assert len(parts) == 3 * num_replicas
+    assert all(len(labels) == 6 // num_replicas for _, labels in parts)
+    assert_same(training(source), merged(parts, num_replicas))
 
 
 @pytest.mark.parametrize("shuffle_buffer", [1, 4, 100])
-def test_a_image_comes_at_most_once_an_epoch(source, shuffle_buffer):
-    _, labels = joined(training(source, shuffle_buffer=shuffle_buffer))
+def test_an_image_occurs_at_most_once_an_epoch(source, shuffle_buffer):
+    _, labels = concatenated(training(source, shuffle_buffer=shuffle_buffer))
     assert len(labels) == len(set(labels)) == 18
     if shuffle_buffer > 1:
         assert labels.tolist() != sorted(labels)
 
 
-def test_every_image_comes_in_some_epoch(source):
-    seen = [joined(training(source, epoch=e))[1] for e in range(4)]
+def test_every_image_occurs_in_some_epoch(source):
+    seen = [concatenated(training(source, epoch=e))[1] for e in range(4)]
     assert set(np.concatenate(seen)) == set(range(20))
 
 
-def test_the_source_s_own_shuffle_differs_by_epoch_and_seed(source):
-    asked = []
+def test_the_shuffle_seed_of_the_source_differs_by_epoch_and_seed(source):
+    shuffle_seeds = []
 
     def read(shuffle_seed):
-        asked.append(shuffle_seed)
+        shuffle_seeds.append(shuffle_seed)
         return source.read(shuffle_seed)
 
-    spy = dataclasses.replace(source, read=read)
+    recording = dataclasses.replace(source, read=read)
     for seed, epoch in [(1, 0), (1, 1), (2, 0), (1, 0)]:
-        input_pipeline.shuffled(spy, seed, epoch, 10)
-    assert asked[0] == asked[3]
-    assert len(set(asked)) == 3
-    # What NumPy and TFDS take.
-    assert all(0 <= seed < 2**31 for seed in asked)
+        input_pipeline.shuffled(recording, seed, epoch, 10)
+    assert shuffle_seeds[0] == shuffle_seeds[3]
+    assert len(set(shuffle_seeds)) == 3
+    # NumPy and TFDS accept this range.
+    assert all(0 <= seed < 2**31 for seed in shuffle_seeds)
 
 
-def test_no_image_is_lost_in_the_shuffle(source):
+def test_shuffling_loses_no_image(source):
     examples = input_pipeline.shuffled(source, 3, 5, 7)
     labels = [int(example["label"]) for example in examples]
     assert sorted(labels) == list(range(20)) != labels
@@ -148,7 +155,7 @@ def test_no_image_is_lost_in_the_shuffle(source):
 def test_shapes_and_types_are_static(source, num_replicas):
     for dataset in (
         input_pipeline.training_batches(
-            source, PIXELS, KNOWN,
+            source, PREPROCESSING, STATISTICS,
             batch_size=6, seed=1, epoch=0, steps=3, num_replicas=num_replicas,
         ),
         evaluation(source, 6, num_replicas=num_replicas),
@@ -164,58 +171,57 @@ def test_evaluation_sees_every_image_once_and_pads(source, batch_size):
     batches = list(evaluation(source, batch_size).as_numpy_iterator())
     assert len(batches) == -(-20 // batch_size)
     assert all(len(labels) == batch_size for _, labels in batches)
-    images, labels = joined(batches)
+    images, labels = concatenated(batches)
     assert labels[:20].tolist() == list(range(20))
     assert (labels[20:] == -1).all() and (images[20:] == 0).all()
     assert np.abs(images[:20]).max(axis=(1, 2, 3)).min() > 1
 
 
 @pytest.mark.parametrize("num_replicas", [2, 3])
-def test_evaluation_gives_every_device_a_full_piece(source, num_replicas):
-    whole = list(evaluation(source, 6).as_numpy_iterator())
-    split = list(evaluation(source, 6, num_replicas=num_replicas).as_numpy_iterator())
-    assert_same(whole, [
-        joined(split[i : i + num_replicas]) for i in range(0, len(split), num_replicas)
-    ])
+def test_evaluation_gives_every_replica_a_full_part(source, num_replicas):
+    batches = list(evaluation(source, 6).as_numpy_iterator())
+    parts = list(evaluation(source, 6, num_replicas=num_replicas).as_numpy_iterator())
+    assert_same(batches, merged(parts, num_replicas))
 
 
-def test_evaluation_always_brings_the_same(source):
+def test_evaluation_is_the_same_each_time(source):
     assert_same(*(
         list(evaluation(source, 6).as_numpy_iterator()) for _ in range(2)
     ))
 
 
 @pytest.mark.parametrize("classes", [7, 19])
-def test_a_label_of_no_class_is_named(make_source, classes):
+def test_an_error_names_the_image_with_an_invalid_label(make_source, classes):
     source = make_source(20, classes=20)
-    narrow = dataclasses.replace(source, classes=source.classes[:classes])
-    first = f"images {classes}"
-    with pytest.raises(tf.errors.InvalidArgumentError, match=first):
-        list(evaluation(narrow, 1))
+    too_few = dataclasses.replace(source, classes=source.classes[:classes])
+    first_invalid = f"images {classes}"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=first_invalid):
+        list(evaluation(too_few, 1))
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
-        training(narrow, batch_size=20, steps=1)
+        training(too_few, batch_size=20, steps=1)
     for examples in (
-        narrow.examples(), input_pipeline.shuffled(narrow, 1, 0, 16384)
-    ):
-        explained = bad_images.diagnose(error.value, narrow, examples)
-        assert isinstance(explained, ValueError)
-        assert "its label is" in str(explained)
+        too_few.examples(), input_pipeline.shuffled(too_few, 1, 0, 16384)
+    ):  # fmt: skip
+        diagnosis = bad_images.diagnose(error.value, too_few, examples)
+        assert isinstance(diagnosis, ValueError)
+        assert "its label is" in str(diagnosis)
 
 
-def test_a_negative_label_is_no_padding(make_source):
+def test_rejects_a_negative_label_of_an_image(make_source):
+    """The label of padding is not valid for an image."""
     source = make_source(4)
-    wrong = dataclasses.replace(
+    negative = dataclasses.replace(
         source,
         read=lambda seed: source.read(seed).map(
             lambda example: example | {"label": example["label"] - 1}
         ),
     )
     with pytest.raises(tf.errors.InvalidArgumentError, match="images 0"):
-        list(evaluation(wrong, 2))
+        list(evaluation(negative, 2))
 
 
 def folder_with(tmp_path, bad):
-    """A source of 6 JPEGs of which the one called bad.jpg holds `bad`."""
+    """Returns a source of 5 good JPEGs, and of bad.jpg with the bytes bad(good)."""
     (tmp_path / "only").mkdir()
     image = np.random.default_rng(0).integers(0, 256, (90, 80, 3), np.uint8)
     good = tf.io.encode_jpeg(image).numpy()
@@ -234,7 +240,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_bad_image_is_named_in_training(tmp_path, damage):
+def test_an_error_names_the_unreadable_image_in_training(tmp_path, damage):
     source = folder_with(tmp_path, DAMAGES[damage])
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         training(source, batch_size=6, steps=1)
@@ -243,7 +249,7 @@ def test_a_bad_image_is_named_in_training(tmp_path, damage):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_bad_image_is_named_in_evaluation(tmp_path, damage):
+def test_an_error_names_the_unreadable_image_in_evaluation(tmp_path, damage):
     source = folder_with(tmp_path, DAMAGES[damage])
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         list(evaluation(source, 4))
@@ -252,50 +258,59 @@ def test_a_bad_image_is_named_in_evaluation(tmp_path, damage):
     )
 
 
-def assert_named(source, explained):
+def assert_named(source, diagnosis):
     path = f"{source.folder}/only/bad.jpg"
     with open(path, "rb") as file:
         size = len(file.read())
-    assert isinstance(explained, ValueError)
-    assert f"{path} of {source.name}, split train" in str(explained)
-    assert f"({size} bytes)" in str(explained)
+    assert isinstance(diagnosis, ValueError)
+    assert f"{path} of {source.name}, split train" in str(diagnosis)
+    assert f"({size} bytes)" in str(diagnosis)
 
 
-def test_an_error_without_a_bad_image_stays_itself(source):
+def test_an_error_without_an_unreadable_image_is_returned_unchanged(source):
     error = tf.errors.InvalidArgumentError(None, None, "something else")
     assert bad_images.diagnose(error, source, source.examples()) is error
 
 
-def test_color_noise_ends_after_its_epochs(make_source):
+def test_color_augmentation_ends_after_its_epochs(make_source):
     """The original code switched it off, and its divisor with it."""
     source = make_source(4)
-    noisy = presets.override(
+    augmented = presets.override(
         presets.get("tiny"), pca_color_std=0.3, pca_color_divisor=1.1,
         pca_color_epochs=2,
     ).preprocessing  # fmt: skip
-    plain = dataclasses.replace(noisy, pca_color_std=0.0)
+    plain = dataclasses.replace(augmented, pca_color_std=0.0)
 
-    def first(preprocessing, epoch):
+    def first_images(preprocessing, epoch):
         batches = input_pipeline.training_batches(
-            source, preprocessing, KNOWN, batch_size=4, seed=0, epoch=epoch, steps=1
+            source,
+            preprocessing,
+            STATISTICS,
+            batch_size=4,
+            seed=0,
+            epoch=epoch,
+            steps=1,
         )
         return next(iter(batches))[0].numpy()
 
-    assert np.abs(first(noisy, 1) - first(plain, 1)).max() > 0.1
+    shifts = first_images(augmented, 1) - first_images(plain, 1)
+    assert np.abs(shifts).max() > 0.1
     for epoch in (2, 3):
-        np.testing.assert_array_equal(first(noisy, epoch), first(plain, epoch))
+        np.testing.assert_array_equal(
+            first_images(augmented, epoch), first_images(plain, epoch)
+        )
 
 
 # ---- Several workers -------------------------------------------------------------
 
 
-def interleaved(parts):
-    """The batches of a process, of those of its workers."""
-    return [joined(num_replicas) for num_replicas in zip(*parts, strict=True)]
+def merged_workers(parts):
+    """Returns the batches of a single process, given those of all workers."""
+    return [concatenated(shares) for shares in zip(*parts, strict=True)]
 
 
 @pytest.mark.parametrize(
-    "count, first_step",
+    "num_workers, first_step",
     [
         (3, 1),
         pytest.param(3, 0, marks=pytest.mark.large),
@@ -303,69 +318,91 @@ def interleaved(parts):
         pytest.param(2, 1, marks=pytest.mark.large),
     ],
 )
-def test_workers_make_together_the_batches_of_one(source, count, first_step):
+def test_workers_share_the_batches_of_one_process(source, num_workers, first_step):
     parts = [
-        training(source, num_replicas=count, workers=(count, i), first_step=first_step)
-        for i in range(count)
+        training(
+            source,
+            num_replicas=num_workers,
+            num_workers=num_workers,
+            worker_index=i,
+            first_step=first_step,
+        )
+        for i in range(num_workers)
     ]
-    assert_same(interleaved(parts), training(source, first_step=first_step))
+    assert_same(merged_workers(parts), training(source, first_step=first_step))
 
 
-def test_workers_with_several_devices_each_have_theirs(source):
-    """Four num_replicas of each batch: two for the devices of either worker."""
-    whole = training(source, batch_size=8, steps=2, num_replicas=4)
+def test_each_worker_has_the_parts_of_its_devices(source):
+    """Each batch has four parts, two for the devices of either worker."""
+    settings = dict(batch_size=8, steps=2, num_replicas=4)
+    all_parts = training(source, **settings)
     parts = [
-        training(source, batch_size=8, steps=2, num_replicas=4, workers=(2, i))
-        for i in range(2)
+        training(source, num_workers=2, worker_index=i, **settings) for i in range(2)
     ]
-    assert_same(parts[0], whole[0:2] + whole[4:6])
-    assert_same(parts[1], whole[2:4] + whole[6:8])
+    assert_same(parts[0], all_parts[0:2] + all_parts[4:6])
+    assert_same(parts[1], all_parts[2:4] + all_parts[6:8])
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(2, marks=pytest.mark.large), 3]
+    "num_workers", [pytest.param(2, marks=pytest.mark.large), 3]
 )
 @pytest.mark.parametrize(
     "batch_size", [6, pytest.param(12, marks=pytest.mark.large), 30]
 )
-def test_workers_evaluate_each_image_once(source, count, batch_size):
+def test_workers_evaluate_each_image_once(source, num_workers, batch_size):
     parts = [
         list(
-            evaluation(source, batch_size, num_replicas=count, workers=(count, i))
-            .as_numpy_iterator()
+            evaluation(
+                source,
+                batch_size,
+                num_replicas=num_workers,
+                num_workers=num_workers,
+                worker_index=i,
+            ).as_numpy_iterator()
         )
-        for i in range(count)
+        for i in range(num_workers)
     ]
-    whole = list(evaluation(source, batch_size).as_numpy_iterator())
-    assert_same(interleaved(parts), whole)
+    batches = list(evaluation(source, batch_size).as_numpy_iterator())
+    assert_same(merged_workers(parts), batches)
 
 
 def test_workers_share_cached_features():
     features = np.arange(20, dtype=np.float32)[:, None]
     labels = np.arange(20, dtype=np.int32)
-    settings = dict(batch_size=6, num_replicas=2)
-    order = dict(seed=1, epoch=0, steps=3)
-    for make, more in [
-        (input_pipeline.cached_training_batches, order),
+    epoch = dict(seed=1, epoch=0, steps=3)
+    for make_batches, settings in [
+        (input_pipeline.cached_training_batches, epoch),
         (input_pipeline.cached_evaluation_batches, {}),
     ]:
-        whole = make(features, labels, batch_size=6, **more)
+        batches = make_batches(features, labels, batch_size=6, **settings)
         parts = [
             list(
-                make(features, labels, workers=(2, i), **settings, **more)
-                .as_numpy_iterator()
+                make_batches(
+                    features,
+                    labels,
+                    batch_size=6,
+                    num_replicas=2,
+                    num_workers=2,
+                    worker_index=i,
+                    **settings,
+                ).as_numpy_iterator()
             )
             for i in range(2)
         ]
-        assert_same(interleaved(parts), list(whole.as_numpy_iterator()))
+        assert_same(merged_workers(parts), list(batches.as_numpy_iterator()))
 
 
-def test_as_many_calls_at_a_time_as_there_are_threads(source):
-    """And no thread that tries other numbers."""
+# ---- Threads ---------------------------------------------------------------------
+
+
+def test_pipelines_are_not_tuned_and_limit_their_parallel_calls(source):
+    """There are as many calls at a time as threads, and no autotuning thread."""
     features, labels = np.zeros((12, 3), np.float32), np.zeros(12, np.int32)
     epoch = dict(seed=0, epoch=0, steps=2)
-    batches = [
-        input_pipeline.training_batches(source, PIXELS, KNOWN, batch_size=6, **epoch),
+    pipelines = [
+        input_pipeline.training_batches(
+            source, PREPROCESSING, STATISTICS, batch_size=6, **epoch
+        ),
         evaluation(source, 6),
         evaluation(source.allow_bad_images(), 6),
         evaluation(source.in_memory(), 6),
@@ -375,30 +412,30 @@ def test_as_many_calls_at_a_time_as_there_are_threads(source):
         ),
         input_pipeline.cached_evaluation_batches(features, labels, batch_size=6),
     ]
-    for each in batches:
-        options = each.options()
+    for pipeline in pipelines:
+        options = pipeline.options()
         assert options.autotune.enabled is False
         assert options.experimental_optimization.apply_default_optimizations is False
-    pulled = []
+    consumed = []
 
-    def count(x):
-        pulled.append(int(x))
+    def record(x):
+        consumed.append(int(x))
         return x
 
     numbers = tf.data.Dataset.range(10_000).map(
-        lambda x: tf.py_function(count, [x], tf.int64)
+        lambda x: tf.py_function(record, [x], tf.int64)
     )
-    ahead = numbers.with_options(PIPELINE_OPTIONS).map(
+    mapped = numbers.with_options(PIPELINE_OPTIONS).map(
         lambda x: x + 1, num_parallel_calls=tf.data.AUTOTUNE
     )
-    next(iter(ahead))
-    assert len(pulled) <= 3 * os.cpu_count()
+    next(iter(mapped))
+    assert len(consumed) <= 3 * os.cpu_count()
 
 
-def test_nobody_waits_for_the_end_of_a_pass():
-    go_on, gone = threading.Event(), threading.Event()
+def test_an_iterator_is_released_in_the_background():
+    may_end, released = threading.Event(), threading.Event()
 
-    class Slow:
+    class SlowIterator:
         def __iter__(self):
             return self
 
@@ -406,12 +443,12 @@ def test_nobody_waits_for_the_end_of_a_pass():
             raise StopIteration
 
         def __del__(self):
-            go_on.wait(60)
-            gone.set()
+            may_end.wait(60)
+            released.set()
 
-    batches = input_pipeline.Iteration(Slow())
+    batches = input_pipeline.ReleasableIterator(SlowIterator())
     batches.close()
-    assert not gone.is_set()
-    go_on.set()
-    assert gone.wait(60)
+    assert not released.is_set()
+    may_end.set()
+    assert released.wait(60)
     assert not hasattr(batches, "iterator")

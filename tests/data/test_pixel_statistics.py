@@ -1,4 +1,4 @@
-"""Means and principal components against NumPy, and where they are kept."""
+"""Means and principal components against NumPy, and where they are stored."""
 
 import dataclasses
 import os
@@ -7,29 +7,29 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf import presets
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data.source import Source
-from alexnet_tf import presets
 
 SIZE = 12
-PIXELS = presets.Preprocessing(image_size=SIZE, crop_size=8)
+PREPROCESSING = presets.Preprocessing(image_size=SIZE, crop_size=8)
 
 
 def random_images(count, seed=0):
-    """uint8 [count, SIZE, SIZE, 3] whose channels go together."""
+    """uint8 [count, SIZE, SIZE, 3] with correlated channels."""
     random = np.random.default_rng(seed)
     shared = random.normal(size=(count, SIZE, SIZE, 1))
-    own = random.normal(size=(count, SIZE, SIZE, 3))
-    values = [130, 110, 90] + shared * [40, 35, 30] + own * [5, 10, 20]
+    independent = random.normal(size=(count, SIZE, SIZE, 3))
+    values = [130, 110, 90] + shared * [40, 35, 30] + independent * [5, 10, 20]
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
 def source_of(folder, encoded, fingerprint="images", **changes):
-    """A `Source` of encoded images that counts its readings."""
-    readings = []
+    """Returns a `Source` of encoded images, and a list with an item for each read."""
+    reads = []
 
     def read(shuffle_seed):
-        readings.append(shuffle_seed)
+        reads.append(shuffle_seed)
         return tf.data.Dataset.from_tensor_slices(
             {
                 "image": encoded,
@@ -47,7 +47,7 @@ def source_of(folder, encoded, fingerprint="images", **changes):
         fingerprint,
         read,
     )
-    return dataclasses.replace(source, **changes), readings
+    return dataclasses.replace(source, **changes), reads
 
 
 def png_source(folder, count, seed=0, **changes):
@@ -55,11 +55,11 @@ def png_source(folder, count, seed=0, **changes):
     return source_of(folder, encoded, **changes)
 
 
-# 32 images make a batch: less than one, one, and a rest.
+# 32 images make a batch: the counts are less than one, one, and one and a part.
 @pytest.mark.parametrize("count", [1, 32, 45])
-def test_statistics_are_numpy_s(tmp_path, count):
+def test_statistics_equal_those_of_numpy(tmp_path, count):
     source, _ = png_source(tmp_path, count)
-    result = pixel_statistics.compute(source, PIXELS, verbose=0)
+    result = pixel_statistics.compute(source, PREPROCESSING, verbose=0)
     images = random_images(count).astype(np.float64)
     flat = images.reshape(-1, 3)
     covariance = np.cov(flat.T, bias=True)
@@ -74,9 +74,9 @@ def test_statistics_are_numpy_s(tmp_path, count):
 
 def test_components_are_columns_in_ascending_order(tmp_path):
     source, _ = png_source(tmp_path, 20)
-    result = pixel_statistics.compute(source, PIXELS, verbose=0)
+    result = pixel_statistics.compute(source, PREPROCESSING, verbose=0)
     flat = random_images(20).reshape(-1, 3).astype(np.float64)
-    # The singular value decomposition is another way to the same.
+    # The singular value decomposition gives the same components another way.
     _, singular, rows = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
     stds = singular[::-1] / np.sqrt(len(flat))
     assert (np.diff(stds) > 1).all()
@@ -89,13 +89,13 @@ def test_components_are_columns_in_ascending_order(tmp_path):
 
 
 def test_statistics_are_of_the_central_square(tmp_path):
-    """Of all of it, however small the crop; black bars do not count."""
+    """They cover all of it, however small the crop, and omit the black bars."""
     image = np.zeros((SIZE, 2 * SIZE, 3), np.uint8)
     image[:, SIZE // 2 : SIZE // 2 + SIZE] = random_images(1)[0]
     source, _ = source_of(tmp_path, [tf.io.encode_png(image).numpy()])
-    result = pixel_statistics.compute(source, PIXELS, verbose=0)
+    result = pixel_statistics.compute(source, PREPROCESSING, verbose=0)
     np.testing.assert_allclose(result.mean_image, random_images(1)[0], rtol=1e-6)
-    squashed = dataclasses.replace(PIXELS, resize="squash")
+    squashed = dataclasses.replace(PREPROCESSING, resize="squash")
     result = pixel_statistics.compute(source, squashed, verbose=0)
     assert (result.mean_image[:, :2] == 0).all()
 
@@ -103,7 +103,7 @@ def test_statistics_are_of_the_central_square(tmp_path):
 def test_gray_images_have_one_component(tmp_path):
     gray = [tf.io.encode_png(p[..., :1]).numpy() for p in random_images(5)]
     source, _ = source_of(tmp_path, gray)
-    result = pixel_statistics.compute(source, PIXELS, verbose=0)
+    result = pixel_statistics.compute(source, PREPROCESSING, verbose=0)
     np.testing.assert_allclose(result.component_stds[:2], 0, atol=1e-4)
     assert result.component_stds[2] == pytest.approx(
         np.sqrt(3) * result.channel_std[0], rel=1e-6
@@ -114,10 +114,10 @@ def test_gray_images_have_one_component(tmp_path):
 
 
 @pytest.mark.parametrize("level", [0, 37, 201])
-def test_images_of_one_color_spread_by_nothing(tmp_path, level):
-    plain = tf.io.encode_png(np.full((20, 20, 3), level, np.uint8)).numpy()
-    source, _ = source_of(tmp_path, [plain] * 7)
-    result = pixel_statistics.compute(source, PIXELS, verbose=0)
+def test_images_of_one_color_have_zero_deviation(tmp_path, level):
+    encoded = tf.io.encode_png(np.full((20, 20, 3), level, np.uint8)).numpy()
+    source, _ = source_of(tmp_path, [encoded] * 7)
+    result = pixel_statistics.compute(source, PREPROCESSING, verbose=0)
     np.testing.assert_array_equal(result.channel_mean, [level] * 3)
     np.testing.assert_allclose(result.component_stds, 0, atol=1e-4)
     np.testing.assert_allclose(result.channel_std, 0, atol=1e-4)
@@ -126,7 +126,7 @@ def test_images_of_one_color_spread_by_nothing(tmp_path, level):
 @pytest.mark.parametrize(
     "covariance", [-1e-12 * np.eye(3), np.diag([-1e-12, 1, 4])]
 )
-def test_rounding_below_zero_is_no_spread(covariance):
+def test_variances_rounded_below_zero_give_finite_deviations(covariance):
     result = pixel_statistics.Statistics(np.zeros((2, 2, 3), np.float32), covariance)
     assert np.isfinite(result.component_stds).all()
     assert np.isfinite(result.channel_std).all()
@@ -147,120 +147,118 @@ def test_imagenet_has_the_published_figures():
         [-0.81698062, -0.02354167, -0.5761844],
         [0.39731118, 0.70119634, -0.59200296],
     ]
-    # A direction is the same both ways round.
-    sides = np.sign(result.components[0] / published[0])
-    np.testing.assert_allclose(result.components * sides, published, atol=1e-7)
+    # The sign of a component is arbitrary.
+    signs = np.sign(result.components[0] / published[0])
+    np.testing.assert_allclose(result.components * signs, published, atol=1e-7)
 
 
-def load(source, fallback, preprocessing=PIXELS):
+def load(source, fallback, preprocessing=PREPROCESSING):
     return pixel_statistics.load_or_compute(
         source, preprocessing, str(fallback), verbose=0
     )
 
 
-def assert_same(one, other):
-    np.testing.assert_array_equal(one.mean_image, other.mean_image)
-    np.testing.assert_array_equal(one.covariance, other.covariance)
-
-
-def kept_in(folder):
-    return os.listdir(folder)
+def assert_same(first, second):
+    np.testing.assert_array_equal(first.mean_image, second.mean_image)
+    np.testing.assert_array_equal(first.covariance, second.covariance)
 
 
 def test_a_second_run_reads_the_file_beside_the_data(tmp_path):
     data, fallback = tmp_path / "data", tmp_path / "run"
     data.mkdir()
     fallback.mkdir()
-    source, readings = png_source(data, 6)
+    source, reads = png_source(data, 6)
     first = load(source, fallback)
-    assert len(readings) == 1
-    assert_same(first, pixel_statistics.compute(source, PIXELS, verbose=0))
-    readings.clear()
+    assert len(reads) == 1
+    assert_same(first, pixel_statistics.compute(source, PREPROCESSING, verbose=0))
+    reads.clear()
     assert_same(first, load(source, fallback))
-    assert not readings
-    assert len(kept_in(data)) == 1 and not kept_in(fallback)
+    assert not reads
+    assert len(os.listdir(data)) == 1 and not os.listdir(fallback)
 
 
-def test_what_the_file_holds_is_what_comes_back(tmp_path):
+def test_returns_what_the_file_contains(tmp_path):
     source, _ = png_source(tmp_path, 6)
     load(source, tmp_path)
-    (name,) = kept_in(tmp_path)
-    other = pixel_statistics.Statistics(
+    (name,) = os.listdir(tmp_path)
+    statistics = pixel_statistics.Statistics(
         np.full((SIZE, SIZE, 3), 7, np.float32), np.diag([1.0, 4.0, 9.0])
     )
     np.savez(
         tmp_path / name,
-        mean_image=other.mean_image,
-        covariance=other.covariance,
+        mean_image=statistics.mean_image,
+        covariance=statistics.covariance,
     )
-    assert_same(load(source, tmp_path), other)
+    assert_same(load(source, tmp_path), statistics)
 
 
-def test_data_that_cannot_be_written_to_are_kept_elsewhere(tmp_path):
-    # Permissions do not hold root back, a file in the folder's place does.
+def test_the_fallback_folder_is_used_if_the_data_are_read_only(tmp_path):
+    # Root may write despite permissions, but not if the folder is a file.
     (tmp_path / "data").write_text("")
     fallback = tmp_path / "run"
     fallback.mkdir()
-    source, readings = png_source(tmp_path / "data", 6)
+    source, reads = png_source(tmp_path / "data", 6)
     first = load(source, fallback)
-    assert len(kept_in(fallback)) == 1
+    assert len(os.listdir(fallback)) == 1
     assert_same(first, load(source, fallback))
-    assert len(readings) == 1
+    assert len(reads) == 1
 
 
-def test_without_a_place_to_keep_them_they_are_computed_again(tmp_path):
+def test_without_a_writable_folder_they_are_computed_again(tmp_path):
     (tmp_path / "file").write_text("")
-    source, readings = png_source(tmp_path / "file", 6)
+    source, reads = png_source(tmp_path / "file", 6)
     first = load(source, tmp_path / "file")
     assert_same(first, load(source, tmp_path / "file"))
-    assert len(readings) == 2
-    assert kept_in(tmp_path) == ["file"]
+    assert len(reads) == 2
+    assert os.listdir(tmp_path) == ["file"]
 
 
-def test_each_split_size_and_resizing_has_its_own_file(tmp_path):
-    one, _ = png_source(tmp_path, 6, seed=1, fingerprint="train[:50%]")
-    other, _ = png_source(tmp_path, 6, seed=2, fingerprint="train[50%:]")
-    of_one, of_other = load(one, tmp_path), load(other, tmp_path)
-    assert (of_one.mean_image != of_other.mean_image).any()
+def test_each_split_size_and_resizing_has_a_separate_file(tmp_path):
+    half, _ = png_source(tmp_path, 6, seed=1, fingerprint="train[:50%]")
+    other_half, _ = png_source(tmp_path, 6, seed=2, fingerprint="train[50%:]")
+    statistics = load(half, tmp_path)
+    assert (statistics.mean_image != load(other_half, tmp_path).mean_image).any()
     for changes in {"image_size": 10}, {"resize": "squash"}:
-        load(one, tmp_path, dataclasses.replace(PIXELS, **changes))
-    assert len(kept_in(tmp_path)) == 4
-    assert_same(load(one, tmp_path), of_one)
-    smaller = dataclasses.replace(PIXELS, image_size=10)
-    assert load(one, tmp_path, smaller).mean_image.shape == (10, 10, 3)
+        load(half, tmp_path, dataclasses.replace(PREPROCESSING, **changes))
+    assert len(os.listdir(tmp_path)) == 4
+    assert_same(load(half, tmp_path), statistics)
+    smaller = dataclasses.replace(PREPROCESSING, image_size=10)
+    assert load(half, tmp_path, smaller).mean_image.shape == (10, 10, 3)
 
 
-def test_the_crop_does_not_ask_for_another_pass(tmp_path):
-    source, readings = png_source(tmp_path, 6)
+def test_another_crop_size_needs_no_other_pass(tmp_path):
+    source, reads = png_source(tmp_path, 6)
     load(source, tmp_path)
-    load(source, tmp_path, dataclasses.replace(PIXELS, crop_size=10))
-    assert len(readings) == 1
+    load(source, tmp_path, dataclasses.replace(PREPROCESSING, crop_size=10))
+    assert len(reads) == 1
 
 
-def test_imagenet_under_published_weights_has_their_mean():
-    """CAFFE's ilsvrc_2012_mean.npy: 104.007, 116.669, 122.679 as B, G, R."""
+def test_imagenet_has_the_mean_of_the_published_weights():
+    """Caffe's ilsvrc_2012_mean.npy is 104.007, 116.669, 122.679 as B, G, R."""
     result = pixel_statistics.imagenet(presets.get("caffe").preprocessing)
     np.testing.assert_allclose(
         result.channel_mean, [122.678914, 116.668768, 104.006988], rtol=1e-6
     )
 
 
-def test_written_and_read(tmp_path):
+def test_read_returns_what_was_written(tmp_path):
     source, _ = png_source(tmp_path, 6)
     result = load(source, tmp_path)
-    pixel_statistics.write(result, str(tmp_path / "again.npz"))
-    assert_same(pixel_statistics.read(str(tmp_path / "again.npz")), result)
+    pixel_statistics.write(result, str(tmp_path / "copy.npz"))
+    assert_same(pixel_statistics.read(str(tmp_path / "copy.npz")), result)
     assert not [name for name in os.listdir(tmp_path) if ".tmp" in name]
 
 
 @pytest.mark.parametrize("name", ["imagenet2012", "imagenet2012:5.1.0"])
-def test_imagenet_needs_no_pass_for_its_channels(tmp_path, name):
-    source, readings = png_source(tmp_path, 6, name=name)
-    channels = dataclasses.replace(PIXELS, mean="channel")
-    assert_same(load(source, tmp_path, channels), pixel_statistics.imagenet(channels))
-    assert not readings and not kept_in(tmp_path)
+def test_imagenet_needs_no_pass_for_its_channel_means(tmp_path, name):
+    source, reads = png_source(tmp_path, 6, name=name)
+    channel_mean = dataclasses.replace(PREPROCESSING, mean="channel")
+    assert_same(
+        load(source, tmp_path, channel_mean), pixel_statistics.imagenet(channel_mean)
+    )
+    assert not reads and not os.listdir(tmp_path)
     load(source, tmp_path)
-    assert len(readings) == 1
+    assert len(reads) == 1
 
 
 @pytest.mark.parametrize(
@@ -281,41 +279,41 @@ def test_imagenet_needs_no_pass_for_its_channels(tmp_path, name):
         ),
     ],
 )
-def test_no_pass_where_the_preset_brings_all_figures(tmp_path, changes, passes):
-    source, readings = png_source(tmp_path, 6)
+def test_no_pass_is_needed_if_the_preset_brings_all_figures(tmp_path, changes, passes):
+    source, reads = png_source(tmp_path, 6)
     owt = presets.get("owt").preprocessing
     load(source, tmp_path, dataclasses.replace(owt, **changes))
-    assert len(readings) == passes
+    assert len(reads) == passes
 
 
-def test_other_data_need_a_pass_for_their_channels(tmp_path):
-    source, readings = png_source(tmp_path, 6, name="imagenet2012_subset")
-    channels = dataclasses.replace(PIXELS, mean="channel")
-    result = load(source, tmp_path, channels)
-    assert len(readings) == 1
+def test_other_data_sets_need_a_pass_for_their_channel_means(tmp_path):
+    source, reads = png_source(tmp_path, 6, name="imagenet2012_subset")
+    channel_mean = dataclasses.replace(PREPROCESSING, mean="channel")
+    result = load(source, tmp_path, channel_mean)
+    assert len(reads) == 1
     np.testing.assert_allclose(
         result.channel_mean, random_images(6).mean(axis=(0, 1, 2)), rtol=1e-6
     )
 
 
-@pytest.mark.parametrize("place", [0, 3, 31, 32, 40])
+@pytest.mark.parametrize("index", [0, 3, 31, 32, 40])
 @pytest.mark.parametrize("bad", [b"", b"no image"])
-def test_a_bad_image_is_named(tmp_path, place, bad):
+def test_an_error_names_the_unreadable_image(tmp_path, index, bad):
     encoded = [tf.io.encode_png(random_images(1)[0]).numpy()] * 41
-    encoded[place] = bad
+    encoded[index] = bad
     source, _ = source_of(tmp_path, encoded)
-    with pytest.raises(ValueError, match=f"image {place} of images") as e:
+    with pytest.raises(ValueError, match=f"image {index} of images") as error:
         load(source, tmp_path)
-    assert f"({len(bad)} bytes)" in str(e.value)
-    assert not kept_in(tmp_path)
+    assert f"({len(bad)} bytes)" in str(error.value)
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(
     "claimed, received", [(5, "at least 6"), (7, "only 6")]
 )
-def test_a_source_that_miscounts_is_refused(tmp_path, claimed, received):
+def test_rejects_a_source_with_a_wrong_count(tmp_path, claimed, received):
     source, _ = png_source(tmp_path, 6, num_examples=claimed)
     message = f"{claimed} images.*Received: {received}. Prepare"
     with pytest.raises(ValueError, match=message):
         load(source, tmp_path)
-    assert not kept_in(tmp_path)
+    assert not os.listdir(tmp_path)

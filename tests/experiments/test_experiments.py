@@ -17,10 +17,28 @@ import tensorflow as tf
 from alexnet_tf.models import alexnet
 from alexnet_tf import presets
 from alexnet_tf import train
+from alexnet_tf.training.run import resolve_preset
 from alexnet_tf.training import steps
 
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
 README = FOLDER.parent / "README.md"
+
+
+def parse(path):
+    """Returns the preset of a flagfile, and all arguments that it gives."""
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["train", f"--flagfile={path}"])
+        arguments = train._arguments()
+    assert arguments["workdir"] == f"runs/{path.stem}"
+    preset = resolve_preset(
+        arguments["dataset"],
+        arguments["preset"],
+        arguments["weights"],
+        arguments["workdir"],
+        **{name: arguments[name] for name in presets.OVERRIDES},
+    )
+    return preset, arguments
 
 
 @pytest.mark.parametrize(
@@ -31,11 +49,8 @@ def test_flagfiles_parse_and_document_their_command(path):
     assert f"--flagfile=experiments/{path.name}" in text
     assert "Measured:" in text
     assert path.name in README.read_text()
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS(["train", f"--flagfile={path}"])
-        assert train._preset().name in text
-        assert flags.FLAGS.workdir == f"runs/{path.stem}"
+    preset, _ = parse(path)
+    assert preset.name in text
 
 
 IMAGENET = sorted((FOLDER / "imagenet").glob("*.flags"))
@@ -70,21 +85,10 @@ def test_imagenet_flagfiles_name_their_target_and_status(path):
     assert all(f"--{flag}:" in helps for flag in named - {"flagfile"})
 
 
-def parsed(name):
-    """Returns the preset and the `FineTuning` that a flagfile gives."""
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        path = FOLDER / "imagenet" / f"{name}.flags"
-        flags.FLAGS(["train", f"--flagfile={path}"])
-        preset = train._preset()
-        assert flags.FLAGS.workdir == f"runs/{name}"
-        return preset, train._fine_tuning(preset)
-
-
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_imagenet_flagfiles_build_their_network(name, zero_kernels):
-    preset, fine_tuning = parsed(name)
-    assert fine_tuning.reinit == (("fc8",) if name == "paper_conv6" else ())
+    preset, arguments = parse(FOLDER / "imagenet" / f"{name}.flags")
+    assert [*arguments["reinit"]] == (["fc8"] if name == "paper_conv6" else [])
     classes = 21_841 if name == "paper_conv6_22k" else 1000
     model = alexnet.AlexNet(preset, classes)
     assert model.count_params() == PARAMETERS[name]
@@ -100,7 +104,7 @@ def test_imagenet_flagfiles_build_their_network(name, zero_kernels):
 )
 def test_imagenet_flagfiles_train_one_step(name):
     """The network is reduced to 67 x 67 pixels and 32 hidden units."""
-    preset, _ = parsed(name)
+    preset, _ = parse(FOLDER / "imagenet" / f"{name}.flags")
     narrow = tuple(
         dataclasses.replace(layer, units=32)
         if isinstance(layer, presets.Dense) and layer.units
@@ -181,7 +185,8 @@ def test_fine_tuning_table_in_the_readme_matches_the_log(experiments):
         {
             line["seed"]: 100 * line["top1_error"]
             for line in lines
-            if (line["start"], line["per_class"], line["epoch"]) == (start, 50, last_epoch)
+            if (line["start"], line["per_class"], line["epoch"])
+            == (start, 50, last_epoch)
         }
         for start in ("scratch", "fine-tuned")
     ]
@@ -191,7 +196,7 @@ def test_fine_tuning_table_in_the_readme_matches_the_log(experiments):
     assert f"| {np.mean(reductions):+.1f} (" in table
 
 
-def test_parts_of_cifar10_are_balanced_and_repeated_to_an_epoch(experiments, make_source):
+def test_parts_of_cifar10_are_balanced_and_repeated(experiments, make_source):
     from experiments import finetune_cifar10
 
     source = make_source(60)

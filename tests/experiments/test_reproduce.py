@@ -1,7 +1,6 @@
-"""The harness of the experiments, and that their table is that of the logs."""
+"""Tests of the harness, of each claim, and of the table generated from the logs."""
 
 import dataclasses
-import fcntl
 import json
 import math
 import pathlib
@@ -10,84 +9,91 @@ import numpy as np
 import pytest
 
 from alexnet_tf import presets
-from helpers.runs import shallow
+from alexnet_tf.workdir import locked
+from helpers.runs import shallow_preset
 
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
 
 
 @pytest.fixture(autouse=True)
 def experiments(monkeypatch):
-    """The folder is no part of the package: it is found from its own."""
+    """Makes `experiments` importable, which is not installed with the package."""
     monkeypatch.syspath_prepend(str(FOLDER.parent))
 
 
 @pytest.fixture
 def harness(tmp_path, monkeypatch, make_source, skip_figures):
-    """With its logs elsewhere and images of noise in place of CIFAR-10."""
-    from experiments import harness
+    """The harness, with a temporary log and random images in place of CIFAR-10."""
+    from experiments import harness, run_log
 
-    monkeypatch.setattr(harness, "LOGS", tmp_path / "logs")
-    monkeypatch.setattr(harness, "load", lambda split, _: make_source(24, split))
+    monkeypatch.setattr(run_log, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(
+        harness, "load_cifar10", lambda split, _: make_source(24, split)
+    )
     return harness
 
 
-PRESET = shallow()
+PRESET = shallow_preset()
 
 
-def test_intervals_are_student_s():
-    """By hand: values 1, 2, 3, 6 have mean 3 and deviation 2.160."""
-    from experiments import harness
+def test_confidence_intervals_follow_student_s_t():
+    """The values 1, 2, 3, 6 have mean 3 and standard deviation 2.160."""
+    from experiments import intervals
 
-    mean, half = intervals.confidence_interval([1, 2, 3, 6])
+    mean, half_width = intervals.confidence_interval([1, 2, 3, 6])
     assert mean == 3
-    assert half == pytest.approx(3.182 * math.sqrt(14 / 3) / 2, rel=1e-4)
+    assert half_width == pytest.approx(3.182 * math.sqrt(14 / 3) / 2, rel=1e-4)
     assert intervals.confidence_interval([5.0]) == (5.0, math.inf)
     assert intervals.format_interval(3, 2.5) == "+0.5 to +5.5"
     assert intervals.format_interval(5.0, math.inf) == "no interval"
 
 
-def test_ratios_are_compared_by_their_logarithms():
-    """By hand: 2 and 8 have the mean 4, log 4 and a deviation of log 2 sqrt 2."""
-    from experiments import harness
+def test_ratios_are_summarized_by_their_logarithms():
+    """2 and 8 have the geometric mean 4; their logs deviate by log 2 sqrt 2."""
+    from experiments import intervals
 
-    half = 12.706 * math.log(2)
+    half_width = 12.706 * math.log(2)
+    low, high = 4 * math.exp(-half_width), 4 * math.exp(half_width)
     text, verdict = intervals.ratio_summary([2, 8])
-    assert text == f"4.00 times ({4 * math.exp(-half):.2f} to {4 * math.exp(half):.2f})"
+    assert text == f"4.00 times ({low:.2f} to {high:.2f})"
     assert verdict == "undecided"
-    assert intervals.ratio_summary([0.5, 0.5, 0.5]) == ("0.50 times (0.50 to 0.50)", "contradicted")
+    assert intervals.ratio_summary([0.5, 0.5, 0.5]) == (
+        "0.50 times (0.50 to 0.50)", "contradicted"
+    )
     assert intervals.ratio_summary([3.0]) == ("3.00 times (no interval)", "undecided")
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say():
-    from experiments import harness
+def test_95_percent_of_the_intervals_contain_the_true_mean():
+    from experiments import intervals
 
     random = np.random.default_rng(0)
-    held = 0
+    contained = 0
     for _ in range(2000):
-        mean, half = intervals.confidence_interval(random.normal(1, 3, 5))
-        held += abs(mean - 1) <= half
-    assert 0.935 < held / 2000 < 0.965
+        mean, half_width = intervals.confidence_interval(random.normal(1, 3, 5))
+        contained += abs(mean - 1) <= half_width
+    assert 0.935 < contained / 2000 < 0.965
 
 
 @pytest.mark.parametrize(
-    "mean, half, says",
+    "mean, half_width, expected",
     [(2, 1, "reproduced"), (-2, 1, "contradicted"), (2, 3, "undecided"),
      (9, math.inf, "undecided")],
 )  # fmt: skip
-def test_verdicts_need_the_whole_interval(mean, half, says):
-    from experiments import harness
+def test_verdicts_require_the_whole_interval(mean, half_width, expected):
+    from experiments import intervals
 
-    assert intervals.verdict(mean, half) == says
+    assert intervals.verdict(mean, half_width) == expected
 
 
-def test_differences_are_of_the_seeds_that_both_have():
-    from experiments import harness
+def test_differences_are_paired_by_seed():
+    from experiments import intervals
 
-    assert intervals.paired_differences({0: 1, 2: 5, 3: 7}, {3: 8, 0: 4, 1: 0}) == [3, 1]
+    before, after = {0: 1, 2: 5, 3: 7}, {3: 8, 0: 4, 1: 0}
+    assert intervals.paired_differences(before, after) == [3, 1]
 
 
 def test_epochs_to_an_error_are_interpolated():
-    from experiments import harness
+    from experiments import intervals
 
     curve = [(1, 0.6), (2, 0.4), (3, 0.2)]
     assert intervals.epochs_to(curve, 0.25) == pytest.approx(2.75)
@@ -96,7 +102,7 @@ def test_epochs_to_an_error_are_interpolated():
 
 
 class Claim:
-    """Arms of two epochs each."""
+    """A claim whose runs have two epochs each."""
 
     NAME = "claim"
 
@@ -110,10 +116,16 @@ class Claim:
         return self._runs
 
 
+def read_log():
+    from experiments import run_log
+
+    return run_log.read_log("claim")
+
+
 def test_runs_are_done_once_and_logged(harness, tmp_path):
     claim = Claim(harness, probe_split="train[:9]", final_split="test")
     harness.run_all(claim, None, str(tmp_path / "runs"))
-    log = run_log.read_log("claim")
+    log = read_log()
     assert [(l["arm"], l["seed"], l.get("epoch")) for l in log] == [
         ("a", 3, 1), ("a", 3, 2), ("a", 3, None),
         ("b", 3, 1), ("b", 3, 2), ("b", 3, None),
@@ -123,64 +135,63 @@ def test_runs_are_done_once_and_logged(harness, tmp_path):
     assert end["final"] and not end["diverged"] and end["tensorflow"]
     assert end["center_top1_error"] == pytest.approx(log[1]["top1_error"])
     assert 0 <= end["ten_crop_top1_error"] <= 1
-    # One recipe and one seed: what is equal in the arms comes out equal.
+    # Both arms have the same preset and seed, so that their results are equal.
     assert [{**l, "arm": "b"} for l in log[:3]] == log[3:]
     harness.run_all(claim, None, str(tmp_path / "runs"))
-    assert run_log.read_log("claim") == log
+    assert read_log() == log
 
 
-def test_a_run_ends_where_it_should(harness, tmp_path):
+def test_runs_end_at_their_target_error_or_loss(harness, tmp_path):
     harness.run_all(Claim(harness, target=1.0), None, str(tmp_path / "runs"))
-    assert [l.get("epoch") for l in run_log.read_log("claim")] == [1, None] * 2
+    assert [l.get("epoch") for l in read_log()] == [1, None] * 2
     many_steps = presets.override(PRESET, batch_size=2)
     claim = Claim(harness, "cd", many_steps, until_loss=100.0)
     harness.run_all(claim, None, str(tmp_path / "runs"))
-    lines = [l for l in run_log.read_log("claim") if l["arm"] in "cd" and "loss" in l]
-    # Seen at the step behind the line that has it.
+    lines = [l for l in read_log() if l["arm"] in "cd" and "loss" in l]
+    # The run ends at the first step after the line with the loss.
     assert [l["step"] for l in lines] == [10, 10]
 
 
-def test_a_loss_that_is_lost_is_logged(harness, tmp_path):
-    wild = presets.override(PRESET, learning_rate=1e30)
-    claim = Claim(harness, "a", wild, final_split="test")
+def test_diverged_runs_are_logged(harness, tmp_path):
+    diverging = presets.override(PRESET, learning_rate=1e30)
+    claim = Claim(harness, "a", diverging, final_split="test")
     harness.run_all(claim, None, str(tmp_path / "runs"))
-    (end,) = run_log.read_log("claim")
+    (end,) = read_log()
     assert end["diverged"] and "center_top1_error" not in end
 
 
-def test_a_run_that_another_process_holds_is_left(harness, tmp_path, monkeypatch):
+def test_runs_locked_by_another_process_are_skipped(harness, tmp_path, monkeypatch):
     claim = Claim(harness)
-    folder = tmp_path / "runs" / "claim" / "a-3"
-    folder.mkdir(parents=True)
 
     def give_up(seconds):
         raise TimeoutError
 
     monkeypatch.setattr(harness.time, "sleep", give_up)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(str(tmp_path / "runs" / "claim" / "a-3")):
         with pytest.raises(TimeoutError):
             harness.run_all(claim, None, str(tmp_path / "runs"))
-    assert {l["arm"] for l in run_log.read_log("claim")} == {"b"}
+    assert {l["arm"] for l in read_log()} == {"b"}
 
 
 # ---- The claims ----------------------------------------------------------------
 
 
 def curve(arm, seed, errors):
+    """Returns the lines of a run's log."""
     return [
         {"arm": arm, "seed": seed, "epoch": epoch, "top1_error": error}
         for epoch, error in enumerate(errors, 1)
     ]
 
 
-def test_the_rates_are_searched_before_they_are_used():
+def test_learning_rates_are_searched_before_they_are_used():
     from experiments import relu_tanh
 
     log = []
     assert {run.seed for run in relu_tanh.runs(log)} == {0}
     assert {run.preset.recipe.epochs for run in relu_tanh.runs(log)} == {5}
-    # What is lowest later on, or was lost, does not win.
+    # Runs that have a lower error only after the search, or that diverged, do not
+    # count.
     log += curve("relu-0.002", 0, [0.6, 0.5, 0.5, 0.5, 0.3])
     log += curve("relu-0.004", 0, [0.6, 0.5, 0.4, 0.4, 0.4, 0.1])
     log += curve("relu-0.008", 0, [0.2])
@@ -191,31 +202,37 @@ def test_the_rates_are_searched_before_they_are_used():
     assert runs == [("relu-0.002", seed, 0.25) for seed in (1, 2, 3, 4)]
 
 
-def test_the_ratio_of_epochs_is_that_of_pairs():
-    from experiments import harness, relu_tanh
+def test_relu_and_tanh_are_compared_in_pairs():
+    from experiments import intervals, relu_tanh
 
     log = []
     for rate in relu_tanh.RATES:
         log += curve(f"relu-{rate:g}", 0, [0.2 if rate == 0.002 else 0.5] * 5)
         log += curve(f"tanh-{rate:g}", 0, [0.3 if rate == 0.001 else 0.5] * 5)
     for seed, (relu, tanh) in enumerate([(1, 4), (2, 10), (1, 6), (2, 14)], 1):
-        log += curve("relu-0.002", seed, [0.25 + 0.1 * (relu - e) for e in range(1, relu + 1)])
-        log += curve("tanh-0.001", seed, [0.25 + 0.1 * (tanh - e) for e in range(1, tanh + 1)])
-    (_, _, ours, seeds, verdict), _, search = relu_tanh.rows(log)
-    assert ours == (
+        for arm, epochs in (("relu-0.002", relu), ("tanh-0.001", tanh)):
+            # The last error is the target.
+            errors = [0.25 + 0.1 * (epochs - e) for e in range(1, epochs + 1)]
+            log += curve(arm, seed, errors)
+    (_, _, measured, seeds, verdict), _, search = relu_tanh.rows(log)
+    assert measured == (
         intervals.ratio_summary([4, 5, 6, 7])[0]
-        + "; relu 1.5 epochs at rate 0.002, tanh 8.5 epochs at rate 0.001"
+        + "; ReLU 1.5 epochs at learning rate 0.002, tanh 8.5 epochs at learning rate "
+        "0.001"
     )
     assert seeds == 4
     assert verdict == "reproduced"
-    # A seed whose second run is still to come does not count in the means.
-    one_more = [line for line in log if (line["arm"], line["seed"]) != ("tanh-0.001", 4)]
-    _, _, ours, seeds, _ = relu_tanh.rows(one_more)[0]
-    assert seeds == 3 and "relu 1.3 epochs" in ours and "tanh 6.7 epochs" in ours
-    # One that has ended too early does.
-    late = [line for line in log if line["epoch"] != 14]
-    _, _, ours, seeds, verdict = relu_tanh.rows(late)[0]
-    assert ours == "1 of 8 runs do not get there"
+    # A seed whose second run is missing does not count in the means.
+    incomplete = [
+        line for line in log if (line["arm"], line["seed"]) != ("tanh-0.001", 4)
+    ]
+    _, _, measured, seeds, _ = relu_tanh.rows(incomplete)[0]
+    assert seeds == 3
+    assert "ReLU 1.3 epochs" in measured and "tanh 6.7 epochs" in measured
+    # A run that does not reach the target does count.
+    missed = [line for line in log if line["epoch"] != 14]
+    _, _, measured, seeds, verdict = relu_tanh.rows(missed)[0]
+    assert measured == "1 of 8 runs do not reach 25%"
     assert (seeds, verdict) == (4, "undecided")
     assert search[2] == (
         "0.0005: 50.0%, 0.001: 30.0%, 0.002: 50.0%, 0.004: 50.0%, 0.008: 50.0%, "
@@ -223,41 +240,40 @@ def test_the_ratio_of_epochs_is_that_of_pairs():
     )
 
 
-def test_each_arm_lacks_what_it_says():
+def test_each_arm_changes_only_the_component_in_its_name():
     from experiments import ablations
 
     base = ablations.BASE
     changed = {}
     for arm, preset in ablations.ARMS.items():
-        parts = []
+        names = []
         for part in ("recipe", "preprocessing"):
-            one, other = getattr(base, part), getattr(preset, part)
-            parts += [
+            before, after = getattr(base, part), getattr(preset, part)
+            names += [
                 field.name
-                for field in dataclasses.fields(one)
-                if getattr(one, field.name) != getattr(other, field.name)
+                for field in dataclasses.fields(before)
+                if getattr(before, field.name) != getattr(after, field.name)
             ]
-        names = {layer.name: layer for layer in preset.layers}
-        parts += [l.name for l in base.layers if names.get(l.name) != l]
-        changed[arm] = parts
+        layers = {layer.name: layer for layer in preset.layers}
+        names += [l.name for l in base.layers if layers.get(l.name) != l]
+        changed[arm] = names
     assert changed == {
         "no_norm": ["norm1", "norm2"],
         "spatial_norm": ["norm1", "norm2"],
         "no_overlap": ["pool1", "pool2", "pool3"],
-        "no_color_noise": ["pca_color_std"],
+        "no_pca_color": ["pca_color_std"],
         "no_crops_and_flips": ["random_crop", "flip"],
         "no_dropout": ["drop4"],
         "no_weight_decay": ["weight_decay"],
     }
     runs = ablations.runs([])
     assert len(runs) == len({(r.arm, r.seed) for r in runs}) == 8 * 5
-    # Images to learn from and to be tested on.
     assert {(r.train_split, r.final_split) for r in runs} == {
         ("train[:10000]", "test")
     }
 
 
-def test_a_gain_is_the_mean_of_paired_differences():
+def test_ablations_report_the_mean_of_paired_differences():
     from experiments import ablations
 
     log = []
@@ -267,88 +283,89 @@ def test_a_gain_is_the_mean_of_paired_differences():
                 {"arm": arm, "seed": seed, "final": True,
                  "center_top1_error": error, "ten_crop_top1_error": base - 0.02}
             )  # fmt: skip
-    # One without its pair is left out.
+    # A run without a pair does not count.
     log.append({**log[0], "seed": 9, "center_top1_error": 0.9})
     rows = {row[0]: row for row in ablations.rows(log)}
-    _, _, ours, seeds, verdict = rows[
+    _, _, measured, seeds, verdict = rows[
         "Response normalization lowers the test error (3.3)"
     ]
-    half = 4.303 / math.sqrt(3)
-    assert ours == (
-        f"+3.0 points ({3 - half:+.1f} to {3 + half:+.1f}): 31.0% with, 34.0% "
-        "without; by ten views +0.0 points (+0.0 to +0.0)"
+    half_width = 4.303 / math.sqrt(3)
+    assert measured == (
+        f"+3.0 points ({3 - half_width:+.1f} to {3 + half_width:+.1f}): 31.0% with, "
+        "34.0% without; ten-crop +0.0 points (+0.0 to +0.0)"
     )
     assert seeds == 3 and verdict == "reproduced"
-    ten = rows["Ten views have a lower error than the central one (4.1)"]
-    assert ten[3] == 4
+    ten_crop = rows["Ten-crop evaluation has a lower error than the center crop (4.1)"]
+    assert ten_crop[3] == 4
 
 
-def curves(with_it, without):
-    """Two seeds' errors after 20, 30, 40 and 50 epochs."""
+def curves(with_dropout, without):
+    """Returns the log of two seeds with errors after 20, 30, 40 and 50 epochs."""
     return [
         {"arm": arm, "seed": seed, "epoch": epoch, "probe_top1_error": error}
-        for arm, errors in (("base", with_it), ("no_dropout", without))
+        for arm, errors in (("base", with_dropout), ("no_dropout", without))
         for seed in (0, 1)
         for epoch, error in zip((20, 30, 40, 50), errors)
     ]
 
 
 @pytest.mark.parametrize(
-    "with_it, without, says, verdict",
+    "with_dropout, without, expected, verdict",
     [
-        # At 25% after 50 epochs and after 25, between 20 and 30.
+        # 25% is reached after 50 epochs with dropout, and after 25 without.
         ((0.6, 0.5, 0.4, 0.25), (0.3, 0.2, 0.1, 0), "2.00 times (2.00 to 2.00) to 25% "
          "training error", "reproduced"),
-        # 40% is the first that both reach, after 40 epochs and 50.
+        # 40% is the first target that all reach, after 40 and 50 epochs.
         ((0.6, 0.5, 0.4, 0.36), (0.7, 0.6, 0.5, 0.4),
-         "0.80 times (0.80 to 0.80) to 40% training error; 25% is reached by 0 with it "
-         "and 0 without; 30% is reached by 0 with it and 0 without; 35% is reached by "
-         "0 with it and 0 without", "contradicted"),
+         "0.80 times (0.80 to 0.80) to 40% training error; 25% is reached by 0 runs "
+         "with dropout and 0 without; 30% is reached by 0 runs with dropout and 0 "
+         "without; 35% is reached by 0 runs with dropout and 0 without",
+         "contradicted"),
         ((0.6, 0.5, 0.42, 0.41), (0.3, 0.2, 0.1, 0),
-         "25% is reached by 0 with it and 2 without; 30% is reached by 0 with it and 2 "
-         "without; 35% is reached by 0 with it and 2 without; 40% is reached by 0 with "
-         "it and 2 without", "undecided"),
+         "25% is reached by 0 runs with dropout and 2 without; 30% is reached by 0 "
+         "runs with dropout and 2 without; 35% is reached by 0 runs with dropout and 2 "
+         "without; 40% is reached by 0 runs with dropout and 2 without", "undecided"),
     ],
 )  # fmt: skip
-def test_iterations_are_those_to_an_error_that_all_reach(
-    with_it, without, says, verdict
+def test_iterations_are_compared_at_an_error_that_all_runs_reach(
+    with_dropout, without, expected, verdict
 ):
     from experiments import ablations
 
-    claim, _, *found = ablations.rows(curves(with_it, without))[-1]
+    claim, _, *result = ablations.rows(curves(with_dropout, without))[-1]
     assert claim == "Dropout makes more iterations necessary (4.2)"
-    assert found == [says, 2, verdict]
+    assert result == [expected, 2, verdict]
 
 
-def test_the_gap_is_between_test_and_training():
+def test_gap_is_test_error_minus_training_error():
     from experiments import ablations
 
     log = []
     for seed, (training, test) in enumerate([(0.20, 0.30), (0.22, 0.31)]):
-        for arm, more in (("base", 0), ("no_dropout", 0.05)):
+        for arm, change in (("base", 0), ("no_dropout", 0.05)):
             log += [
                 {"arm": arm, "seed": seed, "epoch": 49, "probe_top1_error": 0.9},
                 {"arm": arm, "seed": seed, "epoch": 50,
-                 "probe_top1_error": training - more},
+                 "probe_top1_error": training - change},
                 {"arm": arm, "seed": seed, "final": True,
-                 "center_top1_error": test, "ten_crop_top1_error": test + more},
+                 "center_top1_error": test, "ten_crop_top1_error": test + change},
             ]  # fmt: skip
     test_error, gap, *_ = (
-        row for row in ablations.rows(log) if row[0][:7] in ("Dropout", "... and")
+        row for row in ablations.rows(log) if row[0].startswith("Dropout")
     )
     assert test_error[2] == (
-        "+0.0 points (+0.0 to +0.0): 30.5% with, 30.5% without; by ten views +5.0 "
-        "points (+5.0 to +5.0)"
+        "+0.0 points (+0.0 to +0.0): 30.5% with, 30.5% without; ten-crop +5.0 points "
+        "(+5.0 to +5.0)"
     )
     assert gap[2] == "+5.0 points (+5.0 to +5.0): 9.5% with, 14.5% without"
 
 
-def test_geometries_are_the_known_ones(zero_kernels):
+def test_geometries_have_the_known_sizes(zero_kernels):
     from experiments import geometries
 
     rows = {row[0].split(",")[0] + row[0][-8:]: row for row in geometries.rows([])}
-    found = [(row[1:7], row[7]) for row in rows.values()]
-    assert found == [
+    sizes = [(row[1:7], row[7]) for row in rows.values()]
+    assert sizes == [
         ((55, 27, 27, 13, 13, 6), "9,216"),
         ((55, 27, 27, 13, 13, 6), "9,216"),
         ((54, 26, 26, 12, 12, 5), "6,400"),
@@ -360,7 +377,7 @@ def test_geometries_are_the_known_ones(zero_kernels):
     assert [row[9] for row in rows.values()] == [0, 0, 0, -3, -3]
 
 
-def test_both_forms_of_dropout_are_one_function():
+def test_both_forms_of_dropout_compute_the_same_function():
     from experiments import dropout_forms
 
     rows = dropout_forms.rows([])
@@ -369,15 +386,15 @@ def test_both_forms_of_dropout_are_one_function():
         assert float(difference) < 1e-13 and float(largest) > 1
 
 
-def test_what_needs_imagenet_is_said_with_its_figure():
+def test_claims_that_need_imagenet_name_their_target_errors():
     from experiments import needs_imagenet
 
     rows = {row[2].split("]")[0][1:]: row for row in needs_imagenet.rows([])}
     assert len(rows) == 15 and {row[3] for row in rows.values()} == {"needs ImageNet"}
     assert rows["paper"] == (
         "The paper's network and recipe on ILSVRC-2012 (sections 3 to 5).",
-        '40.7% top-1, 18.2% top-5, ten views of the validation images (Table 2, '
-        '"1 CNN"; CHM layer-params-145.cfg:182).',
+        '40.7% top-1 and 18.2% top-5 error, ten-crop on the validation images (Table '
+        '2, "1 CNN"; CHM layer-params-145.cfg:182).',
         "[paper](imagenet/paper.flags)",
         "needs ImageNet",
     )
@@ -386,20 +403,20 @@ def test_what_needs_imagenet_is_said_with_its_figure():
         assert any(c.isdigit() for c in target)
 
 
-def test_the_starts_are_those_of_the_presets():
+def test_initializations_are_those_of_the_presets():
     from experiments import initialization
 
     caffe = {layer.name: layer for layer in presets.get("caffe").layers}
     code = {layer.name: layer for layer in presets.get("code2012").layers}
-    for arm, wanted in (("caffe", caffe), ("code2012", code)):
+    for arm, expected in (("caffe", caffe), ("code2012", code)):
         for layer in initialization.ARMS[arm].layers:
             if isinstance(layer, presets.Conv | presets.Dense):
-                found = layer.init, layer.bias
-                assert found == (wanted[layer.name].init, wanted[layer.name].bias)
+                reference = expected[layer.name]
+                assert (layer.init, layer.bias) == (reference.init, reference.bias)
     assert initialization.ARMS["paper"].layers == presets.get("paper").layers
 
 
-def test_steps_on_the_plateau_are_said():
+def test_steps_on_the_plateau_are_reported_by_seed():
     from experiments import initialization
 
     log = [
@@ -411,11 +428,14 @@ def test_steps_on_the_plateau_are_said():
         {"arm": "paper", "seed": 2, "final": True, "diverged": True},
     ]
     assert initialization.rows(log) == [
-        ("the paper's: .01, biases 1", "20, over 1,000, loss lost")
+        (
+            "the paper: standard deviation .01, biases 1",
+            "20, over 1,000, diverged",
+        )
     ]
 
 
-def test_labels_as_images_are_constant():
+def test_labels_in_place_of_images_are_constant_images():
     from experiments import blog
 
     labels = np.eye(10)[[3, 0]]
@@ -424,17 +444,16 @@ def test_labels_as_images_are_constant():
     assert (images[0] == 3).all() and (images[1] == 0).all()
 
 
-def test_the_table_is_that_of_the_logs(tmp_path, zero_kernels):
-    """Made again from what is kept, it is what is kept."""
+def test_readme_of_the_experiments_is_generated_from_the_logs(tmp_path, zero_kernels):
     from experiments import table
 
     table.write(tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert text == (FOLDER / "README.md").read_text()
-    assert "## 224 or 227" in text and "6,400" in text
+    assert "## Input sizes of 224 and 227 pixels" in text and "6,400" in text
 
 
-def test_logs_are_small_and_whole():
+def test_logs_are_small_and_not_truncated():
     for path in (FOLDER / "logs").glob("*.jsonl"):
         assert path.stat().st_size < 500_000, path
         assert all(json.loads(line) for line in path.read_text().splitlines())

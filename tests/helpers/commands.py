@@ -1,8 +1,9 @@
-"""Runs the package's commands as a user types them, again and again.
+"""Runs the commands of the package as a user would, many times in one process.
 
-Importing TensorFlow takes seconds, and the flags of two commands can't be in
-one process. So one process imports the libraries, which start no threads by
-that (test_imports), and forks for each run.
+Importing TensorFlow takes seconds, and two commands define the same absl flags, so that
+they cannot share a process. Therefore one server process imports the libraries and
+forks for each run of a command. It can fork because imports use no device, and so start
+no threads (test_imports.py).
 """
 
 import atexit
@@ -17,13 +18,23 @@ import subprocess
 import sys
 import traceback
 
+_LIBRARIES = (
+    "training.loop",
+    "training.throughput",
+    "inference.export_formats",
+    "figures.html_report",
+)
+
 
 def command(name, *args):
-    """(exit status, output, errors) of `python -m alexnet_tf.NAME ARGS`."""
-    process = _server()
-    process.stdin.write(json.dumps([name, *map(str, args)]) + "\n")
-    process.stdin.flush()
-    code, out, err = json.loads(process.stdout.readline())
+    """Returns (exit status, stdout, stderr) of `python -m alexnet_tf.NAME ARGS`.
+
+    A traceback in stderr fails the test.
+    """
+    server = _server()
+    server.stdin.write(json.dumps([name, *map(str, args)]) + "\n")
+    server.stdin.flush()
+    code, out, err = json.loads(server.stdout.readline())
     assert "Traceback" not in err, err
     return code, out, err
 
@@ -34,10 +45,10 @@ def _server():
         [sys.executable, __file__],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True,
-    )
+    )  # fmt: skip
 
     @atexit.register
-    def end():
+    def stop():
         process.stdin.close()
         process.wait()
 
@@ -45,7 +56,7 @@ def _server():
 
 
 def _run(module, args):
-    """As absl's app.run, but for what it prints on a wrong flag."""
+    """Returns the exit status; like `app.run`, without usage text for wrong flags."""
     from absl import app, flags
 
     sys.argv = [module.__name__, *args]
@@ -65,7 +76,7 @@ def _run(module, args):
     return 0
 
 
-def _answer(name, args):
+def _run_and_reply(name, args):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         module = importlib.import_module(f"alexnet_tf.{name}")
@@ -74,15 +85,14 @@ def _answer(name, args):
 
 
 def _serve():
-    for library in ("training.loop", "figures.html_report", "inference.export_formats",
-                    "training.throughput"):
+    for library in _LIBRARIES:
         importlib.import_module(f"alexnet_tf.{library}")
-    gc.freeze()  # No child looks through what was imported.
-    while line := sys.stdin.readline():
+    gc.freeze()  # Spares the children from traversing the imported modules.
+    while request := sys.stdin.readline():
         child = os.fork()
         if not child:
-            name, *args = json.loads(line)
-            _answer(name, args)
+            name, *args = json.loads(request)
+            _run_and_reply(name, args)
             os._exit(0)
         os.waitpid(child, 0)
 

@@ -1,4 +1,4 @@
-"""Short trainings, and what is left of them."""
+"""Short training runs, and readers of the files that they write."""
 
 import dataclasses
 
@@ -12,24 +12,43 @@ from alexnet_tf.training import loop
 from alexnet_tf.workdir import read_metrics
 
 
-def small(**values):
-    """The tiny preset for a few steps."""
+def small_preset(**overrides):
+    """Returns the preset `tiny` with a recipe for a few steps.
+
+    Args:
+        **overrides: values of the preset, see `presets.override`.
+    """
     defaults = dict(epochs=2, batch_size=12, schedule="constant", dropout=0.5)
-    return presets.override(presets.get("tiny"), **defaults | values)
+    return presets.override(presets.get("tiny"), **defaults | overrides)
 
 
-def shallow(**values):
-    """`small` with one convolution, a norm, a dropout: traced in half the time."""
-    preset = small(**values)
-    kept = "conv1 relu1 norm1 pool1 flatten fc7 relu7 drop7 fc8".split()
-    layers = tuple(layer for layer in preset.layers if layer.name in kept)
+def shallow_preset(**overrides):
+    """Returns `small_preset` with one convolution, one norm and one dropout.
+
+    It is traced in half the time.
+    """
+    preset = small_preset(**overrides)
+    names = "conv1 relu1 norm1 pool1 flatten fc7 relu7 drop7 fc8".split()
+    layers = tuple(layer for layer in preset.layers if layer.name in names)
     return dataclasses.replace(preset, layers=layers)
 
 
-def run(path, source, *, preset=None, devices=1, **kwargs):
+def train_briefly(path, source, *, preset=None, devices=1, **kwargs):
+    """Trains and validates on `source` in the work directory `path`.
+
+    Args:
+        path: a `pathlib.Path`, created if it does not exist.
+        source: the `Source` of both splits.
+        preset: a `presets.Preset`; None for `shallow_preset()`.
+        devices: the number of virtual CPU devices.
+        **kwargs: arguments of `loop.train`.
+
+    Returns:
+        The metrics that `loop.train` returns.
+    """
     path.mkdir(exist_ok=True)
     return loop.train(
-        preset or shallow(),
+        preset or shallow_preset(),
         source,
         source,
         str(path),
@@ -38,26 +57,26 @@ def run(path, source, *, preset=None, devices=1, **kwargs):
     )
 
 
-class At(keras.callbacks.Callback):
-    """Does something when the optimizer has come to a step."""
+class CallAtStep(keras.callbacks.Callback):
+    """Calls a function once, after the given optimizer step."""
 
-    def __init__(self, step, action):
+    def __init__(self, step, function):
         super().__init__()
-        self.step, self.action = step, action
+        self.step, self.function = step, function
 
     def on_train_batch_end(self, batch, logs=None):
         if int(self.model.optimizer.iterations.numpy()) >= self.step:
             self.step = float("inf")
-            self.action()
+            self.function()
 
 
-def weights(path):
-    """[array, ...] of the network of a run."""
+def run_weights(path):
+    """Returns the weights of a run's model, a list of arrays."""
     return load_classifier(str(path)).model.get_weights()
 
 
 def final_arrays(path):
-    """{name: array} of the newest checkpoint, without its bookkeeping."""
+    """Returns {name: array} of the newest checkpoint, without its bookkeeping."""
     latest = tf.train.latest_checkpoint(str(path / "checkpoints"))
     reader = tf.train.load_checkpoint(latest)
     return {
@@ -68,7 +87,7 @@ def final_arrays(path):
 
 
 def layers_of(path):
-    """{layer: [kernel, bias]} of the newest checkpoint."""
+    """Returns {layer name: [kernel, bias]} of the newest checkpoint."""
     arrays = {}
     for name, array in sorted(final_arrays(path).items()):
         if name.startswith("layers/"):
@@ -77,7 +96,7 @@ def layers_of(path):
 
 
 def events(path):
-    """Yields (step, value) of what a summary writer wrote to a folder."""
+    """Yields (step, value) of the summaries in a folder with one event file."""
     (file,) = path.glob("events*")
     for record in tf.data.TFRecordDataset(str(file)):
         event = tf.compat.v1.Event.FromString(record.numpy())
@@ -85,8 +104,8 @@ def events(path):
             yield event.step, value
 
 
-def metrics(path):
-    """All lines of metrics without the speed."""
+def run_metrics(path):
+    """Returns the lines of a run's metrics.jsonl without `images_per_second`."""
     lines = read_metrics(str(path))
     return [
         {key: value for key, value in line.items() if key != "images_per_second"}

@@ -25,8 +25,8 @@ from alexnet_tf.models.weights import save_weights
 from alexnet_tf import presets
 from helpers.commands import command
 from helpers import networks
-from helpers.runs import run
-from helpers.runs import small
+from helpers.runs import small_preset
+from helpers.runs import train_briefly
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -146,10 +146,10 @@ def trained(tmp_path_factory):
             }
         ),
     )  # fmt: skip
-    preset = small(
+    preset = small_preset(
         batch_size=24, epochs=10, learning_rate=0.03, dropout=0.0, image_size=70
     )
-    measured = run(folder / "run", source, preset=preset)
+    measured = train_briefly(folder / "run", source, preset=preset)
     assert measured["top1_error"] == 0
     for index in range(2):
         (folder / f"{'db'[index]}.jpg").write_bytes(images[index])

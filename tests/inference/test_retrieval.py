@@ -47,7 +47,7 @@ def test_the_search_is_exact(tmp_path, monkeypatch, metric, block):
     )
 
 
-def test_a_image_is_nearest_to_itself(tmp_path):
+def test_an_image_is_nearest_to_itself(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
     path = write(tmp_path / "index.npz", vectors)
     found = retrieval.search(path, vectors, 1)

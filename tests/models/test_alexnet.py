@@ -757,7 +757,7 @@ def test_gray_maps_refused_without_top():
 
 
 @pytest.mark.parametrize("name", ["paper", "owt", "tiny"])
-def test_too_small_a_image_is_refused_with_its_size(name):
+def test_too_small_an_image_is_refused_with_its_size(name):
     """Where pooling would have no window left."""
     with pytest.raises(ValueError, match=r"pool\d .*input_shape=\(30, 30, 3\)"):
         alexnet.AlexNet(name, input_shape=(30, 30, 3))

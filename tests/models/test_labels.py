@@ -1,4 +1,4 @@
-"""Names of classes, in the order of the outputs."""
+"""Names of classes, and readable predictions."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from alexnet_tf.models.labels import decode_predictions
 from alexnet_tf.models.labels import imagenet_classes
 
 
-def test_imagenet_is_in_the_order_of_wordnet_ids():
+def test_imagenet_classes_are_sorted_by_wordnet_id():
     wnids = list(imagenet_classes())
     assert len(wnids) == 1000 and wnids == sorted(wnids)
     features = tfds.builder("imagenet2012").info.features
@@ -17,7 +17,7 @@ def test_imagenet_is_in_the_order_of_wordnet_ids():
 
 
 @pytest.mark.parametrize(
-    "number, wnid, name",
+    "index, wnid, name",
     [
         (0, "n01440764", "tench"),
         # kratzert/finetune_alexnet_with_tensorflow, caffe_classes.py.
@@ -27,50 +27,50 @@ def test_imagenet_is_in_the_order_of_wordnet_ids():
         (999, "n15075141", "toilet tissue"),
     ],
 )
-def test_known_classes(number, wnid, name):
-    assert list(imagenet_classes().items())[number] == (wnid, name)
+def test_known_classes(index, wnid, name):
+    assert list(imagenet_classes().items())[index] == (wnid, name)
 
 
-def test_the_most_probable_come_first():
+def test_most_probable_classes_come_first():
     probabilities = np.full((2, 1000), 1e-4)
     probabilities[0, [355, 340]] = [0.5, 0.4]
     probabilities[1, 150] = 0.9
-    found = alexnet_tf.decode_predictions(probabilities, top=2)
-    assert found == [
+    predictions = alexnet_tf.decode_predictions(probabilities, top=2)
+    assert predictions == [
         [("n02437616", "llama", 0.5), ("n02391049", "zebra", 0.4)],
         [("n02077923", "sea lion", 0.9), ("n01440764", "tench", 1e-4)],
     ]
 
 
-def test_own_classes_have_numbers_and_wordnet_ids_names():
+def test_ids_are_wordnet_ids_if_known_and_indices_otherwise():
     rows = np.array([[0.1, 0.7, 0.2]], np.float32)
-    ((first, *rest),) = decode_predictions(rows, classes=("a", "b", "c"))
+    ((first, second, third),) = decode_predictions(rows, classes=("a", "b", "c"))
     assert first[:2] == (1, "b") and first[2] == pytest.approx(0.7)
-    assert [row[:2] for row in rest] == [(2, "c"), (0, "a")]
-    (named,) = decode_predictions(
+    assert [second[:2], third[:2]] == [(2, "c"), (0, "a")]
+    (predictions,) = decode_predictions(
         rows, 1, classes=("n02437616", "n01440764", "dog")
     )
-    assert named[0][:2] == ("n01440764", "tench")
+    assert predictions[0][:2] == ("n01440764", "tench")
 
 
-def test_ties_come_in_order():
-    (named,) = decode_predictions(np.full((1, 4), 0.25), classes="abcd")
-    assert [name for _, name, _ in named] == list("abcd")
+def test_tied_classes_keep_their_order():
+    (predictions,) = decode_predictions(np.full((1, 4), 0.25), classes="abcd")
+    assert [name for _, name, _ in predictions] == list("abcd")
 
 
 @pytest.mark.parametrize(
     "shape, classes, message",
     [
-        ((2, 10), None, r"\[B, 1000\]. Received: .*\[2, 10\]"),
+        ((2, 10), None, r"\[B, 1000\]. Received: shape \[2, 10\]"),
         ((1000,), None, r"\[B, 1000\]"),
         ((2, 3), "ab", r"\[B, 2\]"),
     ],
 )
-def test_other_shapes_are_refused(shape, classes, message):
+def test_rejects_probabilities_of_other_shapes(shape, classes, message):
     with pytest.raises(ValueError, match=message):
         decode_predictions(np.zeros(shape), classes=classes)
 
 
-def test_top_is_positive():
+def test_rejects_a_top_of_zero():
     with pytest.raises(ValueError, match="top=0"):
         decode_predictions(np.zeros((1, 1000)), top=0)

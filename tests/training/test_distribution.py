@@ -1,4 +1,4 @@
-"""Several worker processes on this machine, and what they do without each other."""
+"""Runs of several worker processes on this machine, and how they are configured."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from alexnet_tf.training import checkpoints
 from alexnet_tf.training import distribution
 from alexnet_tf.workdir import read_metrics
 from helpers.commands import command
-from helpers.runs import metrics
-from helpers.runs import weights
+from helpers.runs import run_metrics
+from helpers.runs import run_weights
 
 FOLDER = pathlib.Path(__file__).parents[2]
 FLAGS = (
@@ -38,57 +38,62 @@ def flags(image_folder):
 
 
 def start(count, flags, tmp_path):
-    """Workers that write what they say to said-N, and the files."""
+    """Starts workers; returns their processes and the paths of their outputs."""
     from experiments.cluster import local
 
-    said = [tmp_path / f"said-{i}" for i in range(count)]
-    with_files = [open(path, "wb") for path in said]
-    return local.start(count, flags, with_files), said
+    outputs = [tmp_path / f"output-{i}" for i in range(count)]
+    files = [open(path, "wb") for path in outputs]
+    return local.start(count, flags, files), outputs
 
 
-def finish(processes, said, seconds=240):
+def finish(processes, outputs, seconds=240):
+    """Waits for workers; returns their exit statuses and what they printed."""
     try:
         codes = [process.wait(seconds) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    return codes, [path.read_text(errors="replace") for path in said]
+    return codes, [path.read_text(errors="replace") for path in outputs]
 
 
-def assert_as_one_process(flags, count, tmp_path, **one):
-    """The run of several workers, and that of one process."""
-    several, alone = tmp_path / "several", tmp_path / "alone"
+def assert_equals_one_process(flags, count, tmp_path, **process_flags):
+    """Compares a run of several workers with a run of one process.
+
+    `process_flags` are further flags for the single process.
+    """
+    several, single = tmp_path / "several", tmp_path / "single"
     codes, texts = finish(*start(count, [*flags, f"--workdir={several}"], tmp_path))
     assert codes == [0] * count, texts
     assert texts[0].count("Validation error") == 1
     assert "Validation error" not in texts[1]
-    given = [f"--{name}={value}" for name, value in one.items()]
-    code, _, err = command("train", *flags, *given, f"--workdir={alone}")
+    more_flags = [f"--{name}={value}" for name, value in process_flags.items()]
+    code, _, err = command("train", *flags, *more_flags, f"--workdir={single}")
     assert code == 0, err
-    for mine, other in zip(weights(several), weights(alone), strict=True):
-        np.testing.assert_allclose(mine, other, atol=1e-5)
-    for mine, other in zip(metrics(several), metrics(alone), strict=True):
-        assert mine.pop("split") == other.pop("split")
-        assert mine == pytest.approx(other, abs=1e-5)
-    # The chief alone writes: no worker has added a file, or one of TensorBoard's.
-    assert written(several) == written(alone)
+    for actual, expected in zip(run_weights(several), run_weights(single), strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
+    for actual, expected in zip(run_metrics(several), run_metrics(single), strict=True):
+        assert actual.pop("split") == expected.pop("split")
+        assert actual == pytest.approx(expected, abs=1e-5)
+    # Only the chief writes: the other workers have not added any file, not even for
+    # TensorBoard.
+    assert file_names(several) == file_names(single)
 
 
-def written(path):
-    """Names of all files, of TensorBoard's without what makes each unique."""
+def file_names(path):
+    """Lists all files; the names of TensorBoard's lose their unique parts."""
     names = (str(file.relative_to(path)) for file in path.rglob("*"))
     return sorted(re.sub(r"tfevents.*", "tfevents", name) for name in names)
 
 
 @pytest.mark.large
-def test_two_workers_end_as_one_process(flags, tmp_path):
-    """Without dropout, whose masks each device draws for itself."""
-    assert_as_one_process([*flags, "--dropout=0"], 2, tmp_path)
+def test_two_workers_equal_one_process(flags, tmp_path):
+    """There is no dropout, because each device draws other masks."""
+    assert_equals_one_process([*flags, "--dropout=0"], 2, tmp_path)
 
 
 @pytest.mark.large
-def test_three_workers_end_as_one_process_of_three_devices(flags, tmp_path):
-    assert_as_one_process([*flags, "--dropout=0.5"], 3, tmp_path, num_devices=3)
+def test_three_workers_equal_one_process_with_three_devices(flags, tmp_path):
+    assert_equals_one_process([*flags, "--dropout=0.5"], 3, tmp_path, num_devices=3)
 
 
 @pytest.mark.large
@@ -97,28 +102,28 @@ def test_a_worker_that_is_killed_stops_all_and_the_run_goes_on(flags, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     codes, texts = finish(*start(2, [*flags, f"--workdir={whole}"], tmp_path))
     assert codes == [0, 0], texts
-    processes, said = start(2, [*flags, f"--workdir={broken}"], tmp_path)
+    processes, outputs = start(2, [*flags, f"--workdir={broken}"], tmp_path)
     wait_for(lambda: len(read_metrics(str(broken))) > 5, processes)
     processes[1].send_signal(signal.SIGKILL)
-    codes, texts = finish(processes, said)
+    codes, texts = finish(processes, outputs)
     assert codes == [1, -signal.SIGKILL]
-    assert "Expected all workers of the run at work. Received: one has gone" in texts[0]
-    assert len(read_metrics(str(broken))) < len(metrics(whole))
+    assert "Another worker of this run has stopped (" in texts[0]
+    assert len(read_metrics(str(broken))) < len(run_metrics(whole))
     codes, texts = finish(*start(2, [*flags, f"--workdir={broken}"], tmp_path))
     assert codes == [0, 0], texts
-    for mine, other in zip(weights(broken), weights(whole), strict=True):
-        np.testing.assert_array_equal(mine, other)
-    assert metrics(broken) == metrics(whole)
+    for actual, expected in zip(run_weights(broken), run_weights(whole), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    assert run_metrics(broken) == run_metrics(whole)
 
 
 @pytest.mark.large
-def test_a_worker_that_is_asked_to_stop_stops_all_and_all_is_saved(flags, tmp_path):
+def test_sigterm_to_one_worker_saves_and_stops_all(flags, tmp_path):
     flags = [*flags, "--epochs=100", f"--workdir={tmp_path}/run"]
-    processes, said = start(2, flags, tmp_path)
+    processes, outputs = start(2, flags, tmp_path)
     path = str(tmp_path / "run")
     wait_for(lambda: len(read_metrics(path)) > 5, processes)
     processes[1].send_signal(signal.SIGTERM)
-    codes, texts = finish(processes, said)
+    codes, texts = finish(processes, outputs)
     assert codes == [128 + signal.SIGTERM] * 2
     steps = [text.rpartition("after step ")[2].split(";")[0] for text in texts]
     assert steps[0] == steps[1]
@@ -126,14 +131,14 @@ def test_a_worker_that_is_asked_to_stop_stops_all_and_all_is_saved(flags, tmp_pa
 
 
 def wait_for(condition, processes, seconds=90):
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         assert all(process.poll() is None for process in processes)
         time.sleep(0.2)
 
 
-# ---- What the environment says ---------------------------------------------------
+# ---- Configuration by the environment --------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -147,50 +152,50 @@ def wait_for(condition, processes, seconds=90):
         '"task": {"type": "worker", "index": 0}}',
     ],
 )
-def test_a_wrong_tf_config_is_refused(config, monkeypatch):
+def test_rejects_a_malformed_tf_config(config, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(ValueError, match="Expected TF_CONFIG as"):
         distribution.make_multi_worker_strategy()
 
 
-def test_who_the_workers_are_must_be_said(monkeypatch):
+def test_rejects_an_environment_without_workers(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(ValueError, match="neither.*experiments/cluster"):
         distribution.make_multi_worker_strategy()
 
 
-def test_slurm_says_who_the_workers_are(monkeypatch):
-    """Two nodes with a process each; this one is on the second."""
+def test_reads_the_workers_from_slurm(monkeypatch):
+    """There are two nodes with a process each; this process is on the second."""
     monkeypatch.delenv("TF_CONFIG", raising=False)
     for name, value in {
         "PROCID": "1", "LOCALID": "0", "STEP_NUM_TASKS": "2",
         "STEP_NODELIST": "node[07-08]", "STEP_TASKS_PER_NODE": "1(x2)",
     }.items():  # fmt: skip
         monkeypatch.setenv(f"SLURM_{name}", value)
-    made = []
+    resolvers = []
     monkeypatch.setattr(
-        tf.distribute, "MultiWorkerMirroredStrategy", made.append
+        tf.distribute, "MultiWorkerMirroredStrategy", resolvers.append
     )
     distribution.make_multi_worker_strategy()
-    spec = made[0].cluster_spec().as_dict()
+    spec = resolvers[0].cluster_spec().as_dict()
     assert spec == {"worker": ["node07:8888", "node08:8888"]}
-    assert made[0].task_id == 1
+    assert resolvers[0].task_id == 1
 
 
-def test_kubernetes_example_says_who_the_workers_are(monkeypatch):
+def test_kubernetes_example_sets_tf_config(monkeypatch):
     text = (FOLDER / "experiments" / "cluster" / "kubernetes.yaml").read_text()
     (line,) = [line.strip() for line in text.splitlines() if "export TF_CONFIG" in line]
-    said = subprocess.run(
+    config = subprocess.run(
         ["sh", "-c", f'{line}; printf %s "$TF_CONFIG"'],
         env=os.environ | {"JOB_COMPLETION_INDEX": "1"},
         capture_output=True, check=True, text=True,
     ).stdout
-    assert json.loads(said)["task"] == {"type": "worker", "index": 1}
-    distribution._check_config(said)
+    assert json.loads(config)["task"] == {"type": "worker", "index": 1}
+    distribution._check_config(config)
 
 
 @pytest.mark.parametrize("flag", ["--num_devices=2", "--data_service=a:1"])
-def test_flags_for_one_process_are_refused(flag, monkeypatch, tmp_path):
+def test_rejects_flags_for_a_single_process(flag, monkeypatch, tmp_path):
     monkeypatch.setattr("alexnet_tf.data.data_service.check_dispatcher", lambda address: None)
     code, _, err = command(
         "train", "--strategy=multi_worker", flag, f"--workdir={tmp_path}"
@@ -206,13 +211,14 @@ def test_workers_must_see_the_same_checkpoints(tmp_path):
         checkpoints.check_same_position(progress, lambda step: 1.5, tmp_path)
 
 
-def test_one_process_is_its_own_chief_and_agrees_with_itself():
+def test_a_single_process_is_the_chief_and_returns_its_values():
     strategy = tf.distribute.get_strategy()
-    assert distribution.worker_count_and_index(strategy) == (1, 0) and distribution.is_chief(strategy)
+    assert distribution.worker_count_and_index(strategy) == (1, 0)
+    assert distribution.is_chief(strategy)
     assert distribution.all_reduce_mean(strategy, 7) == 7
 
 
-def test_errors_of_one_process_stay_what_they_are():
+def test_errors_of_a_single_process_are_not_converted():
     with pytest.raises(tf.errors.InternalError):
         with distribution.detecting_lost_workers(tf.distribute.get_strategy()):
-            raise tf.errors.InternalError(None, None, "a fault of its own")
+            raise tf.errors.InternalError(None, None, "not a lost worker")

@@ -1,4 +1,4 @@
-"""What starts anew, what moves, how fast, and features that are kept."""
+"""Initial weights, frozen layers, learning rate multipliers and cached features."""
 
 import dataclasses
 import functools
@@ -25,18 +25,19 @@ from alexnet_tf.training import loop
 from alexnet_tf.workdir import read_network
 from alexnet_tf.workdir import STATISTICS_FILE
 from helpers import runs
-from helpers.runs import At
+from helpers.runs import CallAtStep
 from helpers.runs import final_arrays
 from helpers.runs import layers_of
-from helpers.runs import small
+from helpers.runs import small_preset
 
 pytestmark = pytest.mark.usefixtures("skip_figures")
 
-run = functools.partial(runs.run, preset=small())
+train_briefly = functools.partial(runs.train_briefly, preset=small_preset())
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
-def saved_network(path, classes=10):
+def save_random_weights(path, classes=10):
+    """Saves the weights of an untrained model; returns {layer name: arrays}."""
     keras.utils.set_random_seed(9)
     model = alexnet.AlexNet("tiny", classes)
     save_weights(model, path)
@@ -52,75 +53,76 @@ def saved_network(path, classes=10):
         pytest.param(2, False, marks=pytest.mark.large),
     ],
 )
-def test_frozen_layers_do_not_move_by_a_bit(
+def test_frozen_layers_do_not_change_by_a_bit(
     tmp_path, make_source, devices, cached
 ):
-    """Neither by the gradient nor by momentum nor by weight decay."""
+    """Neither gradients nor momentum nor weight decay change them."""
     path = tmp_path / "w.npy"
-    start = saved_network(path)
+    initial = save_random_weights(path)
     plan = FineTuning(
         str(path), freeze=(*CONVOLUTIONS, "fc7"), cache_features=cached
     )
-    run(
+    train_briefly(
         tmp_path / "run", make_source(36), devices=devices, fine_tuning=plan,
-        preset=small(weight_decay=0.5),
+        preset=small_preset(weight_decay=0.5),
     )
-    found = layers_of(tmp_path / "run")
-    for name, arrays in found.items():
-        same = [np.array_equal(a, b) for a, b in zip(arrays, start[name])]
+    for name, arrays in layers_of(tmp_path / "run").items():
+        same = [np.array_equal(a, b) for a, b in zip(arrays, initial[name])]
         assert all(same) if name in plan.freeze else not any(same), name
     velocities = [
         name
         for name, array in final_arrays(tmp_path / "run").items()
         if name.startswith("optimizer/") and array.ndim
     ]
-    assert len(velocities) == 4  # fc6 and fc8
+    assert len(velocities) == 4  # Kernel and bias of fc6 and fc8.
 
 
-def test_reinit_starts_at_random_and_the_rest_where_the_file_is(
+def test_reinit_layers_are_random_and_other_layers_are_loaded(
     tmp_path, make_source
 ):
     path = tmp_path / "w.npy"
-    start = saved_network(path)
+    initial = save_random_weights(path)
     plan = FineTuning(str(path), reinit=("fc8",))
-    run(
+    train_briefly(
         tmp_path / "run", make_source(36), fine_tuning=plan,
-        preset=small(learning_rate=0.0, epochs=1),
+        preset=small_preset(learning_rate=0.0, epochs=1),
     )
     for name, arrays in layers_of(tmp_path / "run").items():
-        assert np.array_equal(arrays[0], start[name][0]) == (name != "fc8")
+        assert np.array_equal(arrays[0], initial[name][0]) == (name != "fc8")
 
 
 def test_resuming_does_not_load_the_weights_again(tmp_path, make_source):
-    """Nor need them: the file may be gone."""
+    """The file may have been deleted."""
     path = tmp_path / "w.npy"
-    saved_network(path)
+    save_random_weights(path)
     plan = FineTuning(str(path))
     source = make_source(36)
-    first = run(tmp_path / "run", source, fine_tuning=plan)
+    first = train_briefly(tmp_path / "run", source, fine_tuning=plan)
     before = layers_of(tmp_path / "run")
     path.unlink()
-    assert run(tmp_path / "run", source, fine_tuning=plan) == first
+    assert train_briefly(tmp_path / "run", source, fine_tuning=plan) == first
     for name, arrays in layers_of(tmp_path / "run").items():
         np.testing.assert_array_equal(arrays[0], before[name][0])
 
 
 def test_multipliers_scale_the_first_step(tmp_path, make_source):
     path = tmp_path / "w.npy"
-    start = saved_network(path)
-    moved = []
+    initial = save_random_weights(path)
+    changes = []
     for name, lr_mult in (("one", {}), ("ten", {"fc8": 10.0, "conv1": 0.0})):
         plan = FineTuning(str(path), lr_mult=lr_mult)
-        run(
+        train_briefly(
             tmp_path / name, make_source(12), fine_tuning=plan,
-            preset=small(epochs=1, dropout=0.0),
+            preset=small_preset(epochs=1, dropout=0.0),
         )
-        found = layers_of(tmp_path / name)
-        moved.append(
-            {n: found[n][0].astype(float) - start[n][0] for n in found}
+        changes.append(
+            {
+                layer: kernel.astype(float) - initial[layer][0]
+                for layer, (kernel, _) in layers_of(tmp_path / name).items()
+            }
         )
-    one, ten = moved
-    # Of a step of 1e-5 on weights of .1, float32 keeps three digits.
+    one, ten = changes
+    # float32 keeps three digits of a step of 1e-5 on weights of .1.
     np.testing.assert_allclose(ten["fc8"], 10 * one["fc8"], rtol=0.02, atol=1e-7)
     np.testing.assert_allclose(ten["fc7"], one["fc7"], atol=1e-8)
     assert not ten["conv1"].any() and one["conv1"].any()
@@ -128,78 +130,81 @@ def test_multipliers_scale_the_first_step(tmp_path, make_source):
 
 @pytest.mark.parametrize("frozen", [(), ("fc6",), ("fc6", "fc7")])
 @pytest.mark.parametrize("name", ["tiny", "owt"])
-def test_split_gives_the_same_outputs(name, frozen):
-    """It ends before the first dropout: fc7 may move before fc6 does not."""
+def test_split_backbone_gives_the_same_outputs(name, frozen):
+    """The backbone ends before the first dropout, even if fc6 or fc7 is frozen."""
     preset = presets.get(name)
     model = alexnet.AlexNet(preset, 4, input_shape=(67, 67, 3))
     plan = FineTuning(freeze=CONVOLUTIONS + frozen)
     freeze_layers(model, plan)
-    beginning, rest = split_backbone(model)
+    backbone, head = split_backbone(model)
     images = np.random.default_rng(0).normal(0, 50, (3, 67, 67, 3))
     images = images.astype(np.float32)
     np.testing.assert_allclose(
-        rest(beginning(images)), model(images), rtol=1e-5, atol=1e-6
+        head(backbone(images)), model(images), rtol=1e-5, atol=1e-6
     )
-    assert rest.trainable_variables[0] is model.trainable_variables[0]
-    assert len(rest.trainable_variables) == len(model.trainable_variables)
-    dropped = [l for l in beginning.layers if isinstance(l, keras.layers.Dropout)]
-    assert not dropped
+    assert head.trainable_variables[0] is model.trainable_variables[0]
+    assert len(head.trainable_variables) == len(model.trainable_variables)
+    dropouts = [
+        layer for layer in backbone.layers if isinstance(layer, keras.layers.Dropout)
+    ]
+    assert not dropouts
     expected = {"tiny": "flatten" if not frozen else "relu6", "owt": "pool5"}
-    assert beginning.layers[-1].name == expected[name]
+    assert backbone.layers[-1].name == expected[name]
 
 
-def test_cached_features_are_those_of_the_central_view(tmp_path, make_source):
+def test_cached_features_are_those_of_the_center_crops(tmp_path, make_source):
     source, preset = make_source(7), presets.get("tiny")
-    known = pixel_statistics.compute(source, preset.preprocessing, verbose=0)
+    statistics = pixel_statistics.compute(source, preset.preprocessing, verbose=0)
     model = alexnet.AlexNet(preset, 10)
     freeze_layers(model, FineTuning(freeze=CONVOLUTIONS))
-    beginning, _ = split_backbone(model)
+    backbone, _ = split_backbone(model)
     batches = input_pipeline.evaluation_batches(
-        source, preset.preprocessing, known, batch_size=4
+        source, preset.preprocessing, statistics, batch_size=4
     )
-    features, labels = compute_features(beginning, batches, source)
+    features, labels = compute_features(backbone, batches, source)
     assert labels.numpy().tolist() == [0, 1, 2, 3, 4, 5, 6]
     images = np.concatenate([images for images, _ in batches])[:7]
-    np.testing.assert_allclose(features, beginning(images), atol=1e-5)
+    np.testing.assert_allclose(features, backbone(images), atol=1e-5)
 
 
 def test_cached_batches_hold_each_image_once():
     features = np.arange(24, dtype=np.float32).reshape(12, 2)
     labels = np.arange(12, dtype=np.int32)
 
-    def epoch(number, **kwargs):
+    def batches_of_epoch(epoch, **kwargs):
+        """Returns the labels of each batch."""
         batches = input_pipeline.cached_training_batches(
-            features, labels, batch_size=4, seed=1, epoch=number, steps=3, **kwargs
+            features, labels, batch_size=4, seed=1, epoch=epoch, steps=3, **kwargs
         )
-        parts = [*batches.as_numpy_iterator()]
-        for rows, numbers in parts:
-            np.testing.assert_array_equal(rows, features[numbers])
-        return [numbers.tolist() for _, numbers in parts]
+        batches = [*batches.as_numpy_iterator()]
+        for batch_features, batch_labels in batches:
+            np.testing.assert_array_equal(batch_features, features[batch_labels])
+        return [batch_labels.tolist() for _, batch_labels in batches]
 
-    first = epoch(0)
-    assert sorted(sum(first, [])) == list(range(12)) and first == epoch(0)
-    assert sum(first, []) != sum(epoch(1), [])
-    assert epoch(0, first_step=1) == first[1:]
-    assert sum(epoch(0, num_replicas=2), []) == sum(first, [])
+    first = batches_of_epoch(0)
+    assert sorted(sum(first, [])) == list(range(12))
+    assert first == batches_of_epoch(0)
+    assert sum(first, []) != sum(batches_of_epoch(1), [])
+    assert batches_of_epoch(0, first_step=1) == first[1:]
+    assert sum(batches_of_epoch(0, num_replicas=2), []) == sum(first, [])
     evaluation = input_pipeline.cached_evaluation_batches(
         features, labels, batch_size=8, num_replicas=2
     )
-    numbers = [n.tolist() for _, n in evaluation.as_numpy_iterator()]
-    assert numbers == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [-1] * 4]
+    batches = [batch.tolist() for _, batch in evaluation.as_numpy_iterator()]
+    assert batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [-1] * 4]
 
 
-def resident():
-    """Bytes of memory of this process."""
+def resident_memory():
+    """Returns the bytes of memory that this process holds."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_cached_epochs_take_no_more_memory():
-    """Each hands the same tensors on."""
+def test_cached_epochs_do_not_copy_the_features():
     with tf.device("CPU:0"):
         features = tf.random.normal([2000, 9216])  # 74 MB
         labels = tf.zeros([2000], tf.int32)
-    grown = []
+    memory = []
     for epoch in range(6):
         for batches in (
             input_pipeline.cached_training_batches(
@@ -211,12 +216,12 @@ def test_cached_epochs_take_no_more_memory():
         ):
             for _ in batches:
                 pass
-        grown.append(resident())
-    assert grown[5] - grown[1] < 74e6
+        memory.append(resident_memory())
+    assert memory[5] - memory[1] < 74e6
 
 
-def test_a_run_without_its_statistics_is_refused(tmp_path, make_source):
-    run(tmp_path / "run", make_source(24))
+def test_rejects_a_run_without_statistics(tmp_path, make_source):
+    train_briefly(tmp_path / "run", make_source(24))
     (tmp_path / "run" / STATISTICS_FILE).unlink()
     plan = FineTuning(str(tmp_path / "run"))
     with pytest.raises(FileNotFoundError):
@@ -224,39 +229,39 @@ def test_a_run_without_its_statistics_is_refused(tmp_path, make_source):
 
 
 def test_statistics_are_those_of_the_weights(tmp_path, make_source):
-    """Of a run its own, of a file the published ones; of other sizes none."""
+    """A run brings its own statistics; a file is used with the published ones."""
     bright, dark = make_source(24, mean=200), make_source(24, name="dark", mean=60)
-    run(tmp_path / "bright", bright)
+    train_briefly(tmp_path / "bright", bright)
     plan = FineTuning(str(tmp_path / "bright"))
-    run(tmp_path / "tuned", dark, fine_tuning=plan)
-    found, expected = (
+    train_briefly(tmp_path / "tuned", dark, fine_tuning=plan)
+    statistics, expected = (
         pixel_statistics.read(str(tmp_path / name / STATISTICS_FILE))
         for name in ("tuned", "bright")
     )
-    np.testing.assert_array_equal(found.mean_image, expected.mean_image)
-    assert found.mean_image.mean() > 150
+    np.testing.assert_array_equal(statistics.mean_image, expected.mean_image)
+    assert statistics.mean_image.mean() > 150
     caffe = presets.get("caffe").preprocessing
     with pytest.raises(ValueError, match="images of 73 pixels.*image_size=256"):
         initial_statistics(plan, caffe)
-    of_file = initial_statistics(FineTuning("w.npy"), caffe)
+    published = initial_statistics(FineTuning("w.npy"), caffe)
     np.testing.assert_allclose(
-        of_file.channel_mean, [122.6789, 116.6688, 104.007], atol=1e-3
+        published.channel_mean, [122.6789, 116.6688, 104.007], atol=1e-3
     )
 
 
-def test_a_run_says_what_its_network_is(tmp_path, make_source):
+def test_a_run_describes_its_network(tmp_path, make_source):
     preset = presets.override(
-        small(), mean="image", pca_color_std=0.2, dropout=0.25, epochs=1
+        small_preset(), mean="image", pca_color_std=0.2, dropout=0.25, epochs=1
     )
-    run(tmp_path, make_source(24), preset=preset)
-    found, classes = read_network(str(tmp_path))
-    assert found == preset and classes == tuple("0123456789")
+    train_briefly(tmp_path, make_source(24), preset=preset)
+    described, classes = read_network(str(tmp_path))
+    assert described == preset and classes == tuple("0123456789")
     with pytest.raises(FileNotFoundError, match="network.json.*which has none"):
         read_network(str(tmp_path / "none"))
 
 
-def test_a_run_is_read_layer_by_layer(tmp_path, make_source):
-    run(tmp_path, make_source(24))
+def test_load_weights_reads_all_layers_of_a_run(tmp_path, make_source):
+    train_briefly(tmp_path, make_source(24))
     model = alexnet.AlexNet("tiny", 10)
     report = load_weights(model, tmp_path)
     assert report.arrays == 16
@@ -267,28 +272,28 @@ def test_a_run_is_read_layer_by_layer(tmp_path, make_source):
 
 
 def test_cached_equals_uncached_without_augmentation(tmp_path, make_source):
-    """The same network learns the same from features as from their views."""
+    """Training on cached features gives the same weights as training on images."""
     source, path = make_source(24), tmp_path / "w.npy"
-    saved_network(path)
-    preset = small(
+    save_random_weights(path)
+    preset = small_preset(
         crop_size=73, flip=False, pca_color_std=0.0, dropout=0.0, epochs=1,
         batch_size=24,
     )  # fmt: skip
-    found = []
+    results = []
     for cached in (False, True):
         plan = FineTuning(
             str(path), reinit=("fc6",), freeze=CONVOLUTIONS, cache_features=cached
         )
-        run(tmp_path / str(cached), source, preset=preset, fine_tuning=plan)
-        found.append(layers_of(tmp_path / str(cached)))
-    # One step on all images: their order makes no difference.
+        train_briefly(tmp_path / str(cached), source, preset=preset, fine_tuning=plan)
+        results.append(layers_of(tmp_path / str(cached)))
+    # There is one step on all images, so that their order makes no difference.
     for name in ("fc6", "fc7", "fc8"):
-        np.testing.assert_allclose(*(f[name][0] for f in found), atol=1e-5)
+        np.testing.assert_allclose(*(r[name][0] for r in results), atol=1e-5)
 
 
-def test_a_bad_image_is_named_before_it_is_cached(tmp_path, make_source):
+def test_names_an_unreadable_image_when_computing_features(tmp_path, make_source):
     source = make_source(24)
-    run(tmp_path / "base", source, preset=small(epochs=1))
+    train_briefly(tmp_path / "base", source, preset=small_preset(epochs=1))
     bad = dataclasses.replace(
         source,
         read=lambda seed: source.read(seed).map(
@@ -304,27 +309,27 @@ def test_a_bad_image_is_named_before_it_is_cached(tmp_path, make_source):
         str(tmp_path / "base"), freeze=CONVOLUTIONS, cache_features=True
     )
     with pytest.raises(ValueError, match="images 17 .*8 bytes"):
-        run(tmp_path / "tuned", bad, fine_tuning=plan)
+        train_briefly(tmp_path / "tuned", bad, fine_tuning=plan)
 
 
 def test_stopped_and_resumed_on_cached_features_equals_straight(
     tmp_path, make_source
 ):
     source, path = make_source(36), tmp_path / "w.npy"
-    saved_network(path)
+    save_random_weights(path)
     plan = FineTuning(
         str(path), freeze=CONVOLUTIONS, lr_mult={"fc8": 3.0}, cache_features=True
     )
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    expected = run(whole, source, fine_tuning=plan, log_steps=1)
-    stop = At(4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    expected = train_briefly(whole, source, fine_tuning=plan, log_steps=1)
+    stop = CallAtStep(4, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(loop.TrainingInterrupted):
-        run(parts, source, fine_tuning=plan, log_steps=1, callbacks=[stop])
-    assert run(parts, source, fine_tuning=plan, log_steps=1) == expected
-    straight, stopped = final_arrays(whole), final_arrays(parts)
-    assert straight.keys() == stopped.keys()
+        train_briefly(parts, source, fine_tuning=plan, log_steps=1, callbacks=[stop])
+    assert train_briefly(parts, source, fine_tuning=plan, log_steps=1) == expected
+    straight, resumed = final_arrays(whole), final_arrays(parts)
+    assert straight.keys() == resumed.keys()
     for name, array in straight.items():
-        np.testing.assert_array_equal(stopped[name], array, err_msg=name)
+        np.testing.assert_array_equal(resumed[name], array, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -332,14 +337,14 @@ def test_stopped_and_resumed_on_cached_features_equals_straight(
     ["", "[]", "{}", '{"preset": "tiny"}', '{"preset": {"layers": [{"type": '
      '"Conv"}]}, "classes": []}'],
 )  # fmt: skip
-def test_a_damaged_description_is_said(tmp_path, content):
+def test_rejects_a_damaged_network_description(tmp_path, content):
     (tmp_path / "network.json").write_text(content)
     with pytest.raises(ValueError, match="network.json, which is damaged"):
         read_network(str(tmp_path))
 
 
 @pytest.mark.parametrize("damage", ["cut", "nan", "shape", "missing"])
-def test_damaged_statistics_are_said(tmp_path, damage):
+def test_rejects_damaged_statistics(tmp_path, damage):
     path = str(tmp_path / "s.npz")
     image = np.full((4, 4 - (damage == "shape"), 3), 9, np.float32)
     image[0, 0] = np.nan if damage == "nan" else 9

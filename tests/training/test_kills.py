@@ -1,4 +1,4 @@
-"""A run that is killed at any moment, again and again, ends as if it never was."""
+"""A run that is killed at random moments ends like one that never was."""
 
 import multiprocessing
 import random
@@ -11,14 +11,14 @@ PRELOADED = ("alexnet_tf.training.loop", "test_kills")
 
 
 def train(workdir, images):
-    """12 epochs of 3 steps; a checkpoint after each call of the graph."""
-    from helpers.runs import shallow
+    """Trains for 12 epochs of 3 steps; saves after each call of the `tf.function`."""
+    from helpers.runs import shallow_preset
 
     from alexnet_tf.data import datasets
     from alexnet_tf import presets
     from alexnet_tf.training import loop
 
-    preset = presets.override(shallow(dropout=0.5, batch_size=6), epochs=12)
+    preset = presets.override(shallow_preset(dropout=0.5, batch_size=6), epochs=12)
     source = datasets.load(f"folder:{images}", "train")
     loop.train(
         preset, source, source, str(workdir), log_steps=1, checkpoint_minutes=0
@@ -27,8 +27,8 @@ def train(workdir, images):
 
 @pytest.mark.large
 def test_killed_twenty_times(tmp_path, image_folder):
-    from helpers.runs import metrics
-    from helpers.runs import weights
+    from helpers.runs import run_metrics
+    from helpers.runs import run_weights
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
@@ -48,17 +48,18 @@ def test_killed_twenty_times(tmp_path, image_folder):
         process.join(moments.uniform(0, 12))
         process.kill()
         process.join()
-    last = start("killed")
-    last.join(300)
-    assert last.exitcode == 0
+    resumed = start("killed")
+    resumed.join(300)
+    assert resumed.exitcode == 0
 
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    for mine, other in zip(weights(killed), weights(whole), strict=True):
-        np.testing.assert_array_equal(mine, other)
-    assert len(metrics(whole)) == 12 * 4 and metrics(killed) == metrics(whole)
+    for actual, expected in zip(run_weights(killed), run_weights(whole), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    assert len(run_metrics(whole)) == 12 * 4
+    assert run_metrics(killed) == run_metrics(whole)
 
     def files(name):
-        """But for TensorBoard's, of which each start has its own."""
+        """Lists all files except TensorBoard's, of which each launch adds one."""
         return {
             str(path.relative_to(tmp_path / name))
             for path in (tmp_path / name).rglob("*")

@@ -1,4 +1,4 @@
-"""The loop: devices, resuming, precision and faults, on small images."""
+"""The training loop on small images: devices, resuming, precision and faults."""
 
 import dataclasses
 import itertools
@@ -25,26 +25,27 @@ from alexnet_tf.training import loop
 from alexnet_tf.training import steps
 from alexnet_tf.training import validation
 from alexnet_tf.workdir import read_metrics
-from helpers.runs import At
+from helpers.runs import CallAtStep
 from helpers.runs import events
 from helpers.runs import final_arrays
-from helpers.runs import metrics
-from helpers.runs import run
-from helpers.runs import shallow
+from helpers.runs import run_metrics
+from helpers.runs import shallow_preset
+from helpers.runs import train_briefly
 
 pytestmark = pytest.mark.usefixtures("skip_figures")
 
 
-def assert_same(one, other, atol=0.0):
-    assert one.keys() == other.keys() and len(one) >= 12
-    for name in one:
+def assert_same(expected, actual, atol=0.0):
+    """Compares two dictionaries of arrays."""
+    assert expected.keys() == actual.keys() and len(expected) >= 12
+    for name in expected:
         np.testing.assert_allclose(
-            other[name], one[name], rtol=0, atol=atol, err_msg=name
+            actual[name], expected[name], rtol=0, atol=atol, err_msg=name
         )
 
 
 def final_model(path, preset):
-    """The network of the newest checkpoint, in float32."""
+    """Loads the model of the newest checkpoint in float32."""
     model = alexnet.AlexNet(preset, 10)
     latest = tf.train.latest_checkpoint(str(path / "checkpoints"))
     layers = {layer.name: layer for layer in model.layers}
@@ -53,12 +54,12 @@ def final_model(path, preset):
     return model
 
 
-def test_a_run_leaves_what_it_promises(tmp_path, make_source):
-    measured = run(tmp_path, make_source(30), log_steps=1)
+def test_a_run_writes_all_its_files(tmp_path, make_source):
+    measured = train_briefly(tmp_path, make_source(30), log_steps=1)
     names = {"checkpoints", "conv1.png", "curves.png", "metrics.csv"}
     assert names | {"metrics.jsonl", "tensorboard"} <= set(os.listdir(tmp_path))
     lines = read_metrics(str(tmp_path))
-    # 30 images are 2 full batches an epoch.
+    # 30 images are 2 full batches per epoch.
     assert [(m["split"], m["step"], m["epoch"]) for m in lines] == [
         ("train", 1, 0.5),
         ("train", 2, 1.0),
@@ -79,39 +80,37 @@ def test_a_run_leaves_what_it_promises(tmp_path, make_source):
     "devices", [3, pytest.param(2, marks=pytest.mark.large)]
 )
 def test_devices_share_the_global_batch(tmp_path, make_source, devices):
-    """Without dropout, whose masks each device draws for itself."""
+    """There is no dropout, because each device draws other masks."""
     source = make_source(36)
-    preset = shallow(dropout=0.0)
-    one = run(tmp_path / "one", source, preset=preset)
-    many = run(tmp_path / "many", source, preset=preset, devices=devices)
-    assert many == pytest.approx(one, abs=1e-4)
+    preset = shallow_preset(dropout=0.0)
+    expected = train_briefly(tmp_path / "one", source, preset=preset)
+    measured = train_briefly(tmp_path / "many", source, preset=preset, devices=devices)
+    assert measured == pytest.approx(expected, abs=1e-4)
     arrays = (final_arrays(tmp_path / name) for name in ("one", "many"))
     assert_same(*arrays, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [16, 2])
-def test_a_batch_that_devices_can_not_share_is_refused(
-    tmp_path, make_source, batch_size
-):
-    """Not a multiple of the devices, and fewer than they are."""
-    preset = shallow(batch_size=batch_size)
+def test_rejects_a_batch_that_devices_cannot_share(tmp_path, make_source, batch_size):
+    """The batch is not a multiple of the devices, or smaller than their number."""
+    preset = shallow_preset(batch_size=batch_size)
     with pytest.raises(ValueError, match=f"3 devices.*batch_size={batch_size}"):
-        run(tmp_path, make_source(36), preset=preset, devices=3)
+        train_briefly(tmp_path, make_source(36), preset=preset, devices=3)
 
 
-def test_fewer_images_than_a_batch_are_refused(tmp_path, make_source):
+def test_rejects_fewer_images_than_a_batch(tmp_path, make_source):
     with pytest.raises(ValueError, match="30 images, batch_size=31"):
-        run(tmp_path, make_source(30), preset=shallow(batch_size=31))
+        train_briefly(tmp_path, make_source(30), preset=shallow_preset(batch_size=31))
 
 
-def test_other_classes_for_evaluation_are_refused(tmp_path, make_source):
+def test_rejects_other_classes_for_evaluation(tmp_path, make_source):
     with pytest.raises(ValueError, match="same classes.*10 and 5"):
         loop.train(
-            shallow(), make_source(30), make_source(30, classes=5), str(tmp_path)
+            shallow_preset(), make_source(30), make_source(30, classes=5), str(tmp_path)
         )
 
 
-def test_ctrl_c_in_the_last_save_does_not_spoil_it(
+def test_ctrl_c_during_the_last_save_does_not_damage_it(
     tmp_path, make_source, monkeypatch
 ):
     save = CheckpointSaver.save
@@ -121,17 +120,17 @@ def test_ctrl_c_in_the_last_save_does_not_spoil_it(
         save(*args)
 
     monkeypatch.setattr(CheckpointSaver, "save", interrupted)
-    run(tmp_path, make_source(12), preset=shallow(epochs=1))
+    train_briefly(tmp_path, make_source(12), preset=shallow_preset(epochs=1))
     assert len(final_arrays(tmp_path)) >= 12
     assert (tmp_path / "conv1.png").exists()
 
 
 @pytest.mark.large
-def test_the_same_seed_gives_the_same_bits(tmp_path, make_source):
+def test_the_same_seed_gives_identical_weights(tmp_path, make_source):
     source = make_source(36)
     for name in ("one", "two"):
-        run(tmp_path / name, source, seed=3)
-    run(tmp_path / "other", source, seed=4)
+        train_briefly(tmp_path / name, source, seed=3)
+    train_briefly(tmp_path / "other", source, seed=4)
     one = final_arrays(tmp_path / "one")
     assert_same(one, final_arrays(tmp_path / "two"))
     with pytest.raises(AssertionError):
@@ -140,16 +139,16 @@ def test_the_same_seed_gives_the_same_bits(tmp_path, make_source):
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """straight(source, log_steps): (directory, result) of a run never stopped.
+    """straight(source, log_steps): (directory, result) of an uninterrupted run.
 
-    Made once: all ask for it with the same images.
+    The run is made once per module, since all tests use it with the same images.
     """
     runs = {}
 
     def make(source, log_steps):
         if log_steps not in runs:
             path = tmp_path_factory.mktemp("straight")
-            runs[log_steps] = path, run(path, source, log_steps=log_steps)
+            runs[log_steps] = path, train_briefly(path, source, log_steps=log_steps)
         return runs[log_steps]
 
     return make
@@ -167,41 +166,41 @@ def straight(tmp_path_factory):
 def test_stopped_and_resumed_equals_straight(
     tmp_path, make_source, straight, step, signum
 ):
-    """Stopped within an epoch, and at its end before it was evaluated."""
+    """It is stopped within an epoch, or at its end before the evaluation."""
     source, parts = make_source(36), tmp_path / "parts"
     whole, expected = straight(source, log_steps=2)
-    stop = At(step, lambda: os.kill(os.getpid(), signum))
+    stop = CallAtStep(step, lambda: os.kill(os.getpid(), signum))
     with pytest.raises(loop.TrainingInterrupted, match=signal.Signals(signum).name):
-        run(parts, source, log_steps=2, callbacks=[stop])
-    assert run(parts, source, log_steps=2) == expected
+        train_briefly(parts, source, log_steps=2, callbacks=[stop])
+    assert train_briefly(parts, source, log_steps=2) == expected
     assert_same(final_arrays(whole), final_arrays(parts))
     assert_same_metrics(whole, parts)
 
 
 def test_loss_scaling_survives_a_drop_and_a_stop(tmp_path, make_source):
-    """In float16 the update rule sits inside Keras' loss scaling."""
+    """In float16, Keras' `LossScaleOptimizer` wraps the update rule."""
     source = make_source(36)
-    preset = shallow(schedule="step", boundaries=(1,))
+    preset = shallow_preset(schedule="step", boundaries=(1,))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     args = dict(preset=preset, precision="mixed_float16", log_steps=1)
-    run(whole, source, **args)
-    stop = At(4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    train_briefly(whole, source, **args)
+    stop = CallAtStep(4, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(loop.TrainingInterrupted):
-        run(parts, source, callbacks=[stop], **args)
-    run(parts, source, **args)
+        train_briefly(parts, source, callbacks=[stop], **args)
+    train_briefly(parts, source, **args)
     assert_same(final_arrays(whole), final_arrays(parts))
     lines = read_metrics(str(parts))
-    rates = [m["learning_rate"] for m in lines if m["split"] == "train"]
-    assert rates == pytest.approx(3 * [0.01] + 3 * [0.001])
+    learning_rates = [m["learning_rate"] for m in lines if m["split"] == "train"]
+    assert learning_rates == pytest.approx(3 * [0.01] + 3 * [0.001])
     arrays = final_arrays(parts)
     (name,) = [n for n in arrays if "inner_optimizer/_learning_rate" in n]
     assert arrays[name] == pytest.approx(0.001)
 
 
 def test_an_overflow_on_any_device_skips_the_step(make_source):
-    """Of two devices the second alone has a gradient that is not finite."""
+    """Only the second of two devices has a gradient that is not finite."""
     strategy = distribution.make_strategy(2)
-    preset = shallow(dropout=0.0, batch_size=2)
+    preset = shallow_preset(dropout=0.0, batch_size=2)
     with strategy.scope(), steps.dtype_policy("mixed_float16"):
         model = alexnet.AlexNet(preset, 10, classifier_activation=None)
         optimizer = steps.make_optimizer(
@@ -223,9 +222,10 @@ def test_an_overflow_on_any_device_skips_the_step(make_source):
         np.testing.assert_array_equal(weight.numpy(), array)
 
 
-def assert_same_metrics(one, other):
-    assert metrics(one) == metrics(other)
-    tables = [(path / "metrics.csv").read_text() for path in (one, other)]
+def assert_same_metrics(expected, actual):
+    """Compares the metrics that two runs have written to their work directories."""
+    assert run_metrics(expected) == run_metrics(actual)
+    tables = [(path / "metrics.csv").read_text() for path in (expected, actual)]
     assert tables[0] == tables[1]
 
 
@@ -233,7 +233,7 @@ def assert_same_metrics(one, other):
     "step", [4, pytest.param(5, marks=pytest.mark.large)]
 )
 def test_killed_and_resumed_equals_straight(tmp_path, make_source, straight, step):
-    """An exception stands for a kill: nothing is saved on the way out."""
+    """An exception stands for a kill, because the loop does not save after it."""
     source, parts = make_source(36), tmp_path / "parts"
     whole, _ = straight(source, log_steps=1)
 
@@ -241,17 +241,18 @@ def test_killed_and_resumed_equals_straight(tmp_path, make_source, straight, ste
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        # A checkpoint after each call; before step 4 at the epoch's last step.
-        run(
+        # There is a checkpoint after each call; the one before step 4 is at the
+        # last step of an epoch.
+        train_briefly(
             parts, source, log_steps=1, checkpoint_minutes=0,
-            callbacks=[At(step, die)],
+            callbacks=[CallAtStep(step, die)],
         )
-    run(parts, source, log_steps=1)
+    train_briefly(parts, source, log_steps=1)
     assert_same(final_arrays(whole), final_arrays(parts))
     assert_same_metrics(whole, parts)
 
 
-def test_each_pass_over_the_data_is_closed(tmp_path, make_source, monkeypatch):
+def test_each_iterator_over_the_data_is_closed(tmp_path, make_source, monkeypatch):
     closed = []
     close = input_pipeline.ReleasableIterator.close
 
@@ -260,14 +261,14 @@ def test_each_pass_over_the_data_is_closed(tmp_path, make_source, monkeypatch):
         close(self)
 
     monkeypatch.setattr(input_pipeline.ReleasableIterator, "close", counted)
-    run(tmp_path, make_source(24))
-    assert len(closed) == 4  # Two epochs, each evaluated.
+    train_briefly(tmp_path, make_source(24))
+    assert len(closed) == 4  # Training and evaluation of two epochs.
 
 
-def test_a_callback_ends_a_run_and_the_same_command_goes_on(
+def test_a_run_that_a_callback_stopped_can_be_resumed(
     tmp_path, make_source, straight
 ):
-    """As `keras.callbacks.EarlyStopping` does: behind the epoch, all saved."""
+    """Like `keras.callbacks.EarlyStopping`, it stops after an epoch and saves."""
 
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -275,35 +276,35 @@ def test_a_callback_ends_a_run_and_the_same_command_goes_on(
 
     source, parts = make_source(36), tmp_path / "parts"
     whole, expected = straight(source, log_steps=2)
-    found = run(parts, source, log_steps=2, callbacks=[Stop()])
+    measured = train_briefly(parts, source, log_steps=2, callbacks=[Stop()])
     lines = read_metrics(str(parts))
     assert [m["epoch"] for m in lines if m["split"] == "eval"] == [1]
-    assert found["loss"] == lines[-1]["loss"]
-    assert run(parts, source, log_steps=2) == expected
+    assert measured["loss"] == lines[-1]["loss"]
+    assert train_briefly(parts, source, log_steps=2) == expected
     assert_same(final_arrays(whole), final_arrays(parts))
     assert_same_metrics(whole, parts)
 
 
-def test_a_finished_run_only_reports(tmp_path, make_source):
+def test_a_finished_run_only_returns_its_metrics(tmp_path, make_source):
     source = make_source(24)
-    first = run(tmp_path, source)
+    first = train_briefly(tmp_path, source)
     before = final_arrays(tmp_path)
-    files = written(tmp_path)
-    assert run(tmp_path, source) == first
+    times = modification_times(tmp_path)
+    assert train_briefly(tmp_path, source) == first
     assert_same(before, final_arrays(tmp_path))
-    assert written(tmp_path) == files
+    assert modification_times(tmp_path) == times
 
 
-def written(path):
-    """{file: when it was written} of checkpoints and for TensorBoard."""
+def modification_times(path):
+    """Returns {file: time} of the checkpoints and of TensorBoard's files."""
     folders = path / "checkpoints", path / "tensorboard"
     files = [file for folder in folders for file in folder.rglob("*.*")]
     assert len(files) >= 4
     return {file: file.stat().st_mtime_ns for file in files}
 
 
-def test_a_state_is_saved_once(tmp_path, make_source, monkeypatch):
-    """Stopped at a step that was just saved."""
+def test_the_same_state_is_saved_only_once(tmp_path, make_source, monkeypatch):
+    """The run is stopped at a step that it has just saved."""
     saved = []
     save = tf.train.CheckpointManager.save
 
@@ -312,24 +313,24 @@ def test_a_state_is_saved_once(tmp_path, make_source, monkeypatch):
         return save(self, checkpoint_number=checkpoint_number)
 
     monkeypatch.setattr(tf.train.CheckpointManager, "save", counted)
-    stop = At(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    stop = CallAtStep(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(loop.TrainingInterrupted):
-        run(tmp_path, make_source(36), checkpoint_minutes=0, callbacks=[stop])
+        train_briefly(tmp_path, make_source(36), checkpoint_minutes=0, callbacks=[stop])
     assert saved == [1, 2]
 
 
 def test_a_loss_that_is_not_finite_names_the_step(tmp_path, make_source):
     source = make_source(36)
-    preset = shallow(learning_rate=1e20, epochs=9)
+    preset = shallow_preset(learning_rate=1e20, epochs=9)
     with pytest.raises(FloatingPointError, match="at step|after step") as error:
-        run(tmp_path, source, preset=preset, checkpoint_minutes=1e9)
+        train_briefly(tmp_path, source, preset=preset, checkpoint_minutes=1e9)
     step = int(str(error.value).split("step ")[1].split(".")[0])
     assert 2 <= step <= 9
     assert "No checkpoint was saved." in str(error.value)
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf])
-def test_an_evaluation_that_is_not_finite_is_not_written(
+def test_an_evaluation_that_is_not_finite_is_not_logged(
     tmp_path, make_source, monkeypatch, loss
 ):
     def evaluate(*args, **kwargs):
@@ -338,7 +339,7 @@ def test_an_evaluation_that_is_not_finite_is_not_written(
     monkeypatch.setattr(validation, "evaluator", lambda *_: evaluate)
     message = f"{loss} in the evaluation after step 2. No check"
     with pytest.raises(FloatingPointError, match=message):
-        run(tmp_path, make_source(24))
+        train_briefly(tmp_path, make_source(24))
     lines = read_metrics(str(tmp_path))
     assert [line["split"] for line in lines] == ["train"]
 
@@ -354,7 +355,7 @@ def test_bad_weights_never_replace_a_good_checkpoint(tmp_path, make_source):
                 kernel.assign(kernel.value * np.nan)
 
     with pytest.raises(FloatingPointError, match="after step 3.*ckpt-2"):
-        run(
+        train_briefly(
             tmp_path, source, log_steps=1, checkpoint_minutes=0,
             callbacks=[Poison()],
         )
@@ -364,20 +365,21 @@ def test_bad_weights_never_replace_a_good_checkpoint(tmp_path, make_source):
 def test_a_full_disk_is_said_and_keeps_the_last_checkpoint(
     tmp_path, make_source
 ):
-    """A limit on the size of files, smaller than a checkpoint, stands for it."""
+    """A limit on the file size, smaller than a checkpoint, stands for a full disk."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill_the_disk():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
 
     try:
-        with pytest.raises(OSError, match="No checkpoint could be saved.*ckpt-2") as error:
-            run(
+        message = "No checkpoint could be saved.*ckpt-2"
+        with pytest.raises(OSError, match=message) as error:
+            train_briefly(
                 tmp_path,
                 make_source(36),
                 log_steps=1,
                 checkpoint_minutes=0,
-                callbacks=[At(3, fill_the_disk)],
+                callbacks=[CallAtStep(3, fill_the_disk)],
             )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
@@ -387,14 +389,14 @@ def test_a_full_disk_is_said_and_keeps_the_last_checkpoint(
     assert len(final_arrays(tmp_path)) >= 12
 
 
-def test_what_a_kill_left_of_a_checkpoint_is_removed(tmp_path, make_source):
+def test_removes_unfinished_checkpoints_of_a_killed_run(tmp_path, make_source):
     unfinished = tmp_path / "checkpoints" / "ckpt-1_temp"
     unfinished.mkdir(parents=True)
     (unfinished / "part-00000-of-00001").write_text("half")
-    # What is moved into its place last is the index.
+    # A checkpoint without an index is unfinished: TensorFlow writes it last.
     data = tmp_path / "checkpoints" / "ckpt-7.data-00000-of-00001"
     data.write_text("half")
-    run(tmp_path, make_source(12), preset=shallow(epochs=1))
+    train_briefly(tmp_path, make_source(12), preset=shallow_preset(epochs=1))
     assert not unfinished.exists() and not data.exists()
     assert len(final_arrays(tmp_path)) >= 12
 
@@ -407,20 +409,23 @@ def test_low_precision_trains_float32_weights(
     tmp_path, make_source, precision
 ):
     source = make_source(36)
-    preset = shallow(dropout=0.0, epochs=1)
-    run(tmp_path / "full", source, preset=preset)
-    run(tmp_path / "low", source, preset=preset, precision=precision)
+    preset = shallow_preset(dropout=0.0, epochs=1)
+    train_briefly(tmp_path / "full", source, preset=preset)
+    train_briefly(tmp_path / "low", source, preset=preset, precision=precision)
     assert keras.config.dtype_policy().name == "float32"
     full, low = (final_model(tmp_path / name, preset) for name in ("full", "low"))
-    start = alexnet.AlexNet(preset, 10)
-    for one, other, before in zip(full.weights, low.weights, start.weights):
-        assert other.dtype == "float32"
-        moved = np.abs(one.numpy() - other.numpy()).max()
-        assert moved < 0.1 * np.abs(one.numpy() - before.numpy()).max() + 1e-3
+    initial = alexnet.AlexNet(preset, 10)
+    for full_weight, low_weight, initial_weight in zip(
+        full.weights, low.weights, initial.weights
+    ):
+        assert low_weight.dtype == "float32"
+        difference = np.abs(full_weight.numpy() - low_weight.numpy()).max()
+        change = np.abs(full_weight.numpy() - initial_weight.numpy()).max()
+        assert difference < 0.1 * change + 1e-3
 
 
 def test_dropout_masks_differ_by_step_and_layer():
-    """Of one device; the run's seed and the step say which."""
+    """On one device, the masks depend on the run's seed and the step too."""
     states = [keras.Variable([0, 0], dtype="int64") for _ in range(2)]
 
     def seeds(seed, step):
@@ -433,35 +438,35 @@ def test_dropout_masks_differ_by_step_and_layer():
 
 
 @pytest.mark.parametrize("keep", [0, 1000])
-def test_a_damaged_checkpoint_is_said(tmp_path, make_source, keep):
+def test_rejects_a_damaged_checkpoint(tmp_path, make_source, keep):
     source = make_source(24)
-    run(tmp_path, source)
+    train_briefly(tmp_path, source)
     (data,) = (tmp_path / "checkpoints").glob("*.data-*")
     data.write_bytes(data.read_bytes()[:keep])
     with pytest.raises(ValueError, match="intact checkpoint.*ckpt-4.*damaged"):
-        run(tmp_path, source)
+        train_briefly(tmp_path, source)
 
 
-def flip(path, place):
+def flip_bit(path, position):
     content = bytearray(path.read_bytes())
-    content[place] ^= 4
+    content[position] ^= 4
     path.write_bytes(content)
 
 
-def cut(path, place):
-    path.write_bytes(path.read_bytes()[:place])
+def truncate(path, size):
+    path.write_bytes(path.read_bytes()[:size])
 
 
-def killed_after_three(path, source):
-    """Leaves the checkpoints of steps 2 and 3 behind, of 6."""
+def kill_after_step_3(path, source):
+    """Starts a run of 6 steps and leaves the checkpoints of steps 2 and 3."""
 
     def die():
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        run(
+        train_briefly(
             path, source, log_steps=1, checkpoint_minutes=0,
-            callbacks=[At(4, die)],
+            callbacks=[CallAtStep(4, die)],
         )
     folder = path / "checkpoints"
     assert {p.stem for p in folder.glob("*.index")} == {"ckpt-2", "ckpt-3"}
@@ -469,24 +474,24 @@ def killed_after_three(path, source):
 
 
 @pytest.mark.parametrize(
-    "damage, part, place",
+    "damage, part, position",
     [
-        (flip, "data", 3000),
-        pytest.param(flip, "index", 50, marks=pytest.mark.large),
-        pytest.param(cut, "index", 50, marks=pytest.mark.large),
-        pytest.param(cut, "data", 0, marks=pytest.mark.large),
+        (flip_bit, "data", 3000),
+        pytest.param(flip_bit, "index", 50, marks=pytest.mark.large),
+        pytest.param(truncate, "index", 50, marks=pytest.mark.large),
+        pytest.param(truncate, "data", 0, marks=pytest.mark.large),
     ],
 )
 def test_a_damaged_checkpoint_falls_back_on_the_one_before(
-    tmp_path, make_source, straight, caplog, damage, part, place
+    tmp_path, make_source, straight, caplog, damage, part, position
 ):
     source, parts = make_source(36), tmp_path / "parts"
     whole, _ = straight(source, log_steps=1)
-    folder = killed_after_three(parts, source)
+    folder = kill_after_step_3(parts, source)
     (path,) = folder.glob(f"ckpt-3.{part}*")
-    damage(path, place)
+    damage(path, position)
     with caplog.at_level("INFO"):
-        run(parts, source, log_steps=1)
+        train_briefly(parts, source, log_steps=1)
     assert f"Damaged or of another network: {folder}/ckpt-3" in caplog.text
     assert f"Resuming from {folder}/ckpt-2" in caplog.text
     assert_same(final_arrays(whole), final_arrays(parts))
@@ -496,69 +501,71 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(
     }
 
 
-def test_checkpoints_are_found_without_their_list(tmp_path, make_source, straight):
+def test_checkpoints_are_found_without_the_checkpoint_file(tmp_path, make_source, straight):
     source, parts = make_source(36), tmp_path / "parts"
     whole, _ = straight(source, log_steps=1)
-    (killed_after_three(parts, source) / "checkpoint").write_text("no list")
-    run(parts, source, log_steps=1)
+    (kill_after_step_3(parts, source) / "checkpoint").write_text("no list")
+    train_briefly(parts, source, log_steps=1)
     assert_same(final_arrays(whole), final_arrays(parts))
 
 
 @pytest.mark.large
 def test_clocks_may_go_backwards(tmp_path, make_source, straight, monkeypatch):
-    """The time of the day: set back by an hour at each look."""
+    """The system time goes back by an hour whenever it is read."""
     source, parts = make_source(36), tmp_path / "parts"
     whole, _ = straight(source, log_steps=1)
     hours = itertools.count()
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 3600 * next(hours))
-    run(parts, source, log_steps=1, checkpoint_minutes=0)
+    train_briefly(parts, source, log_steps=1, checkpoint_minutes=0)
     assert next(hours) > 0
     assert_same(final_arrays(whole), final_arrays(parts))
     assert_same_metrics(whole, parts)
 
 
-def test_a_checkpoint_of_something_else_is_refused(tmp_path, make_source):
+def test_rejects_a_checkpoint_of_another_network(tmp_path, make_source):
     source = make_source(24)
-    run(tmp_path, source)
+    train_briefly(tmp_path, source)
     other = tf.train.Checkpoint(x=tf.Variable(1.0))
     tf.train.CheckpointManager(
         other, str(tmp_path / "checkpoints"), max_to_keep=1
     ).save(checkpoint_number=9)
     with pytest.raises(ValueError, match="checkpoint of this network.*ckpt-9"):
-        run(tmp_path, source)
+        train_briefly(tmp_path, source)
 
 
-def test_a_run_is_drawn_while_it_goes_on(tmp_path, make_source, monkeypatch):
-    """Curves after each epoch here, and to TensorBoard what Keras leaves out."""
+def test_figures_are_drawn_during_a_run(tmp_path, make_source, monkeypatch):
+    """Here curves are drawn after each epoch; TensorBoard gets kernels and more."""
     monkeypatch.setattr(callbacks, "DRAW_SECONDS", 0)
     monkeypatch.setattr(callbacks, "DRAW_SHARE", math.inf)
-    seen = []
+    curves = []
 
-    class Look(keras.callbacks.Callback):
+    class ReadCurves(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            seen.append((tmp_path / "curves.png").read_bytes())
+            curves.append((tmp_path / "curves.png").read_bytes())
 
-    run(tmp_path, make_source(24), callbacks=[Look()])
-    assert len(seen) == 2 and seen[0] != seen[1]
-    tags, speeds = {}, []
+    train_briefly(tmp_path, make_source(24), callbacks=[ReadCurves()])
+    assert len(curves) == 2 and curves[0] != curves[1]
+    steps_of_tags, throughputs = {}, []
     for step, value in events(tmp_path / "tensorboard" / "images"):
-        tags.setdefault(value.tag, []).append(step)
+        steps_of_tags.setdefault(value.tag, []).append(step)
         if value.tag == "images_per_second":
-            speeds.append(float(tf.make_ndarray(value.tensor)))
+            throughputs.append(float(tf.make_ndarray(value.tensor)))
         if value.tag == "conv1":
             image = tf.make_ndarray(value.tensor)
             assert tf.io.decode_png(image[2]).shape == (24, 96, 3)
-    assert tags.pop("conv1") == tags.pop("images_per_second") == [0, 1]
+    assert steps_of_tags.pop("conv1") == [0, 1]
+    assert steps_of_tags.pop("images_per_second") == [0, 1]
     lines = read_metrics(str(tmp_path))
-    wanted = [
-        train["images_per_second"]
+    expected = [
+        train["images_per_second"] or 0
         for train, line in zip(lines, lines[1:])
         if line["split"] == "eval"
     ]
-    assert speeds == pytest.approx([speed or 0 for speed in wanted])
-    assert len(tags) == 12 and tags["fc8/kernel"] == [0, 1]
-    assert tags["gradients/fc8/kernel"] == [0, 1]
+    assert throughputs == pytest.approx(expected)
+    assert len(steps_of_tags) == 12
+    assert steps_of_tags["fc8/kernel"] == [0, 1]
+    assert steps_of_tags["gradients/fc8/kernel"] == [0, 1]
 
 
 def test_progress_survives_a_checkpoint(tmp_path):
@@ -566,17 +573,17 @@ def test_progress_survives_a_checkpoint(tmp_path):
     progress.add(3, np.array([[0.1, 1, 2, 4]] * 3, np.float32), batch_size=5)
     progress.errors.append(0.3)
     path = tf.train.Checkpoint(progress=progress).save(str(tmp_path / "c"))
-    again = Progress()
-    tf.train.Checkpoint(progress=again).restore(path)
-    assert again.step == 3
-    assert again.errors == [0.3]
-    assert again.totals == pytest.approx([0.3, 3, 6, 12])
-    assert again.bad_images == 3  # One in each batch of 5 is counted as none.
-    assert json.loads(again.serialize()) == json.loads(progress.serialize())
+    restored = Progress()
+    tf.train.Checkpoint(progress=restored).restore(path)
+    assert restored.step == 3
+    assert restored.errors == [0.3]
+    assert restored.totals == pytest.approx([0.3, 3, 6, 12])
+    assert restored.bad_images == 3  # Each batch of 5 has only 4 readable images.
+    assert json.loads(restored.serialize()) == json.loads(progress.serialize())
 
 
 @pytest.mark.parametrize(
-    "devices, held, received",
+    "devices, num_images, received",
     [
         (2, 20, "only 20"),
         (1, 30, r"at least \d+"),
@@ -584,19 +591,19 @@ def test_progress_survives_a_checkpoint(tmp_path):
         pytest.param(2, 30, r"at least \d+", marks=pytest.mark.large),
     ],
 )
-def test_a_source_that_miscounts_is_refused(
-    tmp_path, make_source, held, received, devices
+def test_rejects_a_source_with_a_wrong_number_of_images(
+    tmp_path, make_source, num_images, received, devices
 ):
     source = make_source(24)
-    # Statistics of one that counts right, so that training meets the other.
-    run(tmp_path / "statistics", source, preset=shallow(epochs=1))
-    wrong = dataclasses.replace(source, read=make_source(held).read)
+    # The statistics are computed first, so that training meets the wrong source.
+    train_briefly(tmp_path / "statistics", source, preset=shallow_preset(epochs=1))
+    wrong = dataclasses.replace(source, read=make_source(num_images).read)
     with pytest.raises(ValueError, match=f"24 im.*Received: {received}. P"):
-        run(tmp_path / "run", wrong, devices=devices)
+        train_briefly(tmp_path / "run", wrong, devices=devices)
 
 
 def with_a_bad_image(source, name):
-    """The source with an image that can't be decoded."""
+    """Returns a copy of `source` with an image that can't be decoded."""
 
     def spoil(example):
         image = tf.where(example["name"] == name, b"no", example["image"])
@@ -607,31 +614,31 @@ def with_a_bad_image(source, name):
     )
 
 
-def test_a_bad_image_is_named(tmp_path, make_source):
+def test_names_an_unreadable_image(tmp_path, make_source):
     source = make_source(24)
-    # Statistics of the good ones, so that training meets the bad one.
-    run(tmp_path / "statistics", source, preset=shallow(epochs=1))
+    # The statistics are computed first, so that training meets the bad image.
+    train_briefly(tmp_path / "statistics", source, preset=shallow_preset(epochs=1))
     with pytest.raises(ValueError, match=r"images 17 .*\(2 bytes\): Unknown"):
-        run(tmp_path / "run", with_a_bad_image(source, "images 17"))
+        train_briefly(tmp_path / "run", with_a_bad_image(source, "images 17"))
 
 
-def test_a_bad_image_is_looked_for_in_its_steps_alone(
+def test_searches_for_an_unreadable_image_in_its_steps_only(
     tmp_path, make_source, monkeypatch
 ):
-    """Of a large data set the rest takes hours to read."""
+    """Reading all of a large data set would take hours."""
     source = make_source(60)
-    run(tmp_path / "statistics", source, preset=shallow(epochs=1))
+    train_briefly(tmp_path / "statistics", source, preset=shallow_preset(epochs=1))
     order = input_pipeline.shuffled(source, 0, 0, 16384)
     names = [example["name"].numpy() for example in order]
     read = []
 
-    def explain(error, source, examples):
+    def diagnose(error, source, examples):
         read.extend(example["name"].numpy() for example in examples)
-        return ValueError("explained")
+        return ValueError("diagnosed")
 
-    monkeypatch.setattr(bad_images, "diagnose", explain)
-    with pytest.raises(ValueError, match="explained"):
-        run(
+    monkeypatch.setattr(bad_images, "diagnose", diagnose)
+    with pytest.raises(ValueError, match="diagnosed"):
+        train_briefly(
             tmp_path / "run",
             with_a_bad_image(source, names[14]),
             log_steps=1,
@@ -639,31 +646,37 @@ def test_a_bad_image_is_looked_for_in_its_steps_alone(
     assert read == names[12:24]
 
 
-def test_layers_stop_and_biases_go_on_as_the_recipe_says(tmp_path, make_source):
-    """Over epochs, and in a run that is stopped and resumed between them."""
-    preset = shallow(
+def test_layers_and_biases_follow_the_multipliers_of_the_recipe(tmp_path, make_source):
+    """conv1 is frozen after one epoch; the run is also stopped and resumed."""
+    preset = shallow_preset(
         epochs=3, schedule="step", boundaries=(1,), bias_lr_multiplier=2.0
     )
     recipe = dataclasses.replace(
-        preset.recipe, bias_lr_follows_schedule=False, layer_lr_multipliers=(("conv1", 1, 0.0),)
+        preset.recipe,
+        bias_lr_follows_schedule=False,
+        layer_lr_multipliers=(("conv1", 1, 0.0),),
     )
     preset = dataclasses.replace(preset, recipe=recipe)
-    kernels, changes = [], []
+    conv1_weights, bias_learning_rates = [], []
 
-    class Look(keras.callbacks.Callback):
+    class Record(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            kernels.append([w.numpy() for w in self.model.get_layer("conv1").weights])
-            rule = self.model.optimizer
-            changes.append(rule.bias_lr_multiplier * float(rule.learning_rate))
+            conv1_weights.append(self.model.get_layer("conv1").get_weights())
+            optimizer = self.model.optimizer
+            bias_learning_rates.append(
+                optimizer.bias_lr_multiplier * float(optimizer.learning_rate)
+            )
 
     source = make_source(24)
-    run(tmp_path / "whole", source, preset=preset, callbacks=[Look()])
-    assert changes == pytest.approx([0.02] * 3)
+    train_briefly(tmp_path / "whole", source, preset=preset, callbacks=[Record()])
+    assert bias_learning_rates == pytest.approx([0.02] * 3)
     for epoch in (1, 2):
-        for now, then in zip(kernels[epoch], kernels[0]):
-            np.testing.assert_array_equal(now, then)
-    stop = At(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        for actual, expected in zip(conv1_weights[epoch], conv1_weights[0]):
+            np.testing.assert_array_equal(actual, expected)
+    stop = CallAtStep(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(loop.TrainingInterrupted):
-        run(tmp_path / "parts", source, preset=preset, callbacks=[stop], log_steps=1)
-    run(tmp_path / "parts", source, preset=preset, log_steps=1)
+        train_briefly(
+            tmp_path / "parts", source, preset=preset, callbacks=[stop], log_steps=1
+        )
+    train_briefly(tmp_path / "parts", source, preset=preset, log_steps=1)
     assert_same(final_arrays(tmp_path / "whole"), final_arrays(tmp_path / "parts"))

@@ -1,16 +1,16 @@
-"""textures: ten kinds of colored gratings and spots, drawn from a seed.
+"""The data set `textures`: colored gratings and spots of ten classes.
 
-A data set that needs no download and is no toy to the code that reads it:
-JPEGs of varying size and aspect ratio in TFDS's own format. Each image has
-two random colors, so that color tells nothing; each kind stays itself when
-mirrored, so that flips are harmless.
+The images are drawn from a seed, without a download, and test all of the code that
+reads a data set: they are JPEGs of varying size and aspect ratio in TFDS's format.
+Each image has two random colors, so that color says nothing about the class; each class
+is closed under mirroring, so that flips do not change a label.
 """
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-# The order of the labels.
+# In the order of the labels.
 CLASSES = (
     "horizontal_grating",
     "shallow_grating",
@@ -27,7 +27,7 @@ _COUNTS = {"train": 2000, "validation": 500}
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """TFDS builder of `textures`."""
+    """The TFDS builder of `textures`."""
 
     name = "textures"
     VERSION = tfds.core.Version("1.0.0")
@@ -58,14 +58,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def draw(kind, seed):
-    """An image, uint8 RGB [H, W, 3], of one of `CLASSES`.
+    """Draws an image of one of `CLASSES`, uint8 RGB [H, W, 3].
 
-    H and W are random from 64 to 160 pixels; scale, phase, tilt, contrast and
-    both colors are random too.
+    H and W are random, from 64 to 160 pixels; scale, phase, tilt, contrast and both
+    colors are random too.
 
     Args:
         kind: a name in `CLASSES`.
-        seed: an integer or a tuple of them; equal seeds, equal images.
+        seed: an integer or a tuple of integers; equal seeds give equal images.
     """
     random = np.random.default_rng(seed)
     height, width = random.integers(64, 161, 2)
@@ -76,18 +76,18 @@ def draw(kind, seed):
         np.cos(tilt) * y - np.sin(tilt) * x,
         np.sin(tilt) * y + np.cos(tilt) * x,
     )
-    # Cycles a pixel of an image whose short side is 1.
+    # Periods per pixel: 5 to 8 periods fit into the short side.
     pitch = random.uniform(5, 8) / min(height, width)
     pattern = _pattern(kind, y * pitch, mirror * x * pitch, random)
-    paint = _colors(random)  # [2, 3]
+    colors = _colors(random)  # [2, 3]
     mix = (pattern[..., None] + 1) / 2  # [H, W, 1]
-    pixels = mix * paint[0] + (1 - mix) * paint[1]
+    pixels = mix * colors[0] + (1 - mix) * colors[1]
     pixels += random.normal(0, random.uniform(2, 12), pixels.shape)
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def _pattern(kind, y, x, random):
-    """float64 [H, W] in [-1, 1]; y and x in periods."""
+    """Returns a pattern, float64 [H, W] in [-1, 1]; y and x are in periods."""
     y, x = y + random.uniform(), x + random.uniform()
 
     def grating(degrees):
@@ -95,7 +95,7 @@ def _pattern(kind, y, x, random):
         return np.cos(2 * np.pi * (np.cos(angle) * y + np.sin(angle) * x))
 
     def spots(stretch):
-        # Distance to the center of the cell in a grid with shifted rows.
+        # The distance to the center of the cell, in a grid with shifted rows.
         v = y * np.sqrt(stretch)
         u = x / np.sqrt(stretch) + 0.5 * (np.floor(v) % 2)
         return np.hypot((v % 1) - 0.5, (u % 1) - 0.5)
@@ -124,7 +124,7 @@ def _pattern(kind, y, x, random):
 
 
 def _colors(random):
-    """Two colors, [2, 3] in [0, 255], at least 80 levels apart."""
+    """Draws two colors, [2, 3] in [0, 255], at least 80 levels apart."""
     while True:
         colors = random.uniform(0, 255, (2, 3))
         if np.linalg.norm(colors[0] - colors[1]) > 80:

@@ -1,0 +1,181 @@
+"""The differences of this package from the paper and its other sources, as data.
+
+README.md has the same tables, and a test compares them.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One row of a table, in Markdown.
+
+    Attributes:
+        number: the label by which code and experiments refer to it, such as "D1".
+        source: what the paper, or the source of another preset, has.
+        here: what this package has instead.
+        where: the names of the code, if there is one place.
+    """
+
+    number: str
+    source: str
+    here: str
+    where: str = ""
+
+
+FROM_PAPER = (
+    Difference(
+        "D1",
+        "Two GPUs hold half of the kernels each.",
+        "Grouped convolutions have the same connections. Any number of GPUs can be "
+        "used; each holds the whole network and takes a share of the batch.",
+        "`layers.GroupedConv2D`, `distribution.make_strategy`",
+    ),
+    Difference(
+        "D2",
+        "The input has 224 x 224 pixels, which do not give the 55 x 55 maps that the "
+        "caption's numbers of neurons imply.",
+        "3 rows and columns of zeros are added at the bottom and on the right, as the "
+        "authors' code counts windows. `caffe` and `caffenet` take 227 pixels.",
+        "`presets.OVERHANG`",
+    ),
+    Difference(
+        "D3",
+        "alpha is 10^-4; the code divides it by n = 5.",
+        "`paper` follows the text and normalizes across all maps of a layer; "
+        "`code2012` follows the code and normalizes within each tower.",
+        "`presets.PAPER_NORM`, `presets.CODE_NORM`",
+    ),
+    Difference(
+        "D4",
+        "The test multiplies activations by .5.",
+        "Training multiplies them by 2, as Keras does. With scaled weights the "
+        "functions are the same, but training from the same initialization takes "
+        "another path.",
+        "`alexnet.AlexNet`",
+    ),
+    Difference(
+        "D5",
+        "The learning rate is lowered manually.",
+        "It is divided by 10 after 5 epochs without a better validation error, three "
+        "times; the fourth time ends training. `code2012` has the epochs of the "
+        "authors' run, biases that keep their initial learning rate, and a conv1 that "
+        "stops early.",
+        "`optimizers.learning_rate`",
+    ),
+    Difference(
+        "D6",
+        "The color augmentation is scaled by the eigenvalues.",
+        "It is scaled by their square roots, as in the code; the eigenvalues would add "
+        "about 1,500 gray levels.",
+        "`preprocess.pca_color_shift`",
+    ),
+    Difference(
+        "D7",
+        "There are 2,048 crops and flips of an image; the code draws one crop for 32 "
+        "images.",
+        "There are 33 x 33 x 2 = 2,178, drawn for each image.",
+        "`preprocess.random_offset`",
+    ),
+    Difference(
+        "D8",
+        "Images are resized once and stored (in the later code as JPEG, enlarged by "
+        "cubic interpolation).",
+        "They are resized on the fly, or once by `prepare`. Sampling positions are "
+        "exact to 1/120 pixel for nine sizes in ten, and to 1/17 for all. Images are "
+        "enlarged by linear interpolation and rounded to 8 bits.",
+        "`preprocess.decode_crop`",
+    ),
+    Difference(
+        "D9",
+        "The mean activity is subtracted; its position is not given.",
+        "The center of the mean image is subtracted from every crop, as in the code. "
+        "`caffe` and `caffenet` subtract the part at the position of the crop.",
+        "`preprocess.mean_pixels`",
+    ),
+    Difference(
+        "D10",
+        "Each cycle uses all images.",
+        "Only full batches are used: 15 of the 1,281,167 images are left for another "
+        "epoch.",
+        "`input_pipeline.training_batches`",
+    ),
+    Difference(
+        "D11",
+        "Shuffling is not described.",
+        "The files are shuffled, then a buffer of 16,384 images (`--shuffle_buffer`).",
+        "`input_pipeline.shuffled`",
+    ),
+    Difference(
+        "D12",
+        "Labels have the order of the challenge's development kit.",
+        "They have the order of the sorted WordNet ids, as in TFDS, Caffe and Keras.",
+        "`datasets`",
+    ),
+)
+
+FROM_OTHER_SOURCES = (
+    Difference(
+        "D13",
+        "`code2012`: the file has the final learning rates and notes of the epochs; it "
+        "does not say when the biases of conv1 stopped.",
+        "They follow its kernels: a tenth from epoch 67, and no change from epoch 72.",
+    ),
+    Difference(
+        "D14",
+        "`caffe`, `caffenet`: the learning rate drops every 100,000 iterations of 256 "
+        "images (19.98 epochs).",
+        "It drops every 20 epochs. Means and color augmentation come from the training "
+        "split, not from the published file.",
+    ),
+    Difference(
+        "D15",
+        "`owt`: torchvision pools pool5 to 6 x 6 for any input size, and CC2 gives the "
+        "biases their own schedule.",
+        "fc6 adapts to the input size, and the biases follow the schedule at twice the "
+        "learning rate.",
+    ),
+    Difference(
+        "D16",
+        "`paper_conv6`: the paper does not say how conv6 is initialized.",
+        "Its standard deviation is .03 and its bias 1, from the authors' code; the "
+        "other layers follow the text.",
+    ),
+    Difference(
+        "D17",
+        "`owt`: torchvision trains on crops of random size.",
+        "Training uses the paper's crops and PCA color augmentation, with torchvision's "
+        "normalization of pixels.",
+    ),
+    Difference(
+        "D18",
+        "`cifar10_full`: 140 epochs, learning rate .001, 250 times the weight decay on "
+        "fc10, no flips.",
+        "20 epochs, learning rate .002, the same weight decay for all layers, flips.",
+    ),
+    Difference(
+        "D19",
+        "`caffe`, `caffenet` with weights from a file: Caffe subtracts its mean image.",
+        "The mean of that image per channel is subtracted, 122.68, 116.67, 104.01 "
+        "(RGB), in `predict`, `preprocess_input` and fine-tuning.",
+    ),
+)
+
+
+def markdown_tables():
+    """Returns the tables of `FROM_PAPER` and `FROM_OTHER_SOURCES` in Markdown."""
+    return (
+        _markdown_table(FROM_PAPER, ("", "the paper", "here", "where")),
+        _markdown_table(FROM_OTHER_SOURCES, ("", "the source", "here")),
+    )
+
+
+def _markdown_table(rows, head):
+    lines = [_markdown_line(head), "|" + "---|" * len(head)]
+    # Rows of a table without the last column have no `where`.
+    lines += [_markdown_line(dataclasses.astuple(row)[: len(head)]) for row in rows]
+    return "\n".join(lines)
+
+
+def _markdown_line(cells):
+    return "| " + " | ".join(cells).lstrip() + " |"
