@@ -70,7 +70,9 @@ _FLAGS = [
         "index_output", None, "File (.npz) to write the computed features to."
     ),
     cli.define_path(
-        "output", None, "PNG file to write. All figures except receptive_fields need it."
+        "output",
+        None,
+        "PNG file to write. All figures except receptive_fields need it.",
     ),
 ]
 flags.mark_flags_as_mutual_exclusive(["index", "index_output"])

@@ -1,4 +1,4 @@
-"""The table of presets against the sources, number by number."""
+"""The numbers of the preset table, compared with the sources."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ NAMES = [
     "cifar10_full",
     "tiny",
 ]
-# In the order in which the recipes below give them.
+# Fields of a recipe, in the order in which the recipes below list them.
 FIELDS = (
     "batch_size",
     "learning_rate",
@@ -49,31 +49,31 @@ WITH_MAP_NORMS = (
 
 
 def layers(name, kind):
-    return [
-        layer for layer in presets.get(name).layers if isinstance(layer, kind)
-    ]
+    """Returns the layers of a class in the preset called `name`."""
+    return [layer for layer in presets.get(name).layers if isinstance(layer, kind)]
 
 
-def by_name(name):
-    return {layer.name: layer for layer in presets.get(name).layers}
+def layer_names(name):
+    """Returns the names of all layers of the preset called `name`."""
+    return [layer.name for layer in presets.get(name).layers]
 
 
 def test_names():
-    """The presets are these, each under its own name."""
+    """The table has these presets in this order, each under its own name."""
     assert list(presets.PRESETS) == NAMES
     assert [preset.name for preset in presets.PRESETS.values()] == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_recipe(name):
-    """Batch, rate, momentum, decay, rate of biases, schedule, epochs."""
+    """Batch size, learning rates, momentum, weight decay, schedule and epochs."""
     recipe = presets.get(name).recipe
     assert tuple(getattr(recipe, field) for field in FIELDS) == RECIPES[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_drops_fall_in_training(name):
-    """Drops come in order, before the end, and only where "step" reads them."""
+def test_boundaries_lie_within_training(name):
+    """They are in order, before the last epoch, and only given to "step"."""
     recipe = presets.get(name).recipe
     assert list(recipe.boundaries) == sorted(set(recipe.boundaries))
     assert all(0 < epoch < recipe.epochs for epoch in recipe.boundaries)
@@ -81,22 +81,21 @@ def test_drops_fall_in_training(name):
 
 
 def test_caffe_epochs_are_its_iterations():
-    """450,000 steps of 256 images, a drop every 100,000, of 1,281,167."""
+    """450,000 steps of 256 of 1,281,167 images, a boundary every 100,000 steps."""
     recipe = presets.get("caffe").recipe
     steps = 1_281_167 / recipe.batch_size
     assert recipe.epochs == round(450_000 / steps)
-    wanted = [round(n * 100_000 / steps) for n in (1, 2, 3, 4)]
-    assert list(recipe.boundaries) == wanted
+    expected = [round(n * 100_000 / steps) for n in (1, 2, 3, 4)]
+    assert list(recipe.boundaries) == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_groups(name):
-    """Two in conv2, conv4 and conv5 alone; none in one-tower networks."""
-    found = [c.name for c in layers(name, presets.Conv) if c.groups == 2]
+    """conv2, conv4 and conv5 have two groups, in networks of one tower none has."""
+    grouped = [conv.name for conv in layers(name, presets.Conv) if conv.groups == 2]
     one_tower = name in ("single_tower", "owt", "cifar10_full")
-    assert found == ([] if one_tower else ["conv2", "conv4", "conv5"])
-    others = {c.groups for c in layers(name, presets.Conv)} - {2}
-    assert others == {1}
+    assert grouped == ([] if one_tower else ["conv2", "conv4", "conv5"])
+    assert {conv.groups for conv in layers(name, presets.Conv)} - {2} == {1}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,7 @@ def test_groups(name):
     ],
 )
 def test_widths(name, widths):
-    """Filters and units, with None for the classes."""
+    """Numbers of filters and of units; None is the number of classes."""
     filters = [layer.filters for layer in layers(name, presets.Conv)]
     units = [layer.units for layer in layers(name, presets.Dense)]
     assert filters + units == widths
@@ -117,10 +116,10 @@ def test_widths(name, widths):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "cifar10_full"])
 def test_kernels(name):
-    """11x11 with stride 4, then 5x5, then 3x3 with stride 1."""
-    found = [(c.kernel_size, c.stride) for c in layers(name, presets.Conv)]
+    """11x11 with stride 4, then 5x5 and 3x3 with stride 1."""
+    kernels = [(conv.kernel_size, conv.stride) for conv in layers(name, presets.Conv)]
     deep = 4 if name == "paper_conv6" else 3
-    assert found == [(11, 4), (5, 1)] + [(3, 1)] * deep
+    assert kernels == [(11, 4), (5, 1)] + [(3, 1)] * deep
 
 
 @pytest.mark.parametrize(
@@ -137,10 +136,10 @@ def test_kernels(name):
     ],
 )
 def test_padding(name, padding):
-    """Zeros around conv1's images; the other convolutions keep the size."""
-    first, *others = layers(name, presets.Conv)
-    assert first.padding == padding
-    assert {layer.padding for layer in others} == {"same"}
+    """conv1 has its own padding; the other convolutions keep the size of the maps."""
+    conv1, *others = layers(name, presets.Conv)
+    assert conv1.padding == padding
+    assert {conv.padding for conv in others} == {"same"}
 
 
 @pytest.mark.parametrize(
@@ -156,33 +155,36 @@ def test_padding(name, padding):
     ],
 )
 def test_map_norms(name, bias, alpha, groups):
-    """norm1 and norm2: k, alpha of the plain sum, beta .75, n = 5, towers."""
-    for norm, wanted in zip(
+    """norm1 and norm2: k, the alpha that multiplies the plain sum, beta .75, n = 5.
+
+    `groups` is 2 where each tower is normalized alone.
+    """
+    for norm, norm_name in zip(
         layers(name, presets.ResponseNorm), ("norm1", "norm2"), strict=True
     ):
-        assert (norm.name, norm.bias, norm.groups) == (wanted, bias, groups)
+        assert (norm.name, norm.bias, norm.groups) == (norm_name, bias, groups)
         assert norm.alpha == pytest.approx(alpha, rel=1e-12)
         assert (norm.beta, 2 * norm.depth_radius + 1) == (0.75, 5)
 
 
 def test_spatial_norms():
-    """code2012's third norm, 5x5; cifar10_full's two, 3x3; none elsewhere."""
-    found = {name: layers(name, presets.SpatialNorm) for name in NAMES}
-    assert {name: len(norms) for name, norms in found.items() if norms} == {
+    """code2012 has one of 5x5, cifar10_full two of 3x3, the others have none."""
+    all_norms = {name: layers(name, presets.SpatialNorm) for name in NAMES}
+    assert {name: len(norms) for name, norms in all_norms.items() if norms} == {
         "code2012": 1,
         "cifar10_full": 2,
     }
-    [third], two = found["code2012"], found["cifar10_full"]
-    assert (third.size, third.bias, third.beta) == (5, 1.0, 0.75)
-    assert third.alpha == pytest.approx(0.001 / 25, rel=1e-12)
-    for norm in two:
+    (norm,) = all_norms["code2012"]
+    assert (norm.size, norm.bias, norm.beta) == (5, 1.0, 0.75)
+    assert norm.alpha == pytest.approx(0.001 / 25, rel=1e-12)
+    for norm in all_norms["cifar10_full"]:
         assert (norm.size, norm.bias, norm.beta) == (3, 1.0, 0.75)
         assert norm.alpha == pytest.approx(0.00005 / 9, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["owt", "cifar10_full"])
 def test_no_norm_across_maps(name):
-    """Neither normalizes across maps; torchvision's not at all."""
+    """`owt` has no normalization at all; `cifar10_full` normalizes within maps."""
     assert layers(name, presets.ResponseNorm) == []
 
 
@@ -204,39 +206,40 @@ def test_no_norm_across_maps(name):
     ],
 )
 def test_order_of_norms_and_pools(name, order):
-    """Norm before pool, but in CaffeNet and on CIFAR-10 pool before norm."""
-    names = list(by_name(name))
+    """Normalization precedes pooling, except in CaffeNet and on CIFAR-10."""
+    names = layer_names(name)
     assert names[: names.index("conv3") + 1] == order.split()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pools(name):
-    """Overlapping: 3x3 with stride 2; maxima, inside the maps."""
-    small = name == "cifar10_full"
+    """All windows are 3x3 with stride 2; `cifar10_full` pads, and averages twice."""
+    cifar10 = name == "cifar10_full"
     for pool in layers(name, presets.Pool):
         assert (pool.size, pool.stride) == (3, 2)
-        assert pool.padding == ("same" if small else "valid")
-        averages = small and pool.name != "pool1"
+        assert pool.padding == ("same" if cifar10 else "valid")
+        averages = cifar10 and pool.name != "pool1"
         assert pool.kind == ("average" if averages else "max")
     assert len(layers(name, presets.Pool)) == 3
 
 
 @pytest.mark.parametrize(
-    "name, before",
+    "name, next_layers",
     [(name, ["fc7", "fc8"]) for name in (*WITH_MAP_NORMS, "tiny")]
     + [("owt", ["fc6", "fc7"]), ("cifar10_full", [])],
 )
-def test_dropout(name, before):
-    """Half of the inputs of fc7 and fc8; `owt`: of fc6 and fc7."""
-    found = layers(name, presets.Dropout)
-    assert {dropout.rate for dropout in found} <= {0.5}
-    names = list(by_name(name))
-    assert [names[names.index(d.name) + 1] for d in found] == before
+def test_dropout(name, next_layers):
+    """It drops half of the inputs of fc7 and fc8, in `owt` those of fc6 and fc7."""
+    dropouts = layers(name, presets.Dropout)
+    assert {dropout.rate for dropout in dropouts} <= {0.5}
+    names = layer_names(name)
+    positions = [names.index(dropout.name) for dropout in dropouts]
+    assert [names[position + 1] for position in positions] == next_layers
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_output_starts_neutral(name):
-    """The last layer has the classes as units and no bias to begin with."""
+def test_last_layer(name):
+    """It has one unit for each class, and its biases are initialized to 0."""
     last = presets.get(name).layers[-1]
     assert (last.units, last.bias) == (None, 0.0)
 
@@ -256,98 +259,99 @@ def test_output_starts_neutral(name):
     ],
 )
 def test_sizes(name, image, crop, resize):
-    """Sides of images and crops, and how the first are reached."""
-    pixels = presets.get(name).preprocessing
-    found = (pixels.image_size, pixels.crop_size, pixels.resize)
-    assert found == (image, crop, resize)
+    """Sides of images and crops in pixels, and how images are resized."""
+    preprocessing = presets.get(name).preprocessing
+    assert preprocessing.image_size == image
+    assert preprocessing.crop_size == crop
+    assert preprocessing.resize == resize
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pixels(name):
-    """Caffe's weights want BGR minus the mean under the crop; others RGB."""
-    pixels = presets.get(name).preprocessing
+def test_normalization(name):
+    """Caffe's networks take BGR minus the mean at the position of the crop."""
+    preprocessing = presets.get(name).preprocessing
     caffe = name in ("caffe", "caffenet")
-    assert pixels.channel_order == ("bgr" if caffe else "rgb")
-    assert pixels.mean_position == ("crop" if caffe else "center")
+    assert preprocessing.channel_order == ("bgr" if caffe else "rgb")
+    assert preprocessing.mean_position == ("crop" if caffe else "center")
     by_channel = name in ("owt", "tiny")
-    assert pixels.mean == ("channel" if by_channel else "image")
-    assert pixels.divide_by_std == by_channel
-    assert pixels.flip
+    assert preprocessing.mean == ("channel" if by_channel else "image")
+    assert preprocessing.divide_by_std == by_channel
+    assert preprocessing.flip
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_color_noise(name):
-    """.1 as in the paper, none in Caffe; only the code divides by 1.1."""
-    pixels = presets.get(name).preprocessing
-    none = name in ("caffe", "caffenet", "cifar10_full")
-    assert pixels.pca_color_std == (0.0 if none else 0.1)
+def test_pca_color_augmentation(name):
+    """It has the paper's .1 or is off; only the code of 2012 divides by 1.1."""
+    preprocessing = presets.get(name).preprocessing
+    without = name in ("caffe", "caffenet", "cifar10_full")
+    assert preprocessing.pca_color_std == (0.0 if without else 0.1)
     divisor = 1.1 if name == "code2012" else 1.0
-    assert pixels.pca_color_divisor == divisor
+    assert preprocessing.pca_color_divisor == divisor
 
 
 def test_published_means():
-    """`owt`'s weights come with ImageNet's figures, in the order R, G, B."""
-    pixels = presets.get("owt").preprocessing
-    assert pixels.channel_mean == pytest.approx((123.675, 116.28, 103.53))
-    assert pixels.channel_std == pytest.approx((58.395, 57.12, 57.375))
-    others = [presets.get(n).preprocessing for n in NAMES if n != "owt"]
-    assert {p.channel_mean for p in others} == {None}
-    assert {p.channel_std for p in others} == {None}
+    """Only `owt` has published means and standard deviations, in the order R, G, B."""
+    preprocessing = presets.get("owt").preprocessing
+    assert preprocessing.channel_mean == pytest.approx((123.675, 116.28, 103.53))
+    assert preprocessing.channel_std == pytest.approx((58.395, 57.12, 57.375))
+    others = [presets.get(name).preprocessing for name in NAMES if name != "owt"]
+    assert {other.channel_mean for other in others} == {None}
+    assert {other.channel_std for other in others} == {None}
 
 
 def test_unknown_preset():
-    """The message names the presets and what was asked for."""
+    """The error message lists the presets and the name that was received."""
     with pytest.raises(ValueError, match="paper.*tiny.*preset='alexnet'"):
         presets.get("alexnet")
 
 
 def test_presets_cannot_be_changed():
-    """Nobody's experiment changes the table for the next one."""
+    """An experiment cannot change the table for the experiments after it."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         presets.get("paper").recipe.learning_rate = 1.0
 
 
 def test_override_nothing():
-    """Without values, or with None, a preset stays as it is."""
+    """Without values, or with values of None, the preset is returned unchanged."""
     paper = presets.get("paper")
     assert presets.override(paper) == paper
     assert presets.override(paper, learning_rate=None, init=None) == paper
 
 
 def test_override_values():
-    """Values of the recipe and of the pixels land where they belong."""
+    """Values replace those of the recipe or of the preprocessing, by their name."""
     paper = presets.get("paper")
-    found = presets.override(paper, learning_rate=0.5, flip=False, epochs=0)
-    assert found.recipe == dataclasses.replace(
+    changed = presets.override(paper, learning_rate=0.5, flip=False, epochs=0)
+    assert changed.recipe == dataclasses.replace(
         paper.recipe, learning_rate=0.5, epochs=0
     )
-    assert found.preprocessing == dataclasses.replace(
+    assert changed.preprocessing == dataclasses.replace(
         paper.preprocessing, flip=False
     )
-    assert found.layers == paper.layers
+    assert changed.layers == paper.layers
     assert paper == presets.PRESETS["paper"]
 
 
-def test_override_start():
-    """`init` reaches all kernels and sets all biases to 0, no more."""
-    found = presets.override(presets.get("paper"), init="he").layers
-    for layer, before in zip(found, presets.get("paper").layers, strict=True):
-        if isinstance(before, presets.Conv | presets.Dense):
-            before = dataclasses.replace(before, init="he", bias=0.0)
-        assert layer == before
+def test_override_initialization():
+    """`init` applies to all kernels, and sets all biases to 0."""
+    changed = presets.override(presets.get("paper"), init="he").layers
+    for layer, expected in zip(changed, presets.get("paper").layers, strict=True):
+        if isinstance(expected, presets.Conv | presets.Dense):
+            expected = dataclasses.replace(expected, init="he", bias=0.0)
+        assert layer == expected
 
 
 def test_override_dropout():
-    """`dropout` reaches all dropout layers, no more; 0 is a value."""
-    found = presets.override(presets.get("paper"), dropout=0.0).layers
-    for layer, before in zip(found, presets.get("paper").layers, strict=True):
-        if isinstance(before, presets.Dropout):
-            before = dataclasses.replace(before, rate=0.0)
-        assert layer == before
+    """`dropout` applies to all dropout layers; 0 does not mean "unchanged"."""
+    changed = presets.override(presets.get("paper"), dropout=0.0).layers
+    for layer, expected in zip(changed, presets.get("paper").layers, strict=True):
+        if isinstance(expected, presets.Dropout):
+            expected = dataclasses.replace(expected, rate=0.0)
+        assert layer == expected
 
 
-def test_override_refuses():
-    """Fields that there are not, and crops larger than their images."""
+def test_override_rejects_unknown_fields_and_too_large_crops():
+    """A crop may not be larger than its image."""
     paper = presets.get("paper")
     with pytest.raises(ValueError, match="Received.*learning_rat.*0.1"):
         presets.override(paper, learning_rat=0.1)
@@ -366,14 +370,14 @@ def test_override_refuses():
         {"widht": 3},
     ],
 )
-def test_an_override_out_of_range_is_refused(values):
-    """The message names what was received."""
+def test_override_rejects_values_out_of_range(values):
+    """The error message names the value."""
     with pytest.raises(ValueError, match=next(iter(values))):
         presets.override(presets.get("paper"), **values)
 
 
-def test_an_override_replaces_what_it_names_and_nothing_else():
-    """In the recipe, the preprocessing and the layers."""
+def test_override_replaces_the_given_values_only():
+    """The values belong to the recipe, the preprocessing and the layers."""
     before = presets.get("paper")
     after = presets.override(
         before, epochs=3, mean="channel", init="he", dropout=0.1, flip=None
@@ -392,21 +396,21 @@ def test_an_override_replaces_what_it_names_and_nothing_else():
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
-def test_a_preset_comes_back_from_json(name):
+def test_json_round_trip(name):
     preset = presets.get(name)
     text = json.dumps(presets.to_dict(preset))
     assert presets.from_dict(json.loads(text)) == preset
 
 
-def test_a_layer_of_no_known_type_is_refused():
+def test_from_dict_rejects_an_unknown_layer_type():
     content = presets.to_dict(presets.get("tiny"))
     content["layers"][1]["type"] = "Lambda"
     with pytest.raises(KeyError, match="Lambda"):
         presets.from_dict(content)
 
 
-def shapes(model):
-    """{layer: side of its maps}"""
+def map_sides(model):
+    """Returns {layer name: side of its maps}, for layers that output maps."""
     return {
         layer.name: layer.output.shape[1]
         for layer in model.layers
@@ -414,49 +418,52 @@ def shapes(model):
     }
 
 
-def test_without_a_tower_is_the_authors_half_network():
-    """facts of #145-half: conv1 48, 128, 192, 192, and conv5 in full."""
+def test_ablating_a_tower_gives_the_authors_half_network():
+    """Network #145-half: 48, 128, 192 and 192 filters, and all 256 of conv5."""
     preset = presets.ablate(presets.get("code2012"), "tower")
-    filters = [each.filters for each in preset.layers if hasattr(each, "filters")]
+    filters = [layer.filters for layer in preset.layers if hasattr(layer, "filters")]
     assert filters == [48, 128, 192, 192, 256]
     assert alexnet.AlexNet(preset).count_params() == 59_798_312
 
 
-def test_without_overlap_the_maps_are_the_authors():
-    """#147: 55, 28, 26, 13, 13, 11, 6."""
+def test_ablating_overlap_gives_the_authors_map_sizes():
+    """Network #147: 55, 28, 26, 13, 13, 11, 6."""
     preset = presets.ablate(presets.get("paper"), "overlap")
     model = alexnet.AlexNet(preset)
-    sides = shapes(model)
+    sides = map_sides(model)
     names = ["conv1", "pool1", "conv2", "pool2", "conv3", "conv5", "pool5"]
     assert [sides[name] for name in names] == [55, 28, 26, 13, 13, 11, 6]
     assert model.count_params() == 60_965_224
-    quick = presets.ablate(presets.get("cifar10_full"), "overlap")
-    assert [shapes(alexnet.AlexNet(quick, 10))[f"pool{n}"] for n in (1, 2, 3)] == [
-        16, 8, 4
-    ]  # fmt: skip
+    cifar10 = presets.ablate(presets.get("cifar10_full"), "overlap")
+    sides = map_sides(alexnet.AlexNet(cifar10, 10))
+    assert [sides[name] for name in ("pool1", "pool2", "pool3")] == [16, 8, 4]
 
 
-def test_without_norm_only_the_normalizations_go():
-    """#148 took all three."""
+def removed_layers(before, after):
+    """Returns the names of the layers that only the preset `before` has."""
+    return [layer.name for layer in before.layers if layer not in after.layers]
+
+
+def test_ablating_norm_removes_the_normalizations_only():
+    """The authors' network #148 lacks all three."""
     before = presets.get("code2012")
     after = presets.ablate(before, "norm")
-    gone = [each.name for each in before.layers if each not in after.layers]
-    assert gone == ["norm1", "norm2", "cnorm2"]
+    assert removed_layers(before, after) == ["norm1", "norm2", "cnorm2"]
     assert alexnet.AlexNet(after).count_params() == 60_965_224
 
 
 @pytest.mark.parametrize(
-    "layer, fewer",
-    # Less its own weights, and what the next layer sees of other maps: conv4
-    # 192 x 128 x 9 in each tower in place of 192 x 192 x 9.
+    "layer, removed_params",
+    # The removed layer's weights, and those of the next layer if it gets fewer input
+    # maps: without conv3, conv4 has 192 x 128 x 9 in each tower instead of
+    # 192 x 192 x 9.
     [("conv3", 885_120 + 2 * 192 * 64 * 9), ("conv4", 663_936)],
 )
-def test_without_a_convolution_its_relu_goes_too(layer, fewer):
+def test_ablating_a_convolution_removes_its_relu_too(layer, removed_params):
     before = presets.get("paper")
     after = presets.ablate(before, layer)
-    gone = [each.name for each in before.layers if each not in after.layers]
-    assert gone == [layer, f"relu{layer[-1]}"]
-    assert alexnet.AlexNet(after).count_params() == 60_965_224 - fewer
+    assert removed_layers(before, after) == [layer, f"relu{layer[-1]}"]
+    assert alexnet.AlexNet(after).count_params() == 60_965_224 - removed_params
     conv6 = presets.ablate(presets.get("paper_conv6"), "conv6")
     assert conv6.layers == before.layers
 
@@ -465,11 +472,11 @@ def test_without_a_convolution_its_relu_goes_too(layer, fewer):
     "name, part",
     [("paper", "conv1"), ("paper", "fc6"), ("owt", "norm"), ("owt", "tower")],
 )
-def test_parts_that_are_not_there_are_refused(name, part):
+def test_ablate_rejects_parts_that_the_preset_lacks(name, part):
     with pytest.raises(ValueError, match=f"parts that {name} has.*{part}"):
         presets.ablate(presets.get(name), part)
 
 
-def test_an_override_leaves_parts_out():
-    found = presets.override(presets.get("paper"), ablate=("norm", "conv4"))
-    assert found == presets.ablate(presets.get("paper"), "norm", "conv4")
+def test_override_ablates_parts():
+    ablated = presets.override(presets.get("paper"), ablate=("norm", "conv4"))
+    assert ablated == presets.ablate(presets.get("paper"), "norm", "conv4")

@@ -1,4 +1,4 @@
-"""The train command, as a user would type it."""
+"""The train command and `train_dataset`, the library function that it calls."""
 
 import json
 import os
@@ -18,11 +18,14 @@ import tensorflow as tf
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf import presets
 from alexnet_tf import train
+from alexnet_tf import training
 from alexnet_tf.training import run
 from alexnet_tf.training.run import resolve_preset
 from alexnet_tf.workdir import read_network
 from helpers.images import write_image_folder
 from helpers.runs import layers_of
+from helpers.runs import run_metrics
+from helpers.runs import run_weights
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -30,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("skip_figures")
 
 
 def command(*args):
-    """Runs the command in this process; returns why it exited, or None."""
+    """Runs the command in this process; returns its error or exit status, or None."""
     with flagsaver.flagsaver():
         flags.FLAGS.unparse_flags()
         flags.FLAGS(["train", *args])
@@ -41,8 +44,8 @@ def command(*args):
 
 
 @pytest.fixture
-def images(tmp_path):
-    """Flags for a run of two steps on 12 images."""
+def run_flags(tmp_path):
+    """The flags of a run of two steps on 12 images of 2 classes."""
     data = write_image_folder(tmp_path / "data")
     return [
         f"--dataset={data}",
@@ -54,7 +57,7 @@ def images(tmp_path):
     ]
 
 
-def python(*args):
+def command_in_new_process(*args):
     return subprocess.run(
         [sys.executable, "-m", "alexnet_tf.train", *args],
         capture_output=True,
@@ -77,9 +80,9 @@ def test_help_names_every_flag_and_needs_no_tensorflow(tmp_path):
         assert len(flags.FLAGS[flag.name].help) > 10
 
 
-def test_the_main_job_for_one_epoch(tmp_path, textures_folder):
-    """No flags but where to, and how long."""
-    done = python(
+def test_one_epoch_with_default_flags(tmp_path, textures_folder):
+    """Only the directories and the number of epochs are given."""
+    done = command_in_new_process(
         "--epochs=1", f"--data_dir={textures_folder}", f"--workdir={tmp_path}/run"
     )
     assert done.returncode == 0, done.stderr
@@ -92,18 +95,43 @@ def test_the_main_job_for_one_epoch(tmp_path, textures_folder):
     assert "--learning_rate=0.01" in settings
 
 
-def test_flags_txt_is_a_flagfile_of_the_same_run(tmp_path, images):
-    assert command(*images, "--learning_rate=0.02", "--noflip") is None
-    resolved = tmp_path / "run" / "flags.txt"
-    before = resolved.read_text()
-    again = [f"--flagfile={resolved}", f"--workdir={tmp_path / 'run'}"]
-    assert command(*again) is None
-    assert resolved.read_text() == before
+def test_flags_txt_is_a_flagfile_of_the_same_run(tmp_path, run_flags):
+    assert command(*run_flags, "--learning_rate=0.02", "--noflip") is None
+    flagfile = tmp_path / "run" / "flags.txt"
+    before = flagfile.read_text()
+    args = [f"--flagfile={flagfile}", f"--workdir={tmp_path / 'run'}"]
+    assert command(*args) is None
+    assert flagfile.read_text() == before
     assert "--flip=False\n" in before and "--learning_rate=0.02\n" in before
 
 
+def test_the_library_function_does_what_the_command_does(tmp_path, run_flags):
+    """The same flags.txt, weights and validation metrics, bit for bit."""
+    assert command(*run_flags, "--learning_rate=0.02", "--seed=3") is None
+    metrics = training.train_dataset(
+        f"folder:{tmp_path / 'data'}",
+        "tiny",
+        str(tmp_path / "library"),
+        eval_split="train",
+        seed=3,
+        batch_size=6,
+        epochs=1,
+        learning_rate=0.02,
+    )
+    paths = tmp_path / "run", tmp_path / "library"
+    by_command, by_function = ((path / "flags.txt").read_text() for path in paths)
+    assert by_function == by_command and "--learning_rate=0.02\n" in by_command
+    lines = [run_metrics(path) for path in paths]
+    assert lines[0] == lines[1]
+    assert lines[0][-1]["split"] == "eval"
+    assert metrics == {name: lines[0][-1][name] for name in metrics}
+    assert {*metrics} == {"loss", "top1_error", "top5_error"}
+    for expected, actual in zip(*map(run_weights, paths), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
 @pytest.mark.parametrize("dataset, name", [("textures", "tiny"), ("x", "paper")])
-def test_the_preset_follows_the_data_set(dataset, name):
+def test_the_default_preset_depends_on_the_data_set(dataset, name):
     assert resolve_preset(dataset) == presets.get(name)
 
 
@@ -122,7 +150,7 @@ def test_flags_override_single_values():
     assert preset.recipe.batch_size == 32
 
 
-def test_drops_are_whole_numbers():
+def test_boundaries_are_whole_numbers():
     with flagsaver.flagsaver(), pytest.raises(
         flags.IllegalFlagValueError, match="boundaries=.*'a'.*: must be epochs"
     ):
@@ -130,16 +158,16 @@ def test_drops_are_whole_numbers():
 
 
 @pytest.mark.large
-def test_devices_may_change_when_resuming(images):
-    assert command(*images, "--num_devices=2") is None
-    assert command(*images, "--num_devices=3") is None
+def test_devices_may_change_when_resuming(run_flags):
+    assert command(*run_flags, "--num_devices=2") is None
+    assert command(*run_flags, "--num_devices=3") is None
 
 
-def test_a_slash_at_the_end_is_no_part_of_the_name(
-    tmp_path, images, monkeypatch
+def test_the_default_workdir_ignores_a_slash_at_the_end(
+    tmp_path, run_flags, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    args = [arg for arg in images if not arg.startswith("--workdir")]
+    args = [arg for arg in run_flags if not arg.startswith("--workdir")]
     assert command(*args, f"--dataset=folder:{tmp_path}/data/") is None
     assert os.listdir(tmp_path / "runs") == ["data-tiny"]
 
@@ -172,34 +200,34 @@ def test_a_slash_at_the_end_is_no_part_of_the_name(
         ("--workdir=/dev/null/run", "directory /dev/null/run cannot be written"),
     ],
 )
-def test_reports_a_bad_flag_in_one_line(images, change, message):
-    reason = command(*images, *change.split())
+def test_reports_a_bad_flag_in_one_line(run_flags, change, message):
+    reason = command(*run_flags, *change.split())
     assert isinstance(reason, str) and "\n" not in reason
     assert re.search(message, reason), reason
 
 
 @pytest.mark.parametrize("flag", ["--preset=alexnet", "--precision=half"])
 def test_an_unknown_choice_lists_the_choices(flag):
-    done = python(flag)
+    done = command_in_new_process(flag)
     assert done.returncode == 1
     assert "should be one of <" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_an_empty_folder_is_said(tmp_path, images):
+def test_reports_an_empty_folder(tmp_path, run_flags):
     (tmp_path / "empty").mkdir()
-    reason = command(*images, f"--dataset=folder:{tmp_path / 'empty'}")
+    reason = command(*run_flags, f"--dataset=folder:{tmp_path / 'empty'}")
     assert "Received: none" in reason
 
 
-def test_a_run_with_other_flags_is_refused_by_name(images):
-    assert command(*images) is None
-    reason = command(*images, "--seed=1")
+def test_resuming_with_another_flag_reports_the_flag(run_flags):
+    assert command(*run_flags) is None
+    reason = command(*run_flags, "--seed=1")
     assert "--seed=0. Received: --seed=1." in reason
 
 
 @pytest.mark.parametrize(
-    "keep, pass_first",
+    "bytes_kept, during_statistics",
     [
         (0, True),
         (200, False),
@@ -207,21 +235,23 @@ def test_a_run_with_other_flags_is_refused_by_name(images):
         pytest.param(0, False, marks=pytest.mark.large),
     ],
 )
-def test_a_bad_jpeg_is_named(tmp_path, images, keep, pass_first):
-    """A zero-byte and a truncated one; found by the pass for the mean image,
-    or in training when the pass is done."""
-    if not pass_first:
-        assert command(*images) is None
-        images.append(f"--workdir={tmp_path / 'again'}")
+def test_reports_the_path_of_a_bad_jpeg(
+    tmp_path, run_flags, bytes_kept, during_statistics
+):
+    """An empty and a truncated file, found by the pass for the mean image or, after
+    an earlier run has made that pass, in training."""
+    if not during_statistics:
+        assert command(*run_flags) is None
+        run_flags.append(f"--workdir={tmp_path / 'again'}")
     bad = tmp_path / "data" / "class1" / "3.jpg"
-    bad.write_bytes(bad.read_bytes()[:keep])
-    reason = command(*images)
+    bad.write_bytes(bad.read_bytes()[:bytes_kept])
+    reason = command(*run_flags)
     assert f"{bad} of folder:" in reason
-    assert f"({keep} bytes)" in reason
+    assert f"({bytes_kept} bytes)" in reason
 
 
 @pytest.mark.parametrize(
-    "pass_first, devices",
+    "during_statistics, devices",
     [
         (False, 2),
         pytest.param(True, 1, marks=pytest.mark.large),
@@ -229,21 +259,21 @@ def test_a_bad_jpeg_is_named(tmp_path, images, keep, pass_first):
         pytest.param(False, 1, marks=pytest.mark.large),
     ],
 )
-def test_an_image_that_vanishes_is_said_in_one_line(
-    tmp_path, images, pass_first, devices, monkeypatch
+def test_reports_an_image_that_vanishes_in_one_line(
+    tmp_path, run_flags, during_statistics, devices, monkeypatch
 ):
-    """Between the listing and the reading."""
-    images.append(f"--num_devices={devices}")
-    if not pass_first:
-        assert command(*images) is None
+    """The file is deleted after the folder was listed and before it is read."""
+    run_flags.append(f"--num_devices={devices}")
+    if not during_statistics:
+        assert command(*run_flags) is None
     lost = tmp_path / "data" / "class1" / "3.jpg"
     monkeypatch.setattr(run, "create_or_verify", lambda *_, **__: lost.unlink())
-    reason = command(*images, f"--workdir={tmp_path}")
+    reason = command(*run_flags, f"--workdir={tmp_path}")
     assert f"completely: {lost}; No such file or directory. Restore" in reason
     assert "\n" not in reason
 
 
-def test_a_corrupt_record_is_said_in_one_line(tmp_path, textures_folder):
+def test_reports_a_corrupt_record_in_one_line(tmp_path, textures_folder):
     data = f"--data_dir={tmp_path}/data"
     shutil.copytree(textures_folder, tmp_path / "data")
     record = next((tmp_path / "data").rglob("*-train.tfrecord-*"))
@@ -255,7 +285,7 @@ def test_a_corrupt_record_is_said_in_one_line(tmp_path, textures_folder):
     assert "\n" not in reason
 
 
-def test_imagenet_without_its_archives_says_what_to_download(tmp_path):
+def test_reports_what_to_download_for_imagenet(tmp_path):
     reason = command("--dataset=imagenet2012", f"--data_dir={tmp_path}")
     for part in (
         "ILSVRC2012_img_train.tar",
@@ -265,14 +295,14 @@ def test_imagenet_without_its_archives_says_what_to_download(tmp_path):
         assert part in reason
 
 
-def test_metrics_are_json_lines(tmp_path, images):
-    assert command(*images) is None
+def test_metrics_are_json_lines(tmp_path, run_flags):
+    assert command(*run_flags) is None
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     for line in map(json.loads, lines):
         assert {"step", "epoch", "loss", "top1_error", "top5_error"} <= set(line)
 
 
-def test_ctrl_c_while_tensorflow_is_imported_is_said_in_one_line(tmp_path):
+def test_reports_ctrl_c_during_the_import_of_tensorflow_in_one_line(tmp_path):
     (tmp_path / "tensorflow.py").write_text("raise KeyboardInterrupt")
     done = subprocess.run(
         [sys.executable, "-m", "alexnet_tf.train"],
@@ -285,21 +315,21 @@ def test_ctrl_c_while_tensorflow_is_imported_is_said_in_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_ctrl_c_in_the_pass_for_the_mean_is_said_in_one_line(
-    images, monkeypatch, capsys
+def test_reports_ctrl_c_during_the_pass_for_the_mean(
+    run_flags, monkeypatch, capsys
 ):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pixel_statistics, "compute", interrupted)
-    assert command(*images) == 130
+    assert command(*run_flags) == 130
     assert "interrupted, nothing saved; the same" in capsys.readouterr().err
 
 
-def test_a_signal_ends_with_its_exit_status(tmp_path, images):
-    """Stopped in the middle and run again to the end."""
+def test_the_exit_status_names_the_signal(tmp_path, run_flags):
+    """A run is stopped in its first epoch and then resumed to the end."""
     signum = signal.SIGTERM
-    args = [*images, "--epochs=2"]
+    args = [*run_flags, "--epochs=2"]
     child = subprocess.Popen(
         [sys.executable, "-u", "-m", "alexnet_tf.train", *args],
         stdout=subprocess.PIPE,
@@ -313,7 +343,7 @@ def test_a_signal_ends_with_its_exit_status(tmp_path, images):
     _, errors = child.communicate()
     assert child.returncode == 128 + signum, errors
     stopped = re.search(rf"Stopped by {signum.name} after step (\d)", errors)
-    # In the middle, or its epoch's validation was still to come.
+    # It stopped in the middle of the epoch, or after it but before its validation.
     assert stopped and int(stopped[1]) in (1, 2)
     assert "eval" not in (tmp_path / "run" / "metrics.jsonl").read_text()
     assert command(*args) is None
@@ -331,8 +361,8 @@ def test_multipliers_are_layers_and_numbers(value):
         flags.FLAGS(["train", f"--lr_mult={value}"])
 
 
-def test_runs_and_weights_may_be_at_home(monkeypatch):
-    """Not in a folder of the name ~."""
+def test_a_tilde_in_paths_is_the_home_directory(monkeypatch):
+    """Runs and weights are not looked for in a folder called ~."""
     monkeypatch.setenv("HOME", "/home/ada")
     with flagsaver.flagsaver():
         flags.FLAGS(["train", "--workdir=~/runs/a", "--weights=~/caffe.npy"])
@@ -347,16 +377,16 @@ def test_freeze_and_train_layers_exclude_each_other():
         flags.FLAGS(["train", "--freeze=conv1", "--train_layers=fc8"])
 
 
-def test_batches_shrink_to_a_small_data_set(tmp_path, images):
-    """Unless their size was asked for (see the bad flags above)."""
-    images.remove("--batch_size=6")
-    assert command(*images) is None
+def test_batches_shrink_to_a_small_data_set(tmp_path, run_flags):
+    """A batch size that is given explicitly is an error (see the bad flags above)."""
+    run_flags.remove("--batch_size=6")
+    assert command(*run_flags) is None
     settings = (tmp_path / "run" / "flags.txt").read_text()
     assert "--batch_size=12\n" in settings
 
 
-def unbalanced(folder):
-    """20 images of 2 classes: 17 dark ones and 3 bright ones."""
+def write_unbalanced_folder(folder):
+    """Writes 17 dark and 3 bright JPEGs in class folders; returns the data set."""
     for name, count, level in (("dark", 17, 60), ("bright", 3, 190)):
         os.makedirs(folder / name)
         for index in range(count):
@@ -370,17 +400,15 @@ def unbalanced(folder):
 @pytest.mark.parametrize(
     "cached", [True, pytest.param(False, marks=pytest.mark.large)]
 )
-def test_fine_tuning_from_a_run_on_twenty_images(
-    tmp_path, images, cached
-):
-    """2 classes in place of 3, unbalanced, with the run's own preset."""
+def test_fine_tuning_from_a_run_on_twenty_images(tmp_path, run_flags, cached):
+    """The data set has 2 unbalanced classes instead of the run's 3."""
     source = write_image_folder(tmp_path / "source", classes=3)
-    run, tuned = tmp_path / "run", tmp_path / "tuned"
-    assert command(*images, f"--dataset={source}") is None
+    base, tuned = tmp_path / "run", tmp_path / "tuned"
+    assert command(*run_flags, f"--dataset={source}") is None
     args = [
-        f"--dataset={unbalanced(tmp_path / 'target')}",
+        f"--dataset={write_unbalanced_folder(tmp_path / 'target')}",
         "--eval_split=train",
-        f"--weights={run}",
+        f"--weights={base}",
         "--reinit=fc8",
         "--freeze=conv1,conv2,conv3,conv4,conv5",
         "--lr_mult=fc6:30,fc7:30,fc8:30",
@@ -392,43 +420,43 @@ def test_fine_tuning_from_a_run_on_twenty_images(
     ]
     assert command(*args) is None
     settings = (tuned / "flags.txt").read_text()
-    # A tenth of the preset's, and as many images as there are.
+    # A tenth of the preset's learning rate, and all images in one batch.
     assert "--learning_rate=0.001\n" in settings
     assert "--preset=tiny\n" in settings and "--batch_size=20\n" in settings
     last = json.loads((tuned / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["top1_error"] <= 0.1
-    before, after = layers_of(run), layers_of(tuned)
+    before, after = layers_of(base), layers_of(tuned)
     for name, arrays in before.items():
-        for array, now in zip(arrays, after[name]):
+        for old, new in zip(arrays, after[name]):
             if name.startswith("conv"):
-                np.testing.assert_array_equal(array, now, err_msg=name)
+                np.testing.assert_array_equal(old, new, err_msg=name)
             elif name == "fc6":
-                assert not np.array_equal(array, now)
+                assert not np.array_equal(old, new)
     assert [array.shape for array in after["fc8"]] == [(128, 2), (2,)]
-    # What it started from is no longer needed.
-    shutil.rmtree(run)
+    # A resumed run does not need the initial weights.
+    shutil.rmtree(base)
     assert command(*args) is None
 
 
-def test_a_run_as_weights_brings_its_preset(tmp_path, images):
-    assert command(*images, "--noflip") is None
+def test_weights_from_a_run_bring_its_preset(tmp_path, run_flags):
+    assert command(*run_flags, "--noflip") is None
     preset = resolve_preset("x", weights=str(tmp_path / "run"))
     assert preset.name == "tiny" and not preset.preprocessing.flip
-    reason = command(*images, f"--weights={tmp_path / 'run'}", "--preset=paper")
+    reason = command(*run_flags, f"--weights={tmp_path / 'run'}", "--preset=paper")
     assert "preset of the run" in reason and "preset='paper'" in reason
 
 
 @pytest.mark.parametrize("dataset", ["textures", "folder:pets"])
 def test_a_file_of_weights_needs_its_preset(dataset):
-    """Caffe's would fit the paper's network, and be fed with the wrong pixels."""
+    """Caffe's weights fit the paper's network, but need another preprocessing."""
     with pytest.raises(ValueError, match="weights=caffe.npy alone.*preset=caffe"):
         resolve_preset(dataset, weights="caffe.npy")
 
 
-def test_a_run_from_weights_without_a_part_goes_on(tmp_path, images):
-    """Its own network has that part no more."""
-    assert command(*images) is None
-    args = [*images, f"--weights={tmp_path / 'run'}", "--ablate=norm"]
+def test_a_fine_tuned_run_with_ablated_parts_resumes(tmp_path, run_flags):
+    """The preset that the run has saved lacks these parts already."""
+    assert command(*run_flags) is None
+    args = [*run_flags, f"--weights={tmp_path / 'run'}", "--ablate=norm"]
     args.append(f"--workdir={tmp_path / 'tuned'}")
     assert command(*args) is None
     assert command(*args) is None
@@ -438,45 +466,46 @@ def test_a_run_from_weights_without_a_part_goes_on(tmp_path, images):
     assert "--ablate=norm" in reason and "--ablate=overlap" in reason
 
 
-@pytest.mark.parametrize("more", [-1, 1])
-def test_a_run_goes_on_with_as_many_images_only(tmp_path, images, more):
-    assert command(*images) is None
+@pytest.mark.parametrize("change", [-1, 1])
+def test_resuming_requires_the_same_number_of_images(tmp_path, run_flags, change):
+    assert command(*run_flags) is None
     folder = tmp_path / "data" / "class0"
-    if more > 0:
+    if change > 0:
         shutil.copy(folder / "0.jpg", folder / "new.jpg")
     else:
         (folder / "0.jpg").unlink()
-    reason = command(*images)
+    reason = command(*run_flags)
     before, now = (
-        f"folder:{tmp_path / 'data'}, split train={count}" for count in (12, 12 + more)
+        f"folder:{tmp_path / 'data'}, split train={count}"
+        for count in (12, 12 + change)
     )
     assert f"its numbers of images: {before}. Received: {now}." in reason
 
 
-def test_a_batch_of_all_images_stays_whatever_the_devices(tmp_path, images):
-    """13 on one device would be 12 on two, of which the command says nothing."""
-    args = [arg for arg in images if not arg.startswith("--batch")]
+def test_a_batch_of_all_images_keeps_its_size_on_other_devices(tmp_path, run_flags):
+    """On two devices, 13 images would silently become batches of 12."""
+    args = [arg for arg in run_flags if not arg.startswith("--batch")]
     shutil.copy(*(tmp_path / "data" / "class0" / name for name in ("0.jpg", "6.jpg")))
     assert command(*args) is None
     reason = command(*args, "--num_devices=2")
     assert "batch that 2 devices can share equally. Received: batch_size=13" in reason
 
 
-def test_other_classes_without_reinit_are_refused(tmp_path, images):
+def test_another_number_of_classes_requires_reinit(tmp_path, run_flags):
     source = write_image_folder(tmp_path / "source", classes=3)
-    assert command(*images, f"--dataset={source}") is None
+    assert command(*run_flags, f"--dataset={source}") is None
     reason = command(
-        *images, f"--weights={tmp_path / 'run'}", f"--workdir={tmp_path / 'b'}"
+        *run_flags, f"--weights={tmp_path / 'run'}", f"--workdir={tmp_path / 'b'}"
     )
     assert "fc8" in reason and "kernel 128x2" in reason and "128x3" in reason
 
 
-def test_cached_images_are_read_once(tmp_path, images, monkeypatch):
-    """The files are gone before the first step."""
+def test_cached_images_are_read_once(tmp_path, run_flags, monkeypatch):
+    """The files are deleted before the first step."""
 
-    def vanish(*_, **__):
+    def delete_images(*_, **__):
         for path in (tmp_path / "data").rglob("*.jpg"):
             path.unlink()
 
-    monkeypatch.setattr(run, "create_or_verify", vanish)
-    assert command(*images, "--cache", "--epochs=2") is None
+    monkeypatch.setattr(run, "create_or_verify", delete_images)
+    assert command(*run_flags, "--cache", "--epochs=2") is None

@@ -30,11 +30,12 @@ def worker(dispatcher_address, port, address):
         A running `tf.data.experimental.service.WorkerServer`.
 
     Raises:
-        ValueError, ConnectionError: if there is no dispatcher, see `check`.
+        ValueError, ConnectionError: if there is no dispatcher, see
+            `check_dispatcher`.
     """
     import tensorflow as tf
 
-    check(dispatcher_address)
+    check_dispatcher(dispatcher_address)
     service = tf.data.experimental.service
     return service.WorkerServer(
         service.WorkerConfig(
@@ -45,7 +46,7 @@ def worker(dispatcher_address, port, address):
     )
 
 
-def check(address):
+def check_dispatcher(address):
     """Checks that a server listens at an address; TensorFlow would wait for it.
 
     Args:

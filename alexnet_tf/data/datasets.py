@@ -31,7 +31,7 @@ def load(name, split, data_dir=None):
 
 
 def split_names(name, data_dir=None):
-    """Lists the names of all splits of a data set; arguments and errors as in `load`."""
+    """Lists the splits of a data set; arguments and errors as in `load`."""
     if name.startswith(file_source.PREFIXES):
         return file_source.split_names(name)
     return tfds_source.split_names(name, data_dir)

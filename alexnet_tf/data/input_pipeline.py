@@ -39,8 +39,8 @@ def training_batches(
         preprocessing: a `presets.Preprocessing`.
         statistics: a `pixel_statistics.Statistics` of the training split.
         batch_size: images per step, over all replicas.
-        seed, epoch: what determines the order, the crops, the flips and the color
-            augmentation.
+        seed, epoch: the random seed of the run and the index of the epoch, which
+            determine the order and the augmentation.
         steps: steps of the epoch; images beyond the last full batch are not used
             in this epoch.
         first_step: steps of the epoch to skip, before any decoding.
@@ -51,8 +51,9 @@ def training_batches(
         shuffle_buffer: encoded images from which the next one is drawn, for
             sources that are only shuffled by file.
         data_service: HOST:PORT of the dispatcher of a `data_service`, whose
-            workers then make the crops. Their order is not fixed: an image always
-            has the same crop in an epoch, but a resumed epoch draws new images.
+            workers then make the crops. An image still has the same crop each time
+            in an epoch, but the order is not fixed, and a resumed epoch draws new
+            images.
     """
     pca_color_epochs = preprocessing.pca_color_epochs
     if pca_color_epochs is not None and epoch >= pca_color_epochs:

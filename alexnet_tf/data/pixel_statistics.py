@@ -16,6 +16,7 @@ import tensorflow as tf
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import preprocess
 from alexnet_tf.data.source import PADDING_LABEL
+from alexnet_tf.files import atomic_write
 
 _log = logging.getLogger(__name__)
 _BATCH = 32
@@ -168,17 +169,12 @@ def read(path):
 
 def write(statistics, path):
     """Writes `Statistics` as .npz; an existing file is replaced atomically."""
-    temporary = f"{path}.{os.getpid()}.tmp.npz"
-    try:
+    with atomic_write(path) as temporary:
         np.savez(
             temporary,
             mean_image=statistics.mean_image,
             covariance=statistics.covariance,
         )
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
 
 
 def _is_valid(statistics):

@@ -5,6 +5,7 @@ would make of the originals. Several machines can share the work, and files that
 already are not written again.
 """
 
+import dataclasses
 import itertools
 import json
 import os
@@ -18,10 +19,12 @@ import tensorflow_datasets as tfds
 
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import datasets
+from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
 from alexnet_tf.data import tfds_source
 from alexnet_tf.files import atomic_write
 from alexnet_tf.files import write_text
+from alexnet_tf import presets
 
 _VERSION = "1.0.0"
 
@@ -55,9 +58,10 @@ def data_set_name(dataset, image_size, resize, image_format):
 def prepare(
     dataset,
     output_dir,
-    preprocessing,
     *,
     data_dir=None,
+    image_size=256,
+    resize="short_side",
     image_format="jpeg",
     quality=95,
     images_per_shard=1000,
@@ -67,12 +71,15 @@ def prepare(
 ):
     """Writes a resized copy of all splits of a data set.
 
+    Once the copy is complete, the pixel statistics of its training split are stored
+    beside it.
+
     Args:
         dataset, data_dir: the original, as for `datasets.load`.
         output_dir: the directory of TFDS's data sets that the copy is written to, the
             `data_dir` to load it from.
-        preprocessing: a `presets.Preprocessing`; its `image_size` and `resize` are
-            applied.
+        image_size: the side of the squares in pixels.
+        resize: "short_side" or "squash", see `presets.Preprocessing`.
         image_format: "jpeg", or "raw" for the pixels themselves, stored as BMP.
         quality: the JPEG quality, 1 to 100.
         images_per_shard: the number of images in a file of records.
@@ -85,14 +92,21 @@ def prepare(
         The last process that finishes makes it complete.
 
     Raises:
-        ValueError: if a copy was begun in `output_dir` with other settings, a class
-            name is longer than a line, an image is unreadable, or a split does not hold
-            as many examples as it declares.
+        ValueError: if `worker_index` is not below `num_workers`, a copy was begun in
+            `output_dir` with other settings, a class name has line breaks or outer
+            spaces, an image is unreadable, or a split does not hold as many examples
+            as it declares.
         OSError: if `output_dir` can't be written to, or the original can't be read.
     """
-    name = data_set_name(
-        dataset, preprocessing.image_size, preprocessing.resize, image_format
+    if worker_index >= num_workers:
+        raise ValueError(
+            f"Expected a worker_index below num_workers={num_workers}. "
+            f"Received: worker_index={worker_index}."
+        )
+    preprocessing = dataclasses.replace(
+        presets.get("paper").preprocessing, image_size=image_size, resize=resize
     )
+    name = data_set_name(dataset, image_size, resize, image_format)
     folder = os.path.join(os.path.expanduser(output_dir), name, _VERSION)
     sources = {
         split: datasets.load(dataset, split, data_dir)
@@ -101,12 +115,12 @@ def prepare(
     settings = {
         "image_format": image_format,
         "quality": quality if image_format == "jpeg" else None,
-        "image_size": preprocessing.image_size,
-        "resize": preprocessing.resize,
+        "image_size": image_size,
+        "resize": resize,
         "images_per_shard": images_per_shard,
         "splits": {split: source.fingerprint for split, source in sources.items()},
     }
-    features = _features(image_format, preprocessing.image_size, sources)
+    features = _features(image_format, image_size, sources)
     _create_or_verify(folder, settings)
     paths = {
         split: _shard_paths(folder, name, split, source.num_examples, images_per_shard)
@@ -131,7 +145,20 @@ def prepare(
     complete = all(map(os.path.exists, itertools.chain(*paths.values())))
     if complete:
         _write_metadata(folder, name, features, sources, paths, images_per_shard)
+        train = datasets.load(name, "train", output_dir)
+        pixel_statistics.load_or_compute(train, preprocessing, train.folder, verbose)
     return name, complete
+
+
+def read_settings(path):
+    """Reads the settings file of a copy, by their names in `prepare`.
+
+    Args:
+        path: the path of a file `tfds_source.SETTINGS_FILE`.
+    """
+    with open(path, encoding="utf-8") as file:
+        settings = json.load(file)
+    return {_OLD_SETTINGS.get(key, key): value for key, value in settings.items()}
 
 
 def _missing_shards(paths, worker_index, num_workers):
@@ -169,7 +196,7 @@ def _encoded_squares(source, preprocessing, image_format, quality):
 
 
 def _bmp(pixels):
-    """Encodes uint8 RGB [S, S, 3] as a BMP file, whose rows are multiples of 4 bytes."""
+    """Encodes uint8 RGB [S, S, 3] as BMP, with rows padded to multiples of 4 bytes."""
     height, width, _ = pixels.shape
     rows = pixels[..., ::-1].reshape(height, -1)  # BGR
     rows = np.pad(rows, ((0, 0), (0, -3 * width % 4)))
@@ -209,9 +236,7 @@ def _create_or_verify(folder, settings):
     os.makedirs(folder, exist_ok=True)
     before = settings
     if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            before = json.load(file)
-        before = {_OLD_SETTINGS.get(key, key): value for key, value in before.items()}
+        before = read_settings(path)
     other = [key for key in settings if before.get(key) != settings[key]]
     if other:
         old, new = (

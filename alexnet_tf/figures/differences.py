@@ -144,8 +144,8 @@ FROM_OTHER_SOURCES = (
     Difference(
         "D17",
         "`owt`: torchvision trains on crops of random size.",
-        "Training uses the paper's crops and PCA color augmentation, with torchvision's "
-        "normalization of pixels.",
+        "Training uses the paper's crops and PCA color augmentation, with "
+        "torchvision's normalization of pixels.",
     ),
     Difference(
         "D18",

@@ -97,8 +97,8 @@ def write_report(
     data = find_run_data(workdir, dataset, split, data_dir)
     if data.dataset is None:
         raise ValueError(
-            f"Expected the data set of the run in {workdir}/flags.txt, which does not "
-            "name one. Received: no --dataset either."
+            f"Expected the data set of the run, which {workdir}/flags.txt does not "
+            f"name. Received: {dataset=}. Give its name."
         )
     source, train_source = data.source(), data.train_source()
     layer = layer or alexnet.penultimate_layer(classifier.model)
@@ -187,7 +187,9 @@ def _layer_texts(*layers):
     fields = [layer and dataclasses.asdict(layer) for layer in layers]
     if None in layers or type(layers[0]) is not type(layers[1]):
         return [
-            "none" if layer is None else f"{type(layer).__name__}: {_fields_text(values)}"
+            "none"
+            if layer is None
+            else f"{type(layer).__name__}: {_fields_text(values)}"
             for layer, values in zip(layers, fields)
         ]
     names = [name for name in fields[0] if fields[0][name] != fields[1][name]]
@@ -317,9 +319,9 @@ def _neighbors(classifier, source, train_source, index, layer):
     queries = source.take_indices(indices.tolist())
     rows = retrieval.nearest_examples(index, classifier, queries, train_source, layer)
     text = (
-        f"<p>The first image of each row is from {html.escape(str(source))}; the others "
-        f"are the {len(rows[0]) - 1} nearest of {train_source.num_examples:,} images of "
-        f"{html.escape(str(train_source))}, by Euclidean distance.</p>"
+        f"<p>The first image of each row is from {html.escape(str(source))}; the "
+        f"others are the {len(rows[0]) - 1} nearest of {train_source.num_examples:,} "
+        f"images of {html.escape(str(train_source))}, by Euclidean distance.</p>"
     )
     return text + _image(
         functools.partial(paper_figures.neighbors, classifier, source, rows),

@@ -1,154 +1,195 @@
-"""A trained network in the formats that other programs run.
+"""Writes a trained network in the formats that other programs run.
 
-Each function writes the network of a `Classifier`, runs what it has
-written on images, and returns the largest difference from the network's own
-probabilities; one that is too large is an error, and nothing is left behind.
+`saved_model`, `tflite` and `onnx` write the network of a `Classifier` and run the
+result on images. They return the largest difference from the network's probabilities;
+if the outputs differ too much, they raise an error, and nothing is kept.
 """
 
 import contextlib
+import functools
+import importlib
 import os
-import shutil
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import preprocess
+from alexnet_tf.files import atomic_write
+from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models.layers import LocalResponseNormalization
 
-# Root mean square of what is between the logarithms of the probabilities, over
-# their spread. Another network's is 1.4 off, however timid they are.
+# The root mean square of the differences between logarithms of probabilities, relative
+# to that of their deviations from the mean. Between different networks it is about 1.4,
+# even if both give nearly equal probabilities to all classes.
 _TOLERANCE = 1e-3
 _TOLERANCE_8_BITS = 0.5
 
 
-def saved_model(network, path):
-    """A SavedModel that takes images of any size, preprocessing inside.
+def export(weights, output, format="saved_model", *, preset=None, layout=None):
+    """Writes a network in another format, as `python -m alexnet_tf.export` does.
 
-    Endpoints, each of which gives float32 [B, classes]: `encoded`, of string
-    [B], the bytes of JPEGs, PNGs, BMPs or GIFs; `pixels`, of uint8 [B, H, W,
-    3], RGB. `classes` gives their names, string [classes].
+    Args:
+        weights, preset, layout: the network, see `load_classifier`, errors too.
+        output: the file to write; a directory for "saved_model". It must not exist.
+        format: "saved_model", "tflite", "tflite_8_bits" (weights stored in 8 bits) or
+            "onnx".
+
+    Returns:
+        The largest difference from the network's probabilities.
+
+    Raises:
+        FileExistsError: if `output` exists.
+        ValueError: if the format is unknown, or the outputs differ too much.
+        ModuleNotFoundError: if the packages for ONNX are not installed.
     """
-    pixels, statistics = network.preset.preprocessing, network.statistics
+    writers = {
+        "saved_model": saved_model,
+        "tflite": tflite,
+        "tflite_8_bits": functools.partial(tflite, eight_bits=True),
+        "onnx": onnx,
+    }
+    if format not in writers:
+        raise ValueError(
+            f"Expected one of the formats {', '.join(writers)}. Received: {format=}."
+        )
+    _check_new(output)
+    return writers[format](load_classifier(weights, preset, layout), output)
+
+
+def saved_model(classifier, path):
+    """Writes a SavedModel that preprocesses images of any size itself.
+
+    Endpoints that return float32 [B, classes]: `encoded` takes string [B], the bytes of
+    JPEG, PNG, BMP or GIF files; `pixels` takes uint8 [B, H, W, 3], RGB. The endpoint
+    `classes` returns their names, string [classes].
+
+    Args:
+        classifier: a `Classifier`.
+        path: the directory to write.
+    """
+    preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
 
     def encoded(images):
-        views = tf.map_fn(
+        crops = tf.map_fn(
             lambda image: preprocess.evaluation_image(
-                image, pixels, statistics, compiled=False
+                image, preprocessing, statistics, compiled=False
             ),
             images,
             fn_output_signature=tf.TensorSpec(
-                [pixels.crop_size, pixels.crop_size, 3], tf.float32
+                [preprocessing.crop_size, preprocessing.crop_size, 3], tf.float32
             ),
         )
-        return network.model(views, training=False)
+        return classifier.model(crops, training=False)
 
-    def of_pixels(images):
-        views = preprocess.center_crop(images, pixels, statistics)
-        return network.model(views, training=False)
+    def pixels(images):
+        crops = preprocess.center_crop(images, preprocessing, statistics)
+        return classifier.model(crops, training=False)
 
-    with _new(path) as part, _plain(network.model):
+    with _new(path) as temporary, _portable(classifier.model):
         archive = keras.export.ExportArchive()
-        archive.track(network.model)
+        archive.track(classifier.model)
         archive.add_endpoint(
             "encoded", encoded, [tf.TensorSpec([None], tf.string)]
         )
         archive.add_endpoint(
-            "pixels", of_pixels, [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+            "pixels", pixels, [tf.TensorSpec([None, None, None, 3], tf.uint8)]
         )
         archive.add_endpoint(
-            "classes", lambda: tf.constant(network.classes), input_signature=[]
+            "classes", lambda: tf.constant(classifier.classes), input_signature=[]
         )
-        archive.write_out(part, verbose=False)
-        served, images = tf.saved_model.load(part), _images(network)
+        archive.write_out(temporary, verbose=False)
+        served, images = tf.saved_model.load(temporary), _noise_images(classifier)
         files = [tf.io.encode_jpeg(image).numpy() for image in images]
-        wanted = np.stack([network.probabilities(file) for file in files])
+        expected = np.stack([classifier.probabilities(file) for file in files])
         return max(
-            _difference(served.encoded(files), wanted),
-            _difference(served.pixels(images), _wanted(network)),
+            _difference(served.encoded(files), expected),
+            _difference(served.pixels(images), _expected_outputs(classifier)),
         )
 
 
-def tflite(network, path, eight_bits=False):
-    """A LiteRT (TFLite) file of the network alone, without preprocessing.
+def tflite(classifier, path, eight_bits=False):
+    """Writes a LiteRT (TFLite) file of the network, without preprocessing.
 
-    Input: float32 [B, S, S, 3], see `preprocess_input`.
+    Its input is float32 [B, S, S, 3], see `preprocess_input`.
 
     Args:
-        network: a `Classifier`.
-        path: of the file.
-        eight_bits: whether to store the weights in 8 bits (dynamic range).
+        classifier: a `Classifier`.
+        path: the file to write.
+        eight_bits: whether to store the weights in 8 bits (dynamic range
+            quantization).
     """
-    with _new(path) as part, _plain(network.model):
-        converter = tf.lite.TFLiteConverter.from_keras_model(network.model)
+    with _new(path) as temporary, _portable(classifier.model):
+        converter = tf.lite.TFLiteConverter.from_keras_model(classifier.model)
         if eight_bits:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        with open(part, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(converter.convert())
-        interpreter = tf.lite.Interpreter(model_path=part)
-        (given,), (result,) = (
-            interpreter.get_input_details(),
-            interpreter.get_output_details(),
-        )
-        views = _views(network)
-        interpreter.resize_tensor_input(given["index"], views.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(given["index"], views)
-        interpreter.invoke()
         return _difference(
-            interpreter.get_tensor(result["index"]),
-            _wanted(network),
+            _run_tflite(temporary, _inputs(classifier)),
+            _expected_outputs(classifier),
             _TOLERANCE_8_BITS if eight_bits else _TOLERANCE,
         )
 
 
-def onnx(network, path):
-    """An ONNX file of the network alone; needs the extra `onnx`.
+def onnx(classifier, path):
+    """Writes an ONNX file of the network, without preprocessing.
 
-    Input: float32 [B, S, S, 3], see `preprocess_input`.
+    Its input is float32 [B, S, S, 3], see `preprocess_input`.
+
+    Args:
+        classifier: a `Classifier`.
+        path: the file to write.
 
     Raises:
-        ModuleNotFoundError: if the extra is not installed.
+        ModuleNotFoundError: if the extra `onnx` of the package is not installed.
     """
     try:
-        import onnxruntime
-        import tf2onnx  # noqa: F401  Keras needs it, and says so less clearly.
+        onnxruntime = importlib.import_module("onnxruntime")
+        # Keras needs it, but its error is less clear.
+        importlib.import_module("tf2onnx")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "Expected onnxruntime and tf2onnx for ONNX. Received: no "
             f'{error.name}. Install them: pip install "alexnet_tf[onnx]".'
         ) from error
-    with _new(path) as part, _plain(network.model):
-        # Keras exports a model that has been called.
-        wanted = _wanted(network)
-        network.model.export(part, format="onnx", verbose=False)
-        session = onnxruntime.InferenceSession(part)
-        (given,) = session.get_inputs()
-        (found,) = session.run(None, {given.name: _views(network)})
-        return _difference(found, wanted)
+    with _new(path) as temporary, _portable(classifier.model):
+        # Keras can export a model only after it has been called.
+        expected = _expected_outputs(classifier)
+        classifier.model.export(temporary, format="onnx", verbose=False)
+        session = onnxruntime.InferenceSession(temporary)
+        (model_input,) = session.get_inputs()
+        (outputs,) = session.run(None, {model_input.name: _inputs(classifier)})
+        return _difference(outputs, expected)
 
 
 @contextlib.contextmanager
 def _new(path):
-    """A name to write to, which becomes `path` if nothing goes wrong."""
+    """Yields a temporary path that becomes `path` if the body raises no error."""
+    _check_new(path)
+    # A path that ends in / could become a directory only.
+    with atomic_write(os.fspath(path).rstrip(os.sep)) as temporary:
+        yield temporary
+
+
+def _check_new(path):
     if os.path.exists(path):
         raise FileExistsError(
-            f"Expected a new name to export to. Received: {path}, which "
-            "exists. Remove it or give another."
+            f"Expected a new name to export to. Received: {path}, which exists. "
+            "Remove it or choose another name."
         )
-    path = path.rstrip(os.sep)
-    part = f"{path}.part"
-    _remove(part)
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        _remove(part)
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(
+            f"The output folder does not exist: {folder}. Create it first."
+        )
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"The output folder cannot be written to: {folder}.")
 
 
 @contextlib.contextmanager
-def _plain(model):
-    """Its normalization is traced as operations that any runtime has."""
+def _portable(model):
+    """Traces response normalization as operations that every runtime has."""
     layers = [
         layer
         for layer in model.layers
@@ -163,49 +204,57 @@ def _plain(model):
             layer.use_reference_op = False
 
 
-def _remove(path):
-    if os.path.isdir(path):
-        shutil.rmtree(path)
-    elif os.path.exists(path):
-        os.remove(path)
+def _run_tflite(path, inputs):
+    interpreter = tf.lite.Interpreter(model_path=path)
+    (input_details,) = interpreter.get_input_details()
+    (output_details,) = interpreter.get_output_details()
+    interpreter.resize_tensor_input(input_details["index"], inputs.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(input_details["index"], inputs)
+    interpreter.invoke()
+    return interpreter.get_tensor(output_details["index"])
 
 
-def _images(network):
-    """uint8 [2, H, W, 3]: noise, larger than what the network sees."""
-    side = network.preset.preprocessing.image_size
+def _noise_images(classifier):
+    """Returns uint8 [2, H, W, 3], noise that is larger than the center crop."""
+    side = classifier.preset.preprocessing.image_size
     shape = (2, side + 20, side + 40, 3)
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def _views(network):
-    """float32 [2, S, S, 3]"""
+def _inputs(classifier):
+    """Returns float32 [2, S, S, 3], the center crops of `_noise_images`."""
     return preprocess.center_crop(
-        _images(network), network.preset.preprocessing, network.statistics
+        _noise_images(classifier),
+        classifier.preset.preprocessing,
+        classifier.statistics,
     ).numpy()
 
 
-def _wanted(network):
-    return network.model(_views(network), training=False).numpy()
+def _expected_outputs(classifier):
+    return classifier.model(_inputs(classifier), training=False).numpy()
 
 
-def _difference(found, wanted, tolerance=_TOLERANCE):
-    """The largest one between probabilities [B, classes].
+def _difference(outputs, expected, tolerance=_TOLERANCE):
+    """Returns the largest difference between probabilities [B, classes].
 
     Raises:
-        ValueError: if they are off by more than `tolerance`, see there.
+        ValueError: if the error is larger than `tolerance`.
     """
-    found = np.asarray(found)
-    error = _error(found, wanted)
+    outputs = np.asarray(outputs)
+    error = _relative_error(outputs, expected)
     if not error <= tolerance:
         raise ValueError(
-            f"Expected outputs within {tolerance} of the network's own. "
-            f"Received: {error}; nothing was kept. The installed versions "
-            "can't export this network."
+            f"Expected outputs within {tolerance} of the network's. Received: {error}; "
+            "nothing was kept. The installed versions can't export this network."
         )
-    return float(np.abs(found - wanted).max())
+    return float(np.abs(outputs - expected).max())
 
 
-def _error(found, wanted):
-    found, wanted = (np.log(np.maximum(p, 1e-30)) for p in (found, wanted))
-    found, wanted = (p - p.mean(axis=-1, keepdims=True) for p in (found, wanted))
-    return np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2))
+def _relative_error(outputs, expected):
+    """Returns the error of the logarithms, see `_TOLERANCE`."""
+    outputs, expected = (np.log(np.maximum(p, 1e-30)) for p in (outputs, expected))
+    outputs, expected = (
+        logs - logs.mean(axis=-1, keepdims=True) for logs in (outputs, expected)
+    )
+    return np.sqrt(np.mean((outputs - expected) ** 2) / np.mean(expected**2))

@@ -1,7 +1,7 @@
-"""Images that a network takes for alike: the paper's Fig. 4, right.
+"""Finds the images whose features are nearest: the paper's Fig. 4, right.
 
-An index holds the features of a split on the disk; a search passes over it
-once, in blocks, and is exact.
+An index is a file of the features of a split. A search is exact: it reads the index
+once, in blocks.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import json
 import zipfile
+import zlib
 
 import keras
 import numpy as np
@@ -18,268 +19,289 @@ from alexnet_tf.data import bad_images
 from alexnet_tf.data import preprocess
 from alexnet_tf.files import atomic_write
 from alexnet_tf.models import alexnet
+from alexnet_tf.settings import check_same
 
 _BATCH = 64
-_DAMAGES = (zipfile.BadZipFile, KeyError, ValueError, EOFError)
+_DAMAGES = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError)
 
-# Bytes of an index, and of its products with queries, held at a time.
+# Size in bytes of a block of features, and of its products with queries.
 _BLOCK = 48 * 2**20
+
+# Names of version 0.1 in the origin of an index.
+_RENAMED_ORIGIN = {"pictures": "images"}  # word: kept
+_RENAMED_PRESETS = {"cifar10_quick": "cifar10_full"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """What a search has found, the nearest first.
+    """The result of a search, the nearest first.
 
     Attributes:
-        places: int64 [Q, k], in the order of the index.
+        indices: int64 [Q, k], positions in the index.
         distances: float64 [Q, k], Euclidean, or 1 - cosine.
     """
 
-    places: np.ndarray
+    indices: np.ndarray
     distances: np.ndarray
 
 
-def features(network, source, layer="fc7", verbose=1):
-    """Blocks of (float32 [b, D], int32 [b], names [b]) of all images.
+def features(classifier, source, layer="fc7", verbose=1):
+    """Yields blocks of (float32 [b, D], int32 [b], names [b]) of all images, in order.
 
-    Features are those of `alexnet.features` on the central view, flattened;
-    layer "input" gives the pixels themselves.
+    These are the features, labels and names. The features are those of
+    `alexnet.features` for the center crop, flattened.
 
     Args:
-        network: a `Classifier`.
+        classifier: a `Classifier`.
         source: a `Source`.
-        layer: of the network.
+        layer: the name of a layer; "input" for the pixels themselves.
         verbose: 1 for a progress bar, 0 for none.
 
     Raises:
-        ValueError: if there is no such layer, an image can't be read, or the
-            source does not hold as many as it says.
+        ValueError: if there is no such layer, an image is unreadable, or the source
+            does not hold the number of images that it declares.
     """
-    pixels, statistics = network.preset.preprocessing, network.statistics
-    source.check_fits(pixels)
-    extractor = alexnet.features(network.model, layer)
-    extract = tf.function(lambda views: extractor(views, training=False))
+    preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
+    source.check_fits(preprocessing)
+    extractor = alexnet.features(classifier.model, layer)
+    extract = tf.function(lambda crops: extractor(crops, training=False))
 
-    def view(example):
+    def crop(example):
         image = preprocess.evaluation_image(
-            example["image"], pixels, statistics
+            example["image"], preprocessing, statistics
         )
         return image, example["label"], example["name"]
 
-    batches = source.examples().map(view, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = source.examples().map(crop, num_parallel_calls=tf.data.AUTOTUNE)
     bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
     done = 0
     with bad_images.diagnosing(source, lambda: (done, _BATCH)):
-        for views, labels, names in batches.batch(_BATCH).prefetch(1):
-            found = extract(views).numpy()
-            yield found.reshape(len(found), -1), labels.numpy(), names.numpy()
-            done += len(found)
+        for crops, labels, names in batches.batch(_BATCH).prefetch(1):
+            block = extract(crops).numpy()
+            yield block.reshape(len(block), -1), labels.numpy(), names.numpy()
+            done += len(block)
             bar.update(done)
 
 
-def build_index(path, network, source, layer="fc7", verbose=1):
+def build_index(path, classifier, source, layer="fc7", verbose=1):
     """Writes the `features` of all images of a source as an index.
 
     Args:
-        path: of the file, .npz; there when it is whole.
-        network, source, layer, verbose: as in `features`, errors too.
+        path: the file to write (.npz). It appears when it is complete.
+        classifier, source, layer, verbose: see `features`, errors too.
     """
-    blocks = features(network, source, layer, verbose)
-    about = _about(network, source, layer)
-    write_index(path, blocks, source.num_examples, about)
+    blocks = features(classifier, source, layer, verbose)
+    origin = _origin(classifier, source, layer)
+    write_index(path, blocks, source.num_examples, origin)
 
 
-def write_index(path, blocks, count, about):
+def write_index(path, blocks, count, origin):
     """Writes features as .npz, one block at a time.
 
-    `features` [N, D], `labels` and `names` [N], and `about`, a text.
+    The arrays are `features` [N, D], `labels` [N], `names` [N], and `about`, the text
+    of the origin in JSON.
 
     Args:
-        path: of the file; there when it is whole.
-        blocks: from `features`.
-        count: N.
-        about: {what: text} of what they are of.
+        path: the file to write. It appears when it is complete.
+        blocks: blocks as `features` yields them.
+        count: the number of images, N.
+        origin: {name: text}, the layer, images and network of the features.
     """
     with atomic_write(path) as temporary:
         with zipfile.ZipFile(temporary, "w") as archive:
-            _write_members(archive, blocks, count, about)
+            _write_members(archive, blocks, count, origin)
 
 
 def read_labels(path):
-    """(int32 [N], names as bytes [N]) of an index."""
-    return _member(path, "labels"), _member(path, "names")
+    """Returns (labels int32 [N], names as bytes [N]) of an index."""
+    return _read_array(path, "labels"), _read_array(path, "names")
 
 
 def search(path, queries, k=6, metric="l2"):
-    """The `Matches` of the `k` nearest in an index to each query.
+    """Returns the `Matches` of the `k` nearest features in an index to each query.
 
-    Products are in float64: distances are right to a few 10^-8 of the vectors'
-    lengths, those of near-duplicates too. Holds at most 256 MB beside the
-    queries and the matches; of ImageNet's 1.28 million by 4,096 that is 1,536
-    rows at a time.
+    Products are computed in float64: the error of distances is a few 10^-8 of the
+    vectors' lengths, for near-duplicates too. The search holds at most 256 MB beside
+    the queries and the matches; that is 1,536 rows at a time for ImageNet's 1.28
+    million images with 4,096 features.
 
     Args:
-        path: of the index.
+        path: the path of the index.
         queries: float [Q, D].
-        k: how many to find.
+        k: the number of matches per query.
         metric: "l2" or "cosine".
 
     Raises:
-        ValueError: if the index is damaged, or holds other features or too few.
+        ValueError: if the index is damaged, its features have another size, or it has
+            fewer than `k` images.
     """
-    queries = _scaled(queries, metric)
-    places = np.zeros((len(queries), 0), np.int64)
+    queries = _to_metric(queries, metric)
+    indices = np.zeros((len(queries), 0), np.int64)
     squares = np.zeros((len(queries), 0))
     for start, block in _blocks(path, queries.shape[1], k):
-        block = _scaled(block, metric)
-        near, near_squares = _search_block(block, queries, metric, k)
-        places, squares = _least(
-            np.concatenate([places, start + near], axis=1),
-            np.concatenate([squares, near_squares], axis=1),
+        block = _to_metric(block, metric)
+        block_indices, block_squares = _search_block(block, queries, metric, k)
+        indices, squares = _nearest(
+            np.concatenate([indices, start + block_indices], axis=1),
+            np.concatenate([squares, block_squares], axis=1),
             k,
         )
-    # Of vectors of length 1, |q - x|^2 = 2 - 2 cos.
+    # For vectors of length 1, |q - x|^2 = 2 - 2 cos.
     distances = squares / 2 if metric == "cosine" else np.sqrt(squares)
-    return Matches(places, distances)
+    return Matches(indices, distances)
 
 
 def nearest_examples(
-    path, network, queries, source, layer="fc7", metric="l2", k=6
+    path, classifier, queries, source, layer="fc7", metric="l2", k=6
 ):
-    """[[query, its nearest, ...], ...]: examples, as Fig. 4 (right) has them.
+    """Returns [[query, its nearest, ...], ...], examples as in Fig. 4, right.
 
-    An image is not its own neighbor: those of the query's name are left out.
-    Fewer than `k` where the index holds no more.
+    An image is not its own neighbor: images with the name of the query are skipped.
+    There are fewer than `k` neighbors if the index has no more.
 
     Args:
-        path: of an index of `source`, see `build_index`.
-        network, layer: of the features that the index holds.
+        path: the path of an index of `source`, see `build_index`.
+        classifier, layer: the network and layer of the index.
         queries: examples, see `Source.take_indices`.
-        source: the `Source` whose examples are found.
-        metric, k: as in `search`.
+        source: the `Source` of the neighbors.
+        metric, k: see `search`.
 
     Raises:
-        ValueError: if the index is of another layer, network or source.
+        ValueError: if the index belongs to another layer, network or source.
     """
-    _check_about(path, _about(network, source, layer))
-    vectors = features_of(network, [query["image"] for query in queries], layer)
-    names = _member(path, "names")
-    own = [set(np.flatnonzero(names == query["name"])) for query in queries]
-    wanted = min(k + max(map(len, own)), len(names))
-    found = search(path, vectors, wanted, metric).places.tolist()
+    check_same(
+        _read_origin(path),
+        _origin(classifier, source, layer),
+        f"the index {path}",
+        "Build the index again with index_output.",
+    )
+    vectors = features_of(classifier, [query["image"] for query in queries], layer)
+    names = _read_array(path, "names")
+    same_names = [{*np.flatnonzero(names == query["name"])} for query in queries]
+    num_matches = min(k + max(map(len, same_names)), len(names))
+    matches = search(path, vectors, num_matches, metric).indices.tolist()
     rows = [
-        [place for place in row if place not in mine]
-        for row, mine in zip(found, own)
+        [index for index in row if index not in skipped]
+        for row, skipped in zip(matches, same_names)
     ]
     k = min(k, *map(len, rows))
-    flat = iter(source.take_indices([place for row in rows for place in row[:k]]))
-    return [[query, *itertools.islice(flat, k)] for query in queries]
+    neighbors = iter(
+        source.take_indices([index for row in rows for index in row[:k]])
+    )
+    return [[query, *itertools.islice(neighbors, k)] for query in queries]
 
 
-def features_of(network, encoded, layer="fc7"):
-    """float32 [N, D] of single images, as `features`.
+def features_of(classifier, encoded, layer="fc7"):
+    """Returns the `features` of single images, float32 [N, D].
 
     Args:
-        network, layer: as in `features`.
-        encoded: the bytes of each image.
+        classifier, layer: see `features`.
+        encoded: the bytes of each image file.
     """
-    views = [network.view(each) for each in encoded]
-    extractor = alexnet.features(network.model, layer)
-    return extractor(np.stack(views), training=False).numpy().reshape(
-        len(views), -1
-    )
+    crops = np.stack([classifier.center_crop(image) for image in encoded])
+    extractor = alexnet.features(classifier.model, layer)
+    return extractor(crops, training=False).numpy().reshape(len(crops), -1)
 
 
 def precision(matches, labels, query_labels, k):
-    """Share of the `k` nearest that are of the query's class, in [0, 1]."""
-    right = labels[matches.places[:, :k]] == query_labels[:, np.newaxis]
-    return float(right.mean())
+    """Returns the share of the `k` nearest that belong to the query's class.
+
+    Args:
+        matches: the `Matches` of Q queries.
+        labels: int [N], the labels of the index.
+        query_labels: int [Q].
+        k: the number of matches to count.
+    """
+    hits = labels[matches.indices[:, :k]] == query_labels[:, np.newaxis]
+    return float(hits.mean())
 
 
-def _about(network, source, layer):
+def _origin(classifier, source, layer):
+    """Returns {name: text}, which determines the features of an index."""
     return {
         "layer": layer,
         "images": f"{source} ({source.fingerprint})",
-        "network": f"{network.preset.name} {network.fingerprint}",
+        "network": f"{classifier.preset.name} {classifier.fingerprint}",
     }
 
 
-def _check_about(path, wanted):
-    found = json.loads(str(_member(path, "about")))
-    for what, text in wanted.items():
-        if found.get(what) != text:
-            raise ValueError(
-                f"Expected an index whose {what} is {text}. Received: {path}, "
-                f"of {found.get(what)}. Make it again with --index_output."
-            )
+def _read_origin(path):
+    """Returns the origin of an index, in the names of this version."""
+    text = str(_read_array(path, "about"))
+    try:
+        origin = json.loads(text)
+        preset, fingerprint = origin["network"].split(" ")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged_error(path, f"its origin is {text}") from error
+    origin["network"] = f"{_RENAMED_PRESETS.get(preset, preset)} {fingerprint}"
+    return {_RENAMED_ORIGIN.get(name, name): value for name, value in origin.items()}
 
 
-def _write_members(archive, blocks, count, about):
+def _write_members(archive, blocks, count, origin):
     labels, names = [], []
     with archive.open("features.npy", "w", force_zip64=True) as file:
-        for found, block_labels, block_names in blocks:
+        for block, block_labels, block_names in blocks:
             if not labels:
-                header = np.lib.format.header_data_from_array_1_0(found)
-                header["shape"] = (count, found.shape[1])
+                header = np.lib.format.header_data_from_array_1_0(block)
+                header["shape"] = (count, block.shape[1])
                 np.lib.format.write_array_header_1_0(file, header)
-            file.write(found.tobytes())
+            file.write(block.tobytes())
             labels.append(block_labels)
             names.append(block_names)
     members = {
         "labels": np.concatenate(labels),
-        # Of bytes of one length, for which no pickle is needed.
+        # Strings of a fixed length need no pickle.
         "names": np.concatenate(names).astype("S"),
-        "about": np.array(json.dumps(about)),
+        "about": np.array(json.dumps(origin)),
     }
     for key, array in members.items():
         with archive.open(f"{key}.npy", "w") as file:
             np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-def _member(path, key):
-    """One array of an index."""
+def _read_array(path, key):
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[key]
     except _DAMAGES as error:
-        raise _damaged(path, error) from error
+        raise _damaged_error(path, error) from error
 
 
-def _damaged(path, reason):
+def _damaged_error(path, reason):
     return ValueError(
-        "Expected an index that --index_output has written. Received: "
-        f"{path}, which is damaged or another file ({reason})."
+        f"Expected an index that --index_output has written. Received: {path}, which "
+        f"is damaged or another kind of file ({reason})."
     )
 
 
 def _blocks(path, dimensions, k):
-    """(first row, float32 [rows, D]) of an index, in order."""
-    with contextlib.ExitStack() as opened:
+    """Yields (first row, float32 [rows, D]) of an index, in order."""
+    with contextlib.ExitStack() as stack:
         try:
-            archive = opened.enter_context(zipfile.ZipFile(path))
-            file = opened.enter_context(archive.open("features.npy"))
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            file = stack.enter_context(archive.open("features.npy"))
             np.lib.format.read_magic(file)
-            (count, found), _, dtype = np.lib.format.read_array_header_1_0(file)
+            (count, width), _, dtype = np.lib.format.read_array_header_1_0(file)
         except _DAMAGES as error:
-            raise _damaged(path, error) from error
-        if found != dimensions or count < k:
+            raise _damaged_error(path, error) from error
+        if width != dimensions or count < k:
             raise ValueError(
-                f"Expected an index of at least {k} images with "
-                f"{dimensions} features each. Received: {path} with {count} of "
-                f"{found}."
+                f"Expected an index of at least {k} images with {dimensions} features "
+                f"each. Received: {path} with {count} of {width}."
             )
-        rows = max(1, _BLOCK // (8 * found))
+        rows = max(1, _BLOCK // (8 * width))
         for start in range(0, count, rows):
-            shape = min(rows, count - start), found
+            shape = min(rows, count - start), width
             try:
-                data = file.read(shape[0] * found * dtype.itemsize)
-                yield start, np.frombuffer(data, dtype).reshape(shape)
+                data = file.read(shape[0] * width * dtype.itemsize)
+                block = np.frombuffer(data, dtype).reshape(shape)
             except _DAMAGES as error:
-                raise _damaged(path, error) from error
+                raise _damaged_error(path, error) from error
+            yield start, block
 
 
-def _scaled(vectors, metric):
-    """float64, and for the cosine of length 1."""
+def _to_metric(vectors, metric):
+    """Converts vectors to float64, and for the cosine to length 1."""
     vectors = np.array(vectors, np.float64)
     if metric == "cosine":
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -288,37 +310,37 @@ def _scaled(vectors, metric):
 
 
 def _search_block(block, queries, metric, k):
-    """(places in the block, squared distances) of its nearest, [Q, k] or less."""
-    # |q - x|^2 by parts. The zero vector counts as one of length 1 that is
-    # like none.
-    lengths, query_lengths = (
-        np.ones(len(each))
+    """Returns (indices in the block, squared distances) of the nearest, [Q, <= k]."""
+    # |q - x|^2 = |q|^2 + |x|^2 - 2 q x. A zero vector counts as one of length 1, which
+    # gives it a cosine of 0 to everything.
+    squared_lengths, squared_query_lengths = (
+        np.ones(len(vectors))
         if metric == "cosine"
-        else np.einsum("nd,nd->n", each, each)
-        for each in (block, queries)
+        else np.einsum("nd,nd->n", vectors, vectors)
+        for vectors in (block, queries)
     )
     step = max(1, _BLOCK // (8 * len(block)))
-    found = []
+    parts = []
     for first in range(0, len(queries), step):
         group = slice(first, first + step)
         squares = queries[group] @ block.T
         squares *= -2
-        squares += lengths
-        squares += query_lengths[group, np.newaxis]
+        squares += squared_lengths
+        squares += squared_query_lengths[group, np.newaxis]
         np.maximum(squares, 0, out=squares)
-        places = np.broadcast_to(np.arange(len(block)), squares.shape)
-        found.append(_least(places, squares, k))
-    return [np.concatenate(parts) for parts in zip(*found)]
+        indices = np.broadcast_to(np.arange(len(block)), squares.shape)
+        parts.append(_nearest(indices, squares, k))
+    return [np.concatenate(arrays) for arrays in zip(*parts)]
 
 
-def _least(places, squares, k):
-    """The `k` columns of the least squares in each row, ascending."""
+def _nearest(indices, squares, k):
+    """Returns the `k` columns with the least squares in each row, ascending."""
     if squares.shape[1] > k:
-        some = np.argpartition(squares, k - 1, axis=1)[:, :k]
-        places = np.take_along_axis(places, some, axis=1)
-        squares = np.take_along_axis(squares, some, axis=1)
-    order = np.lexsort((places, squares), axis=1)
+        columns = np.argpartition(squares, k - 1, axis=1)[:, :k]
+        indices = np.take_along_axis(indices, columns, axis=1)
+        squares = np.take_along_axis(squares, columns, axis=1)
+    order = np.lexsort((indices, squares), axis=1)
     return (
-        np.take_along_axis(places, order, axis=1),
+        np.take_along_axis(indices, order, axis=1),
         np.take_along_axis(squares, order, axis=1),
     )

@@ -232,9 +232,9 @@ def _write(model, path):
         # open, and crashes the process when another file is closed.
         model.save(f"{path}.keras")
         with zipfile.ZipFile(f"{path}.keras") as archive:
-            with archive.open("model.weights.h5") as inside:
+            with archive.open("model.weights.h5") as member:
                 with open(path, "wb") as file:
-                    shutil.copyfileobj(inside, file)
+                    shutil.copyfileobj(member, file)
     elif path.endswith(".keras"):
         model.save(path)
     else:

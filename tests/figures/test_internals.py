@@ -1,4 +1,4 @@
-"""The numbers behind the images, against the layers and by hand."""
+"""The numbers behind the figures, compared with the layers' outputs."""
 
 import dataclasses
 
@@ -18,21 +18,22 @@ from alexnet_tf import presets
 PAPER = dict(bias=2.0, alpha=1e-4, beta=0.75)
 
 
-def make(name="tiny", **values):
-    """An untrained network of 10 classes."""
+def make_classifier(name="tiny", **values):
+    """Returns an untrained classifier with 10 classes."""
     keras.utils.set_random_seed(0)
     preset = presets.override(presets.get(name), **values)
     side = preset.preprocessing.image_size
     random = np.random.default_rng(0)
-    found = pixel_statistics.Statistics(
+    statistics = pixel_statistics.Statistics(
         random.uniform(80, 150, (side, side, 3)).astype(np.float32),
         np.diag([900.0, 400.0, 100.0]),
     )
     model = alexnet_tf.AlexNet(preset, 10)
-    return Classifier(model, preset, tuple("0123456789"), found)
+    return Classifier(model, preset, tuple("0123456789"), statistics)
 
 
 def jpegs(count):
+    """Returns the bytes of JPEGs of noise."""
     random = np.random.default_rng(1)
     return [
         tf.io.encode_jpeg(random.integers(0, 256, (80, 90, 3), np.uint8)).numpy()
@@ -40,39 +41,39 @@ def jpegs(count):
     ]
 
 
-def test_five_neighbors_are_those_of_the_layer():
+def test_five_neighbors_give_the_outputs_of_the_layer():
     values = np.random.default_rng(0).normal(0, 200, 20)
     layer = LocalResponseNormalization(depth_radius=2, **PAPER)
-    wanted = layer(values[None, None, None].astype(np.float32))[0, 0, 0]
+    expected = layer(values[None, None, None].astype(np.float32))[0, 0, 0]
     np.testing.assert_allclose(
-        internals.normalized(values, 5, **PAPER), wanted, rtol=1e-5
+        internals.normalized(values, 5, **PAPER), expected, rtol=1e-5
     )
 
 
-def test_four_neighbors_are_two_before_and_one_behind():
+def test_four_neighbors_are_two_before_and_one_after():
     values = np.array([1.0, 2, 3, 4, 5, 6])
-    found = internals.normalized(values, 4, bias=1.0, alpha=1.0, beta=1.0)
+    outputs = internals.normalized(values, 4, bias=1.0, alpha=1.0, beta=1.0)
     sums = [1 + 4, 1 + 4 + 9, 1 + 4 + 9 + 16, 4 + 9 + 16 + 25, 9 + 16 + 25 + 36,
             16 + 25 + 36]  # fmt: skip
-    np.testing.assert_allclose(found, values / (1 + np.array(sums)))
+    np.testing.assert_allclose(outputs, values / (1 + np.array(sums)))
 
 
 def test_activations_are_those_of_the_layers():
-    network, (image,) = make(), jpegs(1)
-    found = internals.activations(network, image)
-    assert [*found] == [
+    classifier, (image,) = make_classifier(), jpegs(1)
+    outputs = internals.activations(classifier, image)
+    assert [*outputs] == [
         "conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "prob"
     ]  # fmt: skip
-    view = network.view(image)[None]
+    crop = classifier.center_crop(image)[None]
     for layer in ("conv2", "fc7"):
-        wanted = alexnet_tf.features(network.model, layer)(view)[0]
-        np.testing.assert_array_equal(found[layer], wanted)
-        assert found[layer].min() == 0
-    np.testing.assert_array_equal(found["prob"], network.probabilities(image))
+        expected = alexnet_tf.features(classifier.model, layer)(crop)[0]
+        np.testing.assert_array_equal(outputs[layer], expected)
+        assert outputs[layer].min() == 0
+    np.testing.assert_array_equal(outputs["prob"], classifier.probabilities(image))
 
 
 @pytest.mark.parametrize(
-    "preset, wanted",
+    "preset, names",
     [
         ("paper", ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]),
         ("code2012", ["relu1", "conv2", "conv3", "conv4", "relu5", "fc6", "fc7"]),
@@ -80,8 +81,8 @@ def test_activations_are_those_of_the_layers():
     ],
 )
 @pytest.mark.parametrize("tanh", [False, True])
-def test_activations_are_what_the_next_layer_gets(preset, wanted, tanh):
-    """Where the ReLU comes behind the pooling too."""
+def test_activations_are_the_inputs_of_the_next_layer(preset, names, tanh):
+    """In some presets the ReLU follows the pooling."""
     spec = presets.override(presets.get(preset), init="he")
     if tanh:
         layers = tuple(
@@ -91,15 +92,15 @@ def test_activations_are_what_the_next_layer_gets(preset, wanted, tanh):
         spec = dataclasses.replace(spec, layers=layers)
     shape = None if preset == "cifar10_full" else (67, 67, 3)
     model = alexnet.AlexNet(spec, 10, input_shape=shape)
-    assert alexnet.activation_names(model) == wanted
+    assert alexnet.activation_names(model) == names
     side = model.input.shape[1]
-    view = np.random.default_rng(0).normal(0, 60, (1, side, side, 3))
-    for name in wanted:
-        found = alexnet.features(model, name)(view.astype(np.float32)).numpy()
+    crop = np.random.default_rng(0).normal(0, 60, (1, side, side, 3))
+    for name in names:
+        outputs = alexnet.features(model, name)(crop.astype(np.float32)).numpy()
         if tanh:
-            assert np.abs(found).max() <= 1 and found.min() < 0
+            assert np.abs(outputs).max() <= 1 and outputs.min() < 0
         else:
-            assert found.min() == 0
+            assert outputs.min() == 0
 
 
 def test_the_strongest_maps_come_first():
@@ -109,62 +110,66 @@ def test_the_strongest_maps_come_first():
     assert internals.strongest(maps, 3).tolist() == [3, 1, 2]
 
 
-def test_thinned_networks_differ_and_come_again():
-    network, images = make(), jpegs(3)
-    each = internals.dropout_passes(network, images, 4, seed=1)
-    assert each.shape == (4, 3, 10)
-    np.testing.assert_allclose(each.sum(axis=2), 1, rtol=1e-5)
-    assert np.abs(each[0] - each[1]).max() > 0
-    again = internals.dropout_passes(network, images, 4, seed=1)
-    np.testing.assert_array_equal(again, each)
-    assert np.abs(internals.dropout_passes(network, images, 1, seed=2) - each[0]).max()
+def test_dropout_passes_differ_and_can_be_repeated():
+    classifier, images = make_classifier(), jpegs(3)
+    passes = internals.dropout_passes(classifier, images, 4, seed=1)
+    assert passes.shape == (4, 3, 10)
+    np.testing.assert_allclose(passes.sum(axis=2), 1, rtol=1e-5)
+    assert np.abs(passes[0] - passes[1]).max() > 0
+    repeated = internals.dropout_passes(classifier, images, 4, seed=1)
+    np.testing.assert_array_equal(repeated, passes)
+    other = internals.dropout_passes(classifier, images, 1, seed=2)
+    assert np.abs(other - passes[0]).max()
 
 
-def test_many_thinned_networks_agree_with_the_whole_one():
-    """Where the classes are nearly linear in what is dropped, as at the start."""
-    network, images = make(), jpegs(2)
-    mean = internals.dropout_passes(network, images, 300).mean(axis=0)
-    whole = [network.probabilities(image) for image in images]
-    one = internals.dropout_passes(network, images, 1)[0]
-    assert np.abs(mean - whole).max() < np.abs(one - whole).max() / 4
+def test_the_average_of_many_passes_agrees_with_the_full_network():
+    """Before training, the outputs are nearly linear in the dropped units."""
+    classifier, images = make_classifier(), jpegs(2)
+    mean = internals.dropout_passes(classifier, images, 300).mean(axis=0)
+    full = [classifier.probabilities(image) for image in images]
+    single = internals.dropout_passes(classifier, images, 1)[0]
+    assert np.abs(mean - full).max() < np.abs(single - full).max() / 4
 
 
-def test_without_dropout_nothing_is_thinned():
+def test_refuses_networks_without_dropout():
     with pytest.raises(ValueError, match="dropout.*preset cifar10_full"):
-        internals.dropout_passes(make("cifar10_full"), jpegs(1), 2)
+        internals.dropout_passes(make_classifier("cifar10_full"), jpegs(1), 2)
 
 
 def test_norms_are_those_of_the_weights():
-    network = make()
-    layer = network.model.get_layer("conv2")
+    classifier = make_classifier()
+    layer = classifier.model.get_layer("conv2")
     kernel = np.zeros(layer.kernel.shape, np.float32)
-    kernel[0, 0, :, 3] = 2.0  # 8 weights of one unit: its group's maps.
+    kernel[0, 0, :, 3] = 2.0  # 8 weights of one unit, one for each map of its group.
     layer.set_weights([kernel, np.full(32, 0.5)])
-    found = {each.layer: each for each in internals.norms(network.model, network.preset)}
-    assert [*found] == [
+    norms = {
+        norm.layer: norm
+        for norm in internals.norms(classifier.model, classifier.preset)
+    }
+    assert [*norms] == [
         "conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"
     ]  # fmt: skip
-    conv2 = found["conv2"]
+    conv2 = norms["conv2"]
     assert conv2.kernel == pytest.approx(2 * (8 / kernel.size) ** 0.5)
-    wanted = np.zeros(32)
-    wanted[3] = 2 * 8**0.5
-    np.testing.assert_allclose(conv2.units, wanted, rtol=1e-6)
-    # He: variance 2 over what a unit sees, 8 maps of 5 x 5.
-    assert conv2.start == pytest.approx((2 / 200) ** 0.5, rel=0.05)
-    assert found["fc8"].start == pytest.approx(0.01, rel=0.1)
+    expected = np.zeros(32)
+    expected[3] = 2 * 8**0.5
+    np.testing.assert_allclose(conv2.units, expected, rtol=1e-6)
+    # He initialization has a variance of 2 / fan_in, here 8 maps of 5 x 5.
+    assert conv2.initial_kernel == pytest.approx((2 / 200) ** 0.5, rel=0.05)
+    assert norms["fc8"].initial_kernel == pytest.approx(0.01, rel=0.1)
 
 
-def test_tanh_takes_the_place_of_the_relu():
+def test_tanh_replaces_the_relu():
     preset = presets.get("tiny")
-    others = tuple(
+    layers = tuple(
         presets.Tanh(layer.name) if isinstance(layer, presets.ReLU) else layer
         for layer in preset.layers
     )
     keras.utils.set_random_seed(0)
-    model = alexnet.AlexNet(dataclasses.replace(preset, layers=others), 10)
-    view = np.random.default_rng(0).normal(0, 1, (1, 64, 64, 3)).astype(np.float32)
+    model = alexnet.AlexNet(dataclasses.replace(preset, layers=layers), 10)
+    crop = np.random.default_rng(0).normal(0, 1, (1, 64, 64, 3)).astype(np.float32)
     conv1, relu1 = (
-        keras.Model(model.input, model.get_layer(name).output)(view)
+        keras.Model(model.input, model.get_layer(name).output)(crop)
         for name in ("conv1", "relu1")
     )
     np.testing.assert_allclose(relu1, np.tanh(conv1), atol=1e-6)
@@ -175,7 +180,7 @@ def test_tanh_takes_the_place_of_the_relu():
     "name, layer",
     [("paper", "fc7"), ("owt", "fc7"), ("tiny", "fc7"), ("cifar10_full", "pool3")],
 )
-def test_the_last_hidden_layer_is_the_one_before_the_classes(name, layer):
+def test_the_penultimate_layer_feeds_the_last_one(name, layer):
     shape = {"paper": (67, 67, 3), "owt": (63, 63, 3)}.get(name)
     model = alexnet_tf.AlexNet(name, 10, input_shape=shape)
     assert alexnet.penultimate_layer(model) == layer

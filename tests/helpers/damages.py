@@ -1,4 +1,4 @@
-"""Files that are called images: good ones of odd kinds, and bad ones."""
+"""Contents of image files: unusual but readable ones, and unreadable ones."""
 
 import struct
 import zlib
@@ -10,7 +10,7 @@ _PIXELS = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8
 
 
 def good():
-    """{name: bytes} of images that are to be read whatever they are called."""
+    """Returns {name: bytes} of images that can be read under any file extension."""
     image = tf.constant(_PIXELS)
     tall = tf.zeros([20000, 1, 3], tf.uint8)
     with_alpha = tf.concat([image, image[..., :1]], axis=2)
@@ -29,14 +29,14 @@ def good():
 
 
 def bad():
-    """{name: bytes} of what no image can be made of."""
+    """Returns {name: bytes} of files that can't be decoded."""
     jpeg, png = good()["jpeg"], good()["png"]
     random = np.random.default_rng(1)
     return {
         "empty": b"",
         "one byte": b"\xff",
         "random": random.bytes(5000),
-        "random after a jpeg's mark": b"\xff\xd8\xff" + random.bytes(5000),
+        "random after a jpeg marker": b"\xff\xd8\xff" + random.bytes(5000),
         "text": b"<html>404</html>",
         "webp": b"RIFF\x1a\x00\x00\x00WEBPVP8L" + random.bytes(20),
         "jpeg of 30000 x 30000": _huge_jpeg(jpeg),
@@ -51,9 +51,9 @@ def _jpeg(image):
 
 
 def _huge_jpeg(jpeg):
-    """Its frame header claims what its few kilobytes can't hold."""
-    place = jpeg.index(b"\xff\xc0") + 5
-    return jpeg[:place] + struct.pack(">HH", 30000, 30000) + jpeg[place + 4 :]
+    """Returns a JPEG of a few kilobytes whose header claims 30000 x 30000 pixels."""
+    position = jpeg.index(b"\xff\xc0") + 5
+    return jpeg[:position] + struct.pack(">HH", 30000, 30000) + jpeg[position + 4 :]
 
 
 def _png_header(width, height):
@@ -69,7 +69,7 @@ def _bmp():
 
 
 def _gif():
-    """One pixel of white: the least that a GIF can be."""
+    """Returns a GIF of one white pixel, the smallest there is."""
     return bytes.fromhex(
         "47494638396101000100800000ffffff000000"
         "2c00000000010001000002024401003b"

@@ -1,4 +1,4 @@
-"""Images for tests: class folders and sources with faults."""
+"""Test data: class folders of random images, and a source with a bad image."""
 
 import dataclasses
 import os
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 def write_image_folder(folder, *, classes=2, count=6, side=80):
-    """A folder of class folders with random JPEGs."""
+    """Writes class folders of random JPEGs; returns the name of the data set."""
     for label in range(classes):
         os.makedirs(folder / f"class{label}")
         for index in range(count):
@@ -20,12 +20,19 @@ def write_image_folder(folder, *, classes=2, count=6, side=80):
 
 
 def bad_third(make_source, **values):
-    """Six images of which the third is `values`."""
+    """Returns a `Source` of six images with other `values` in the third example.
+
+    Args:
+        make_source: the fixture of that name.
+        **values: what replaces the image, the label or the name.
+    """
     source = make_source(6)
 
-    def replaced(place, example):
+    def replace_third(index, example):
         third = {key: tf.constant(value) for key, value in values.items()}
-        return tf.cond(place == 2, lambda: example | third, lambda: example)
+        return tf.cond(index == 2, lambda: example | third, lambda: example)
 
-    read = lambda seed: source.read(seed).enumerate().map(replaced)  # noqa: E731
+    def read(shuffle_seed):
+        return source.read(shuffle_seed).enumerate().map(replace_third)
+
     return dataclasses.replace(source, read=read)

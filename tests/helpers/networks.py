@@ -94,7 +94,7 @@ def untrained_classifier(seed=0, **changes):
     keras.utils.set_random_seed(seed)
     preset = presets.override(presets.get("tiny"), **changes)
     model = alexnet_tf.AlexNet(preset, 10)
-    # With the preset's initialization alone all probabilities would be about 0.1.
+    # Larger logits, so that the probabilities of the classes differ clearly.
     kernel = model.get_layer("fc8").kernel
     kernel.assign(50 * kernel.value)
     return Classifier(

@@ -1,4 +1,4 @@
-"""The networks against their pinned sizes and an independent NumPy copy."""
+"""The models, compared with pinned sizes and with a NumPy implementation."""
 
 import dataclasses
 import math
@@ -11,14 +11,14 @@ import tensorflow as tf
 import alexnet_tf
 from alexnet_tf.models import alexnet
 from alexnet_tf import presets
-from helpers.networks import changed
-from helpers.networks import expected
-from helpers.networks import narrow
-from helpers.networks import relative
+from helpers.networks import narrow_preset
+from helpers.networks import reference_outputs
+from helpers.networks import relative_error
 from helpers.networks import SIDES
+from helpers.networks import with_layer_values
 from helpers import reference
 
-# With the classes that the preset was made for.
+# The number of classes of the presets that are not made for 1000.
 CLASSES = {"cifar10_full": 10, "tiny": 10}
 PARAMETERS = {
     "paper": 60_965_224,
@@ -31,7 +31,7 @@ PARAMETERS = {
     "cifar10_full": 89_578,
     "tiny": 65_514,
 }
-# For one image; torchvision prints .714 GFLOPs for `owt`.
+# Multiplications for one image; torchvision states .714 GFLOPs for `owt`.
 MULTIPLICATIONS = {
     "paper": 724_406_816,
     "code2012": 724_406_816,
@@ -90,7 +90,7 @@ _PAPER_CONVOLUTIONS = f"""
     conv2 27x27x256  relu2 27x27x256  norm2 27x27x256  pool2 13x13x256
     {_DEEP}
 """
-# Every layer in its order, with its maps for one image.
+# All layers in order, with the shapes of their outputs for one image.
 SHAPES = {
     "paper": _PAPER_CONVOLUTIONS + _CLASSIFIER,
     "code2012": f"""
@@ -164,7 +164,7 @@ DEVIATIONS = {
     "tiny": {**dict.fromkeys(_LAYERS, "he"), "fc8": 0.01},
 }  # fmt: skip
 _ONES = dict.fromkeys(("conv2", "conv4", "conv5", "fc6", "fc7"), 1.0)
-# Of the layers that do not start at 0; those of `owt` are drawn.
+# Initial biases other than 0; those of `owt` are random.
 BIASES = {
     "paper": _ONES,
     "code2012": _ONES,
@@ -175,14 +175,15 @@ BIASES = {
     "cifar10_full": {},
     "tiny": {},
 }
-# About ten times what float32 costs here; wrong networks are off by .03 to 2.
+# About ten times the rounding errors of float32 in these tests; the errors of wrong
+# models are .03 to 2.
 TOLERANCE = 2e-5
-WRONG = 0.02
+MIN_ERROR_OF_MISTAKES = 0.02
 
 
 @pytest.fixture(scope="module", params=list(presets.PRESETS))
 def full(request):
-    """(preset's name, its model), built once: 61 million Gaussians each."""
+    """Returns (preset name, model), built once because initialization is slow."""
     keras.utils.set_random_seed(1)
     return request.param, build_full(request.param)
 
@@ -191,54 +192,56 @@ def build_full(name):
     return alexnet.AlexNet(name, CLASSES.get(name, 1000))
 
 
-def weighted(model):
+def layers_with_weights(model):
     return [layer for layer in model.layers if layer.weights]
 
 
 def test_every_preset_has_pins():
-    """A preset without a pinned count, shapes or start fails here."""
+    """Each preset has a pinned parameter count, shapes and initialization."""
     names = set(presets.PRESETS)
     assert set(PARAMETERS) == set(SHAPES) == set(DEVIATIONS) == names
     assert set(BIASES) == names - {"owt"}
 
 
 def test_parameters(full):
-    """The number of parameters, in all and, where published, by layer."""
+    """The number of parameters, in total and, if published, by layer."""
     name, model = full
-    found = {layer.name: layer.count_params() for layer in weighted(model)}
-    assert model.count_params() == sum(found.values()) == PARAMETERS[name]
+    counts = {
+        layer.name: layer.count_params() for layer in layers_with_weights(model)
+    }
+    assert model.count_params() == sum(counts.values()) == PARAMETERS[name]
     if name in PARAMETERS_BY_LAYER:
-        assert found == PARAMETERS_BY_LAYER[name]
+        assert counts == PARAMETERS_BY_LAYER[name]
 
 
 def test_shapes(full):
     """Names, order and output shapes of all layers."""
     name, model = full
-    found = [
+    shapes = [
         f"{layer.name} {'x'.join(map(str, layer.output.shape[1:]))}"
         for layer in model.layers
     ]
     words = SHAPES[name].split()
-    assert found == [" ".join(pair) for pair in zip(words[::2], words[1::2])]
+    assert shapes == [" ".join(pair) for pair in zip(words[::2], words[1::2])]
     assert all(layer.output.shape[0] is None for layer in model.layers)
 
 
 def test_multiplications(full):
-    """Sizes of the kernels times the places they are applied at."""
+    """The size of each kernel times the number of positions it is applied at."""
     name, model = full
-    found = sum(
+    count = sum(
         math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
-        for layer in weighted(model)
+        for layer in layers_with_weights(model)
     )
-    assert found == MULTIPLICATIONS[name]
+    assert count == MULTIPLICATIONS[name]
 
 
 @pytest.mark.parametrize("full", ["paper"], indirect=True)
 def test_neurons(full):
-    """Fig. 2's caption is right but for conv1: 290,400, not 253,440."""
+    """Fig. 2's caption is correct except for conv1: 290,400, not 253,440."""
     _, model = full
-    found = alexnet.neurons(model)
-    assert found == {
+    counts = alexnet.neurons(model)
+    assert counts == {
         "input": 150_528,
         "conv1": 290_400,
         "conv2": 186_624,
@@ -249,51 +252,51 @@ def test_neurons(full):
         "fc7": 4096,
         "fc8": 1000,
     }
-    assert sum(found.values()) - found["input"] == 659_272
+    assert sum(counts.values()) - counts["input"] == 659_272
 
 
-def test_kernels_start(full):
-    """Each kernel has its preset's mean, deviation and distribution."""
+def test_kernel_initialization(full):
+    """Each kernel has its preset's mean, standard deviation and distribution."""
     name, model = full
-    assert {layer.name for layer in weighted(model)} == set(DEVIATIONS[name])
-    for layer in weighted(model):
+    assert {layer.name for layer in layers_with_weights(model)} == set(DEVIATIONS[name])
+    for layer in layers_with_weights(model):
         kernel = layer.kernel.numpy()
-        start = DEVIATIONS[name][layer.name]
+        deviation = DEVIATIONS[name][layer.name]
         fan_in = math.prod(kernel.shape[:-1])
-        if start == "torch":
+        if deviation == "torch":
             assert_uniform(kernel, 1 / math.sqrt(fan_in))
-        elif start == "he":
+        elif deviation == "he":
             assert_gaussian(kernel, math.sqrt(2 / fan_in))
         else:
-            assert_gaussian(kernel, start)
+            assert_gaussian(kernel, deviation)
 
 
-def test_biases_start(full):
-    """1 (Caffe's AlexNet: .1) in conv2, conv4, conv5, fc6, fc7, else 0."""
+def test_bias_initialization(full):
+    """1 (in Caffe's AlexNet .1) in conv2, conv4, conv5, fc6 and fc7, else 0."""
     name, model = full
-    for layer in weighted(model):
+    for layer in layers_with_weights(model):
         bias = layer.bias.numpy()
         if name == "owt":
             fan_in = math.prod(layer.kernel.shape[:-1])
             assert_uniform(bias, 1 / math.sqrt(fan_in))
         else:
-            wanted = np.float32(BIASES[name].get(layer.name, 0.0))
-            assert (bias == wanted).all(), layer.name
+            expected = np.float32(BIASES[name].get(layer.name, 0.0))
+            assert (bias == expected).all(), layer.name
 
 
 def assert_gaussian(values, deviation):
-    """Mean, deviation and fourth moment within 5 standard errors."""
+    """Checks mean, deviation and fourth moment within 5 standard errors."""
     n = values.size
     assert abs(values.std() / deviation - 1) < 5 / math.sqrt(2 * n)
     assert abs(values.mean()) < 5 * deviation / math.sqrt(n)
-    # Gaussians cut off at 2 deviations would have neither.
+    # Truncated at 2 deviations, a Gaussian would fail both assertions.
     z = values.ravel()[: 10**6] / np.float32(deviation)
     assert abs((z**4).mean() - 3) < 5 * math.sqrt(96 / z.size)
     assert np.abs(z).max() > 2.5
 
 
 def assert_uniform(values, limit):
-    """Deviation within 5 standard errors, and nothing beyond `limit`."""
+    """Checks mean and deviation within 5 standard errors, and the limit."""
     n = values.size
     assert np.abs(values).max() <= np.float32(limit)
     assert abs(values.std() * math.sqrt(3) / limit - 1) < 5 * math.sqrt(0.2 / n)
@@ -301,34 +304,35 @@ def assert_uniform(values, limit):
 
 
 def tiny(**arguments):
-    """The `tiny` preset from a fixed seed, with 10 classes."""
+    """Returns the model of `tiny` from a fixed seed, with 10 classes."""
     keras.utils.set_random_seed(arguments.pop("seed", 1))
     return alexnet.AlexNet("tiny", **{"classes": 10, **arguments})
 
 
 def noise(*shape):
+    """Returns the same standard normal numbers for the same shape."""
     return np.random.default_rng(3).standard_normal(shape, "float32")
 
 
-def test_seed_decides_start():
-    """The same seed gives the same start, another seed another one."""
-    one, same, other = (tiny(seed=seed).get_weights() for seed in (5, 5, 6))
-    for a, b, c in zip(one, same, other, strict=True):
+def test_seed_determines_initialization():
+    first, same, other = (tiny(seed=seed).get_weights() for seed in (5, 5, 6))
+    for a, b, c in zip(first, same, other, strict=True):
         np.testing.assert_array_equal(a, b)
         assert a.ndim == 1 or not np.isclose(a, c).all()
 
 
-def test_layers_start_apart():
-    """No two kernels come from the same draws."""
-    first = [layer.kernel.numpy().ravel()[:2] for layer in weighted(tiny())]
-    ratios = {round(float(one / two), 4) for one, two in first}
-    assert len(ratios) == len(first) == 8
+def test_layers_are_initialized_independently():
+    """No two kernels are scaled copies of the same random numbers."""
+    kernels = [layer.kernel.numpy() for layer in layers_with_weights(tiny())]
+    pairs = [kernel.ravel()[:2] for kernel in kernels]
+    ratios = {round(float(first / second), 4) for first, second in pairs}
+    assert len(ratios) == len(pairs) == 8
 
 
 @pytest.mark.parametrize("family", SIDES)
 def test_reference_gradients(family):
     """The reference's gradients predict how its loss changes."""
-    images, labels, weights, _, gradients = expected(family)
+    images, labels, weights, _, gradients = reference_outputs(family)
     rng = np.random.default_rng(11)
     direction = {
         name: [w.std() * rng.standard_normal(w.shape) for w in pair]
@@ -336,11 +340,11 @@ def test_reference_gradients(family):
     }
 
     def loss(step):
-        moved = {
+        shifted = {
             name: [w + step * d for w, d in zip(pair, direction[name])]
             for name, pair in weights.items()
         }
-        logits, _ = reference.forward(family, moved, images)
+        logits, _ = reference.forward(family, shifted, images)
         return reference.cross_entropy(logits, labels)[0]
 
     slope = sum(
@@ -348,54 +352,60 @@ def test_reference_gradients(family):
         for name in weights
         for gradient, d in zip(gradients[name], direction[name])
     )
-    # Longer steps meet the corners of ReLU and pooling.
+    # Longer steps cross the kinks of ReLU and pooling.
     assert slope == pytest.approx((loss(1e-7) - loss(-1e-7)) / 2e-7, rel=1e-6)
 
 
 def ordered(preset, *names):
-    """`preset` with the layers of those names only, in that order."""
+    """Returns `preset` with only the layers of these names, in this order."""
     by_name = {layer.name: layer for layer in preset.layers}
     layers = tuple(by_name[name] for name in names)
     return dataclasses.replace(preset, layers=layers)
 
 
-def moved_before(preset, name, other):
-    """`preset` with the layer `name` in front of `other`."""
+def moved_before(preset, name, next_name):
+    """Returns `preset` with the layer `name` moved before the layer `next_name`."""
     names = [layer.name for layer in preset.layers if layer.name != name]
-    names.insert(names.index(other), name)
+    names.insert(names.index(next_name), name)
     return ordered(preset, *names)
 
 
 def without(preset, name):
+    """Returns `preset` without the layer `name`."""
     names = [layer.name for layer in preset.layers if layer.name != name]
     return ordered(preset, *names)
 
 
 def errors(preset, family, kernels=None):
-    """Errors of logits, and largest of gradients, of `preset` as a network.
+    """Returns the error of the logits and the largest error of the gradients.
 
-    Each is relative to the largest value of the reference's array. `kernels`
-    gives functions that change single kernels before the network gets them.
+    Errors are relative to the largest value of the reference's array.
+
+    Args:
+        preset: the `presets.Preset` to build the model of.
+        family: the reference's name of the model.
+        kernels: {layer name: function} of kernels to change before they are
+            assigned to the model.
     """
-    images, labels, weights, logits, gradients = expected(family)
+    images, labels, weights, logits, gradients = reference_outputs(family)
     model = alexnet.AlexNet(
         preset, 7, classifier_activation=None, input_shape=images.shape[1:]
     )
     for name, (kernel, bias) in weights.items():
-        kernel = (kernels or {}).get(name, lambda same: same)(kernel)
+        kernel = (kernels or {}).get(name, lambda kernel: kernel)(kernel)
         model.get_layer(name).set_weights([kernel, bias])
     with tf.GradientTape() as tape:
-        found = model(images.astype("float32"), training=False)
-        loss = cross_entropy(labels, found)
+        model_logits = model(images.astype("float32"), training=False)
+        loss = cross_entropy(labels, model_logits)
     variables = {
         name: [variable.value for variable in model.get_layer(name).weights]
         for name in weights
     }
-    found_gradients = tape.gradient(loss, variables)
-    return relative(found, logits), max(
-        relative(one, other)
+    model_gradients = tape.gradient(loss, variables)
+    return relative_error(model_logits, logits), max(
+        relative_error(actual, expected)
         for name in weights
-        for one, other in zip(found_gradients[name], gradients[name])
+        for actual, expected in zip(model_gradients[name], gradients[name])
     )
 
 
@@ -406,48 +416,48 @@ def cross_entropy(labels, logits):
 
 
 @pytest.mark.parametrize("family", SIDES)
-def test_network_equals_reference(family):
-    """Logits and the gradients of all kernels and biases."""
-    assert max(errors(narrow(family), family)) < TOLERANCE
+def test_model_equals_reference(family):
+    """The logits, and the gradients of all kernels and biases, are equal."""
+    assert max(errors(narrow_preset(family), family)) < TOLERANCE
 
 
-# What a network may get wrong without any shape telling.
+# Mistakes that leave all shapes as they are.
 MISTAKES = {
     "alpha not divided by 5, caffe": (
         "caffe",
-        lambda p: changed(p, presets.ResponseNorm, alpha=1e-4),
+        lambda p: with_layer_values(p, presets.ResponseNorm, alpha=1e-4),
     ),
     "alpha not divided by 5, code2012": (
         "code2012",
-        lambda p: changed(p, presets.ResponseNorm, alpha=1e-4),
+        lambda p: with_layer_values(p, presets.ResponseNorm, alpha=1e-4),
     ),
     "alpha divided by 5, paper": (
         "paper",
-        lambda p: changed(p, presets.ResponseNorm, alpha=2e-5),
+        lambda p: with_layer_values(p, presets.ResponseNorm, alpha=2e-5),
     ),
     "alpha not divided by 9, cifar10_full": (
         "cifar10_full",
-        lambda p: changed(p, presets.SpatialNorm, alpha=5e-5),
+        lambda p: with_layer_values(p, presets.SpatialNorm, alpha=5e-5),
     ),
     "k of the paper, caffe": (
         "caffe",
-        lambda p: changed(p, presets.ResponseNorm, bias=2.0),
+        lambda p: with_layer_values(p, presets.ResponseNorm, bias=2.0),
     ),
     "k of Caffe, paper": (
         "paper",
-        lambda p: changed(p, presets.ResponseNorm, bias=1.0),
+        lambda p: with_layer_values(p, presets.ResponseNorm, bias=1.0),
     ),
     "n as the radius, paper": (
         "paper",
-        lambda p: changed(p, presets.ResponseNorm, depth_radius=5),
+        lambda p: with_layer_values(p, presets.ResponseNorm, depth_radius=5),
     ),
     "norm across towers, code2012": (
         "code2012",
-        lambda p: changed(p, presets.ResponseNorm, groups=1),
+        lambda p: with_layer_values(p, presets.ResponseNorm, groups=1),
     ),
     "norm per tower, paper": (
         "paper",
-        lambda p: changed(p, presets.ResponseNorm, groups=2),
+        lambda p: with_layer_values(p, presets.ResponseNorm, groups=2),
     ),
     "pool before norm, caffe": (
         "caffe",
@@ -471,23 +481,23 @@ MISTAKES = {
     ),
     "conv1 padded on all sides, paper": (
         "paper",
-        lambda p: changed(p, "conv1", padding=((1, 2), (1, 2))),
+        lambda p: with_layer_values(p, "conv1", padding=((1, 2), (1, 2))),
     ),
     "conv1 SAME, paper": (
         "paper",
-        lambda p: changed(p, "conv1", padding="same"),
+        lambda p: with_layer_values(p, "conv1", padding="same"),
     ),
     "conv1 SAME, caffe": (
         "caffe",
-        lambda p: changed(p, "conv1", padding="same"),
+        lambda p: with_layer_values(p, "conv1", padding="same"),
     ),
     "conv1 overhanging, owt": (
         "owt",
-        lambda p: changed(p, "conv1", padding=((0, 3), (0, 3))),
+        lambda p: with_layer_values(p, "conv1", padding=((0, 3), (0, 3))),
     ),
     "max for average, cifar10_full": (
         "cifar10_full",
-        lambda p: changed(p, presets.Pool, kind="max"),
+        lambda p: with_layer_values(p, presets.Pool, kind="max"),
     ),
     "no ReLU after fc7, paper": (
         "paper",
@@ -497,10 +507,10 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_are_noticed(mistake):
-    """The comparison with the reference fails by far, in both directions."""
+def test_comparison_detects_mistakes(mistake):
+    """Both the logits and the gradients differ clearly from the reference."""
     family, change = MISTAKES[mistake]
-    assert min(errors(change(narrow(family)), family)) > WRONG
+    assert min(errors(change(narrow_preset(family)), family)) > MIN_ERROR_OF_MISTAKES
 
 
 @pytest.mark.parametrize(
@@ -517,24 +527,25 @@ def test_mistakes_are_noticed(mistake):
     ],
     ids=["colors reversed", "flattened as C, H, W", "towers swapped"],
 )
-def test_layouts_are_noticed(layer, change):
-    """So it does with a kernel whose layout alone is wrong."""
-    assert min(errors(narrow("caffe"), "caffe", {layer: change})) > WRONG
+def test_comparison_detects_wrong_layouts(layer, change):
+    """Kernels of the right shape whose values are in the wrong order."""
+    relative_errors = errors(narrow_preset("caffe"), "caffe", {layer: change})
+    assert min(relative_errors) > MIN_ERROR_OF_MISTAKES
 
 
 def test_last_relu_commutes_with_pool5():
-    """Where code2012 has its ReLU in layer 5 makes no difference."""
-    preset = moved_before(narrow("code2012"), "relu5", "pool5")
+    """In layer 5, code2012 could apply the ReLU before the pooling."""
+    preset = moved_before(narrow_preset("code2012"), "relu5", "pool5")
     assert max(errors(preset, "code2012")) < TOLERANCE
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_variable_gets_a_gradient(name):
-    """In training, with dropout: finite everywhere and not all zero."""
+    """Gradients in training, with dropout, are finite and not all zero."""
     keras.utils.set_random_seed(1)
     side = 32 if name == "cifar10_full" else 96
-    # From .01, narrow networks let too little through to be told from none.
-    preset = presets.override(narrow(name), init="he")
+    # With a deviation of .01, the gradients of narrow models would be almost 0.
+    preset = presets.override(narrow_preset(name), init="he")
     model = alexnet.AlexNet(
         preset, 7, classifier_activation=None, input_shape=(side, side, 3)
     )
@@ -549,7 +560,7 @@ def test_every_variable_gets_a_gradient(name):
 
 
 def test_training_drops_half():
-    """Dropout doubles what it keeps in training, and only then acts."""
+    """Dropout doubles the units that it keeps in training; else it does nothing."""
     model, images = tiny(), noise(64, 64, 64, 3)
     hidden = keras.Model(
         model.input, [model.get_layer(n).output for n in ("relu6", "drop6")]
@@ -564,26 +575,26 @@ def test_training_drops_half():
 
 
 def test_dropout_states():
-    """One state for each dropout; it moves in training, not in evaluation."""
+    """There is one state per dropout layer, which changes in training only."""
     model, images = tiny(), noise(2, 64, 64, 3)
     states = alexnet.dropout_states(model)
     assert len(states) == 2
-    start = [state.numpy() for state in states]
+    initial = [state.numpy() for state in states]
     model(images, training=False)
-    for state, value in zip(states, start):
+    for state, value in zip(states, initial):
         np.testing.assert_array_equal(state.numpy(), value)
     model(images, training=True)
-    for state, value in zip(states, start):
+    for state, value in zip(states, initial):
         assert (state.numpy() != value).any()
 
 
 def test_same_dropout_states_same_masks():
-    """Putting the states back repeats a training pass exactly."""
+    """A training pass with restored states gives the same outputs."""
     model, images = tiny(), noise(4, 64, 64, 3)
     states = alexnet.dropout_states(model)
-    start = [state.numpy() for state in states]
+    initial = [state.numpy() for state in states]
     first, second = (model(images, training=True).numpy() for _ in range(2))
-    for state, value in zip(states, start):
+    for state, value in zip(states, initial):
         state.assign(value)
     again = model(images, training=True).numpy()
     np.testing.assert_array_equal(first, again)
@@ -591,7 +602,7 @@ def test_same_dropout_states_same_masks():
 
 
 def test_without_dropout():
-    """At rate 0 training changes nothing and there are no states."""
+    """At a dropout rate of 0, training changes nothing and there are no states."""
     preset = presets.override(presets.get("tiny"), dropout=0.0)
     model = alexnet.AlexNet(preset, 10)
     images = noise(4, 64, 64, 3)
@@ -602,16 +613,16 @@ def test_without_dropout():
 
 
 def test_softmax():
-    """The default output: float32, sums to 1, the softmax of the logits."""
+    """By default, the outputs are float32 probabilities, the softmax of the logits."""
     images = noise(4, 64, 64, 3)
     probabilities = tiny()(images).numpy()
     logits = tiny(classifier_activation=None)(images).numpy()
     assert probabilities.shape == logits.shape == (4, 10)
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
-    wanted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    wanted /= wanted.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(probabilities, wanted, rtol=1e-5)
+    expected = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-5)
     assert np.ptp(logits, axis=1).min() > 0.1
 
 
@@ -627,21 +638,21 @@ def policy(request):
     "policy", ["mixed_bfloat16", "mixed_float16"], indirect=True
 )
 def test_mixed_precision(policy):
-    """Float32 probabilities close to those of float32 throughout."""
+    """The outputs are float32 and close to those of a float32 model."""
     images = noise(4, 64, 64, 3)
     mixed = tiny()
-    found = mixed(images).numpy()
+    probabilities = mixed(images).numpy()
     keras.config.set_dtype_policy("float32")
-    wanted = tiny()(images).numpy()
+    expected = tiny()(images).numpy()
     assert mixed.get_layer("conv1").compute_dtype == policy.split("_")[1]
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_allclose(found, wanted, atol=0.02)
-    assert not np.array_equal(found, wanted)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(probabilities, expected, atol=0.02)
+    assert not np.array_equal(probabilities, expected)
 
 
 def test_without_top():
-    """pool5's maps, of images of any size, with the same convolutions."""
+    """The outputs are pool5's maps, and the convolutions remain."""
     model = alexnet.AlexNet("paper", include_top=False)
     assert model.output.shape == (None, 6, 6, 256)
     assert model.layers[-1].name == "pool5"
@@ -661,20 +672,20 @@ def test_without_top():
         ("cifar10_full", "pool3", (None, 4, 4, 64)),
     ],
 )
-def test_without_top_ends(name, last, shape):
-    """The last layer before dropout or the fully connected ones."""
+def test_last_layer_without_top(name, last, shape):
+    """It is the last one before dropout and the fully connected layers."""
     model = alexnet.AlexNet(name, include_top=False)
     assert (model.layers[-1].name, model.output.shape) == (last, shape)
 
 
 def test_without_top_any_size():
-    """Height and width may be left open; the maps equal the whole model's."""
-    whole = tiny()
+    """Height and width may be None; the maps equal those of the model with a top."""
+    with_top = tiny()
     model = tiny(include_top=False, input_shape=(None, None, 3))
     assert model.output.shape == (None, None, None, 32)
     assert model(noise(2, 224, 96, 3)).shape == (2, 6, 2, 32)
     images = noise(2, 64, 64, 3)
-    pool5 = keras.Model(whole.input, whole.get_layer("pool5").output)
+    pool5 = keras.Model(with_top.input, with_top.get_layer("pool5").output)
     np.testing.assert_array_equal(model(images), pool5(images))
 
 
@@ -682,49 +693,49 @@ def test_without_top_any_size():
     "side, maps", [((64, 64), 1), ((128, 128), 9), ((64, 128), 3)]
 )
 def test_input_shape(side, maps):
-    """fc6 fits itself to the images, square or not."""
+    """fc6 adapts to the size of the images, square or not."""
     model = tiny(input_shape=(*side, 3))
     assert model.get_layer("fc6").kernel.shape == (maps * 32, 128)
     assert model(noise(2, *side, 3)).shape == (2, 10)
 
 
 def test_names():
-    """The model is called after its preset unless told otherwise."""
+    """The model has the name of its preset unless another one is given."""
     assert tiny().name == "alexnet_tiny"
     assert tiny(name="mine").name == "mine"
 
 
 def test_public_names():
-    """The package's own names are these."""
+    """The package provides the functions of its modules under their names."""
     assert alexnet_tf.AlexNet is alexnet.AlexNet
     assert alexnet_tf.PRESETS is presets.PRESETS
     assert alexnet_tf.features is alexnet.features
     for name in {*alexnet_tf.__all__} - {"PRESETS"}:
-        found = getattr(alexnet_tf, name)
-        assert found.__module__.startswith("alexnet_tf."), name
+        function = getattr(alexnet_tf, name)
+        assert function.__module__.startswith("alexnet_tf."), name
 
 
-def test_weights_path(tmp_path):
+def test_loads_weights_from_a_path(tmp_path):
     """A file of weights restores the outputs of the model that wrote it."""
     path, images = str(tmp_path / "tiny.weights.h5"), noise(4, 64, 64, 3)
-    wanted = tiny()
-    wanted.save_weights(path)
+    saved = tiny()
+    saved.save_weights(path)
     restored = tiny(seed=2, weights=path)
-    np.testing.assert_array_equal(wanted(images), restored(images))
-    assert not np.allclose(wanted(images), tiny(seed=2)(images))
+    np.testing.assert_array_equal(saved(images), restored(images))
+    assert not np.allclose(saved(images), tiny(seed=2)(images))
 
 
 def test_saved_model(tmp_path):
-    """A saved model loads in safe mode, knowing its layers by itself."""
+    """A saved model loads in safe mode, without custom_objects."""
     path, images = str(tmp_path / "model.keras"), noise(2, 96, 96, 3)
     keras.utils.set_random_seed(1)
-    preset = presets.override(narrow("code2012"), init="he")
+    preset = presets.override(narrow_preset("code2012"), init="he")
     model = alexnet.AlexNet(preset, 7, input_shape=(96, 96, 3))
     model.save(path)
     restored = keras.saving.load_model(path, safe_mode=True)
     np.testing.assert_array_equal(model(images), restored(images))
-    for one, other in zip(model.layers, restored.layers, strict=True):
-        assert one.get_config() == other.get_config()
+    for layer, restored_layer in zip(model.layers, restored.layers, strict=True):
+        assert layer.get_config() == restored_layer.get_config()
 
 
 @pytest.mark.parametrize(
@@ -736,49 +747,47 @@ def test_saved_model(tmp_path):
         (dict(classes=10.0), "classes=10.0"),
         (dict(input_shape=(64, 64, 1)), r"3 channels.*\(64, 64, 1\)"),
         (dict(input_shape=(64, 64)), r"3 channels.*\(64, 64\)"),
-        (dict(input_shape=(None, None, 3)), r"include_top=False.*\(None"),
-        (dict(input_shape=(64, None, 3)), r"include_top=False.*\(64, None"),
+        (dict(input_shape=(None, None, 3)), r"\(None, None, 3\).*include_top=False"),
+        (dict(input_shape=(64, None, 3)), r"\(64, None, 3\).*include_top=False"),
         (
             dict(classifier_activation="sigmoid"),
             "classifier_activation='sigmoid'",
         ),
     ],
 )
-def test_refused(arguments, message):
-    """The message says what was expected and what came."""
+def test_rejects_bad_arguments(arguments, message):
+    """The message states what was expected and what was received."""
     with pytest.raises(ValueError, match=f"Expected.*{message}"):
         alexnet.AlexNet(**{"preset": "tiny", **arguments})
 
 
-def test_gray_maps_refused_without_top():
-    """One channel is no more welcome without the top."""
+def test_rejects_gray_images_without_top():
     with pytest.raises(ValueError, match=r"\(None, None, 1\)"):
         alexnet.AlexNet("tiny", include_top=False, input_shape=(None, None, 1))
 
 
 @pytest.mark.parametrize("name", ["paper", "owt", "tiny"])
-def test_too_small_an_image_is_refused_with_its_size(name):
-    """Where pooling would have no window left."""
+def test_rejects_images_too_small_for_pooling(name):
     with pytest.raises(ValueError, match=r"pool\d .*input_shape=\(30, 30, 3\)"):
         alexnet.AlexNet(name, input_shape=(30, 30, 3))
 
 
 @pytest.mark.parametrize("classes", [True, 0, -1, 2.0, "ten"])
-def test_only_a_count_is_a_number_of_classes(classes):
-    """Without the top nothing depends on it."""
+def test_rejects_classes_that_are_not_a_positive_integer(classes):
+    """Without the top, the argument is ignored."""
     with pytest.raises(ValueError, match="number of classes"):
         alexnet.AlexNet("tiny", classes=classes)
     alexnet.AlexNet("tiny", classes=classes, include_top=False)
 
 
-def test_a_numpy_integer_counts_classes():
+def test_classes_may_be_a_numpy_integer():
     assert alexnet.AlexNet("tiny", classes=np.int64(7)).output_shape == (None, 7)
 
 
 @pytest.mark.parametrize("name, red", [("paper", 0), ("caffe", 2)])
-def test_kernels_are_shown_as_rgb(name, red):
-    """Whatever the order of the network's channels."""
-    preset = narrow(name)
+def test_rgb_kernels(name, red):
+    """They are in RGB order for RGB and BGR models."""
+    preset = narrow_preset(name)
     model = alexnet.AlexNet(preset, 3, input_shape=(99, 99, 3))
     kernels = alexnet.rgb_kernels(model, preset)
     stored = model.get_layer("conv1").kernel.numpy()

@@ -1,4 +1,4 @@
-"""Response normalization and grouped convolution against plain loops."""
+"""Response normalization and grouped convolution, compared with plain loops."""
 
 import functools
 
@@ -10,6 +10,7 @@ import tensorflow as tf
 from alexnet_tf.models.layers import GroupedConv2D
 from alexnet_tf.models.layers import LocalResponseNormalization
 from alexnet_tf.models.layers import SpatialResponseNormalization
+from helpers.networks import relative_error
 from helpers import reference
 
 LRN = LocalResponseNormalization
@@ -23,7 +24,7 @@ MODES = {
 }
 modes = pytest.mark.parametrize("mode", MODES)
 
-# Constants that no default gives, so that each one has to arrive.
+# Most constants differ from the defaults, so that ignoring one is noticed.
 MAP_NORMS = [
     dict(),
     dict(bias=1.0, alpha=2e-5),
@@ -42,27 +43,27 @@ SPATIAL_NORMS = [
 
 
 def draw(*shape, deviation=100.0, seed=0):
-    """Raw pixels' responses: large enough for the sums to matter."""
+    """Returns activations large enough for the sums of squares to matter."""
     rng = np.random.default_rng(seed)
     return rng.normal(0, deviation, shape).astype("float32")
 
 
 def map_norm(x, depth_radius=2, bias=2.0, alpha=1e-4, beta=0.75, groups=1):
-    """Section 3.3's formula, one map after the other."""
+    """Computes the formula of section 3.3, one map at a time."""
     x = x.astype("float64")
     maps = x.shape[3]
     result = np.empty_like(x)
     for i in range(maps):
         tower = range(maps)[i // (maps // groups) * (maps // groups) :]
         tower = tower[: maps // groups]
-        near = [j for j in tower if abs(i - j) <= depth_radius]
-        total = sum(x[..., j] ** 2 for j in near)
+        neighbors = [j for j in tower if abs(i - j) <= depth_radius]
+        total = sum(x[..., j] ** 2 for j in neighbors)
         result[..., i] = x[..., i] / (bias + alpha * total) ** beta
     return result
 
 
 def spatial_norm(x, size=5, bias=1.0, alpha=4e-5, beta=0.75):
-    """The same over the pixels of a window, one pixel after the other."""
+    """Computes the same formula over the pixels of a window, one pixel at a time."""
     x = x.astype("float64")
     result, radius = np.empty_like(x), size // 2
     for row in range(x.shape[1]):
@@ -76,7 +77,10 @@ def spatial_norm(x, size=5, bias=1.0, alpha=4e-5, beta=0.75):
 
 
 def values_and_gradients(layer, x, weights, mode="eager"):
-    """Of sum(weights * layer(x)): outputs, gradients of x and variables."""
+    """Returns layer(x), and the gradients of sum(weights * layer(x)).
+
+    The gradients are those with respect to x and the layer's variables.
+    """
 
     @MODES[mode]
     def run(x):
@@ -95,7 +99,7 @@ def values_and_gradients(layer, x, weights, mode="eager"):
 @modes
 @pytest.mark.parametrize("constants", MAP_NORMS, ids=str)
 def test_map_norm(constants, mode):
-    """The formula, also at the first and last maps and those of a tower."""
+    """Outputs match the formula, also at the first and last maps of each tower."""
     x = draw(2, 3, 4, 12)
     y, _ = values_and_gradients(LRN(**constants), x, 1.0, mode)
     np.testing.assert_allclose(y, map_norm(x, **constants), rtol=1e-5)
@@ -105,7 +109,7 @@ def test_map_norm(constants, mode):
 @modes
 @pytest.mark.parametrize("constants", SPATIAL_NORMS, ids=str)
 def test_spatial_norm(constants, mode):
-    """The formula, also along the edges and in the corners."""
+    """Outputs match the formula, also along the edges and in the corners."""
     x = draw(2, 6, 7, 3)
     y, _ = values_and_gradients(Spatial(**constants), x, 1.0, mode)
     np.testing.assert_allclose(y, spatial_norm(x, **constants), rtol=1e-5)
@@ -114,9 +118,9 @@ def test_spatial_norm(constants, mode):
 @modes
 @pytest.mark.parametrize("constants", MAP_NORMS, ids=str)
 def test_map_norm_gradient(constants, mode):
-    """That of the reference, which counts what a map does to the others."""
+    """The gradient includes the effect of each map on its neighbors."""
     x, weights = draw(2, 3, 4, 12), draw(2, 3, 4, 12, deviation=1, seed=1)
-    _, [found] = values_and_gradients(LRN(**constants), x, weights, mode)
+    _, [gradient] = values_and_gradients(LRN(**constants), x, weights, mode)
     settings = dict(alpha=1e-4, k=constants.get("bias", 2.0))
     settings |= {k: v for k, v in constants.items() if k in ("alpha", "beta")}
     _, backward = reference.map_norm(
@@ -125,16 +129,16 @@ def test_map_norm_gradient(constants, mode):
         towers=constants.get("groups", 1),
         **settings,
     )
-    [wanted] = backward(weights)
-    assert_close(found, wanted)
+    [expected] = backward(weights)
+    assert_close(gradient, expected)
 
 
 @modes
 @pytest.mark.parametrize("constants", SPATIAL_NORMS, ids=str)
 def test_spatial_norm_gradient(constants, mode):
-    """That of the reference, which counts what a pixel does to the others."""
+    """The gradient includes the effect of each pixel on its neighbors."""
     x, weights = draw(2, 6, 7, 3), draw(2, 6, 7, 3, deviation=1, seed=1)
-    _, [found] = values_and_gradients(Spatial(**constants), x, weights, mode)
+    _, [gradient] = values_and_gradients(Spatial(**constants), x, weights, mode)
     _, backward = reference.spatial_norm(
         x.astype("float64"),
         n=constants.get("size", 5),
@@ -142,31 +146,30 @@ def test_spatial_norm_gradient(constants, mode):
         alpha=constants.get("alpha", 4e-5),
         beta=constants.get("beta", 0.75),
     )
-    [wanted] = backward(weights)
-    assert_close(found, wanted)
+    [expected] = backward(weights)
+    assert_close(gradient, expected)
 
 
-def assert_close(found, wanted, tolerance=1e-5):
-    """Equal within `tolerance` times the largest value wanted."""
-    error = np.abs(found - wanted).max() / np.abs(wanted).max()
-    assert error < tolerance
+def assert_close(actual, expected, tolerance=1e-5):
+    """Checks that errors are below `tolerance` times the largest expected value."""
+    assert relative_error(actual, expected) < tolerance
 
 
-def test_towers_do_not_meet():
-    """Per tower, what is beyond the seam changes nothing; across, it does."""
+def test_sums_do_not_cross_towers():
+    """With two towers, the second half of the channels does not affect the first."""
     x = draw(1, 1, 1, 8)
-    louder = x * np.repeat(np.float32([1, 10]), 4)
-    change = {
-        groups: LRN(groups=groups)(louder) / LRN(groups=groups)(x) != 1
+    scaled = x * np.repeat(np.float32([1, 10]), 4)
+    changed = {
+        groups: LRN(groups=groups)(scaled) / LRN(groups=groups)(x) != 1
         for groups in (1, 2)
     }
-    assert change[2][0, 0, 0, :4].numpy().tolist() == [False] * 4
-    assert change[1][0, 0, 0, :4].numpy().tolist() == [False] * 2 + [True] * 2
+    assert changed[2][0, 0, 0, :4].numpy().tolist() == [False] * 4
+    assert changed[1][0, 0, 0, :4].numpy().tolist() == [False] * 2 + [True] * 2
 
 
 @pytest.mark.parametrize("layer", [LRN(), Spatial()], ids=["maps", "spatial"])
-def test_nothing_gives_nothing(layer):
-    """Black gives 0 with the gradient of a plain division by bias^beta."""
+def test_zeros_give_zeros(layer):
+    """The gradient at zero is that of a division by bias^beta."""
     zeros = np.zeros((1, 6, 6, 8), "float32")
     y, [gradient] = values_and_gradients(layer, zeros, 1.0)
     np.testing.assert_array_equal(y, zeros)
@@ -174,8 +177,8 @@ def test_nothing_gives_nothing(layer):
 
 
 @pytest.mark.parametrize("layer", [LRN(), Spatial()], ids=["maps", "spatial"])
-def test_open_shapes(layer):
-    """Height and width may be unknown until there is an image."""
+def test_dynamic_shapes(layer):
+    """Height and width may be None when the model is built."""
     model = keras.Sequential([keras.Input((None, None, 8)), layer])
     assert model.output_shape == (None, None, None, 8)
     x = draw(2, 6, 7, 8)
@@ -184,7 +187,7 @@ def test_open_shapes(layer):
 
 
 def grouped(groups, implementation, **arguments):
-    """A layer of 12 filters whose weights are the same every time."""
+    """Returns a layer of 12 filters with the same weights for each call."""
     settings = dict(filters=12, kernel_size=3, padding="same", strides=1)
     layer = Grouped(
         **{**settings, **arguments},
@@ -201,8 +204,8 @@ def grouped(groups, implementation, **arguments):
     return layer
 
 
-def separate(x, weights, groups, strides=1, padding="same"):
-    """Separate convolutions side by side: outputs, gradients."""
+def separate_convolutions(x, weights, groups, strides=1, padding="same"):
+    """Returns outputs and gradients of one separate convolution per group."""
     x, (kernel, bias) = tf.constant(x), map(tf.constant, weights)
     with tf.GradientTape() as tape:
         tape.watch([x, kernel, bias])
@@ -222,8 +225,8 @@ def separate(x, weights, groups, strides=1, padding="same"):
 
 
 @functools.cache
-def differentiates():
-    """Whether TensorFlow itself can: not with TF_ENABLE_ONEDNN_OPTS=0."""
+def has_grouped_gradients():
+    """Returns whether TensorFlow does: not on CPUs if TF_ENABLE_ONEDNN_OPTS=0."""
     x, kernel = tf.ones((1, 5, 5, 4)), tf.ones((3, 3, 2, 4))
     with tf.GradientTape() as tape:
         tape.watch([x, kernel])
@@ -239,7 +242,7 @@ def differentiates():
 @pytest.mark.parametrize("implementation", ["split", "native", "auto"])
 @pytest.mark.parametrize("groups", [1, 2, 3])
 def test_grouped_convolution(groups, implementation, mode):
-    """Equals separate convolutions, gradients of all three on a CPU too."""
+    """Outputs and gradients equal those of separate convolutions, on CPUs too."""
     check_convolution(groups, implementation, mode, {})
 
 
@@ -250,39 +253,40 @@ def test_grouped_convolution(groups, implementation, mode):
     ids=str,
 )
 def test_grouped_convolution_arguments(arguments, implementation):
-    """So it does with other strides, paddings and kernel sizes."""
+    """The same holds for other strides, paddings and kernel sizes."""
     check_convolution(2, implementation, "eager", arguments)
 
 
 def check_convolution(groups, implementation, mode, arguments):
+    """Compares `GroupedConv2D` with separate convolutions."""
     x = draw(2, 9, 8, 12)
     layer = grouped(groups, implementation, **arguments)
     kernel, bias = layer.get_weights()
     assert kernel.shape[2:] == (12 // groups, 12)
-    places = {k: v for k, v in arguments.items() if k != "kernel_size"}
-    y, gradients = separate(x, [kernel, bias], groups, **places)
+    options = {k: v for k, v in arguments.items() if k != "kernel_size"}
+    y, gradients = separate_convolutions(x, [kernel, bias], groups, **options)
     weights = draw(*y.shape, deviation=1, seed=9)
-    if implementation == "native" and mode != "xla" and not differentiates():
+    if implementation == "native" and mode != "xla" and not has_grouped_gradients():
         pytest.skip("this TensorFlow has no grouped gradients on a CPU")
-    found, found_gradients = values_and_gradients(layer, x, weights, mode)
-    assert_close(found, y)
-    for one, other in zip(found_gradients, gradients, strict=True):
-        assert_close(one, other.numpy())
+    actual_y, actual_gradients = values_and_gradients(layer, x, weights, mode)
+    assert_close(actual_y, y)
+    for actual, expected in zip(actual_gradients, gradients, strict=True):
+        assert_close(actual, expected.numpy())
 
 
-def test_first_filters_see_first_maps():
-    """Maps of the second half leave the first half of the outputs alone."""
+def test_first_filters_see_first_channels_only():
+    """The second half of the channels affects the second half of the outputs."""
     x = draw(1, 5, 5, 12)
-    other = x.copy()
-    other[..., 6:] = 0
+    changed = x.copy()
+    changed[..., 6:] = 0
     layer = grouped(2, "auto")
-    same = np.equal(layer(x), layer(other)).all(axis=(0, 1, 2))
-    assert same.tolist() == [True] * 6 + [False] * 6
+    is_same = np.equal(layer(x), layer(changed)).all(axis=(0, 1, 2))
+    assert is_same.tolist() == [True] * 6 + [False] * 6
 
 
 @pytest.mark.parametrize("dilation_rate", [1, 2])
 def test_grouped_convolution_equals_keras(dilation_rate):
-    """With the weights of Keras' own grouped layer, its outputs."""
+    """With the same weights, outputs equal those of Keras' grouped layer."""
     x = draw(2, 9, 8, 12)
     arguments = dict(padding="same", groups=2, dilation_rate=dilation_rate)
     theirs = keras.layers.Conv2D(12, 3, **arguments)
@@ -294,19 +298,19 @@ def test_grouped_convolution_equals_keras(dilation_rate):
 
 
 def test_grouped_convolution_without_bias():
-    """`use_bias` and `activation` are Keras' own."""
+    """The arguments `use_bias` and `activation` of Keras work."""
     x = draw(2, 9, 8, 12)
-    plain = grouped(2, "auto")
+    with_bias = grouped(2, "auto")
     layer = Grouped(
         12, 3, padding="same", groups=2, use_bias=False, activation="relu"
     )
     layer.build(x.shape)
-    layer.set_weights(plain.get_weights()[:1])
-    assert_close(layer(x), np.maximum(plain(x) - plain.bias, 0))
+    layer.set_weights(with_bias.get_weights()[:1])
+    assert_close(layer(x), np.maximum(with_bias(x) - with_bias.bias, 0))
 
 
 def small_model():
-    """All three layers, none with its default constants."""
+    """Returns a model of all three layers, with constants other than the defaults."""
     return keras.Sequential(
         [
             keras.Input((9, 8, 12)),
@@ -319,19 +323,19 @@ def small_model():
 
 @pytest.mark.parametrize("name", ["conv", "maps", "pixels"])
 def test_config(name):
-    """A layer can be made again from its configuration."""
+    """A layer can be created again from its configuration."""
     layer = small_model().get_layer(name)
-    again = type(layer).from_config(layer.get_config())
-    assert again.get_config() == layer.get_config()
-    through = keras.saving.deserialize_keras_object(
+    restored = type(layer).from_config(layer.get_config())
+    assert restored.get_config() == layer.get_config()
+    deserialized = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(layer)
     )
-    assert type(through) is type(layer)
-    assert through.get_config() == layer.get_config()
+    assert type(deserialized) is type(layer)
+    assert deserialized.get_config() == layer.get_config()
 
 
 def test_config_has_every_argument():
-    """Each argument stands in the configuration, under its name."""
+    """Each argument is in the configuration, under its name."""
     model = small_model()
     maps = model.get_layer("maps").get_config()
     pixels = model.get_layer("pixels").get_config()
@@ -344,13 +348,13 @@ def test_config_has_every_argument():
 
 @pytest.mark.parametrize("layer", [LRN, Spatial, Grouped])
 def test_registered_name(layer):
-    """The names that saved models hold; changing them breaks those files."""
+    """Saved models contain these names; changing them would break those files."""
     name = keras.saving.get_registered_name(layer)
     assert name == f"alexnet_tf>{layer.__name__}"
 
 
 def test_saved_model(tmp_path):
-    """A saved model loads in safe mode without being told of the layers."""
+    """A saved model loads in safe mode, without custom_objects."""
     path, x = str(tmp_path / "model.keras"), draw(2, 9, 8, 12)
     model = small_model()
     model.save(path)
@@ -359,11 +363,12 @@ def test_saved_model(tmp_path):
     np.testing.assert_array_equal(restored(x), model(x))
 
 
-HALVES = {"mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}
+# Half the spacing of numbers just above 1.
+ROUNDING_ERRORS = {"mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}
 
 
 @modes
-@pytest.mark.parametrize("policy", HALVES)
+@pytest.mark.parametrize("policy", ROUNDING_ERRORS)
 @pytest.mark.parametrize(
     "make",
     [
@@ -376,36 +381,38 @@ HALVES = {"mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}
     ],
 )
 def test_norms_in_half_precision(make, policy, mode):
-    """Of activations around 500, whose squares overflow float16.
+    """Activations around 500, whose squares overflow float16, are normalized.
 
-    Outputs are off by half a unit in the last place and no more, for nothing
-    but they are rounded; so are the gradients.
+    Only the outputs and gradients are rounded, so that the errors are at most half
+    a unit in the last place.
     """
     half = policy.removeprefix("mixed_")
     x = tf.cast(draw(2, 6, 7, 12, deviation=500.0), half)
     exact = tf.cast(x, "float32").numpy()
     weights = draw(*x.shape, deviation=1, seed=1).round(1)
     y, [gradient] = values_and_gradients(make(policy), x, weights, mode)
-    wanted, [slope] = values_and_gradients(make("float32"), exact, weights)
+    expected_y, [expected_gradient] = values_and_gradients(
+        make("float32"), exact, weights
+    )
     assert y.dtype == gradient.dtype == tf.as_dtype(half).as_numpy_dtype
     y, gradient = y.astype("float32"), gradient.astype("float32")
     assert np.isfinite(gradient).all()
-    np.testing.assert_allclose(y, wanted, rtol=1.01 * HALVES[policy])
-    assert_close(gradient, slope, 2 * HALVES[policy])
+    np.testing.assert_allclose(y, expected_y, rtol=1.01 * ROUNDING_ERRORS[policy])
+    assert_close(gradient, expected_gradient, 2 * ROUNDING_ERRORS[policy])
 
 
 @modes
-@pytest.mark.parametrize("policy", HALVES)
+@pytest.mark.parametrize("policy", ROUNDING_ERRORS)
 @pytest.mark.parametrize("implementation", ["split", "native"])
 def test_convolution_in_half_precision(implementation, policy, mode):
-    """Close to float32, with float32 gradients of the float32 variables."""
+    """Outputs are close to those in float32, and the variables are float32."""
     x = draw(2, 9, 8, 12, deviation=500.0)
     exact = grouped(2, implementation)
     layer = grouped(2, implementation, dtype=policy)
     y = MODES[mode](layer)(x).numpy().astype("float32")
     assert layer.kernel.dtype == "float32"
     assert layer.compute_dtype == policy.removeprefix("mixed_")
-    assert_close(y, exact(x).numpy(), 4 * HALVES[policy])
+    assert_close(y, exact(x).numpy(), 4 * ROUNDING_ERRORS[policy])
     assert not np.array_equal(y, exact(x))
 
 
@@ -438,8 +445,8 @@ BAD = [
 @pytest.mark.parametrize(
     "layer, arguments, message", BAD, ids=[message for *_, message in BAD]
 )
-def test_refused(layer, arguments, message):
-    """Arguments out of range are refused by name and value."""
+def test_rejects_arguments_out_of_range(layer, arguments, message):
+    """The message contains the argument's name and value."""
     with pytest.raises(ValueError, match=message):
         layer(**arguments)
 
@@ -449,8 +456,8 @@ def test_refused(layer, arguments, message):
     [LRN(groups=4), Grouped(8, 3, groups=4)],
     ids=["maps", "convolution"],
 )
-def test_channels_not_divisible(layer):
-    """Channels that the groups do not divide are refused with both."""
+def test_rejects_channels_not_divisible_by_groups(layer):
+    """The message contains both numbers."""
     message = "Expected the channels.*channels=6, groups=4"
     with pytest.raises(ValueError, match=message):
         layer(draw(1, 5, 5, 6))
@@ -471,8 +478,8 @@ def test_channels_not_divisible(layer):
         ),
     ],
 )
-def test_constants_without_a_meaning_are_refused(make, received):
-    """Silently they would give NaN, or another layer than meant."""
+def test_rejects_constants_without_a_meaning(make, received):
+    """Without an error they would give NaN, or another layer than intended."""
     with pytest.raises(ValueError, match=received):
         make()
 
@@ -483,21 +490,23 @@ def test_constants_without_a_meaning_are_refused(make, received):
     [{}, {"groups": 2}, {"depth_radius": 4, "bias": 1.0}, {"beta": 0.5}],
     ids=str,
 )
-def test_the_compiled_normalization_is_the_plain_one(arguments, dtype):
-    """Values and gradients, on activations as large as those of raw pixels."""
+def test_compiled_normalization_equals_reference_op(arguments, dtype):
+    """Values and gradients agree for activations as large as those of raw pixels."""
     random = np.random.default_rng(0)
     x = tf.constant(random.normal(0, 200, (2, 5, 6, 12)), dtype)
     upstream = tf.constant(random.normal(0, 1, x.shape), dtype)
-    found = []
-    for plain in (True, False):
+    results = []
+    for use_reference_op in (True, False):
         layer = LocalResponseNormalization(**arguments, dtype=dtype)
-        layer.use_reference_op = plain
+        layer.use_reference_op = use_reference_op
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = layer(x)
-        found.append((y, tape.gradient(y, x, upstream)))
-    for one, other in zip(*found):
-        assert one.dtype == other.dtype == dtype
-        one, other = (np.asarray(tf.cast(v, tf.float64)) for v in (one, other))
-        error = np.abs(one - other).max() / np.abs(one).max()
+        results.append((y, tape.gradient(y, x, upstream)))
+    for expected, actual in zip(*results):
+        assert expected.dtype == actual.dtype == dtype
+        expected, actual = (
+            np.asarray(tf.cast(values, tf.float64)) for values in (expected, actual)
+        )
+        error = relative_error(actual, expected)
         assert error < {"float32": 3e-6, "bfloat16": 2e-2, "float16": 2e-3}[dtype]

@@ -242,7 +242,8 @@ def test_loads_full_size_weights(tmp_path, family):
     }
     path = tmp_path / "full.npz"
     if family == "owt":
-        state = flat_arrays(to_caffe_layout(arrays, (6, 6, 256)), "weight", names=TORCHVISION)
+        transposed = to_caffe_layout(arrays, (6, 6, 256))
+        state = flat_arrays(transposed, "weight", names=TORCHVISION)
         np.savez(path, **state)
     else:
         path = tmp_path / "full.npy"
@@ -449,7 +450,8 @@ def test_errors_state_what_is_wrong_with_a_file(tmp_path):
             load_weights(model, path)
         return str(error.value)
 
-    assert "No weights file or run directory exists at" in reason(tmp_path / "nothing.npy")
+    missing = tmp_path / "nothing.npy"
+    assert f"No weights file or run directory exists at {missing}." in reason(missing)
     (tmp_path / "model.h5").write_bytes(b"x")
     assert "ends in none of .npy .npz" in reason(tmp_path / "model.h5")
     assert "No checkpoint was found in" in reason(tmp_path)
@@ -460,7 +462,7 @@ def test_errors_state_what_is_wrong_with_a_file(tmp_path):
     save_lists(tmp_path / "three.npy", {"conv1": [np.ones(1, "f4")] * 3})
     assert "'conv1' is neither [W, b]" in reason(tmp_path / "three.npy")
     save_lists(tmp_path / "text.npy", {"conv1": ["a", "b"]})
-    assert "'conv1' holds something other than an array" in reason(tmp_path / "text.npy")
+    assert "holds something other than an array" in reason(tmp_path / "text.npy")
     np.savez(tmp_path / "odd.npz", conv1=np.ones(1, "f4"))
     assert "'conv1' is not of the form" in reason(tmp_path / "odd.npz")
     np.savez(tmp_path / "objects.npz", conv1_W=object_array({}))
@@ -576,7 +578,7 @@ def test_rejects_other_compression_methods(tmp_path):
         archive.writestr("conv1/kernel.npy", b"\0" * 300_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="uses a compression method that NumPy does not use"):
+        with pytest.raises(ValueError, match="compression method that NumPy does not"):
             load_weights(narrow_model("caffe"), path)
         assert tracemalloc.get_traced_memory()[1] < 50e6
     finally:

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from alexnet_tf.training import checkpoints
+from alexnet_tf.training.checkpoints import CheckpointSaver
 from alexnet_tf.training import distribution
 from alexnet_tf.workdir import read_metrics
 from helpers.commands import command
@@ -196,7 +197,9 @@ def test_kubernetes_example_sets_tf_config(monkeypatch):
 
 @pytest.mark.parametrize("flag", ["--num_devices=2", "--data_service=a:1"])
 def test_rejects_flags_for_a_single_process(flag, monkeypatch, tmp_path):
-    monkeypatch.setattr("alexnet_tf.data.data_service.check_dispatcher", lambda address: None)
+    monkeypatch.setattr(
+        "alexnet_tf.data.data_service.check_dispatcher", lambda address: None
+    )
     code, _, err = command(
         "train", "--strategy=multi_worker", flag, f"--workdir={tmp_path}"
     )
@@ -204,11 +207,12 @@ def test_rejects_flags_for_a_single_process(flag, monkeypatch, tmp_path):
 
 
 def test_workers_must_see_the_same_checkpoints(tmp_path):
-    progress = checkpoints.Progress()
-    progress.step = 3
-    checkpoints.check_same_position(progress, lambda step: step, tmp_path)
-    with pytest.raises(ValueError, match="of step 3, in .*all can read"):
-        checkpoints.check_same_position(progress, lambda step: 1.5, tmp_path)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    saver = CheckpointSaver(str(tmp_path), model, keras.optimizers.SGD())
+    saver.progress.step = 3
+    saver.check_same_position(lambda step: step)
+    with pytest.raises(ValueError, match="of step 3, in .*all workers share"):
+        saver.check_same_position(lambda step: 1.5)
 
 
 def test_a_single_process_is_the_chief_and_returns_its_values():

@@ -501,7 +501,9 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(
     }
 
 
-def test_checkpoints_are_found_without_the_checkpoint_file(tmp_path, make_source, straight):
+def test_checkpoints_are_found_without_the_checkpoint_file(
+    tmp_path, make_source, straight
+):
     source, parts = make_source(36), tmp_path / "parts"
     whole, _ = straight(source, log_steps=1)
     (kill_after_step_3(parts, source) / "checkpoint").write_text("no list")

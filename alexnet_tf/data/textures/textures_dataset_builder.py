@@ -1,7 +1,7 @@
 """The data set `textures`: colored gratings and spots of ten classes.
 
-The images are drawn from a seed, without a download, and test all of the code that
-reads a data set: they are JPEGs of varying size and aspect ratio in TFDS's format.
+The images are drawn from a seed, without a download, and exercise all of the code
+that reads a data set: they are JPEGs of varying size and aspect ratio in TFDS's format.
 Each image has two random colors, so that color says nothing about the class; each class
 is closed under mirroring, so that flips do not change a label.
 """
