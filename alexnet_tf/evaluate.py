@@ -43,9 +43,9 @@ _FLAGS = [
         "protocol",
         "ten_crop",
         ["center", "ten_crop", "dense"],
-        "center: the center crop. ten_crop: the paper's ten crops. dense: all positions "
-        "of the whole image, every 32 pixels, at the sizes --scales. Probabilities are "
-        "averaged.",
+        "center: the center crop. ten_crop: the paper's ten crops. dense: all "
+        "positions of the whole image, every 32 pixels, at the sizes --scales. "
+        "Probabilities are averaged.",
     ),
     flags.DEFINE_list(
         "scales", ["256"], "Pixels of the short side, for --protocol=dense."
@@ -56,8 +56,8 @@ _FLAGS = [
     flags.DEFINE_string(
         "search_split",
         None,
-        "Split on which the weights of an ensemble are searched. It must share no image "
-        "with --split. Default: equal weights.",
+        "Split on which the weights of an ensemble are searched. It must share no "
+        "image with --split. Default: equal weights.",
     ),
     cli.define_path("per_class", None, "CSV file to write the errors by class to."),
     flags.DEFINE_integer(

@@ -117,8 +117,8 @@ _RUN = [
     _STRING(
         "data_service",
         None,
-        "HOST:PORT of the dispatcher of alexnet_tf.serve_data, whose workers decode the "
-        "images.",
+        "HOST:PORT of the dispatcher of alexnet_tf.serve_data, whose workers decode "
+        "the images.",
     ),
 ]
 
@@ -127,9 +127,9 @@ _FINE_TUNING = [
         "weights",
         None,
         "File of weights to start from (.npy, .npz, .safetensors, .weights.h5, .keras, "
-        ".pth), or work directory of a run, which brings its preset along. The learning "
-        "rate is then a tenth of the preset's, and the mean is that of the images that "
-        "the weights were trained on.",
+        ".pth), or work directory of a run, which brings its preset along. The "
+        "learning rate is then a tenth of the preset's, and the mean is that of the "
+        "images that the weights were trained on.",
     ),
     cli.define_layout(),
     _LIST("reinit", None, "Layers to initialize at random instead: fc8."),

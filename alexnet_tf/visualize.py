@@ -33,8 +33,8 @@ _FLAGS = [
         required=True,
     ),
     *cli.define_weights(
-        f"{cli.WEIGHTS_HELP} All figures except normalization need it, which takes "
-        "the constants of --preset, paper by default."
+        f"{cli.WEIGHTS_HELP} All figures need it, except normalization, which shows "
+        "the constants of --preset (default: paper)."
     ),
     *cli.define_data(
         "Data set, as for alexnet_tf.train. Default: that of the run; textures for a "

@@ -58,6 +58,7 @@ def run_flags(tmp_path):
 
 
 def command_in_new_process(*args):
+    """Returns the `subprocess.CompletedProcess` of the command."""
     return subprocess.run(
         [sys.executable, "-m", "alexnet_tf.train", *args],
         capture_output=True,
@@ -106,7 +107,7 @@ def test_flags_txt_is_a_flagfile_of_the_same_run(tmp_path, run_flags):
 
 
 def test_the_library_function_does_what_the_command_does(tmp_path, run_flags):
-    """The same flags.txt, weights and validation metrics, bit for bit."""
+    """Its flags.txt, weights and metrics are the same, bit for bit."""
     assert command(*run_flags, "--learning_rate=0.02", "--seed=3") is None
     metrics = training.train_dataset(
         f"folder:{tmp_path / 'data'}",
@@ -184,7 +185,7 @@ def test_the_default_workdir_ignores_a_slash_at_the_end(
         ("--weights=/nowhere.npy", "exists at /nowhere.npy"),
         ("--reinit=fc8", "reinit=fc8 alone"),
         ("--freeze=fc9", "freeze to name some of the layers conv1.*fc9"),
-        ("--train_layers=fc9", "train_layers some of conv1.*: fc9"),
+        ("--train_layers=fc9", "train_layers to name some of conv1.*=fc9"),
         ("--lr_mult=fc9:2", "lr_mult to name some of the layers conv1.*fc9"),
         ("--weights=", "an empty --weights"),
         ("--train_layers=", "an empty --train_layers"),

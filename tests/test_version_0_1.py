@@ -1,6 +1,6 @@
 """Files that version 0.1 has written can still be used.
 
-fixtures/version_0_1.tar.gz was written by the last commit before the flags were renamed:
+fixtures/version_0_1.tar.gz was written by the last commit with the old flag names:
 
     data_64 in prep/   `alexnet_tf.prepare` of twelve 24 x 20 images, --image_size=64
     run/               two epochs of `alexnet_tf.train --dataset=data_64 --preset=tiny`

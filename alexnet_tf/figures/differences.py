@@ -26,7 +26,7 @@ class Difference:
 FROM_PAPER = (
     Difference(
         "D1",
-        "Two GPUs hold half of the kernels each.",
+        "Two GPUs each hold half of the kernels.",
         "Grouped convolutions have the same connections. Any number of GPUs can be "
         "used; each holds the whole network and takes a share of the batch.",
         "`layers.GroupedConv2D`, `distribution.make_strategy`",

@@ -75,22 +75,7 @@ def draw(
         ValueError: if arguments or classes do not fit, or an image is unreadable.
         OSError: if weights, data or the folder of an output are missing.
     """
-    if figure not in FIGURES:
-        raise ValueError(
-            f"Expected one of the figures {', '.join(FIGURES)}. Received: {figure=}."
-        )
-    if figure != "normalization":
-        _check_weights(figure, weights)
-    if not output:
-        raise ValueError(f"Expected a PNG file to write. Received: {output=}.")
-    check_output("output", output, ".png")
-    if index and index_output:
-        raise ValueError(
-            "Expected index or index_output, but not both. Received: "
-            f"{index=}, {index_output=}."
-        )
-    if index_output:
-        check_output("index_output", index_output, ".npz")
+    _check_arguments(figure, output, weights, index, index_output)
     if figure == "normalization":
         paper_figures.normalization(presets.get(preset or "paper"), seed, output)
         return
@@ -169,6 +154,25 @@ def check_output(name, path, suffix=""):
         raise IsADirectoryError(
             f"Expected {name} to be a file. Received: {path}, which is a folder."
         )
+
+
+def _check_arguments(figure, output, weights, index, index_output):
+    if figure not in FIGURES:
+        raise ValueError(
+            f"Expected one of the figures {', '.join(FIGURES)}. Received: {figure=}."
+        )
+    if figure != "normalization":
+        _check_weights(figure, weights)
+    if not output:
+        raise ValueError(f"Expected a PNG file to write. Received: {output=}.")
+    check_output("output", output, ".png")
+    if index and index_output:
+        raise ValueError(
+            "Expected index or index_output, but not both. Received: "
+            f"{index=}, {index_output=}."
+        )
+    if index_output:
+        check_output("index_output", index_output, ".npz")
 
 
 def _check_weights(figure, weights):

@@ -193,8 +193,8 @@ def dense_probabilities(classifier, source, scales, verbose=1):
     """Returns what `probabilities` does, for whole images in one or several sizes.
 
     The network is applied at all positions of the image, every 32 pixels, with
-    `alexnet.to_fully_convolutional`. Probabilities are averaged over the positions, then
-    over the sizes. The mean per channel is subtracted, see `preprocess.whole_image`.
+    `alexnet.to_fully_convolutional`. Probabilities are averaged over the positions,
+    then over the sizes. The mean per channel is subtracted, see `preprocess.whole_image`.
 
     Args:
         classifier, source, verbose: see `probabilities`, errors too.
@@ -256,7 +256,7 @@ def interval(hits, seed=0):
 
 
 def per_class(probabilities, labels):
-    """Returns [(label, images, top-1 error, top-5 error), ...] of classes that occur."""
+    """Returns [(label, images, top-1 error, top-5 error), ...] of occurring classes."""
     top1, top5 = (hits(probabilities, labels, k) for k in (1, 5))
     return [
         (

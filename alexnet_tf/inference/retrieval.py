@@ -269,7 +269,7 @@ def _read_array(path, key):
 
 def _damaged_error(path, reason):
     return ValueError(
-        f"Expected an index that --index_output has written. Received: {path}, which "
+        f"Expected an index that index_output has written. Received: {path}, which "
         f"is damaged or another kind of file ({reason})."
     )
 

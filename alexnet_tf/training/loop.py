@@ -375,7 +375,7 @@ def _check_sizes(preset, strategy, source, eval_source):
 
 
 def _run_statistics(plan, source, preprocessing, workdir, verbose):
-    """Returns the pixel statistics of a resumed run, of initial weights, or the data."""
+    """Returns the statistics of a resumed run, of initial weights, or of the data."""
     if has_checkpoint(workdir):
         return pixel_statistics.read(os.path.join(workdir, STATISTICS_FILE))
     if plan.weights:

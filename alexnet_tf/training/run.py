@@ -100,11 +100,16 @@ def train_dataset(
         ValueError, OSError, FloatingPointError, TrainingInterrupted: as `loop.train`,
             and if arguments exclude each other.
     """
-    _check_data_service(data_service, cache, cache_features)
+    _check_exclusive(strategy, num_devices, data_service, cache, cache_features)
     _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult)
+    if data_service is not None:
+        check_dispatcher(data_service)
     spec = resolve_preset(dataset, preset, weights, workdir, **overrides)
     workdir = workdir or default_workdir(dataset, spec.name)
-    devices = _make_strategy(strategy, num_devices, data_service)
+    if strategy == "mirrored":
+        devices = distribution.make_strategy(num_devices)
+    else:
+        devices = distribution.make_multi_worker_strategy()
     with distribution.chief_first(devices):  # The chief may have to prepare the data.
         source = datasets.load(dataset, train_split, data_dir)
         eval_source = datasets.load(dataset, eval_split, data_dir)
@@ -149,7 +154,8 @@ def train_dataset(
 
 def default_workdir(dataset, preset_name):
     """Returns the work directory of a run that is given none."""
-    return os.path.join("runs", f"{os.path.basename(dataset.rstrip('/'))}-{preset_name}")
+    name = os.path.basename(dataset.rstrip("/"))
+    return os.path.join("runs", f"{name}-{preset_name}")
 
 
 def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
@@ -209,33 +215,26 @@ def _layers_except(preset, trained):
     unknown = [name for name in trained if name not in names]
     if unknown:
         raise ValueError(
-            f"Expected in train_layers some of {', '.join(names)}. Received: "
-            f"{', '.join(unknown)}."
+            f"Expected train_layers to name some of {', '.join(names)}. Received: "
+            f"train_layers={','.join(unknown)}."
         )
     return tuple(name for name in names if name not in trained)
 
 
-def _make_strategy(strategy, num_devices, data_service):
-    if strategy == "mirrored":
-        return distribution.make_strategy(num_devices)
-    _refuse_both(
-        "strategy=multi_worker",
-        {"num_devices": num_devices, "data_service": data_service},
-        "A worker uses all GPUs that it sees (CUDA_VISIBLE_DEVICES), and decodes its "
-        "own share of the images.",
-    )
-    return distribution.make_multi_worker_strategy()
-
-
-def _check_data_service(data_service, cache, cache_features):
-    if data_service is None:
-        return
-    _refuse_both(
-        "data_service",
-        {"cache": cache, "cache_features": cache_features},
-        "Images that are kept in memory are not decoded by a data service.",
-    )
-    check_dispatcher(data_service)
+def _check_exclusive(strategy, num_devices, data_service, cache, cache_features):
+    if strategy == "multi_worker":
+        _refuse_both(
+            "strategy=multi_worker",
+            {"num_devices": num_devices, "data_service": data_service},
+            "A worker uses all GPUs that it sees (CUDA_VISIBLE_DEVICES), and decodes "
+            "its own share of the images.",
+        )
+    if data_service is not None:
+        _refuse_both(
+            "data_service",
+            {"cache": cache, "cache_features": cache_features},
+            "Images that are kept in memory are not decoded by a data service.",
+        )
 
 
 def _refuse_both(option, others, reason):

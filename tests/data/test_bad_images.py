@@ -23,7 +23,7 @@ PREPROCESSING = presets.Preprocessing(image_size=64, crop_size=56)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two classes with three files of each good kind; one has the bad ones and links."""
+    """Two classes with three files of each good kind, one also with all bad files."""
     root = tmp_path_factory.mktemp("images with spaces, ünd Größe, 写真")
     for label in ("a class", "Äther"):
         (root / label).mkdir()
@@ -118,7 +118,7 @@ def test_too_many_bad_images_stop_training(folder, tmp_path):
     code, _, err = train(
         folder, tmp_path, "--on_bad_image=skip", "--max_bad_images=9"
     )
-    assert code == 1 and "Expected at most 9 bad images" in err
+    assert code == 1 and "Expected at most 9 unreadable images" in err
 
 
 def test_rejects_a_data_set_without_readable_images(tmp_path):

@@ -1,4 +1,4 @@
-"""Views that other processes make: a dispatcher and two workers on this machine."""
+"""Training on crops from a data service: a dispatcher and two workers."""
 
 import pathlib
 import re
@@ -16,13 +16,13 @@ from alexnet_tf import presets
 from alexnet_tf.training import loop
 from helpers.commands import command
 
-PIXELS = presets.get("tiny").preprocessing
-KNOWN = pixel_statistics.imagenet(PIXELS)
+PREPROCESSING = presets.get("tiny").preprocessing
+STATISTICS = pixel_statistics.imagenet(PREPROCESSING)
 
 
 @pytest.fixture(scope="module")
 def service():
-    """HOST:PORT of a dispatcher with two workers, started as a user would."""
+    """HOST:PORT of a dispatcher with two workers, started by the command."""
     processes = []
 
     def start(*args):
@@ -36,8 +36,8 @@ def service():
         return process.stdout.readline()
 
     try:
-        said = start()
-        address = re.fullmatch(r"The dispatcher, at (localhost:\d+)\.\n", said)[1]
+        line = start()
+        address = re.fullmatch(r"The dispatcher, at (localhost:\d+)\.\n", line)[1]
         for _ in range(2):
             assert start(f"--dispatcher={address}") == f"A worker of {address}.\n"
         yield address
@@ -51,17 +51,17 @@ def source(image_folder):
     return datasets.load(f"folder:{image_folder}", "train")
 
 
-def epoch(source, service, **changes):
+def epoch_batches(source, service, **changes):
     settings = dict(batch_size=4, seed=1, epoch=0, steps=5) | changes
     return list(
         input_pipeline.training_batches(
-            source, PIXELS, KNOWN, data_service=service, **settings
+            source, PREPROCESSING, STATISTICS, data_service=service, **settings
         ).as_numpy_iterator()
     )
 
 
-def views(batches):
-    """{(label, bytes of a view)}"""
+def crops(batches):
+    """Returns {(label, bytes of a crop)}."""
     return {
         (label, image.tobytes())
         for images, labels in batches
@@ -70,38 +70,40 @@ def views(batches):
 
 
 def test_an_epoch_has_each_image_once(source, service):
-    """In whatever order, and again with the same views."""
-    batches = epoch(source, service)
+    """The order is not fixed, but the crops are those of the seed and the epoch."""
+    batches = epoch_batches(source, service)
     labels = np.concatenate([labels for _, labels in batches])
     assert sorted(labels) == sorted(2 * list(range(10)))
-    once = views(batches)
-    assert len(once) == 20 and once == views(epoch(source, service))
-    assert not once & views(epoch(source, service, epoch=1))
-    assert not once & views(epoch(source, service, seed=2))
+    first = crops(batches)
+    assert len(first) == 20 and first == crops(epoch_batches(source, service))
+    assert not first & crops(epoch_batches(source, service, epoch=1))
+    assert not first & crops(epoch_batches(source, service, seed=2))
 
 
-def test_the_views_are_those_made_here(source, service, monkeypatch):
-    """By the same function: of the place that a name stands for."""
-    monkeypatch.setattr(
-        input_pipeline, "_map_on_data_service", lambda examples, view, *_: examples.map(
-            lambda example: view(
+def test_crops_equal_those_of_the_local_pipeline(source, service, monkeypatch):
+    """Both draw them from the index that a name is hashed to."""
+
+    def map_locally(examples, augment, *_):
+        return examples.map(
+            lambda example: augment(
                 input_pipeline.index_from_name(example["name"]), example
             )
         )
-    )
-    here = views(epoch(source, service))
+
+    monkeypatch.setattr(input_pipeline, "_map_on_data_service", map_locally)
+    local_crops = crops(epoch_batches(source, service))
     monkeypatch.undo()
-    assert views(epoch(source, service)) == here
+    assert crops(epoch_batches(source, service)) == local_crops
 
 
-def test_an_epoch_that_goes_on_has_the_steps_left(source, service):
-    assert len(epoch(source, service, first_step=3)) == 2
-    # Two devices: each has half of a batch.
-    halves = epoch(source, service, num_replicas=2)
+def test_a_resumed_epoch_has_the_remaining_steps(source, service):
+    assert len(epoch_batches(source, service, first_step=3)) == 2
+    # Each of two devices has half of a batch.
+    halves = epoch_batches(source, service, num_replicas=2)
     assert len(halves) == 10 and halves[0][0].shape[0] == 2
 
 
-def test_training_takes_its_views_from_the_service(source, service, tmp_path):
+def test_training_takes_its_crops_from_the_service(source, service, tmp_path):
     args = (
         f"--dataset={source.name}", "--eval_split=train", "--preset=tiny",
         "--epochs=1", "--batch_size=4", f"--workdir={tmp_path}/run",
@@ -112,9 +114,9 @@ def test_training_takes_its_views_from_the_service(source, service, tmp_path):
     assert "data_service" not in (tmp_path / "run" / "flags.txt").read_text()
 
 
-def test_a_bad_image_is_named(source, service, tmp_path, monkeypatch):
-    """Though where it came in the epoch is not known here."""
-    monkeypatch.setattr(pixel_statistics, "load_or_compute", lambda *_: KNOWN)
+def test_training_names_a_bad_image(source, service, tmp_path, monkeypatch):
+    """The error of a worker does not tell the image's position in the epoch."""
+    monkeypatch.setattr(pixel_statistics, "load_or_compute", lambda *_: STATISTICS)
     bad = next((tmp_path / "images" / "3").iterdir())
     bad.write_bytes(b"\xff\xd8\xff junk")
     preset = presets.override(presets.get("tiny"), batch_size=4, epochs=1)
@@ -126,18 +128,21 @@ def test_a_bad_image_is_named(source, service, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "flags, says",
+    "flags, message",
     [
         (["--data_service=host"], "dispatcher's HOST:PORT. Received: 'host'"),
-        (["--data_service=localhost:9"], "data service at localhost:9. Received"),
+        (
+            ["--data_service=localhost:9"],
+            "no dispatcher of a data service at localhost:9:",
+        ),
         (["--data_service=localhost:9", "--cache"], "--data_service or --cache"),
     ],
 )
-def test_what_can_t_be_is_refused(flags, says, tmp_path):
+def test_training_rejects_an_unusable_service(flags, message, tmp_path):
     code, _, err = command("train", f"--workdir={tmp_path}", *flags)
-    assert code == 1 and says in err
+    assert code == 1 and message in err
 
 
-def test_a_port_that_is_none_is_refused():
+def test_rejects_an_invalid_port():
     with pytest.raises(ConnectionError, match="localhost:99999"):
         data_service.check_dispatcher("localhost:99999")

@@ -74,7 +74,7 @@ def color_features(examples):
     "features", [pytest.param(slice(0, 3), marks=pytest.mark.large), slice(0, 6)]
 )
 def test_color_does_not_reveal_the_class(splits, features):
-    """Classifying by the nearest class mean succeeds for less than 30%; 10% is chance."""
+    """The nearest class mean is right for less than 30%; 10% is chance."""
     train, validation = splits["train"], splits["validation"]
     labels = np.array([label for _, label, _ in train])
     train_colors = color_features(train)[:, features]

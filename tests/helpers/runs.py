@@ -58,7 +58,7 @@ def train_briefly(path, source, *, preset=None, devices=1, **kwargs):
 
 
 class CallAtStep(keras.callbacks.Callback):
-    """Calls a function once, after the given optimizer step."""
+    """Calls a function once, when the optimizer has reached a step."""
 
     def __init__(self, step, function):
         super().__init__()

@@ -413,7 +413,7 @@ def test_exports_every_kind_of_layer(tmp_path, family):
     assert difference > 1e-5
 
 
-def test_onnx(trained, tmp_path):
+def test_exports_onnx(trained, tmp_path):
     folder, _, _ = trained
     path = tmp_path / "a.onnx"
     args = [f"--weights={folder / 'run'}", "--format=onnx", f"--output={path}"]
@@ -455,7 +455,7 @@ def test_export_never_replaces_a_file(trained, tmp_path):
 
 @pytest.mark.parametrize("eight_bits", [False, True])
 def test_export_rejects_the_outputs_of_another_network(eight_bits):
-    """Even if all probabilities are .001 +- .0001, as in untrained networks."""
+    """Untrained networks of 1000 classes give all of them .001, give or take .0001."""
     outputs = []
     for seed in range(2):
         keras.utils.set_random_seed(seed)
@@ -473,19 +473,20 @@ def test_export_rejects_the_outputs_of_another_network(eight_bits):
 
 @pytest.mark.parametrize("content", ["file", "directory"])
 def test_an_export_appears_when_it_is_complete(tmp_path, content):
-    path, temporary = tmp_path / "out", tmp_path / "out.part"
+    path, leftover = tmp_path / "out", tmp_path / ".out.killed.tmp"
 
     def write(path):
         os.mkdir(path) if content == "directory" else open(path, "w").close()
 
-    write(temporary)  # Left by an export that was killed.
-    with export_formats._new(str(path)) as name:
-        assert name == str(temporary) and not temporary.exists()
+    leftover.mkdir()  # As an export that was killed leaves it.
+    write(leftover / "out")
+    with export_formats._new(str(path)) as temporary:
+        assert not os.path.exists(temporary)
         write(temporary)
         assert not path.exists()
-    assert path.exists() and not temporary.exists()
-    with export_formats._new(f"{tmp_path}/other/") as name:
-        write(name)
+    assert path.exists() and {*os.listdir(tmp_path)} == {"out", leftover.name}
+    with export_formats._new(f"{tmp_path}/other/") as temporary:
+        write(temporary)
     assert (tmp_path / "other").exists()
     with pytest.raises(FileExistsError, match="new name"):
         with export_formats._new(str(path)):

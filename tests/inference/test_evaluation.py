@@ -17,7 +17,8 @@ from alexnet_tf.inference import retrieval
 from alexnet_tf.models import alexnet
 from alexnet_tf import presets
 from helpers.commands import command
-from helpers import images
+from helpers.images import bad_third
+from helpers.images import write_image_folder
 from helpers import networks
 from helpers.networks import untrained_classifier
 
@@ -81,7 +82,7 @@ def test_rejects_a_source_with_a_wrong_count(make_source, count):
 @pytest.mark.parametrize("protocol", ["center", "dense"])
 def test_rejects_labels_that_are_no_class(make_source, protocol):
     """Images whose class is secret have the label -1."""
-    source = images.bad_third(make_source, label=-1)
+    source = bad_third(make_source, label=-1)
     classifier = untrained_classifier()
     with pytest.raises(ValueError, match="label from 0 to 9.*2 of .*label is -1"):
         if protocol == "dense":
@@ -246,7 +247,9 @@ def test_dense_evaluation_at_the_input_size_equals_the_center_crop(make_source):
         pixels = tf.io.decode_jpeg(example["image"])[:72, :72]
         return {**example, "image": tf.io.encode_png(pixels)}
 
-    squares = dataclasses.replace(source, read=lambda seed: source.read(seed).map(square))
+    squares = dataclasses.replace(
+        source, read=lambda seed: source.read(seed).map(square)
+    )
     classifier = untrained_classifier(image_size=64, crop_size=64)
 
     def dense(scales):
@@ -288,7 +291,7 @@ def trained(tmp_path_factory):
     The data set has the classes class0 and class1 with five images each.
     """
     folder = tmp_path_factory.mktemp("evaluation")
-    dataset = images.write_image_folder(folder / "data", classes=2, count=5)
+    dataset = write_image_folder(folder / "data", classes=2, count=5)
     assert command(
         "train", f"--dataset={dataset}", "--eval_split=train", "--preset=tiny",
         "--epochs=1", f"--workdir={folder / 'run'}",
@@ -308,14 +311,14 @@ def test_evaluate_prints_a_row_and_writes_classes(trained, tmp_path):
         dataset, f"--weights={workdir}", f"--per_class={table}"
     )
     assert code == 0, err
-    row = next(line for line in out.splitlines() if line.startswith("| 1 network |"))
-    assert "ten crops, 10 images of folder:" in row
+    (printed,) = [line for line in out.splitlines() if line.startswith("| 1 network |")]
+    assert "ten crops, 10 images of folder:" in printed
     rows = [*csv.DictReader(table.open())]
     assert [(row["class"], row["images"]) for row in rows] == [
         ("class0", "5"), ("class1", "5"),
     ]  # fmt: skip
     mean = np.mean([float(row["top1_error"]) for row in rows])
-    assert row.split("|")[2].split()[0] == f"{mean:.1%}"
+    assert printed.split("|")[2].split()[0] == f"{mean:.1%}"
 
 
 def test_evaluate_returns_what_the_command_prints(trained, tmp_path):
@@ -341,7 +344,7 @@ def test_evaluate_returns_what_the_command_prints(trained, tmp_path):
     ]
     assert [line for line in out.splitlines() if "taken for" in line] == confusions
     wrong = sum(count for *_, count in result.confusions())
-    assert 0 < result.error(1) == pytest.approx(wrong / 10)
+    assert result.error(1) == pytest.approx(wrong / 10)
     rows = [*csv.DictReader(table.open())]
     for row, (label, count, top1, top5) in zip(rows, result.per_class(), strict=True):
         assert (int(row["label"]), row["class"]) == (label, classes[label])
@@ -349,13 +352,13 @@ def test_evaluate_returns_what_the_command_prints(trained, tmp_path):
         assert float(row["top1_error"]) == pytest.approx(top1, abs=1e-6)
         assert float(row["top5_error"]) == top5 == 0
     classifier = inference.load_classifier(str(workdir))
-    example = next(iter(result.source.examples()))
+    examples = [*result.source.examples()]
+    assert result.labels.tolist() == [int(example["label"]) for example in examples]
     np.testing.assert_allclose(
         result.probabilities[0],
-        classifier.probabilities(example["image"].numpy(), ten_crop=True),
+        classifier.probabilities(examples[0]["image"].numpy(), ten_crop=True),
         atol=1e-6,
     )
-    assert result.labels.tolist() == 5 * [0] + 5 * [1]
     assert result.ensemble_weights is None
 
 

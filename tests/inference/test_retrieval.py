@@ -178,7 +178,7 @@ def test_refuses_files_that_are_not_indices(tmp_path, content):
         path.write_bytes(data)
     if content == "half":
         path.write_bytes(path.read_bytes()[:80])
-    with pytest.raises(ValueError, match="index that --index_output.*i.npz"):
+    with pytest.raises(ValueError, match="index that index_output.*i.npz"):
         retrieval.search(str(path), np.zeros((1, 3), np.float32), 2)
 
 
@@ -252,7 +252,7 @@ def test_refuses_an_index_without_its_origin(tmp_path, make_source, origin):
     blocks = [(np.zeros((1, 3), np.float32), np.zeros(1, np.int32), np.array([b"a"]))]
     retrieval.write_index(path, blocks, 1, origin)
     source = make_source(1)
-    with pytest.raises(ValueError, match="index that --index_output.*index.npz"):
+    with pytest.raises(ValueError, match="index that index_output.*index.npz"):
         retrieval.nearest_examples(
             path, untrained_classifier(), source.take_indices([0]), source
         )
