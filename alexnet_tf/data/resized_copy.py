@@ -23,8 +23,10 @@ from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
 from alexnet_tf.data import tfds_source
 from alexnet_tf.files import atomic_write
+from alexnet_tf.files import remove_unfinished
 from alexnet_tf.files import write_text
 from alexnet_tf import presets
+from alexnet_tf import settings
 
 _VERSION = "1.0.0"
 
@@ -112,7 +114,7 @@ def prepare(
         split: datasets.load(dataset, split, data_dir)
         for split in datasets.split_names(dataset, data_dir)
     }
-    settings = {
+    copy_settings = {
         "image_format": image_format,
         "quality": quality if image_format == "jpeg" else None,
         "image_size": image_size,
@@ -121,7 +123,7 @@ def prepare(
         "splits": {split: source.fingerprint for split, source in sources.items()},
     }
     features = _features(image_format, image_size, sources)
-    _create_or_verify(folder, settings)
+    _create_or_verify(folder, copy_settings)
     paths = {
         split: _shard_paths(folder, name, split, source.num_examples, images_per_shard)
         for split, source in sources.items()
@@ -157,8 +159,8 @@ def read_settings(path):
         path: the path of a file `tfds_source.SETTINGS_FILE`.
     """
     with open(path, encoding="utf-8") as file:
-        settings = json.load(file)
-    return {_OLD_SETTINGS.get(key, key): value for key, value in settings.items()}
+        content = json.load(file)
+    return {_OLD_SETTINGS.get(key, key): value for key, value in content.items()}
 
 
 def _missing_shards(paths, worker_index, num_workers):
@@ -230,24 +232,16 @@ def _features(image_format, image_size, sources):
     )
 
 
-def _create_or_verify(folder, settings):
+def _create_or_verify(folder, new_settings):
     """Creates the folder of a copy, or checks that it was begun with these settings."""
     path = os.path.join(folder, tfds_source.SETTINGS_FILE)
     os.makedirs(folder, exist_ok=True)
-    before = settings
     if os.path.exists(path):
-        before = read_settings(path)
-    other = [key for key in settings if before.get(key) != settings[key]]
-    if other:
-        old, new = (
-            ", ".join(f"{key}={values.get(key)}" for key in other)
-            for values in (before, settings)
+        settings.check_same(
+            read_settings(path), new_settings, f"the copy in {folder}",
+            "Give the same settings to continue it, or remove the folder.",
         )
-        raise ValueError(
-            f"Expected the settings that {folder} was begun with: {old}. "
-            f"Received: {new}. Give those, or remove it."
-        )
-    write_text(path, json.dumps(settings, indent=1))
+    write_text(path, json.dumps(new_settings, indent=1))
 
 
 def _shard_paths(folder, name, split, num_examples, images_per_shard):
@@ -261,6 +255,8 @@ def _shard_paths(folder, name, split, num_examples, images_per_shard):
 
 def _write_shard(path, examples, features):
     """Writes a file of records, which exists only once it is complete."""
+    # A process that was killed leaves up to a whole file behind.
+    remove_unfinished(*os.path.split(path))
     try:
         with (
             atomic_write(path) as temporary,

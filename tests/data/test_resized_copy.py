@@ -280,4 +280,4 @@ def test_trains_on_a_copy_written_by_the_command(tmp_path, data):
     code, _, err = command("prepare", *args, "--image_size=64")
     assert code == 0, err
     code, _, err = command("prepare", *args, "--images_per_shard=9")
-    assert code == 1 and "begun with" in err
+    assert code == 1 and "settings of the copy" in err
