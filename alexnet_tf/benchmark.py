@@ -14,6 +14,7 @@ from absl import app
 from absl import flags
 
 from alexnet_tf import cli
+from alexnet_tf import files
 from alexnet_tf import presets
 
 # TensorFlow is imported in the functions that need it: --help must not wait for it.
@@ -84,7 +85,7 @@ def _benchmark():
 
     args = flags.FLAGS
     if args.output:
-        cli.check_output("output", args.output)
+        files.check_output("--output", args.output)
     print(
         "| network | precision | training, images/s | fraction of the matrix rate | "
         "inference, images/s | update, ms | peak memory, MB | first step, s |"

@@ -17,7 +17,7 @@ from alexnet_tf import presets
 flags.disclaim_key_flags()
 
 WEIGHTS_HELP = (
-    "Work directory of a run, or a file of weights (.npy, .npz, .safetensors, "
+    "Work directory of a run, or a weights file (.npy, .npz, .safetensors, "
     ".weights.h5, .keras, .pth)."
 )
 
@@ -35,7 +35,7 @@ def define_weights(help=WEIGHTS_HELP, **options):
             "preset",
             None,
             list(presets.PRESETS),
-            "Network that a file of weights belongs to. Default: that of the run.",
+            "Preset of a weights file. Default: that of the run.",
         ),
         define_layout(),
     ]
@@ -47,7 +47,7 @@ def define_layout():
         "layout",
         None,
         ["caffe"],
-        "Axis order of the kernels in a file of weights. caffe: [out, in, ...]. "
+        "Axis order of the kernels in a weights file. caffe: [out, in, ...]. "
         "Default: [..., in, out].",
     )
 
@@ -148,31 +148,6 @@ def silence_libraries(verbosity_given):
 def progress():
     """Returns 1 if the output is a terminal, where a progress bar can be drawn."""
     return int(sys.stdout.isatty())
-
-
-def check_output(flag, path, suffix=""):
-    """Refuses an output file that could not be written, before the work starts.
-
-    Args:
-        flag: the name of the flag that gives the path.
-        path: the path of the file.
-        suffix: the suffix that the path must have.
-
-    Raises:
-        ValueError: if the path has another suffix.
-        OSError: if its folder does not exist, or the path is a folder.
-    """
-    if not path.endswith(suffix):
-        raise ValueError(f"Expected --{flag} to end in {suffix}. Received: {path}.")
-    folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(
-            f"The folder of --{flag} does not exist: {folder}. Create it first."
-        )
-    if os.path.isdir(path):
-        raise IsADirectoryError(
-            f"Expected --{flag} to be a file. Received: {path}, which is a folder."
-        )
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
-"""Measures the error of a network, or of several together, on a split.
+"""Measures the error of a network or an ensemble on a split.
 
     python -m alexnet_tf.evaluate --weights=runs/textures-tiny
     python -m alexnet_tf.evaluate --weights=bvlc_alexnet.npy --preset=caffe \\
         --dataset=imagenet2012
 
-Prints a row like those of the paper's Table 2. Several weights, separated by commas,
-are an ensemble: each network gets the images as its own preset prepares them, and the
+Prints a row like those of the paper's Table 2. Several paths, separated by commas, form
+an ensemble: the images are preprocessed for each network by its own preset, and the
 probabilities are averaged.
 """
 
@@ -15,6 +15,7 @@ from absl import app
 from absl import flags
 
 from alexnet_tf import cli
+from alexnet_tf import files
 from alexnet_tf import presets
 
 # TensorFlow is imported in the functions that need it: --help must not wait for it.
@@ -23,29 +24,29 @@ _FLAGS = [
     cli.define_paths(
         "weights",
         None,
-        "Work directories of runs, or files of weights (.npy, .npz, .safetensors, "
+        "Work directories of runs, or weights files (.npy, .npz, .safetensors, "
         ".weights.h5, .keras, .pth).",
         required=True,
     ),
     flags.DEFINE_list(
         "preset",
         None,
-        "Networks that the files belong to, one for each or one for all of them: "
+        "Preset of each weights file, or one preset for all of them: "
         f"{', '.join(presets.PRESETS)}. Default: those of the runs.",
     ),
     cli.define_layout(),
     *cli.define_data(
         "Data set, as for alexnet_tf.train. Default: that of the first run; textures "
         "for a file.",
-        "Split to measure on. Default: the run's eval_split, or validation or test.",
+        "Split to evaluate. Default: the run's eval_split, or validation, or test.",
     ),
     flags.DEFINE_enum(
         "protocol",
         "ten_crop",
         ["center", "ten_crop", "dense"],
-        "center: the center crop. ten_crop: the paper's ten crops. dense: all "
-        "positions of the whole image, every 32 pixels, at the sizes --scales. "
-        "Probabilities are averaged.",
+        "center: the center crop. ten_crop: the paper's ten crops. dense: the "
+        "network applied to the whole image with a stride of 32 pixels, at each size in "
+        "--scales. Probabilities are averaged.",
     ),
     flags.DEFINE_list(
         "scales", ["256"], "Pixels of the short side, for --protocol=dense."
@@ -56,8 +57,8 @@ _FLAGS = [
     flags.DEFINE_string(
         "search_split",
         None,
-        "Split on which the weights of an ensemble are searched. It must share no "
-        "image with --split. Default: equal weights.",
+        "Split on which the weights of the networks in an ensemble are optimized. It "
+        "must share no image with --split. Default: equal weights.",
     ),
     cli.define_path("per_class", None, "CSV file to write the errors by class to."),
     flags.DEFINE_integer(
@@ -77,7 +78,7 @@ def _evaluate():
 
     args = flags.FLAGS
     if args.per_class:
-        cli.check_output("per_class", args.per_class)
+        files.check_output("--per_class", args.per_class)
     result = evaluation.evaluate(
         args.weights,
         args.preset,
@@ -92,26 +93,26 @@ def _evaluate():
         verbose=cli.progress(),
     )
     if result.ensemble_weights is not None:
-        print("Weights:", ", ".join(f"{w:.3f}" for w in result.ensemble_weights))
-    _print_row(result)
+        print("Ensemble weights:", ", ".join(f"{w:.3f}" for w in result.ensemble_weights))
+    _print_table(result)
     _print_confusions(result)
     if args.per_class:
         _write_per_class(result)
 
 
-def _print_row(result):
+def _print_table(result):
     args = flags.FLAGS
     crops = {
         "center": "center crop",
         "ten_crop": "ten crops",
-        "dense": f"all positions at {', '.join(args.scales)} pixels",
+        "dense": f"dense at {', '.join(args.scales)} pixels",
     }[args.protocol]
     count = len(args.weights)
     cells = []
     for k in (1, 5):
         low, high = result.interval(k)
         cells.append(f"{result.error(k):.1%} ({low:.1%} to {high:.1%})")
-    print("| network | top-1 error | top-5 error | protocol |")
+    print("| network | top-1 error (95% interval) | top-5 error | protocol |")
     print("|---|---|---|---|")
     print(
         f"| {count} network{'s' * (count > 1)} | {' | '.join(cells)} | {crops}, "
@@ -125,17 +126,17 @@ def _print_confusions(result):
     classes = result.source.classes
     for label, predicted, count in result.confusions(flags.FLAGS.confusions):
         print(
-            f"{readable_name(classes[label])} taken for "
+            f"{readable_name(classes[label])} classified as "
             f"{readable_name(classes[predicted])}: {count}"
         )
 
 
 def _write_per_class(result):
     with open(flags.FLAGS.per_class, "w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["label", "class", "images", "top1_error", "top5_error"])
+        writer = csv.writer(file)
+        writer.writerow(["label", "class", "images", "top1_error", "top5_error"])
         for label, *values in result.per_class():
-            rows.writerow([label, result.source.classes[label], *values])
+            writer.writerow([label, result.source.classes[label], *values])
 
 
 def main(argv):

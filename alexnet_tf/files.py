@@ -50,3 +50,31 @@ def remove_unfinished(folder, name="*"):
     """
     for path in glob.glob(os.path.join(glob.escape(folder), f".{name}.*.tmp")):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def check_output(name, path, suffix=""):
+    """Refuses an output file that could not be written, before the work starts.
+
+    Args:
+        name: the name of the argument or of the flag that gives the path.
+        path: the path of the file.
+        suffix: the suffix that the path must have.
+
+    Raises:
+        ValueError: if the path has another suffix.
+        OSError: if its folder does not exist, or the path is a folder.
+    """
+    path = os.fspath(path)
+    if not path.endswith(suffix):
+        raise ValueError(
+            f"Expected {name} to end in {suffix}. Received: {name}={path!r}."
+        )
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(
+            f"The folder of {name} does not exist: {folder}. Create it first."
+        )
+    if os.path.isdir(path):
+        raise IsADirectoryError(
+            f"Expected {name} to be a file. Received: {path}, which is a folder."
+        )

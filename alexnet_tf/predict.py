@@ -16,6 +16,7 @@ from absl import app
 from absl import flags
 
 from alexnet_tf import cli
+from alexnet_tf import files
 
 # TensorFlow is imported in the functions that need it: --help must not wait for it.
 
@@ -64,7 +65,7 @@ def _predict(patterns):
 
     args = flags.FLAGS
     if args.output:
-        cli.check_output("output", args.output)
+        files.check_output("--output", args.output)
     shown, all_read = [], True
     for prediction in predict_files(
         args.weights,

@@ -150,7 +150,7 @@ def preset_of_weights(weights, preset=None):
     The work directory of a run says which that is; a file does not.
 
     Args:
-        weights: the work directory of a run, or a file of weights.
+        weights: the work directory of a run, or a weights file.
         preset: the name of a preset; None for the run's own.
 
     Raises:
@@ -167,7 +167,7 @@ def preset_of_weights(weights, preset=None):
         return found
     if preset is None:
         raise ValueError(
-            "Expected a preset, which a file of weights does not name. Received: "
+            "Expected a preset, which a weights file does not name. Received: "
             f"weights={weights} alone. Give preset=caffe for bvlc_alexnet.npy, "
             "preset=owt for torchvision's file."
         )

@@ -1,10 +1,11 @@
-"""Trains the runs of a claim: each once, resumable, and logged when it has ended.
+"""Trains the runs of a claim and logs their results.
 
-A run is identified by its claim, arm and seed, and is trained in
-runs/reproduce/CLAIM/ARM-SEED. When it has ended, a line for each epoch and one for
-the end are appended to experiments/logs/CLAIM.jsonl, and runs in the log are not
-repeated. Several processes can work on one claim: each takes a run whose work
-directory is not locked by another one.
+A run is identified by its claim, arm and seed. Its work directory is CLAIM/ARM-SEED in
+a given folder, runs/reproduce by default, and an interrupted run resumes from there.
+When a run has ended, one line for each epoch and one for the end are appended to
+experiments/logs/CLAIM.jsonl. Runs in the log are not repeated. Several processes can
+work on one claim: each takes runs whose work directories are not locked by another
+process.
 """
 
 import dataclasses
@@ -19,7 +20,6 @@ import tensorflow as tf
 from alexnet_tf.data import datasets
 from alexnet_tf.data import input_pipeline
 from alexnet_tf.data import pixel_statistics
-from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.inference import evaluation
 from alexnet_tf import presets
 from alexnet_tf.training import environment
@@ -31,7 +31,7 @@ from alexnet_tf.workdir import STATISTICS_FILE
 from alexnet_tf.workdir import WorkDirectoryInUse
 from experiments import run_log
 
-_EVAL_BATCH = 128
+_EVAL_BATCH_SIZE = 128
 _RETRY_SECONDS = 10
 
 
@@ -40,19 +40,22 @@ class Run:
     """One training run.
 
     Attributes:
-        claim: the name of the claim that it belongs to, and of the log.
-        arm: the name of the variant that is compared with others.
+        claim: the name of the claim that the run belongs to, and of the log.
+        arm: the name of the variant that the run trains.
         seed: the random seed of initialization, shuffling and augmentation. Runs
             of different arms with the same seed are compared as pairs.
         preset: the `presets.Preset` to train.
         train_split, eval_split: splits of CIFAR-10.
-        target: the top-1 error on `eval_split` at which the run ends early.
-        probe_split: a split whose error is measured after each epoch too, on
-            center crops and without dropout.
-        final_split: a split whose error is measured after training, on center
-            crops and with ten-crop.
-        until_loss: the loss, a mean over 10 steps, at which the run ends within an
-            epoch. The log then has losses in place of epochs.
+        target: the top-1 error on `eval_split` at which the run ends early; None to
+            train all epochs.
+        probe_split: a further split whose error is measured after each epoch, on
+            center crops and without dropout. Default: none.
+        final_split: a split whose error is measured after the last epoch, on center
+            crops and with ten-crop. Default: none.
+        until_loss: the training loss, a mean over 10 steps, at which the run ends
+            within an epoch. The log then has one line per 10 steps instead of one per
+            epoch. The run ends without a checkpoint, so that `final_split` and
+            `probe_split` must be None.
     """
 
     claim: str
@@ -71,8 +74,9 @@ def run_all(claim, data_dir, runs_dir):
     """Trains and logs all runs of a claim that are not in its log.
 
     Args:
-        claim: a module of `claims.ALL`. runs(log) is called again after each run,
-            since later runs may depend on the results of earlier ones.
+        claim: the module of a claim, see `claims`. Its function `runs` is called
+            again after each run, since later runs may depend on the results of
+            earlier ones.
         data_dir: the folder of TFDS's data sets.
         runs_dir: the folder of the work directories.
     """
@@ -85,20 +89,20 @@ def run_all(claim, data_dir, runs_dir):
             if _measure_unless_locked(claim, run, data_dir, runs_dir, len(missing)):
                 break
         else:
-            time.sleep(_RETRY_SECONDS)  # Other processes hold all of them.
+            time.sleep(_RETRY_SECONDS)  # Other processes train all missing runs.
 
 
 def _measure_unless_locked(claim, run, data_dir, runs_dir, num_missing):
-    """Measures and logs a run; returns False if another process is at work on it."""
+    """Measures and logs a run; returns False if another process has locked it."""
     path = os.path.join(runs_dir, claim.NAME, f"{run.arm}-{run.seed}")
     try:
         with locked(path):
-            # Another process may have ended it since the log was read.
+            # Another process may have logged the run since the log was read.
             if not run_log.is_done(run, run_log.read_log(claim.NAME)):
                 now = time.strftime("%H:%M:%S")
                 print(
                     f"{now} {claim.NAME}: {run.arm}, seed {run.seed}; "
-                    f"{num_missing} left",
+                    f"{num_missing} runs left",
                     flush=True,
                 )
                 lines = getattr(claim, "measure", measure)(run, path, data_dir)
@@ -114,18 +118,24 @@ def measure(run, path, data_dir):
 
     Args:
         run: a `Run`.
-        path: the work directory, in which a run that was interrupted resumes.
+        path: the work directory. An interrupted run resumes from its checkpoint.
         data_dir: the folder of TFDS's data sets.
 
     Returns:
-        A list of dictionaries: one per epoch (or per 10 steps, with
-        `Run.until_loss`), and one for the end.
+        A list of dictionaries: one per epoch, or one per 10 steps if
+        `run.until_loss` is given, and one for the end.
+
+    Raises:
+        SystemExit: if training is interrupted by SIGINT or SIGTERM.
     """
     diverged = _train(run, path, data_dir)
-    lines = _step_lines(path) if run.until_loss else _epoch_lines(run, path)
+    if run.until_loss is None:
+        lines = _epoch_lines(run, path)
+    else:
+        lines = _step_lines(path)
     end = {"final": True, "diverged": diverged, **describe_machine()}
     if run.final_split and not diverged:
-        end |= _final_errors(path, load_cifar10(run.final_split, data_dir))
+        end |= _final_errors(path, run.final_split, data_dir)
     return [*lines, end]
 
 
@@ -135,18 +145,22 @@ def load_cifar10(split, data_dir):
 
 
 def describe_machine():
-    """Returns what the log records about the processors and the versions."""
+    """Returns the processors and the versions of TensorFlow and Keras, for the log."""
     description = environment.describe()
     return {key: description[key] for key in ("processors", "tensorflow", "keras")}
 
 
 def _train(run, path, data_dir):
-    """Trains until the run's end or target; returns whether the loss diverged."""
+    """Trains to the last epoch or the target; returns whether the loss diverged."""
     keras.backend.clear_session()
-    callbacks = [_StopAtTarget(run, path)]
+    callbacks = []
+    if run.target is not None:
+        callbacks.append(_StopAtError(run.target))
+    if run.until_loss is not None:
+        callbacks.append(_StopAtLoss(run.until_loss, path))
     if run.probe_split:
-        probe = load_cifar10(run.probe_split, data_dir)
-        callbacks.append(_Probe(run.preset, probe, path))
+        source = load_cifar10(run.probe_split, data_dir)
+        callbacks.append(_Probe(run.preset, source, path))
     try:
         loop.train(
             run.preset,
@@ -154,10 +168,10 @@ def _train(run, path, data_dir):
             load_cifar10(run.eval_split, data_dir),
             path,
             seed=run.seed,
-            log_steps=10 if run.until_loss else 100,
+            log_steps=100 if run.until_loss is None else 10,
             callbacks=callbacks,
         )
-    except _TargetReached:
+    except _LossReached:
         pass
     except FloatingPointError:
         return True
@@ -166,30 +180,37 @@ def _train(run, path, data_dir):
     return False
 
 
-class _TargetReached(Exception):
-    """Ends the training loop of a run that has reached its target."""
+class _StopAtError(keras.callbacks.Callback):
+    """Ends a run after the epoch in which it reaches a top-1 error."""
 
-
-class _StopAtTarget(keras.callbacks.Callback):
-    """Raises `_TargetReached` at the target error or loss of a run."""
-
-    def __init__(self, run, path):
+    def __init__(self, target):
         super().__init__()
-        self._run, self._path = run, path
-
-    def on_train_batch_end(self, batch, logs=None):
-        lines = read_metrics(self._path) if self._run.until_loss else []
-        if lines and lines[-1]["loss"] <= self._run.until_loss:
-            raise _TargetReached
+        self._target = target
 
     def on_epoch_end(self, epoch, logs=None):
-        target = self._run.target
-        if target is not None and logs["val_top1_error"] <= target:
-            raise _TargetReached
+        if logs["val_top1_error"] <= self._target:
+            self.model.stop_training = True
+
+
+class _LossReached(Exception):
+    """Ends the training loop within an epoch."""
+
+
+class _StopAtLoss(keras.callbacks.Callback):
+    """Raises `_LossReached` when the last logged loss is at or below a target."""
+
+    def __init__(self, target, path):
+        super().__init__()
+        self._target, self._path = target, path
+
+    def on_train_batch_end(self, batch, logs=None):
+        lines = read_metrics(self._path)
+        if lines and lines[-1]["loss"] <= self._target:
+            raise _LossReached
 
 
 class _Probe(keras.callbacks.Callback):
-    """Appends the error on a further split to probe.jsonl after each epoch."""
+    """Appends the error on the probe split to probe.jsonl after each epoch."""
 
     def __init__(self, preset, source, path):
         super().__init__()
@@ -204,12 +225,12 @@ class _Probe(keras.callbacks.Callback):
                 self._source,
                 self._preset.preprocessing,
                 statistics,
-                batch_size=_EVAL_BATCH,
+                batch_size=_EVAL_BATCH_SIZE,
             )
         )
 
     def on_epoch_end(self, epoch, logs=None):
-        metrics = self._evaluate(self._batches, self._source, _EVAL_BATCH)
+        metrics = self._evaluate(self._batches, self._source, _EVAL_BATCH_SIZE)
         line = {"epoch": epoch + 1, "top1_error": metrics["top1_error"]}
         with open(_probe_file(self._path), "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -220,7 +241,7 @@ def _probe_file(path):
 
 
 def _step_lines(path):
-    """Returns the logged training losses with their steps."""
+    """Returns {"step", "loss"} of each line of training metrics."""
     return [
         {key: line[key] for key in ("step", "loss")}
         for line in read_metrics(path)
@@ -229,21 +250,27 @@ def _step_lines(path):
 
 
 def _epoch_lines(run, path):
-    """Returns the metrics of each epoch: evaluation, training and probe."""
+    """Returns the metrics of each epoch on `eval_split`, in training and of the probe.
+
+    The training metrics are means over the steps since the last multiple of 100 steps.
+    """
     metrics = read_metrics(path)
-    in_training = {m["step"]: m for m in metrics if m["split"] == "train"}
-    lines = []
-    for m in metrics:
-        if m["split"] == "eval":
-            line = {key: m[key] for key in ("epoch", "step", "loss", "top1_error")}
-            line["train_loss"] = in_training[m["step"]]["loss"]
-            line["train_top1_error"] = in_training[m["step"]]["top1_error"]
-            lines.append(line)
-    if run.probe_split:
-        errors = _probe_errors(path)
-        for line in lines:
-            line["probe_top1_error"] = errors[line["epoch"]]
-    return lines
+    train_metrics = {line["step"]: line for line in metrics if line["split"] == "train"}
+    eval_metrics = [line for line in metrics if line["split"] == "eval"]
+    probe_errors = _probe_errors(path) if run.probe_split else {}
+    return [
+        {key: line[key] for key in ("epoch", "step", "loss", "top1_error")}
+        | {
+            f"train_{key}": train_metrics[line["step"]][key]
+            for key in ("loss", "top1_error")
+        }
+        | (
+            {"probe_top1_error": probe_errors[line["epoch"]]}
+            if run.probe_split
+            else {}
+        )
+        for line in eval_metrics
+    ]
 
 
 def _probe_errors(path):
@@ -255,14 +282,17 @@ def _probe_errors(path):
     return {line["epoch"]: line["top1_error"] for line in lines}
 
 
-def _final_errors(path, source):
-    """Returns the top-1 error of a trained run by each evaluation protocol."""
-    classifier = load_classifier(path)
-    errors = {}
-    for protocol in evaluation.PROTOCOLS:
-        probabilities, labels = evaluation.probabilities(
-            classifier, source, protocol, batch_size=_EVAL_BATCH, verbose=0
-        )
-        hits = evaluation.hits(probabilities, labels, 1)
-        errors[f"{protocol}_top1_error"] = 1 - float(hits.mean())
-    return errors
+def _final_errors(path, split, data_dir):
+    """Returns {"PROTOCOL_top1_error": error} of a trained run on a split."""
+    return {
+        f"{protocol}_top1_error": evaluation.evaluate(
+            [path],
+            dataset="cifar10",
+            split=split,
+            data_dir=data_dir,
+            protocol=protocol,
+            batch_size=_EVAL_BATCH_SIZE,
+            verbose=0,
+        ).error(1)
+        for protocol in evaluation.PROTOCOLS
+    }

@@ -73,13 +73,3 @@ def test_path_flags_expand_the_home_directory(monkeypatch):
     again = values["weights"].serialize()
     values(["test", again])
     assert values["weights"].serialize() == again
-
-
-def test_rejects_an_output_in_a_folder_that_does_not_exist(tmp_path):
-    with pytest.raises(FileNotFoundError, match="--output does not exist: .*/none"):
-        cli.check_output("output", str(tmp_path / "none" / "a.png"))
-    with pytest.raises(IsADirectoryError, match="--output to be a file"):
-        cli.check_output("output", str(tmp_path))
-    with pytest.raises(ValueError, match="--output to end in .png"):
-        cli.check_output("output", str(tmp_path / "a.jpg"), ".png")
-    cli.check_output("output", str(tmp_path / "a.png"), ".png")

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from alexnet_tf.files import atomic_write
+from alexnet_tf.files import check_output
 from alexnet_tf.files import remove_unfinished
 from alexnet_tf.files import write_text
 
@@ -71,3 +72,13 @@ def test_unfinished_files_of_killed_processes_are_removed(tmp_path):
     assert {each.name for each in tmp_path.iterdir()} == {"a.txt", ".b.txt.y2.tmp"}
     remove_unfinished(str(tmp_path))
     assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_check_output_rejects_paths_that_cannot_be_written(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--output does not exist: .*/none"):
+        check_output("--output", str(tmp_path / "none" / "a.png"))
+    with pytest.raises(IsADirectoryError, match="--output to be a file"):
+        check_output("--output", str(tmp_path))
+    with pytest.raises(ValueError, match="--output to end in .png"):
+        check_output("--output", str(tmp_path / "a.jpg"), ".png")
+    check_output("output", tmp_path / "a.png", ".png")

@@ -37,7 +37,7 @@ ROWS = {
     | {"cli", "data", "models", "workdir", "training", "inference", "figures"},
 }
 # Modules that the commands may import at the top: none of them imports TensorFlow.
-LIGHT = {"cli", "data.data_service", "presets", "workdir"}
+LIGHT = {"cli", "data.data_service", "files", "presets", "workdir"}
 
 
 def imported(path):

@@ -44,8 +44,8 @@ def command(*args):
 
 
 @pytest.fixture
-def run_flags(tmp_path):
-    """The flags of a run of two steps on 12 images of 2 classes."""
+def tiny_run_flags(tmp_path):
+    """The flags of a run of two steps of tiny on 12 images of 2 classes."""
     data = write_image_folder(tmp_path / "data")
     return [
         f"--dataset={data}",
@@ -55,6 +55,12 @@ def run_flags(tmp_path):
         "--epochs=1",
         f"--workdir={tmp_path / 'run'}",
     ]
+
+
+@pytest.fixture
+def run_flags(tiny_run_flags):
+    """The same flags for a network of one convolution, traced in half the time."""
+    return [*tiny_run_flags, "--ablate=norm,conv2,conv3,conv4,conv5"]
 
 
 def command_in_new_process(*args):
@@ -75,7 +81,7 @@ def test_help_names_every_flag_and_needs_no_tensorflow(tmp_path):
         text=True,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
     )
-    for flag in train._RUN + train._FINE_TUNING + train._PRESET:
+    for flag in train._RUN_FLAGS + train._FINE_TUNING_FLAGS + train._PRESET_FLAGS:
         pattern = rf"--(\[no\])?{flag.name}:"
         assert re.search(pattern, done.stdout), flag.name + done.stderr
         assert len(flags.FLAGS[flag.name].help) > 10
@@ -106,9 +112,9 @@ def test_flags_txt_is_a_flagfile_of_the_same_run(tmp_path, run_flags):
     assert "--flip=False\n" in before and "--learning_rate=0.02\n" in before
 
 
-def test_the_library_function_does_what_the_command_does(tmp_path, run_flags):
+def test_the_library_function_does_what_the_command_does(tmp_path, tiny_run_flags):
     """Its flags.txt, weights and metrics are the same, bit for bit."""
-    assert command(*run_flags, "--learning_rate=0.02", "--seed=3") is None
+    assert command(*tiny_run_flags, "--learning_rate=0.02", "--seed=3") is None
     metrics = training.train_dataset(
         f"folder:{tmp_path / 'data'}",
         "tiny",
@@ -153,7 +159,7 @@ def test_flags_override_single_values():
 
 def test_boundaries_are_whole_numbers():
     with flagsaver.flagsaver(), pytest.raises(
-        flags.IllegalFlagValueError, match="boundaries=.*'a'.*: must be epochs"
+        flags.IllegalFlagValueError, match="boundaries=.*'a'.*: must be whole numbers"
     ):
         flags.FLAGS(["train", "--boundaries=3,a"])
 
@@ -201,8 +207,8 @@ def test_the_default_workdir_ignores_a_slash_at_the_end(
         ("--workdir=/dev/null/run", "directory /dev/null/run cannot be written"),
     ],
 )
-def test_reports_a_bad_flag_in_one_line(run_flags, change, message):
-    reason = command(*run_flags, *change.split())
+def test_reports_a_bad_flag_in_one_line(tiny_run_flags, change, message):
+    reason = command(*tiny_run_flags, *change.split())
     assert isinstance(reason, str) and "\n" not in reason
     assert re.search(message, reason), reason
 
@@ -401,11 +407,11 @@ def write_unbalanced_folder(folder):
 @pytest.mark.parametrize(
     "cached", [True, pytest.param(False, marks=pytest.mark.large)]
 )
-def test_fine_tuning_from_a_run_on_twenty_images(tmp_path, run_flags, cached):
+def test_fine_tuning_from_a_run_on_twenty_images(tmp_path, tiny_run_flags, cached):
     """The data set has 2 unbalanced classes instead of the run's 3."""
     source = write_image_folder(tmp_path / "source", classes=3)
     base, tuned = tmp_path / "run", tmp_path / "tuned"
-    assert command(*run_flags, f"--dataset={source}") is None
+    assert command(*tiny_run_flags, f"--dataset={source}") is None
     args = [
         f"--dataset={write_unbalanced_folder(tmp_path / 'target')}",
         "--eval_split=train",
@@ -454,10 +460,10 @@ def test_a_file_of_weights_needs_its_preset(dataset):
         resolve_preset(dataset, weights="caffe.npy")
 
 
-def test_a_fine_tuned_run_with_ablated_parts_resumes(tmp_path, run_flags):
+def test_a_fine_tuned_run_with_ablated_parts_resumes(tmp_path, tiny_run_flags):
     """The preset that the run has saved lacks these parts already."""
-    assert command(*run_flags) is None
-    args = [*run_flags, f"--weights={tmp_path / 'run'}", "--ablate=norm"]
+    assert command(*tiny_run_flags) is None
+    args = [*tiny_run_flags, f"--weights={tmp_path / 'run'}", "--ablate=norm"]
     args.append(f"--workdir={tmp_path / 'tuned'}")
     assert command(*args) is None
     assert command(*args) is None
@@ -492,11 +498,11 @@ def test_a_batch_of_all_images_keeps_its_size_on_other_devices(tmp_path, run_fla
     assert "batch that 2 devices can share equally. Received: batch_size=13" in reason
 
 
-def test_another_number_of_classes_requires_reinit(tmp_path, run_flags):
+def test_another_number_of_classes_requires_reinit(tmp_path, tiny_run_flags):
     source = write_image_folder(tmp_path / "source", classes=3)
-    assert command(*run_flags, f"--dataset={source}") is None
+    assert command(*tiny_run_flags, f"--dataset={source}") is None
     reason = command(
-        *run_flags, f"--weights={tmp_path / 'run'}", f"--workdir={tmp_path / 'b'}"
+        *tiny_run_flags, f"--weights={tmp_path / 'run'}", f"--workdir={tmp_path / 'b'}"
     )
     assert "fc8" in reason and "kernel 128x2" in reason and "128x3" in reason
 

@@ -1,5 +1,6 @@
 """A trained network with everything that is needed to classify images."""
 
+import contextlib
 import dataclasses
 import functools
 import glob
@@ -26,8 +27,9 @@ from alexnet_tf.workdir import STATISTICS_FILE
 
 _MAX_CLASSES = 100_000
 
-# Indices of version 0.1 contain fingerprints that were computed with these names.
-_NAMES_IN_FINGERPRINTS = {
+# Retrieval indexes written by version 0.1 contain fingerprints that were computed with
+# these names.
+_LEGACY_NAMES = {
     "pca_color_": "colour_noise_",  # word: kept
     "colour_noise_std": "colour_noise",  # word: kept
     "mean_position='center'": "mean_position='centre'",  # word: kept
@@ -35,15 +37,14 @@ _NAMES_IN_FINGERPRINTS = {
 
 
 def preprocess_input(images, preset):
-    """Returns the input of a network with published weights, made from pixels.
+    """Preprocesses images for a network with published weights.
 
-    The result is float32 [..., S, S, 3]: resized, cropped, with channels in the order
-    of the preset and the mean of ImageNet subtracted, as a model from
-    `AlexNet(preset, weights=...)` expects it.
+    Returns float32 [..., crop, crop, 3], as a model from `AlexNet(preset, weights=...)`
+    expects it: resized, cropped, with the channels in the order of the preset, the mean
+    of ImageNet subtracted, and divided by the standard deviation if the preset does.
 
     Args:
-        images: [..., H, W, 3], RGB in [0, 255] of any dtype; all images of a batch
-            have one size.
+        images: [..., H, W, 3], RGB in [0, 255] of any dtype; all images have one size.
         preset: a name in `presets.PRESETS`, or a `presets.Preset`.
 
     Raises:
@@ -87,13 +88,16 @@ class Classifier:
 
     @functools.cached_property
     def fingerprint(self):
-        """Text that changes when the outputs for an image may change."""
+        """Hex digest of layers, preprocessing, statistics and weights, 16 characters.
+
+        It is computed once: do not change the weights afterwards.
+        """
         spec = repr((self.preset.layers, self.preset.preprocessing))
-        for name, name_in_fingerprints in _NAMES_IN_FINGERPRINTS.items():
-            spec = spec.replace(name, name_in_fingerprints)
+        for name, legacy_name in _LEGACY_NAMES.items():
+            spec = spec.replace(name, legacy_name)
         digest = hashlib.sha256(spec.encode())
         digest.update(np.ascontiguousarray(self.statistics.mean_image))
-        # `divide_by_std` uses the covariance.
+        # The standard deviations of `divide_by_std` come from the covariance.
         digest.update(np.ascontiguousarray(self.statistics.covariance))
         for variable in self.model.weights:
             digest.update(np.ascontiguousarray(variable))
@@ -110,50 +114,66 @@ class Classifier:
         Raises:
             ValueError: if the bytes are not an image.
         """
-        make_input = preprocess.ten_crop if ten_crop else preprocess.evaluation_image
-        try:
-            crops = make_input(encoded, self.preset.preprocessing, self.statistics)
-        except tf.errors.InvalidArgumentError as error:
-            raise ValueError(
-                f"Expected a JPEG, PNG, BMP or GIF image. Received: {len(encoded)} "
-                "bytes of another kind, or a damaged image."
-            ) from error
-        if not ten_crop:
-            crops = crops[tf.newaxis]
+        if ten_crop:
+            with _decoding(encoded):
+                crops = preprocess.ten_crop(
+                    encoded, self.preset.preprocessing, self.statistics
+                )
+        else:
+            crops = self.center_crop(encoded)[tf.newaxis]
         return np.mean(self.model(crops, training=False), axis=0)
 
     def predict(self, encoded, top=5, ten_crop=False):
         """Returns [(id, name, probability), ...] of the most probable classes.
 
         Args:
-            encoded, ten_crop: see `probabilities`, errors too.
+            encoded, ten_crop: see `probabilities`.
             top: the number of classes.
+
+        Raises:
+            ValueError: if the bytes are not an image, or `top` is less than 1.
         """
         probabilities = self.probabilities(encoded, ten_crop)[np.newaxis]
         return decode_predictions(probabilities, top, self.classes)[0]
 
     def center_crop(self, encoded):
-        """Returns float32 [crop, crop, 3], the network's input for one image."""
-        return preprocess.evaluation_image(
-            encoded, self.preset.preprocessing, self.statistics
-        )
+        """Returns the center crop of an image as the input of the model.
+
+        float32 [crop, crop, 3], with the mean subtracted.
+
+        Raises:
+            ValueError: if the bytes are not an image.
+        """
+        with _decoding(encoded):
+            return preprocess.evaluation_image(
+                encoded, self.preset.preprocessing, self.statistics
+            )
 
     def center_square(self, encoded):
-        """Returns uint8 RGB [S, S, 3], the part of an image that crops come from."""
-        return preprocess.center_square(encoded, self.preset.preprocessing).numpy()
+        """Returns the resized center square, from which crops are taken.
+
+        uint8 RGB [image_size, image_size, 3].
+
+        Raises:
+            ValueError: if the bytes are not an image.
+        """
+        with _decoding(encoded):
+            square = preprocess.center_square(encoded, self.preset.preprocessing)
+        return square.numpy()
 
 
 def load_classifier(weights, preset=None, layout=None):
-    """Loads the `Classifier` of a run or of a file of weights.
+    """Loads the `Classifier` of a run or of a weights file.
 
     The work directory of a run contains the preset, the classes and the pixel
     statistics. A file contains only weights: `preset` names the network, the published
     means of ImageNet are used, and 1000 classes are taken to be those of ImageNet.
 
     Args:
-        weights: the work directory of a run, or a file for `weights.load_weights`.
+        weights: the work directory of a run, or a weights file for
+            `weights.load_weights`.
         preset: a name in `presets.PRESETS`; None for that of the run.
-        layout: the axis order of a file, see `weights.load_weights`.
+        layout: the axis order of the file, see `weights.load_weights`.
 
     Raises:
         FileNotFoundError: if there is no such file or run.
@@ -182,27 +202,42 @@ def predict_files(
     ten_crop=False,
     with_images=False,
 ):
-    """Classifies image files, and yields one `Prediction` after the other.
+    """Classifies image files.
 
     Args:
-        weights, preset, layout: see `load_classifier`, errors too.
+        weights, preset, layout: see `load_classifier`.
         patterns: paths and glob patterns of image files.
         top: the number of classes to name.
         ten_crop: see `Classifier.probabilities`.
         with_images: whether predictions contain the images, 196 KB each at 256 pixels.
+
+    Returns:
+        An iterator over one `Prediction` for each file. A file that cannot be read has
+        a `Prediction` with an error.
+
+    Raises:
+        ValueError: if `top` is less than 1, and the errors of `load_classifier`.
     """
+    if top < 1:
+        raise ValueError(f"Expected top to be at least 1. Received: {top=}.")
     classifier = load_classifier(weights, preset, layout)
-    for path in _expand(patterns):
-        try:
-            with open(path, "rb") as file:
-                encoded = file.read()
-            classes = classifier.predict(encoded, top, ten_crop)
-            image = classifier.center_square(encoded) if with_images else None
-            yield Prediction(path, classes, image)
-        except OSError as error:
-            yield Prediction(path, error=error.strerror)
-        except ValueError as error:
-            yield Prediction(path, error=str(error))
+    return (
+        _predict_file(classifier, path, top, ten_crop, with_images)
+        for path in _expand(patterns)
+    )
+
+
+def _predict_file(classifier, path, top, ten_crop, with_images):
+    try:
+        with open(path, "rb") as file:
+            encoded = file.read()
+        classes = classifier.predict(encoded, top, ten_crop)
+        image = classifier.center_square(encoded) if with_images else None
+    except OSError as error:
+        return Prediction(path, error=error.strerror)
+    except ValueError as error:
+        return Prediction(path, error=str(error))
+    return Prediction(path, classes, image)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,9 +246,9 @@ class Prediction:
 
     Attributes:
         path: the path of the file.
-        classes: [(id, name, probability), ...], see `labels.decode_predictions`.
-        image: uint8 RGB [S, S, 3], see `Classifier.center_square`; None if it was not
-            asked for.
+        classes: [(id, name, probability), ...] of the most probable classes, see
+            `labels.decode_predictions`.
+        image: see `Classifier.center_square`; None if it was not requested.
         error: why the file could not be read, None if it could.
     """
 
@@ -225,52 +260,56 @@ class Prediction:
 
 @dataclasses.dataclass(frozen=True)
 class RunData:
-    """The data set of a run, as recorded in its flags.txt.
+    """The data to evaluate a model on: that of its run, or what replaces it.
 
     Attributes:
-        dataset: its name; None if the run does not record it.
+        dataset: the name of the data set; None if neither the run nor the caller names
+            one.
         train_split: the split that the run was trained on.
-        split: the split to measure and show; None for validation or else test.
+        split: the split to evaluate and to show images of; None for validation, or test
+            if there is no validation split.
         data_dir: the directory of TFDS's data sets.
-        skips: whether the run skipped unreadable images, which are then skipped here
-            too.
+        skip_bad_images: whether to skip unreadable images, as the run did.
     """
 
     dataset: str | None
     train_split: str
     split: str | None
     data_dir: str | None
-    skips: bool = False
+    skip_bad_images: bool = False
 
     def source(self):
-        """Loads the `Source` to measure and show; errors as `datasets.load`."""
+        """Loads the `Source` of `split`. Raises the errors of `datasets.load`."""
         return self._load(self.split)
 
     def train_source(self):
-        """Loads the `Source` of the training split; errors as `datasets.load`."""
+        """Loads the `Source` of `train_split`. Raises the errors of `datasets.load`."""
         return self._load(self.train_split)
 
     def _load(self, split):
         source = datasets.load(self.dataset, split, self.data_dir)
-        return source.without_bad_images() if self.skips else source
+        return source.without_bad_images() if self.skip_bad_images else source
 
 
-def find_run_data(weights, dataset=None, split=None, data_dir=None, otherwise=None):
+def find_run_data(
+    weights, dataset=None, split=None, data_dir=None, default_dataset=None
+):
     """Returns the `RunData` of a run, with the given values in place of its own.
 
-    The splits of a run belong to its data set: for another data set they are ignored.
+    If another data set is given, everything that the run records about its data is
+    ignored.
 
     Args:
-        weights: the work directory of a run, or a file of weights, which records no
-            data set.
+        weights: the work directory of a run, or a weights file, which records no data
+            set.
         dataset, split, data_dir: values of `RunData` that replace the run's, or None.
-        otherwise: the data set if neither the run nor `dataset` names one.
+        default_dataset: the data set if neither the run nor `dataset` names one.
     """
     run = read_flags(weights) if os.path.isdir(weights) else {}
     if dataset not in (None, run.get("dataset")):
         run = {}
     return RunData(
-        dataset or run.get("dataset", otherwise),
+        dataset or run.get("dataset", default_dataset),
         run.get("train_split", "train"),
         split or run.get("eval_split"),
         data_dir or run.get("data_dir"),
@@ -278,8 +317,23 @@ def find_run_data(weights, dataset=None, split=None, data_dir=None, otherwise=No
     )
 
 
+@contextlib.contextmanager
+def _decoding(encoded):
+    """Raises TensorFlow's errors about an image as one ValueError."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(
+            f"Expected a JPEG, PNG, BMP or GIF image. Received: {len(encoded)} bytes "
+            "that cannot be decoded as one of these."
+        ) from error
+
+
 def _expand(patterns):
-    """Returns files in order; a pattern that matches none stays, to be reported."""
+    """Returns the matching paths, sorted within each pattern.
+
+    A pattern without a match is kept as a path, so that opening it reports the error.
+    """
     paths = []
     for pattern in patterns:
         pattern = os.path.expanduser(pattern)
@@ -294,11 +348,11 @@ def _class_names(weights, preset):
     shapes = read_shapes(weights).get(last, {})
     kernel, bias = shapes.get("kernel", ()), shapes.get("bias", ())
     count = bias[0] if len(bias) == 1 else 0
-    # A file can claim any number, and the model would be built with it.
+    # Without this limit, a damaged or hostile file could make the model any size.
     if len(kernel) != 2 or count not in kernel or not 0 < count <= _MAX_CLASSES:
         raise ValueError(
-            f"Expected {last} of 1 to {_MAX_CLASSES:,} classes in {weights}. "
-            f"Received: kernel {list(kernel)}, bias {list(bias)}."
+            f"Expected layer {last} in {weights} to have 1 to {_MAX_CLASSES:,} "
+            f"classes. Received: kernel {list(kernel)}, bias {list(bias)}."
         )
     if count == len(imagenet_classes()):
         return tuple(imagenet_classes())

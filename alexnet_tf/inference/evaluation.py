@@ -1,4 +1,4 @@
-"""Errors of a network, or of several together, by the protocol of the paper."""
+"""Errors of a network or an ensemble by the evaluation protocol of the paper."""
 
 import dataclasses
 
@@ -26,13 +26,13 @@ PROTOCOLS = tuple(_CROPS)
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The outputs of a network, or of an ensemble, for all images of a split.
+    """The outputs of a network or an ensemble for all images of a split.
 
     Attributes:
         source: the `Source` of the images.
         probabilities: float [N, classes].
         labels: int32 [N].
-        ensemble_weights: float64 [networks], the searched weights of an ensemble, None
+        ensemble_weights: float64 [networks], the optimized weights of an ensemble; None
             if they are equal.
     """
 
@@ -74,24 +74,25 @@ def evaluate(
 ):
     """Measures a network, or an ensemble, on a split of a named data set.
 
-    This is what `python -m alexnet_tf.evaluate` runs. In an ensemble each network gets
-    the images as its own preset prepares them, and the probabilities are averaged.
+    This is what `python -m alexnet_tf.evaluate` runs. In an ensemble the images are
+    preprocessed for each network by its own preset, and the probabilities are averaged.
 
         alexnet_tf.inference.evaluate(["runs/imagenet2012-paper"]).error(1)
 
     Args:
-        weights: a list of work directories of runs and of files of weights.
-        preset: a list of the presets of the files, one for each of the weights or one
-            for all of them. Default: those of the runs.
-        layout: the axis order of files, see `weights.load_weights`.
-        dataset, split, data_dir: the data. Default: those of the first run; the data
-            set "textures" for a file.
+        weights: a list of work directories of runs and of weights files.
+        preset: a list of the presets of the weights files, one for each entry of
+            `weights` or one for all of them. Default: those of the runs.
+        layout: the axis order of the files, see `weights.load_weights`.
+        dataset, split, data_dir: the data, see `datasets.load`. Default: those of the
+            first run, or the data set "textures" for a file.
         protocol: "center" for the center crop, "ten_crop" for the paper's ten crops,
             "dense" for all positions of the whole image, see `dense_probabilities`.
         scales: pixels of the short side, one or several sizes, for "dense".
         batch_size: the number of images in a batch.
-        search_split: the split on which the weights of the ensemble are searched. It
-            must share no image with `split`. Default: equal weights.
+        search_split: the split on which the weights of the ensemble are optimized, see
+            `search_weights`. It must share no image with `split`. Default: equal
+            weights.
         verbose: 1 for a progress bar, 0 for none.
 
     Returns:
@@ -192,13 +193,18 @@ def batches(classifier, source, protocol, batch_size):
 def dense_probabilities(classifier, source, scales, verbose=1):
     """Returns what `probabilities` does, for whole images in one or several sizes.
 
-    The network is applied at all positions of the image, every 32 pixels, with
+    The network is applied to the whole image with a stride of 32 pixels, see
     `alexnet.to_fully_convolutional`. Probabilities are averaged over the positions,
-    then over the sizes. The mean per channel is subtracted, see `preprocess.whole_image`.
+    then over the sizes. The mean per channel is subtracted, see
+    `preprocess.whole_image`.
 
     Args:
-        classifier, source, verbose: see `probabilities`, errors too.
+        classifier, source, verbose: see `probabilities`.
         scales: pixels of the short side, one or several sizes.
+
+    Raises:
+        ValueError: if a size is smaller than the network's input, and as in
+            `probabilities`.
     """
     check_fits(classifier, source)
     preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
@@ -243,13 +249,15 @@ def hits(probabilities, labels, k):
 
 
 def interval(hits, seed=0):
-    """Returns (low, high), the 95% interval of the error.
+    """Returns (low, high), the 95% bootstrap interval of the error.
 
-    It comes from resampling the images 1,000 times.
+    Args:
+        hits: float32 [N], from the function `hits`.
+        seed: the seed of the 1,000 random resamples of the images.
     """
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     errors = [
-        1 - hits[random.integers(0, len(hits), len(hits))].mean()
+        1 - hits[rng.integers(0, len(hits), len(hits))].mean()
         for _ in range(_RESAMPLES)
     ]
     return tuple(float(error) for error in np.percentile(errors, [2.5, 97.5]))
@@ -295,15 +303,14 @@ def average(all_probabilities, weights=None):
 def search_weights(all_probabilities, labels, seed=0):
     """Returns float64 [n], the ensemble weights with the lowest top-5 error; sum 1.
 
-    The candidates are 500 uniform draws, equal weights and each network alone. They
-    are measured on images other than those to be reported; the authors' scripts
-    searched too (CHM avg-valid.py:27-71). Ties are decided by the top-1 error, then by
-    the order of the candidates, in which equal weights come first.
+    The candidates are equal weights, each network alone, and 500 uniform random
+    weights; the authors' scripts searched in a similar way (CHM avg-valid.py:27-71).
+    Among equal top-5 errors the lowest top-1 error decides, then the order above.
 
     Args:
         all_probabilities: [n, N, classes] of the networks.
         labels: int32 [N].
-        seed: the random seed of the draws.
+        seed: the seed of the random weights.
     """
     count = len(all_probabilities)
     draws = np.random.default_rng(seed).dirichlet(np.ones(count), _DRAWS)
@@ -348,7 +355,7 @@ def _check_disjoint(search_source, source):
     shared = len(search_source.example_ids() & source.example_ids())
     if shared:
         raise ValueError(
-            "Expected to search the weights on other images than those to be "
-            f"reported. Received: {search_source.split}, of which {shared} are in "
+            "Expected a search_split that shares no image with the split to report. "
+            f"Received: {search_source.split}, of which {shared} images are in "
             f"{source.split} too."
         )

@@ -73,9 +73,9 @@ def train_dataset(
         train_split, eval_split: the splits to train on and to measure the validation
             error on, see `datasets.load`.
         data_dir: the directory of TFDS's data sets.
-        weights: a file of weights or the work directory of a run to start from. The
+        weights: a weights file or the work directory of a run to start from. The
             learning rate is then a tenth of the preset's, unless it is given.
-        layout: the axis order of a file of weights, see `weights.load_weights`.
+        layout: the axis order of a weights file, see `weights.load_weights`.
         reinit: names of layers that keep their random initialization.
         freeze: names of layers that are not trained.
         train_layers: names of the only layers that are trained, instead of `freeze`.

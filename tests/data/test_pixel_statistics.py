@@ -1,4 +1,4 @@
-"""Means and principal components against NumPy, and where they are stored."""
+"""Tests of the mean image and covariance: their values, and where they are stored."""
 
 import dataclasses
 import os
@@ -16,16 +16,23 @@ PREPROCESSING = presets.Preprocessing(image_size=SIZE, crop_size=8)
 
 
 def random_images(count, seed=0):
-    """uint8 [count, SIZE, SIZE, 3] with correlated channels."""
-    random = np.random.default_rng(seed)
-    shared = random.normal(size=(count, SIZE, SIZE, 1))
-    independent = random.normal(size=(count, SIZE, SIZE, 3))
+    """Returns uint8 RGB [count, SIZE, SIZE, 3] with correlated channels."""
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=(count, SIZE, SIZE, 1))
+    independent = rng.normal(size=(count, SIZE, SIZE, 3))
     values = [130, 110, 90] + shared * [40, 35, 30] + independent * [5, 10, 20]
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
 def source_of(folder, encoded, fingerprint="images", **changes):
-    """Returns a `Source` of encoded images, and a list with an item for each read."""
+    """Returns a `Source` of encoded images, and a list that grows with each read.
+
+    Args:
+        folder: the folder of the data, beside which statistics are stored.
+        encoded: a list of bytes, one item per image.
+        fingerprint: the fingerprint of the source.
+        **changes: other fields of the source to override.
+    """
     reads = []
 
     def read(shuffle_seed):
@@ -51,11 +58,14 @@ def source_of(folder, encoded, fingerprint="images", **changes):
 
 
 def png_source(folder, count, seed=0, **changes):
-    encoded = [tf.io.encode_png(p).numpy() for p in random_images(count, seed)]
+    """Returns `source_of` for `count` random images as PNGs."""
+    encoded = [
+        tf.io.encode_png(image).numpy() for image in random_images(count, seed)
+    ]
     return source_of(folder, encoded, **changes)
 
 
-# 32 images make a batch: the counts are less than one, one, and one and a part.
+# Less than a batch of 32 images, one batch, and one batch and a part.
 @pytest.mark.parametrize("count", [1, 32, 45])
 def test_statistics_equal_those_of_numpy(tmp_path, count):
     source, _ = png_source(tmp_path, count)
@@ -76,20 +86,22 @@ def test_components_are_columns_in_ascending_order(tmp_path):
     source, _ = png_source(tmp_path, 20)
     result = pixel_statistics.compute(source, PREPROCESSING, verbose=0)
     flat = random_images(20).reshape(-1, 3).astype(np.float64)
-    # The singular value decomposition gives the same components another way.
-    _, singular, rows = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
-    stds = singular[::-1] / np.sqrt(len(flat))
+    # The singular value decomposition of the pixels needs no covariance.
+    _, singular_values, vectors = np.linalg.svd(
+        flat - flat.mean(0), full_matrices=False
+    )
+    stds = singular_values[::-1] / np.sqrt(len(flat))
     assert (np.diff(stds) > 1).all()
     np.testing.assert_allclose(result.component_stds, stds, rtol=1e-9)
-    for column, row in zip(result.components.T, rows[::-1]):
-        assert abs(column @ row) == pytest.approx(1)
+    for component, vector in zip(result.components.T, vectors[::-1]):
+        assert abs(component @ vector) == pytest.approx(1)
     np.testing.assert_allclose(
         (flat @ result.components).std(axis=0), stds, rtol=1e-9
     )
 
 
 def test_statistics_are_of_the_central_square(tmp_path):
-    """They cover all of it, however small the crop, and omit the black bars."""
+    """All of the square counts, and the black bars beside it do not."""
     image = np.zeros((SIZE, 2 * SIZE, 3), np.uint8)
     image[:, SIZE // 2 : SIZE // 2 + SIZE] = random_images(1)[0]
     source, _ = source_of(tmp_path, [tf.io.encode_png(image).numpy()])
@@ -101,7 +113,7 @@ def test_statistics_are_of_the_central_square(tmp_path):
 
 
 def test_gray_images_have_one_component(tmp_path):
-    gray = [tf.io.encode_png(p[..., :1]).numpy() for p in random_images(5)]
+    gray = [tf.io.encode_png(image[..., :1]).numpy() for image in random_images(5)]
     source, _ = source_of(tmp_path, gray)
     result = pixel_statistics.compute(source, PREPROCESSING, verbose=0)
     np.testing.assert_allclose(result.component_stds[:2], 0, atol=1e-4)
@@ -132,7 +144,7 @@ def test_variances_rounded_below_zero_give_finite_deviations(covariance):
     assert np.isfinite(result.channel_std).all()
 
 
-def test_imagenet_has_the_published_figures():
+def test_imagenet_has_the_published_values():
     result = pixel_statistics.imagenet(presets.get("paper").preprocessing)
     assert result.mean_image.shape == (256, 256, 3)
     np.testing.assert_allclose(
@@ -152,34 +164,35 @@ def test_imagenet_has_the_published_figures():
     np.testing.assert_allclose(result.components * signs, published, atol=1e-7)
 
 
-def load(source, fallback, preprocessing=PREPROCESSING):
+def load_statistics(source, fallback, preprocessing=PREPROCESSING):
     return pixel_statistics.load_or_compute(
         source, preprocessing, str(fallback), verbose=0
     )
 
 
-def assert_same(first, second):
+def assert_equal(first, second):
+    """Checks that two `Statistics` are the same."""
     np.testing.assert_array_equal(first.mean_image, second.mean_image)
     np.testing.assert_array_equal(first.covariance, second.covariance)
 
 
-def test_a_second_run_reads_the_file_beside_the_data(tmp_path):
+def test_statistics_are_read_from_the_file_beside_the_data(tmp_path):
     data, fallback = tmp_path / "data", tmp_path / "run"
     data.mkdir()
     fallback.mkdir()
     source, reads = png_source(data, 6)
-    first = load(source, fallback)
+    first = load_statistics(source, fallback)
     assert len(reads) == 1
-    assert_same(first, pixel_statistics.compute(source, PREPROCESSING, verbose=0))
+    assert_equal(first, pixel_statistics.compute(source, PREPROCESSING, verbose=0))
     reads.clear()
-    assert_same(first, load(source, fallback))
+    assert_equal(first, load_statistics(source, fallback))
     assert not reads
     assert len(os.listdir(data)) == 1 and not os.listdir(fallback)
 
 
-def test_returns_what_the_file_contains(tmp_path):
+def test_returns_the_statistics_in_the_file(tmp_path):
     source, _ = png_source(tmp_path, 6)
-    load(source, tmp_path)
+    load_statistics(source, tmp_path)
     (name,) = os.listdir(tmp_path)
     statistics = pixel_statistics.Statistics(
         np.full((SIZE, SIZE, 3), 7, np.float32), np.diag([1.0, 4.0, 9.0])
@@ -189,52 +202,53 @@ def test_returns_what_the_file_contains(tmp_path):
         mean_image=statistics.mean_image,
         covariance=statistics.covariance,
     )
-    assert_same(load(source, tmp_path), statistics)
+    assert_equal(load_statistics(source, tmp_path), statistics)
 
 
 def test_the_fallback_folder_is_used_if_the_data_are_read_only(tmp_path):
-    # Root may write despite permissions, but not if the folder is a file.
+    # A file in place of the folder: root may write to a read-only folder.
     (tmp_path / "data").write_text("")
     fallback = tmp_path / "run"
     fallback.mkdir()
     source, reads = png_source(tmp_path / "data", 6)
-    first = load(source, fallback)
+    first = load_statistics(source, fallback)
     assert len(os.listdir(fallback)) == 1
-    assert_same(first, load(source, fallback))
+    assert_equal(first, load_statistics(source, fallback))
     assert len(reads) == 1
 
 
-def test_without_a_writable_folder_they_are_computed_again(tmp_path):
+def test_without_a_writable_folder_statistics_are_computed_again(tmp_path):
     (tmp_path / "file").write_text("")
     source, reads = png_source(tmp_path / "file", 6)
-    first = load(source, tmp_path / "file")
-    assert_same(first, load(source, tmp_path / "file"))
+    first = load_statistics(source, tmp_path / "file")
+    assert_equal(first, load_statistics(source, tmp_path / "file"))
     assert len(reads) == 2
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_each_split_size_and_resizing_has_a_separate_file(tmp_path):
+def test_each_split_image_size_and_resizing_has_a_separate_file(tmp_path):
     half, _ = png_source(tmp_path, 6, seed=1, fingerprint="train[:50%]")
     other_half, _ = png_source(tmp_path, 6, seed=2, fingerprint="train[50%:]")
-    statistics = load(half, tmp_path)
-    assert (statistics.mean_image != load(other_half, tmp_path).mean_image).any()
+    statistics = load_statistics(half, tmp_path)
+    other_statistics = load_statistics(other_half, tmp_path)
+    assert (statistics.mean_image != other_statistics.mean_image).any()
     for changes in {"image_size": 10}, {"resize": "squash"}:
-        load(half, tmp_path, dataclasses.replace(PREPROCESSING, **changes))
+        load_statistics(half, tmp_path, dataclasses.replace(PREPROCESSING, **changes))
     assert len(os.listdir(tmp_path)) == 4
-    assert_same(load(half, tmp_path), statistics)
+    assert_equal(load_statistics(half, tmp_path), statistics)
     smaller = dataclasses.replace(PREPROCESSING, image_size=10)
-    assert load(half, tmp_path, smaller).mean_image.shape == (10, 10, 3)
+    assert load_statistics(half, tmp_path, smaller).mean_image.shape == (10, 10, 3)
 
 
-def test_another_crop_size_needs_no_other_pass(tmp_path):
+def test_another_crop_size_needs_no_second_pass(tmp_path):
     source, reads = png_source(tmp_path, 6)
-    load(source, tmp_path)
-    load(source, tmp_path, dataclasses.replace(PREPROCESSING, crop_size=10))
+    load_statistics(source, tmp_path)
+    load_statistics(source, tmp_path, dataclasses.replace(PREPROCESSING, crop_size=10))
     assert len(reads) == 1
 
 
 def test_imagenet_has_the_mean_of_the_published_weights():
-    """Caffe's ilsvrc_2012_mean.npy is 104.007, 116.669, 122.679 as B, G, R."""
+    """The weights are Caffe's; its ilsvrc_2012_mean.npy has the means in BGR order."""
     result = pixel_statistics.imagenet(presets.get("caffe").preprocessing)
     np.testing.assert_allclose(
         result.channel_mean, [122.678914, 116.668768, 104.006988], rtol=1e-6
@@ -243,9 +257,9 @@ def test_imagenet_has_the_mean_of_the_published_weights():
 
 def test_read_returns_what_was_written(tmp_path):
     source, _ = png_source(tmp_path, 6)
-    result = load(source, tmp_path)
+    result = load_statistics(source, tmp_path)
     pixel_statistics.write(result, str(tmp_path / "copy.npz"))
-    assert_same(pixel_statistics.read(str(tmp_path / "copy.npz")), result)
+    assert_equal(pixel_statistics.read(str(tmp_path / "copy.npz")), result)
     assert not [name for name in os.listdir(tmp_path) if ".tmp" in name]
 
 
@@ -253,11 +267,12 @@ def test_read_returns_what_was_written(tmp_path):
 def test_imagenet_needs_no_pass_for_its_channel_means(tmp_path, name):
     source, reads = png_source(tmp_path, 6, name=name)
     channel_mean = dataclasses.replace(PREPROCESSING, mean="channel")
-    assert_same(
-        load(source, tmp_path, channel_mean), pixel_statistics.imagenet(channel_mean)
+    assert_equal(
+        load_statistics(source, tmp_path, channel_mean),
+        pixel_statistics.imagenet(channel_mean),
     )
     assert not reads and not os.listdir(tmp_path)
-    load(source, tmp_path)
+    load_statistics(source, tmp_path)
     assert len(reads) == 1
 
 
@@ -279,23 +294,24 @@ def test_imagenet_needs_no_pass_for_its_channel_means(tmp_path, name):
         ),
     ],
 )
-def test_no_pass_is_needed_if_the_preset_brings_all_figures(tmp_path, changes, passes):
+def test_no_pass_is_needed_if_the_preset_has_all_values(tmp_path, changes, passes):
     source, reads = png_source(tmp_path, 6)
     owt = presets.get("owt").preprocessing
-    load(source, tmp_path, dataclasses.replace(owt, **changes))
+    load_statistics(source, tmp_path, dataclasses.replace(owt, **changes))
     assert len(reads) == passes
 
 
 def test_other_data_sets_need_a_pass_for_their_channel_means(tmp_path):
     source, reads = png_source(tmp_path, 6, name="imagenet2012_subset")
     channel_mean = dataclasses.replace(PREPROCESSING, mean="channel")
-    result = load(source, tmp_path, channel_mean)
+    result = load_statistics(source, tmp_path, channel_mean)
     assert len(reads) == 1
     np.testing.assert_allclose(
         result.channel_mean, random_images(6).mean(axis=(0, 1, 2)), rtol=1e-6
     )
 
 
+# The first and the last image of a batch of 32, and of the part that follows it.
 @pytest.mark.parametrize("index", [0, 3, 31, 32, 40])
 @pytest.mark.parametrize("bad", [b"", b"no image"])
 def test_an_error_names_the_unreadable_image(tmp_path, index, bad):
@@ -303,17 +319,17 @@ def test_an_error_names_the_unreadable_image(tmp_path, index, bad):
     encoded[index] = bad
     source, _ = source_of(tmp_path, encoded)
     with pytest.raises(ValueError, match=f"image {index} of images") as error:
-        load(source, tmp_path)
+        load_statistics(source, tmp_path)
     assert f"({len(bad)} bytes)" in str(error.value)
     assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "claimed, received", [(5, "at least 6"), (7, "only 6")]
+    "num_examples, received", [(5, "at least 6"), (7, "only 6")]
 )
-def test_rejects_a_source_with_a_wrong_count(tmp_path, claimed, received):
-    source, _ = png_source(tmp_path, 6, num_examples=claimed)
-    message = f"{claimed} images.*Received: {received}. Prepare"
+def test_rejects_a_source_with_a_wrong_count(tmp_path, num_examples, received):
+    source, _ = png_source(tmp_path, 6, num_examples=num_examples)
+    message = f"{num_examples} images.*Received: {received}. Prepare"
     with pytest.raises(ValueError, match=message):
-        load(source, tmp_path)
+        load_statistics(source, tmp_path)
     assert not os.listdir(tmp_path)

@@ -339,10 +339,10 @@ def test_evaluate_returns_what_the_command_prints(trained, tmp_path):
     assert expected in out
     classes = result.source.classes
     confusions = [
-        f"{classes[label]} taken for {classes[predicted]}: {count}"
+        f"{classes[label]} classified as {classes[predicted]}: {count}"
         for label, predicted, count in result.confusions()
     ]
-    assert [line for line in out.splitlines() if "taken for" in line] == confusions
+    assert [line for line in out.splitlines() if "classified as" in line] == confusions
     wrong = sum(count for *_, count in result.confusions())
     assert result.error(1) == pytest.approx(wrong / 10)
     rows = [*csv.DictReader(table.open())]
@@ -381,11 +381,11 @@ def test_evaluate_takes_an_ensemble(trained):
         dataset, both, "--protocol=dense", "--scales=73,80"
     )
     assert code == 0 and "| 2 networks |" in out
-    assert "all positions at 73, 80 pixels" in out
+    assert "dense at 73, 80 pixels" in out
     code, out, _ = evaluate_command(
         dataset, both, "--split=train[:6]", "--search_split=train[6:]"
     )
-    assert code == 0 and out.startswith("Weights: 0.500, 0.500\n")
+    assert code == 0 and out.startswith("Ensemble weights: 0.500, 0.500\n")
     code, _, err = evaluate_command(
         dataset, both, "--split=train[:6]", "--search_split=train[50%:]"
     )

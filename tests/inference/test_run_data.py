@@ -52,11 +52,11 @@ def test_bad_images_that_the_run_skipped_are_skipped(tmp_path):
             assert source.num_examples == count
     # This flag, too, applies to the data set of the run only.
     (workdir / "flags.txt").write_text(f"{lines}--on_bad_image=skip\n")
-    assert not find_run_data(str(workdir), dataset="textures").skips
+    assert not find_run_data(str(workdir), dataset="textures").skip_bad_images
 
 
 def test_a_file_of_weights_records_no_data(tmp_path):
     for weights in (str(tmp_path / "a.npy"), str(tmp_path)):
         assert find_run_data(weights) == RunData(None, "train", None, None)
-    data = find_run_data(str(tmp_path / "a.npy"), otherwise="textures")
+    data = find_run_data(str(tmp_path / "a.npy"), default_dataset="textures")
     assert data.dataset == "textures"
