@@ -1,4 +1,4 @@
-"""AlexNet (Krizhevsky, Sutskever, Hinton 2012) in TensorFlow and Keras.
+"""AlexNet (Krizhevsky, Sutskever and Hinton, 2012) in TensorFlow and Keras.
 
     import alexnet_tf
     model = alexnet_tf.AlexNet("paper", classes=1000)
@@ -10,7 +10,8 @@ from alexnet_tf import lazy
 
 __version__ = "0.1.0"
 
-_HOMES = {
+# The modules that define the public names.
+_MODULES = {
     "AlexNet": "models.alexnet",
     "PRESETS": "presets",
     "decode_predictions": "models.labels",
@@ -19,6 +20,6 @@ _HOMES = {
     "preprocess_input": "inference.classifier",
     "save_weights": "models.weights",
 }
-__all__ = list(_HOMES)
+__all__ = list(_MODULES)
 
-__getattr__ = lazy.attributes(__name__, _HOMES)
+__getattr__ = lazy.attributes(__name__, _MODULES)

@@ -18,13 +18,14 @@ _FLAGS = [
         "format",
         "saved_model",
         ["saved_model", "tflite", "tflite_8_bits", "onnx"],
-        "saved_model takes encoded images or RGB pixels of any size. The others take "
-        "preprocessed pixels; tflite_8_bits stores the weights in 8 bits.",
+        "Format to write. A saved_model takes encoded images or RGB pixels of any "
+        "size, the other formats preprocessed pixels. tflite_8_bits stores the weights "
+        "in 8 bits.",
     ),
     cli.define_path(
         "output",
         None,
-        "File to write; a directory for saved_model. It must not exist.",
+        "File to write, or directory for saved_model. It must not exist.",
         required=True,
     ),
 ]

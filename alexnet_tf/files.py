@@ -1,6 +1,7 @@
-"""Files that are replaced as a whole or stay as they were."""
+"""Atomic writes, which replace a file completely or not at all."""
 
 import contextlib
+import fnmatch
 import glob
 import os
 import shutil
@@ -11,16 +12,18 @@ import tempfile
 def atomic_write(path):
     """Yields a temporary path that replaces `path` if the body raises no error.
 
-    The temporary path has the same file name, in a temporary folder beside `path`,
-    so that writers which look at the extension find it. A file or a directory may be
-    written to it. After an error the old file stays, and nothing is left beside it;
-    several processes may write the same `path` at once.
+    The temporary path is in a temporary folder beside `path` and has the same file
+    name, because some writers choose the format by its extension. The body writes a
+    file or a directory there. An error in the body leaves the old file unchanged, and
+    the temporary folder is removed. Several processes may write the same `path` at
+    once.
 
     Args:
-        path: the file to write; a directory only if `path` does not exist yet.
+        path: the file to write, or a directory that does not exist yet.
 
     Raises:
-        OSError: if the folder does not exist or cannot be written to.
+        OSError: if the folder of `path` does not exist or cannot be written to, if the
+            body writes nothing, or if an existing directory would be replaced.
     """
     folder, name = os.path.split(os.path.abspath(path))
     temporary = tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
@@ -32,7 +35,7 @@ def atomic_write(path):
 
 
 def write_text(path, text):
-    """Writes a UTF-8 text file, replacing an old one as a whole."""
+    """Writes a UTF-8 text file atomically, see `atomic_write`."""
     with atomic_write(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
@@ -41,28 +44,32 @@ def write_text(path, text):
 def remove_unfinished(folder, name="*"):
     """Removes the temporary folders of processes that were killed while writing.
 
-    Only for a process that is the only one to write these files: it would remove
-    those of a running process too.
+    No other process may be writing these files, because its temporary folders would
+    be removed too.
 
     Args:
-        folder: the folder that the files are in.
-        name: the file name, or a pattern of file names.
+        folder: the folder of the files.
+        name: the file name, or a glob pattern of file names.
     """
     for path in glob.glob(os.path.join(glob.escape(folder), f".{name}.*.tmp")):
-        shutil.rmtree(path, ignore_errors=True)
+        # The pattern for "a" matches ".a.txt.x1.tmp" too, which belongs to "a.txt".
+        file_name = os.path.basename(path)[1:].rsplit(".", 2)[0]
+        if fnmatch.fnmatchcase(file_name, name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def check_output(name, path, suffix=""):
-    """Refuses an output file that could not be written, before the work starts.
+    """Raises an error if an output file cannot be written, before any work is done.
 
     Args:
         name: the name of the argument or of the flag that gives the path.
         path: the path of the file.
-        suffix: the suffix that the path must have.
+        suffix: the file name extension that the path must have, such as ".html"; an
+            empty one allows all.
 
     Raises:
-        ValueError: if the path has another suffix.
-        OSError: if its folder does not exist, or the path is a folder.
+        ValueError: if `path` does not end in `suffix`.
+        OSError: if the folder of `path` does not exist, or `path` is a folder.
     """
     path = os.fspath(path)
     if not path.endswith(suffix):

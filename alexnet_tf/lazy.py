@@ -1,18 +1,18 @@
-"""Public names of a package that are imported on first use.
+"""Imports the public names of a package on first use.
 
-TensorFlow takes seconds to import, and `python -m alexnet_tf.train --help`, which
-imports the packages, needs none of it.
+Importing TensorFlow takes seconds. `python -m alexnet_tf.train --help` imports the
+packages, but does not need TensorFlow.
 """
 
 import importlib
 
 
 def attributes(package, modules):
-    """Returns a `__getattr__` for a package.
+    """Returns a function for a package to use as its `__getattr__`.
 
     Args:
         package: the name of the package.
-        modules: {public name: the module of the package that defines it}.
+        modules: {public name: the module that defines it, relative to the package}.
     """
 
     def __getattr__(name):

@@ -1,13 +1,13 @@
-"""Plots of a run and of a network: numbers in, a PNG file out.
+"""Plots the metrics of a run and the values of a network as PNG files.
 
-`path` is a path, or a file that is open for writing bytes.
+`path` is the PNG file to write, or a file object that is open for writing bytes.
 """
 
 from matplotlib import figure
 from matplotlib import patches
 import numpy as np
 
-# From the palette of Okabe and Ito, which color-blind readers can tell apart.
+# These colors of Okabe and Ito's palette are distinguishable with color blindness.
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 _GRAY = "#999999"
 
@@ -15,11 +15,11 @@ _GRAY = "#999999"
 def curves(metrics, path, title=""):
     """Plots the loss and the errors over the epochs.
 
-    Dotted lines mark the epochs at which the learning rate dropped.
+    Dotted lines mark the epochs after which the learning rate was lower.
 
     Args:
-        metrics: the lines of metrics.jsonl, see `workdir.read_metrics`.
-        path: the PNG file to write.
+        metrics: the lines of a run's metrics.jsonl, see `workdir.read_metrics`.
+        path: see the module docstring.
         title: the title of the figure.
     """
     fig = figure.Figure(figsize=(11, 3.8), layout="constrained")
@@ -49,12 +49,12 @@ def curves(metrics, path, title=""):
 def kernels(weights, path, title=""):
     """Plots the kernels of the first layer, as in the paper's Fig. 3.
 
-    The values of each kernel are stretched to the full range separately, so zero need
-    not be gray.
+    The values of each kernel are stretched to the full range separately, so that zero
+    has another shade in each kernel.
 
     Args:
         weights: float [H, W, 3, kernels], RGB.
-        path: the PNG file to write.
+        path: see the module docstring.
         title: the title of the figure.
     """
     sheet = kernel_sheet(weights)
@@ -73,7 +73,7 @@ def kernel_sheet(weights):
     """Arranges kernels in rows of 16 or 8, as one uint8 RGB image [H, W, 3].
 
     If there are two towers of 48 kernels each, the first fills the upper three rows,
-    as in the paper's Fig. 3.
+    as in the paper's Fig. 3. The values of each kernel are stretched to the full range.
 
     Args:
         weights: float [H, W, 3, kernels], RGB.
@@ -97,13 +97,13 @@ def kernel_sheet(weights):
 def predictions(rows, path):
     """Plots images with their most probable classes as bars.
 
-    This is the left half of the paper's Fig. 4. The bar of the true class has another
-    color.
+    This is the left half of the paper's Fig. 4. Bars have another color if their class
+    has the name that is the title of the image.
 
     Args:
         rows: (title, uint8 RGB [H, W, 3], [(id, name, probability), ...]) of each
             image; the title is the name of the true class, if that is known.
-        path: the PNG file to write.
+        path: see the module docstring.
     """
     columns = min(4, len(rows))
     lines = -(-len(rows) // columns)
@@ -130,7 +130,7 @@ def neighbors(rows, path):
     Args:
         rows: [[(title, uint8 RGB [H, W, 3]), ...], ...], all of the same length; the
             query comes first in its row.
-        path: the PNG file to write.
+        path: see the module docstring.
     """
     columns = len(rows[0])
     fig = figure.Figure(
@@ -152,8 +152,8 @@ def crops(images, path, title=""):
     """Plots the crops that training makes of one image.
 
     Args:
-        images: (title, RGB [H, W, 3] in [0, 255]) of each crop.
-        path: the PNG file to write.
+        images: a list of (title, RGB [H, W, 3] in [0, 255]), one for each crop.
+        path: see the module docstring.
         title: the title of the figure.
     """
     columns = min(5, len(images))
@@ -178,7 +178,7 @@ def confusion(counts, names, path):
         counts: int [classes, classes], the number of images by true class (rows) and
             predicted class (columns).
         names: the names of the classes.
-        path: the PNG file to write.
+        path: see the module docstring.
     """
     side = 2.5 + 0.32 * len(names)
     fig = figure.Figure(figsize=(side, side), layout="constrained")
@@ -206,8 +206,9 @@ def normalization(before, afters, path, title=""):
 
     Args:
         before: float [N], the activations of N neighboring maps at one pixel.
-        afters: [(label, float [N]), ...], the results of one or two ways to normalize.
-        path: the PNG file to write.
+        afters: [(label, float [N]), ...], the activations after one or two ways of
+            normalization.
+        path: see the module docstring.
         title: the title of the figure.
     """
     fig = figure.Figure(figsize=(8, 5), layout="constrained")
@@ -230,11 +231,13 @@ def activations(image, convolutions, dense_layers, path):
     """Plots the activations of all layers for one image.
 
     Args:
-        image: uint8 RGB [S, S, 3], the input of the network.
-        convolutions: (title, (first, last) row and column of the receptive field of
-            the central output, [float [H, W], ...]) of each convolutional layer.
-        dense_layers: (title, float [units]) of each fully connected layer.
-        path: the PNG file to write.
+        image: uint8 RGB [crop, crop, 3], the crop that the network gets.
+        convolutions: a list of (title, (first, last), maps), one for each convolutional
+            layer. The receptive field of the central output extends from pixel `first`
+            to pixel `last` along both sides; `maps` is a list of float [H, W].
+        dense_layers: a list of (title, float [units]), one for each fully connected
+            layer.
+        path: see the module docstring.
     """
     columns = 1 + max(len(maps) for _, _, maps in convolutions)
     heights = [1.8] * len(convolutions) + [1.3] * len(dense_layers)
@@ -256,11 +259,11 @@ def activations(image, convolutions, dense_layers, path):
 
 
 def norms(layers, path, title=""):
-    """Plots how large the weights of each layer are.
+    """Plots the magnitudes of the weights of each layer.
 
     Args:
-        layers: the `internals.Norms` of each layer.
-        path: the PNG file to write.
+        layers: a list of `internals.Norms`, one for each layer.
+        path: see the module docstring.
         title: the title of the figure.
     """
     fig = figure.Figure(figsize=(10, 4), layout="constrained")
@@ -286,15 +289,14 @@ def norms(layers, path, title=""):
 
 
 def dropout(errors, full_error, pairs, path, title=""):
-    """Plots how well the full network approximates averages over dropout samples.
+    """Compares averages over networks sampled by dropout with the full network.
 
     Args:
-        errors: (number of networks, top-1 error) of averages over networks sampled by
-            dropout.
+        errors: [(number of networks, top-1 error of their average), ...].
         full_error: the top-1 error of the network with all of its units.
-        pairs: float [N, 2], the probability of the true class by the largest average,
-            and by the full network.
-        path: the PNG file to write.
+        pairs: float [N, 2], the probabilities of the true class that the average of
+            the most networks, and the full network, give for each image.
+        path: see the module docstring.
         title: the title of the figure.
     """
     fig = figure.Figure(figsize=(9, 4), layout="constrained")
@@ -326,7 +328,7 @@ def dropout(errors, full_error, pairs, path, title=""):
 
 
 def _draw_field(ax, image, field, title):
-    """Draws an image with a receptive field as a square."""
+    """Draws an image, and a receptive field as a square frame on it."""
     ax.imshow(image)
     # The part of the field that lies in the padding is not drawn.
     first, last = np.clip(field, 0, len(image) - 1)
@@ -342,7 +344,7 @@ def _draw_field(ax, image, field, title):
 
 
 def _draw_bars(ax, classes, true_name):
-    """Draws the most probable class on top, and the names on the bars."""
+    """Draws one bar for each class, the most probable on top, labeled with its name."""
     probabilities = [probability for _, _, probability in classes]
     colors = [_ORANGE if name == true_name else _BLUE for _, name, _ in classes]
     ax.barh(range(len(classes)), probabilities, color=colors, alpha=0.45)
@@ -362,7 +364,7 @@ def _learning_rate_drops(metrics):
     """Returns the epochs after which the learning rate was lower."""
     lines = [line for line in metrics if line["split"] == "train"]
     return [
-        int(before["epoch"])
-        for before, after in zip(lines, lines[1:])
-        if after["learning_rate"] < before["learning_rate"]
+        int(line["epoch"])
+        for line, next_line in zip(lines, lines[1:])
+        if next_line["learning_rate"] < line["learning_rate"]
     ]

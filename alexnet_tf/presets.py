@@ -1,8 +1,8 @@
-"""The table of presets: every network called AlexNet, with preprocessing and recipe.
+"""The table of presets: variants of AlexNet with their preprocessing and recipe.
 
 A preset binds an architecture, its preprocessing and its training recipe, so that one
-name selects all three. The layers are listed in the order in which they are applied,
-under Caffe's names, and the lists show how the presets differ.
+name selects all three. The layers have Caffe's names and are listed in the order in
+which they are applied.
 
 The sources are cited by these abbreviations:
   PAPER  Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep
@@ -19,15 +19,25 @@ import math
 import typing
 from typing import Literal
 
-# A number is the standard deviation of a Gaussian with mean 0. "he" is a Gaussian of
-# variance 2 / fan_in (He et al. 2015, arXiv:1502.01852). "torch" is PyTorch's default,
-# uniform within 1 / sqrt(fan_in), for the biases too.
+# The distribution of initial kernels. A number is the standard deviation of a Gaussian
+# with mean 0. "he" is a Gaussian with mean 0 and variance 2 / fan_in (He et al. 2015,
+# arXiv:1502.01852). "torch" is PyTorch's default, a uniform distribution between
+# -1 / sqrt(fan_in) and 1 / sqrt(fan_in), from which the biases are drawn too.
 Init = float | Literal["he", "torch"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Conv:
-    """A convolution; `padding` may be ((top, bottom), (left, right)) zeros."""
+    """A convolution without an activation.
+
+    Attributes:
+        padding: "valid", "same", or the numbers of rows and columns of zeros to add,
+            ((top, bottom), (left, right)).
+        groups: the number of towers; the filters of a tower are applied to the maps of
+            the same tower only.
+        init: the distribution of the initial kernel.
+        bias: the initial value of all biases, which `init="torch"` ignores.
+    """
 
     name: str
     filters: int
@@ -41,23 +51,26 @@ class Conv:
 
 @dataclasses.dataclass(frozen=True)
 class ReLU:
+    """The activation max(x, 0) (PAPER 3.1)."""
+
     name: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Tanh:
-    """The activation that the ReLU is compared with (PAPER 3.1, Fig. 1)."""
+    """The activation with which the ReLU is compared (PAPER 3.1, Fig. 1)."""
 
     name: str
 
 
 @dataclasses.dataclass(frozen=True)
 class ResponseNorm:
-    """x / (bias + alpha * sum of squares over 2 * depth_radius + 1 maps)^beta.
+    """The normalization x / (bias + alpha * sum of squares)^beta across maps.
 
-    `alpha` multiplies the sum, as in the paper and TensorFlow. Caffe and the original
-    source specify `alpha * n` and divide it by n (CHM layer.py:1183; CAFFE
-    src/caffe/layers/lrn_layer.cpp:114-140).
+    The sum is over 2 * depth_radius + 1 maps. `alpha` multiplies the sum itself, as in
+    the paper and TensorFlow. Caffe and the original source specify n times this value,
+    where n is the number of maps in the sum, and divide it by n (CHM layer.py:1183;
+    CAFFE src/caffe/layers/lrn_layer.cpp:114-140).
     """
 
     name: str
@@ -70,7 +83,10 @@ class ResponseNorm:
 
 @dataclasses.dataclass(frozen=True)
 class SpatialNorm:
-    """x / (bias + alpha * sum over size x size pixels of its map)^beta."""
+    """The normalization x / (bias + alpha * sum of squares)^beta within each map.
+
+    The sum is over a window of size x size pixels.
+    """
 
     name: str
     size: int
@@ -81,6 +97,8 @@ class SpatialNorm:
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
+    """A pooling layer with square windows, which overlap by default (PAPER 3.4)."""
+
     name: str
     size: int = 3
     stride: int = 2
@@ -90,13 +108,21 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True)
 class Dropout:
+    """Dropout, where `rate` is the fraction of inputs that are set to 0."""
+
     name: str
     rate: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """A fully connected layer; `units=None` means one unit for each class."""
+    """A fully connected layer without an activation.
+
+    Attributes:
+        units: the number of outputs; None for one output for each class.
+        init: the distribution of the initial kernel.
+        bias: the initial value of all biases, which `init="torch"` ignores.
+    """
 
     name: str
     units: int | None
@@ -111,31 +137,35 @@ Layer = (
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How images become the input of the network.
+    """The computation of the network's input from an image.
 
     Attributes:
-        image_size: side in pixels of the center square that is kept after resizing
-            (PAPER 2).
-        crop_size: side in pixels of the network's input.
+        image_size: the side, in pixels, of the square that is cropped from the center
+            of the resized image (PAPER 2).
+        crop_size: the side of the network's input in pixels.
         resize: "short_side" resizes the short side to `image_size` and keeps the
             aspect ratio; "squash" resizes both sides to `image_size`.
-        channel_order: channel order of the network's input.
-        mean: whether the mean image of the training split is subtracted, or its mean
-            per channel.
+        channel_order: the channel order of the network's input.
+        mean: the mean of the training split that is subtracted: that of each pixel
+            ("image") or that of each channel ("channel").
         mean_position: the part of the mean image that is subtracted: its center for
             all crops ("center"), or the part at the position of the crop ("crop").
-        divide_by_std: whether to divide by the standard deviation per channel.
-        channel_mean, channel_std: RGB on the 0-255 scale, published values that
-            replace those of the training split.
-        imagenet_mean: RGB on the 0-255 scale, the mean per channel of ILSVRC-2012
-            under the preprocessing of the published weights. It is used with these
-            weights when there is no training split.
+        divide_by_std: whether to divide by the standard deviation of each channel.
+        channel_mean: published means of the channels, RGB on the 0-255 scale, that
+            replace those of the training split; None if there are none.
+        channel_std: published standard deviations of the channels, RGB on the 0-255
+            scale, that replace those of the training split; None if there are none.
+        imagenet_mean: the means of the channels of ILSVRC-2012 under the preprocessing
+            of published weights, RGB on the 0-255 scale. They are used with published
+            weights, for which there is no training split.
         random_crop: whether training uses crops at random positions instead of the
             center crop.
         flip: whether training mirrors half of the images.
-        pca_color_std: standard deviation of the factors by which the principal
-            components of the RGB values are scaled and added in training (PAPER 4.1).
-        pca_color_divisor: the number by which training divides after adding them.
+        pca_color_std: the standard deviation of the random factors of PCA color
+            augmentation. In training, the principal components of the RGB values are
+            multiplied by these factors and added to the pixels (PAPER 4.1).
+        pca_color_divisor: the number by which training divides the pixels after PCA
+            color augmentation.
         pca_color_epochs: the number of epochs with PCA color augmentation, counted
             from the first; None for all epochs.
     """
@@ -145,12 +175,12 @@ class Preprocessing:
     resize: Literal["short_side", "squash"] = "short_side"
     channel_order: Literal["rgb", "bgr"] = "rgb"
     mean: Literal["image", "channel"] = "image"
-    # CHM convdata_jpeg.py:95,209-211. The paper does not say.
+    # The paper does not state the position; CHM convdata_jpeg.py:95,209-211 does.
     mean_position: Literal["center", "crop"] = "center"
     divide_by_std: bool = False
     channel_mean: tuple[float, float, float] | None = None
     channel_std: tuple[float, float, float] | None = None
-    # CC2 make-data/input_meta, data_mean.
+    # The values are data_mean of CC2 make-data/input_meta.
     imagenet_mean: tuple[float, float, float] = (127.3049, 119.7154, 104.9126)
     random_crop: bool = True
     flip: bool = True
@@ -161,25 +191,26 @@ class Preprocessing:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How the network is trained.
+    """The hyperparameters of training.
 
     Attributes:
         batch_size: the number of images in a step, over all devices.
         learning_rate: the learning rate of the first step.
-        momentum, weight_decay: constants of the update rule, see
-            `optimizers.MomentumSGD`.
-        bias_lr_multiplier: learning rate of the biases relative to that of the
+        momentum: the momentum of the update rule in `optimizers.MomentumSGD`.
+        weight_decay: the weight decay of the same update rule.
+        bias_lr_multiplier: the learning rate of the biases relative to that of the
             kernels.
         bias_lr_follows_schedule: whether the learning rate of the biases follows the
-            schedule, or stays constant.
-        schedule: how the learning rate decreases, see `optimizers.learning_rate`.
+            schedule; otherwise it is constant.
+        schedule: the name of a schedule of the learning rate, which
+            `optimizers.learning_rate` describes.
         boundaries: the epochs before which "step" divides the learning rate by 10.
         patience: the number of epochs without a lower validation error after which
             "plateau" divides the learning rate by 10.
         epochs: the maximum number of epochs.
-        layer_lr_multipliers: (layer, epoch, factor): from that epoch on, the learning
-            rate of the layer relative to that of the others. A layer with factor 0
-            is not updated at all.
+        layer_lr_multipliers: tuples of (layer name, epoch, factor). From this epoch on,
+            the learning rate of the layer is multiplied by the factor, which replaces
+            an earlier factor. A layer with factor 0 is not updated at all.
     """
 
     batch_size: int = 128
@@ -197,23 +228,33 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
+    """An architecture with its preprocessing and its training recipe.
+
+    Attributes:
+        name: the name of the preset.
+        layers: the layers in the order in which they are applied.
+        preprocessing: the preprocessing of the images.
+        recipe: the hyperparameters of training.
+    """
+
     name: str
     layers: tuple[Layer, ...]
     preprocessing: Preprocessing = Preprocessing()
     recipe: Recipe = Recipe()
 
 
-# An input of 224 pixels gives 55 outputs only if the last window of conv1 extends
+# An input side of 224 pixels gives 55 outputs only if the last window of conv1 extends
 # beyond the image: the original source computes 1 + ceil((224 - 11) / 4) = 55 windows
 # (CHM layer.py:1004) and reads zeros beyond the right and the bottom edge.
 OVERHANG = ((0, 3), (0, 3))
 PAPER_NORM = dict(bias=2.0, alpha=1e-4)  # PAPER 3.3: k = 2, alpha = 1e-4
 
-# layer-params-145.cfg:137-155: minDiv 2, scale 1e-4, divided by size 5.
+# CHM layer-params-145.cfg:137-155: minDiv is 2, and scale is 1e-4, which is divided by
+# the size of 5. Each of the two towers is normalized separately.
 CODE_NORM = dict(bias=2.0, alpha=1e-4 / 5, groups=2)
 
-# CAFFE models/bvlc_alexnet/train_val.prototxt: alpha 1e-4, local_size 5; k
-# defaults to 1 (src/caffe/proto/caffe.proto:879-888).
+# CAFFE models/bvlc_alexnet/train_val.prototxt: alpha is 1e-4, which is divided by
+# local_size, 5; k is 1 by default (src/caffe/proto/caffe.proto:879-888).
 CAFFE_NORM = dict(bias=1.0, alpha=1e-4 / 5)
 
 
@@ -229,32 +270,46 @@ def _convolutions(
 ):
     """Returns the layers conv1 to pool5 in the paper's order (PAPER 3.1-3.5, 5).
 
-    conv2, conv4 and conv5 are connected to the maps of their own tower only. Their
-    biases and those of the hidden fully connected layers are initialized to 1, those
-    of conv1 and conv3 to 0 (PAPER 5).
+    Args:
+        norm: the constants of norm1 and norm2, as arguments of `ResponseNorm`.
+        widths: the numbers of filters of the five convolutions.
+        groups: the number of towers, to which the connections of conv2, conv4 and
+            conv5 are restricted.
+        conv1_padding: the padding of conv1.
+        init: the initialization of the kernels of conv1 and conv2.
+        deep_init: the initialization of the kernels of conv3, conv4 and conv5.
+        hidden_bias: the initial biases of conv2, conv4 and conv5, which are 1 in the
+            paper. Those of conv1 and conv3 are 0.
     """
-    one, two, three, four, five = widths
+    width1, width2, width3, width4, width5 = widths
     return (
-        Conv("conv1", one, 11, 4, conv1_padding, init=init),
+        Conv("conv1", width1, 11, 4, conv1_padding, init=init),
         ReLU("relu1"),
         ResponseNorm("norm1", **norm),
         Pool("pool1"),
-        Conv("conv2", two, 5, groups=groups, init=init, bias=hidden_bias),
+        Conv("conv2", width2, 5, groups=groups, init=init, bias=hidden_bias),
         ReLU("relu2"),
         ResponseNorm("norm2", **norm),
         Pool("pool2"),
-        Conv("conv3", three, 3, init=deep_init),
+        Conv("conv3", width3, 3, init=deep_init),
         ReLU("relu3"),
-        Conv("conv4", four, 3, groups=groups, init=deep_init, bias=hidden_bias),
+        Conv("conv4", width4, 3, groups=groups, init=deep_init, bias=hidden_bias),
         ReLU("relu4"),
-        Conv("conv5", five, 3, groups=groups, init=deep_init, bias=hidden_bias),
+        Conv("conv5", width5, 3, groups=groups, init=deep_init, bias=hidden_bias),
         ReLU("relu5"),
         Pool("pool5"),
     )
 
 
 def _classifier(*, units=4096, hidden_init=0.01, init=0.01, hidden_bias=1.0):
-    """Returns the layers fc6 to fc8 (PAPER 3.5, 4.2, 5)."""
+    """Returns the layers fc6 to fc8 in the paper's order (PAPER 3.5, 4.2, 5).
+
+    Args:
+        units: the number of units of fc6 and of fc7.
+        hidden_init: the initialization of the kernels of fc6 and fc7.
+        init: the initialization of the kernel of fc8.
+        hidden_bias: the initial biases of fc6 and fc7. Those of fc8 are 0.
+    """
     return (
         Dense("fc6", units, init=hidden_init, bias=hidden_bias),
         ReLU("relu6"),
@@ -266,29 +321,35 @@ def _classifier(*, units=4096, hidden_init=0.01, init=0.01, hidden_bias=1.0):
     )
 
 
-def _order(layers, *names):
-    """Returns the layers with those of the given names in the given order."""
+def _reorder(layers, *names):
+    """Returns the layers, of which those called `names` are in the order of `names`.
+
+    The other layers keep their positions.
+    """
     by_name = {layer.name: layer for layer in layers}
-    ordered = iter(names)
+    ordered_names = iter(names)
     return tuple(
-        by_name[next(ordered)] if layer.name in names else layer for layer in layers
+        by_name[next(ordered_names)] if layer.name in names else layer
+        for layer in layers
     )
 
 
-def _insert(layers, after, *new):
-    """Returns the layers with `new` inserted after the layer called `after`."""
-    index = [layer.name for layer in layers].index(after) + 1
-    return (*layers[:index], *new, *layers[index:])
+def _insert_after(name, layers, *new_layers):
+    """Returns the layers with `new_layers` inserted after the layer called `name`."""
+    index = [layer.name for layer in layers].index(name) + 1
+    return (*layers[:index], *new_layers, *layers[index:])
 
 
 _PAPER_CONVOLUTIONS = _convolutions(norm=PAPER_NORM)
 
-# The authors' manual schedule: .01, divided by 10 at epochs 25, 51 and 79; conv1 is
-# divided earlier, at 67, and frozen from 72; stopped at 91
-# (layer-params-145.cfg:169-181).
+# The authors changed the learning rate manually: it was .01 and was divided by 10 at
+# epochs 25, 51 and 79. That of conv1 was divided by 10 earlier, at epoch 67, and conv1
+# was frozen from epoch 72. Training was stopped at epoch 91 (CHM
+# layer-params-145.cfg:169-181).
 _CODE_RECIPE = Recipe(
-    # epsW .01 and epsB .02 at the start of the run (layer-params-153.cfg), epsB still
-    # .02 at its end (layer-params-145.cfg:17-119).
+    # At the beginning of the run, the learning rate of the kernels, epsW, was .01 and
+    # that of the biases, epsB, was .02 (CHM layer-params-153.cfg). At its end, epsB was
+    # still .02 (CHM layer-params-145.cfg:17-119).
     bias_lr_multiplier=2.0,
     bias_lr_follows_schedule=False,
     schedule="step",
@@ -297,22 +358,24 @@ _CODE_RECIPE = Recipe(
     layer_lr_multipliers=(("conv1", 67, 0.1), ("conv1", 72, 0.0)),
 )
 
-# CAFFE models/bvlc_alexnet/train_val.prototxt:10-36; images are squashed
-# (examples/imagenet/readme.md:36), the mean is the one under the crop
-# (src/caffe/data_transformer.cpp:101,113-115), no PCA color augmentation (readme.md).
+# The crops are those of CAFFE models/bvlc_alexnet/train_val.prototxt:10-36. Images are
+# squashed (examples/imagenet/readme.md:36), and the mean at the position of the crop is
+# subtracted (src/caffe/data_transformer.cpp:101,113-115). There is no PCA color
+# augmentation (models/bvlc_alexnet/readme.md).
 _CAFFE_PREPROCESSING = Preprocessing(
     crop_size=227,
     resize="squash",
     channel_order="bgr",
     mean_position="crop",
-    # The means of CAFFE's ilsvrc_2012_mean.npy, which is in the order B, G, R.
+    # These are the means of CAFFE's ilsvrc_2012_mean.npy, which has the order B, G, R.
     imagenet_mean=(122.67891434, 116.66876762, 104.00698793),
     pca_color_std=0.0,
 )
 
-# CAFFE models/bvlc_alexnet/solver.prototxt: 450,000 iterations of 256 images
-# are 89.9 epochs, and a step of 100,000 iterations is 19.98 epochs; lr_mult 2 and
-# decay_mult 0 for biases (train_val.prototxt).
+# In CAFFE models/bvlc_alexnet/solver.prototxt, training has 450,000 iterations of 256
+# images, which are 89.9 epochs, and the learning rate is divided every 100,000
+# iterations, which are 19.98 epochs. For biases, lr_mult is 2 and decay_mult is 0
+# (models/bvlc_alexnet/train_val.prototxt).
 _CAFFE_RECIPE = Recipe(
     batch_size=256,
     bias_lr_multiplier=2.0,
@@ -320,25 +383,27 @@ _CAFFE_RECIPE = Recipe(
     boundaries=(20, 40, 60, 80),
 )
 
-# CC2wiki LearningRates.md; batch size and learning rates of its one-GPU example.
+# The schedule, the batch size and the learning rates are those of the one-GPU example
+# in LearningRates.md of the wiki of CC2.
 _OWT_RECIPE = Recipe(schedule="stepped_exponential", bias_lr_multiplier=2.0)
 
 
 def _with_cnorm2(layers):
     """Returns the layers with the original source's normalization within each map.
 
-    The paper does not mention it: layers-145.cfg:107-117 with scale .001
-    (layer-params-145.cfg:157-163), divided by 5 * 5 (CHM layer.py:1183).
+    The paper does not mention this layer. It is defined in CHM layers-145.cfg:107-117;
+    its scale is .001 (CHM layer-params-145.cfg:157-163), which is divided by 5 * 5
+    (CHM layer.py:1183).
     """
     cnorm2 = SpatialNorm("cnorm2", size=5, alpha=0.001 / 25)
-    return _insert(layers, "norm2", cnorm2)
+    return _insert_after("norm2", layers, cnorm2)
 
 
-_CODE_CONVOLUTIONS = _order(
-    # Layer 1 normalizes before the ReLU, and the ReLUs of layers 1 and 5 follow the
-    # pooling (layers-145.cfg:9-63,192-236). The standard deviation of the initial
-    # kernels of conv3 to conv5 is .03 (layers-145.cfg:135-218).
-    _order(
+_CODE_CONVOLUTIONS = _reorder(
+    # The first normalization precedes its ReLU, and the ReLUs of conv1 and conv5 follow
+    # the pooling (CHM layers-145.cfg:9-63,192-236). The standard deviation of the
+    # initial kernels of conv3 to conv5 is .03 (CHM layers-145.cfg:135-218).
+    _reorder(
         _with_cnorm2(_convolutions(norm=CODE_NORM, deep_init=0.03)),
         "norm1", "pool1", "relu1",
     ),
@@ -346,17 +411,18 @@ _CODE_CONVOLUTIONS = _order(
 )
 
 _CAFFE_LAYERS = (
-    # train_val.prototxt:40-367: bias fillers .1, standard deviation .005 in fc6, fc7.
+    # In CAFFE models/bvlc_alexnet/train_val.prototxt:40-367, biases other than 0 are
+    # initialized to .1, and the standard deviation is .005 in fc6 and fc7.
     *_convolutions(
         norm=CAFFE_NORM, conv1_padding="valid", hidden_bias=0.1
     ),
     *_classifier(hidden_init=0.005, hidden_bias=0.1),
 )
 
-_CAFFENET_LAYERS = _order(
-    # CAFFE models/bvlc_reference_caffenet/train_val.prototxt: pooling before
-    # normalization, bias fillers 1.
-    _order(
+_CAFFENET_LAYERS = _reorder(
+    # In CAFFE models/bvlc_reference_caffenet/train_val.prototxt, pooling precedes
+    # normalization, and biases other than 0 are initialized to 1.
+    _reorder(
         (
             *_convolutions(norm=CAFFE_NORM, conv1_padding="valid"),
             *_classifier(hidden_init=0.005),
@@ -366,7 +432,8 @@ _CAFFENET_LAYERS = _order(
     "pool2", "norm2",
 )
 
-# TV: padding 2 on each side, no normalization, dropout before fc6 and fc7.
+# In TV, conv1 pads by 2 on each side, nothing is normalized, and dropout precedes fc6
+# and fc7.
 _OWT_LAYERS = (
     Conv("conv1", 64, 11, 4, ((2, 2), (2, 2)), init="torch"),
     ReLU("relu1"),
@@ -390,14 +457,15 @@ _OWT_LAYERS = (
     Dense("fc8", None, init="torch"),
 )
 
-# CHM layers-146-2012-2011.cfg: after pool5, connected to the maps of both towers.
+# In CHM layers-146-2012-2011.cfg, conv6 follows pool5 and is connected to the maps of
+# both towers.
 _CONV6 = (Conv("conv6", 256, 3, init=0.03, bias=1.0), ReLU("relu_conv6"))
 
-# CHM example-layers/layers-18pct.cfg, as CAFFE
-# examples/cifar10/cifar10_full_train_test.prototxt has it. Its pooling windows extend
-# beyond the right and the bottom edge (32 -> 16 -> 8 -> 4), which for an even side is
-# what "same" does. (The preset was called cifar10_quick until 0.1; Caffe's
-# cifar10_quick is another network.)
+# This is the network of CHM example-layers/layers-18pct.cfg in the form of CAFFE
+# examples/cifar10/cifar10_full_train_test.prototxt. The pooling windows extend beyond
+# the right and the bottom edge (32 -> 16 -> 8 -> 4); for an even side, "same" has this
+# effect. Version 0.1 called the preset cifar10_quick, but Caffe's cifar10_quick is
+# another network.
 _CIFAR10_LAYERS = (
     Conv("conv1", 32, 5, init=0.0001),
     Pool("pool1", padding="same"),
@@ -418,9 +486,9 @@ _ALL = (
     Preset(
         "code2012",
         (*_CODE_CONVOLUTIONS, *_classifier()),
-        # CHM convdata_jpeg.py:156-159: batches are divided by 1 + 0.1.
-        # The augmentation ends 24 epochs before the run
-        # (layer-params-145.cfg:169-181).
+        # Batches are divided by 1 + 0.1 after the augmentation (CHM
+        # convdata_jpeg.py:156-159), which ends 24 epochs before the end of the run
+        # (CHM layer-params-145.cfg:169-181).
         Preprocessing(pca_color_divisor=1.1, pca_color_epochs=67),
         _CODE_RECIPE,
     ),
@@ -433,7 +501,8 @@ _ALL = (
     Preset(
         "owt",
         _OWT_LAYERS,
-        # TV ImageClassification(crop_size=224): the constants of its weights.
+        # These are the constants of the weights in TV, which are preprocessed by
+        # ImageClassification(crop_size=224).
         Preprocessing(
             mean="channel",
             divide_by_std=True,
@@ -444,14 +513,15 @@ _ALL = (
     ),
     Preset(
         "paper_conv6",
-        (*_insert(_PAPER_CONVOLUTIONS, "pool5", *_CONV6), *_classifier()),
+        (*_insert_after("pool5", _PAPER_CONVOLUTIONS, *_CONV6), *_classifier()),
     ),
     Preset(
         "cifar10_full",
         _CIFAR10_LAYERS,
         Preprocessing(image_size=32, crop_size=32, pca_color_std=0.0),
-        # The shape of Caffe's schedule (constant, divided twice at the very end) and
-        # its weight decay, with a sixth of its epochs and twice its learning rate.
+        # The weight decay is Caffe's. The schedule resembles Caffe's, in which the
+        # learning rate is constant and is divided twice at the end of training, but it
+        # has a sixth of the epochs and twice the learning rate.
         Recipe(
             learning_rate=0.002,
             weight_decay=0.004,
@@ -461,8 +531,9 @@ _ALL = (
             epochs=20,
         ),
     ),
-    # The paper's layers, narrow and on small images, with an initialization and a
-    # scaling of pixels that learn immediately (README, "The demonstration").
+    # `tiny` has the layers of the paper with fewer filters and units, for small images.
+    # With its initialization and its scaling of pixels, the loss decreases from the
+    # first steps on (README, section "The demonstration").
     Preset(
         "tiny",
         (
@@ -484,8 +555,18 @@ _ALL = (
 
 PRESETS = {preset.name: preset for preset in _ALL}
 
-# The values of a preset that `override` replaces and that are flags of
-# `alexnet_tf.train`.
+# The choices for those arguments of `override` that are not numbers.
+_CHOICES = {
+    "init": ("he", "torch"),
+    **{
+        field.name: typing.get_args(field.type)
+        for part in (Preprocessing, Recipe)
+        for field in dataclasses.fields(part)
+        if typing.get_origin(field.type) is Literal
+    },
+}
+
+# The arguments of `override` that are also flags of `alexnet_tf.train`.
 OVERRIDES = (
     "batch_size", "learning_rate", "momentum", "weight_decay", "bias_lr_multiplier",
     "schedule", "boundaries", "patience", "epochs",
@@ -494,7 +575,7 @@ OVERRIDES = (
     "ablate", "init", "dropout",
 )  # fmt: skip
 
-# Names and values in network.json of version 0.1, and today's.
+# {name or value in the network.json of version 0.1: its present form}.
 _RENAMED = {
     "colour_noise": "pca_color_std",  # word: kept
     "colour_noise_divisor": "pca_color_divisor",  # word: kept
@@ -509,10 +590,10 @@ _RENAMED = {
 
 
 def get(name: str) -> Preset:
-    """Returns the preset of a name.
+    """Returns the preset called `name`.
 
     Raises:
-        ValueError: if there is no such preset.
+        ValueError: if there is no preset of this name.
     """
     if name not in PRESETS:
         raise ValueError(
@@ -523,7 +604,7 @@ def get(name: str) -> Preset:
 
 
 def to_dict(preset: Preset) -> dict:
-    """Returns a preset as numbers, strings, lists and dictionaries, for JSON."""
+    """Returns a preset as a dict that can be written as JSON."""
     layers = [
         {"type": type(layer).__name__, **dataclasses.asdict(layer)}
         for layer in preset.layers
@@ -532,18 +613,21 @@ def to_dict(preset: Preset) -> dict:
 
 
 def from_dict(content: dict) -> Preset:
-    """Returns the `Preset` that `to_dict` was given, from its JSON.
+    """Returns the `Preset` for a dict of `to_dict`, which may have been read from JSON.
 
-    Names and values of version 0.1 are understood too.
+    Names and values of version 0.1 are converted to the present ones.
+
+    Args:
+        content: the dict.
 
     Raises:
-        KeyError, TypeError: if something is missing or unknown.
+        KeyError, TypeError: if a field or a layer type is missing or unknown.
     """
-    types = {each.__name__: each for each in typing.get_args(Layer)}
+    layer_types = {kind.__name__: kind for kind in typing.get_args(Layer)}
     layers = []
-    for values in content["layers"]:
-        values = dict(values)
-        layers.append(types[values.pop("type")](**_tuples(values)))
+    for fields in content["layers"]:
+        fields = dict(fields)
+        layers.append(layer_types[fields.pop("type")](**_with_tuples(fields)))
     preprocessing, recipe = (
         {_RENAMED.get(key, key): _renamed_value(value) for key, value in part.items()}
         for part in (content["preprocessing"], content["recipe"])
@@ -551,8 +635,8 @@ def from_dict(content: dict) -> Preset:
     return Preset(
         _renamed_value(content["name"]),
         tuple(layers),
-        Preprocessing(**_tuples(preprocessing)),
-        Recipe(**_tuples(recipe)),
+        Preprocessing(**_with_tuples(preprocessing)),
+        Recipe(**_with_tuples(recipe)),
     )
 
 
@@ -560,30 +644,33 @@ def _renamed_value(value):
     return _RENAMED.get(value, value) if isinstance(value, str) else value
 
 
-def _tuples(value):
-    """Returns a value with tuples in place of JSON's lists."""
+def _with_tuples(value):
+    """Returns a value from JSON with tuples in place of lists."""
     if isinstance(value, dict):
-        return {key: _tuples(each) for key, each in value.items()}
+        return {key: _with_tuples(item) for key, item in value.items()}
     if isinstance(value, list):
-        return tuple(_tuples(each) for each in value)
+        return tuple(_with_tuples(item) for item in value)
     return value
 
 
 def override(preset: Preset, **values) -> Preset:
-    """Returns a preset with single values replaced; None leaves a value as it is.
+    """Returns a copy of a preset in which single values are replaced.
 
     Args:
         preset: the `Preset` to start from.
-        **values: fields of `Recipe` and `Preprocessing` by their names; `init`, the
-            initialization of all kernels, with which biases are initialized to 0
-            ("he") or drawn too ("torch"); `dropout`, the dropout rate of all dropout
-            layers; and `ablate`, a sequence of parts for the function `ablate`.
+        **values: new values by name, where None leaves the preset's value unchanged.
+            The names are the fields of `Recipe` and `Preprocessing`, and
+            init: the initialization of all kernels, "he" or "torch". With "he", the
+                biases are initialized to 0; with "torch", they are random too.
+            dropout: the dropout rate of all dropout layers.
+            ablate: a sequence of parts to remove, as for the function `ablate`.
 
     Raises:
-        ValueError: if a value is negative or unknown, a dropout rate is not below 1,
-            or the crop is larger than the image.
+        ValueError: if a name or a choice is unknown, a number is negative or not
+            finite, the dropout rate is not less than 1, the crop is larger than the
+            image, or the preset does not have a part to remove.
     """
-    values = {k: v for k, v in values.items() if v is not None}
+    values = {name: value for name, value in values.items() if value is not None}
     _check_values(values)
     init, dropout = values.pop("init", None), values.pop("dropout", None)
     preset = ablate(preset, *values.pop("ablate", ()))
@@ -599,7 +686,10 @@ def override(preset: Preset, **values) -> Preset:
         for part in (preset.recipe, preset.preprocessing)
     )
     if values:
-        raise ValueError(f"Expected fields of a preset. Received: {values}.")
+        raise ValueError(
+            "Expected fields of Recipe or Preprocessing, init, dropout or ablate. "
+            f"Received: {values}."
+        )
     if preprocessing.crop_size > preprocessing.image_size:
         raise ValueError(
             "Expected a crop no larger than the image. Received: crop_size="
@@ -614,38 +704,42 @@ def override(preset: Preset, **values) -> Preset:
 
 
 def ablate(preset: Preset, *parts: str) -> Preset:
-    """Returns a preset without parts whose effect the paper or its authors measured.
+    """Returns a copy of a preset without parts that the paper or its authors ablated.
 
     Args:
         preset: the `Preset` to start from.
-        *parts: each of them one of
-            "norm": all response normalization (PAPER 3.3; CHM layers-148.cfg);
-            "overlap": pooling windows of 2 instead of 3, with which conv2 pads by 1
-                and conv5 does not pad (PAPER 3.4; CHM layers-147.cfg);
-            "tower": one of the two towers; conv5 and the fully connected layers keep
-                their size (PAPER 3.2; CHM layers-145-half.cfg);
-            or the name of a convolution other than the first, which is removed with
-                its ReLU (PAPER 7).
+        *parts: the parts to remove:
+            "norm": all normalization layers (PAPER 3.3; CHM layers-148.cfg).
+            "overlap": the overlap of pooling windows, whose side becomes 2. In networks
+                with conv5, conv2 pads by 1 and conv5 does not pad (PAPER 3.4; CHM
+                layers-147.cfg).
+            "tower": one of the two towers. conv5 and the fully connected layers keep
+                their size (PAPER 3.2; CHM layers-145-half.cfg).
+            The name of a convolution other than the first: the convolution and the
+                activation that directly follows it (PAPER 7).
 
     Raises:
-        ValueError: if the preset has no such part.
+        ValueError: if the preset does not have one of the parts.
     """
     layers = preset.layers
     for part in parts:
-        before = layers
+        previous_layers = layers
         if part == "norm":
-            kinds = ResponseNorm | SpatialNorm
-            layers = tuple(each for each in layers if not isinstance(each, kinds))
+            layers = tuple(
+                layer
+                for layer in layers
+                if not isinstance(layer, ResponseNorm | SpatialNorm)
+            )
         elif part == "overlap":
             layers = _without_overlap(layers)
         elif part == "tower":
             layers = _without_tower(layers)
         else:
             layers = _without_convolution(layers, part)
-        if layers == before:
-            names = [each.name for each in layers if isinstance(each, Conv)][1:]
+        if layers == previous_layers:
+            names = [layer.name for layer in layers if isinstance(layer, Conv)][1:]
             raise ValueError(
-                f"Expected parts that {preset.name} has, of norm, overlap, tower, "
+                f"Expected parts that {preset.name} has, out of norm, overlap, tower, "
                 f"{', '.join(names)}. Received: {part!r}."
             )
     return dataclasses.replace(preset, layers=layers)
@@ -653,13 +747,14 @@ def ablate(preset: Preset, *parts: str) -> Preset:
 
 def _without_overlap(layers):
     layers = _replace(layers, Pool, size=2, padding="same")
-    # The sides of the maps are 55 - 28 - 26 - 13 - 13 - 11 - 6: with "same", windows
-    # may extend beyond the edge.
-    smaller = {"conv2": ((1, 1), (1, 1)), "conv5": "valid"}
-    deep = any(layer.name == "conv5" for layer in layers)
+    # The sides of the maps are 55 (conv1), 28 (pool1), 26 (conv2), 13 (pool2), 13
+    # (conv3, conv4), 11 (conv5) and 6 (pool5). For the odd sides, pooling windows have
+    # to extend beyond the edge, as with "same".
+    smaller_paddings = {"conv2": ((1, 1), (1, 1)), "conv5": "valid"}
+    has_conv5 = any(layer.name == "conv5" for layer in layers)
     return tuple(
-        dataclasses.replace(layer, padding=smaller[layer.name])
-        if deep and layer.name in smaller
+        dataclasses.replace(layer, padding=smaller_paddings[layer.name])
+        if has_conv5 and layer.name in smaller_paddings
         else layer
         for layer in layers
     )
@@ -668,14 +763,12 @@ def _without_overlap(layers):
 def _without_tower(layers):
     if all(layer.groups == 1 for layer in layers if isinstance(layer, Conv)):
         return layers
-    halves = _replace(layers, Conv, groups=1)
+    layers = _replace(layers, Conv | ResponseNorm, groups=1)
     return tuple(
         dataclasses.replace(layer, filters=layer.filters // 2)
         if isinstance(layer, Conv) and layer.name != "conv5"
-        else dataclasses.replace(layer, groups=1)
-        if isinstance(layer, ResponseNorm)
         else layer
-        for layer in halves
+        for layer in layers
     )
 
 
@@ -684,7 +777,8 @@ def _without_convolution(layers, name):
     for index in convolutions[1:]:
         if layers[index].name == name:
             end = index + 1
-            end += isinstance(layers[end], ReLU)
+            if isinstance(layers[end], ReLU | Tanh):
+                end += 1
             return (*layers[:index], *layers[end:])
     return layers
 
@@ -698,16 +792,19 @@ def _check_values(values):
             )
     if values.get("dropout", 0) >= 1:
         raise ValueError(
-            "Expected a dropout rate below 1. Received: dropout="
+            "Expected a dropout rate less than 1. Received: dropout="
             f"{values['dropout']}."
         )
-    if values.get("init", "he") not in ("he", "torch"):
-        raise ValueError(
-            f'Expected init "he" or "torch". Received: init={values["init"]!r}.'
-        )
+    for name, choices in _CHOICES.items():
+        if name in values and values[name] not in choices:
+            raise ValueError(
+                f"Expected {name} to be one of {', '.join(choices)}. Received: "
+                f"{name}={values[name]!r}."
+            )
 
 
 def _replace(layers, kind, **values):
+    """Returns the layers with new values for fields of those of the class `kind`."""
     return tuple(
         dataclasses.replace(layer, **values)
         if isinstance(layer, kind)

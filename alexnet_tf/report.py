@@ -1,10 +1,10 @@
-"""Writes a run as one HTML page, which contains all of its figures.
+"""Writes an HTML page about a run, with its figures embedded.
 
     python -m alexnet_tf.report runs/textures-tiny
 
-The page has the errors, the curves, the kernels, the most confident correct and wrong
-predictions, the confusions, nearest neighbors, how the run differs from the paper, its
-flags and its environment.
+The page shows the errors, curves and kernels of the run, its most confident correct and
+wrong predictions, confusions, nearest neighbors, differences from the paper, flags and
+environment.
 """
 
 from absl import app
@@ -22,18 +22,20 @@ _FLAGS = [
     flags.DEFINE_string(
         "layer",
         None,
-        "Layer whose features define the nearest neighbors. Default: the layer before "
-        "the last.",
+        "Layer whose features define the nearest neighbors, or input for the pixels. "
+        "Default: the penultimate layer.",
     ),
     cli.define_path(
         "index",
         None,
-        "File of features of that layer for the training split, which visualize "
-        "--index_output has written. Default: the features of at most 10,000 images "
-        "are computed.",
+        "Retrieval index of the training split for --layer, a file that was written "
+        "with alexnet_tf.visualize --index_output. Default: an index of at most 10,000 "
+        "images is computed.",
     ),
     cli.define_path(
-        "output", None, "HTML file to write. Default: report.html in the run."
+        "output",
+        None,
+        "HTML file to write. Default: report.html in the work directory.",
     ),
 ]
 

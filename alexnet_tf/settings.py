@@ -1,34 +1,35 @@
-"""The check that something is continued with the settings that it began with."""
+"""Comparison of the settings that a run or an output began with and those of now."""
 
 
 def check_same(before, now, description, remedy):
     """Raises an error that names each setting that has changed.
 
     Args:
-        before: {name: value}, the settings that it began with.
-        now: {name: value}, the present settings. A name that only one of the two has
-            counts as changed, unless its value is None.
-        description: what is continued, as in "the run in runs/tiny".
+        before: {name: value}, the settings at the beginning.
+        now: {name: value}, the present settings. A setting that is missing in `before`
+            or in `now` counts as None there.
+        description: the settings in words, as in "the settings of the run in
+            runs/tiny".
         remedy: a sentence that says what to do.
 
     Raises:
         ValueError: if the settings differ.
     """
-    names = [
+    changed = [
         name
         for name in {**before, **now}
         if before.get(name) != now.get(name)
     ]
-    if names:
-        old, new = (
+    if changed:
+        expected, received = (
             " ".join(
                 f"{name}={values[name]}"
-                for name in names
+                for name in changed
                 if values.get(name) is not None
             )
             or "nothing"
             for values in (before, now)
         )
         raise ValueError(
-            f"Expected the settings of {description}: {old}. Received: {new}. {remedy}"
+            f"Expected {description}: {expected}. Received: {received}. {remedy}"
         )

@@ -1,4 +1,4 @@
-"""Draws what a network has learned: figures 3 and 4 of the paper, and others.
+"""Draws Figures 3 and 4 of the paper, and other figures of a trained network.
 
     python -m alexnet_tf.visualize --figure=kernels --weights=runs/textures-tiny \\
         --output=kernels.png
@@ -26,19 +26,19 @@ _FLAGS = [
         "(Fig. 4, left). neighbors: images of a split with the images of the training "
         "split whose features are nearest (Fig. 4, right). crops: the crops that "
         "training makes of one image. activations: the activations of each layer for "
-        "one image. norms: how large the weights of each layer are. dropout: the "
-        "average of networks with half of their units, beside the full network. "
+        "one image. norms: the magnitudes of the weights of each layer. dropout: "
+        "averages over networks that dropout samples, compared with the full network. "
         "normalization: 20 values before and after response normalization. "
         "receptive_fields: prints a table of the pixels that reach each layer.",
         required=True,
     ),
     *cli.define_weights(
-        f"{cli.WEIGHTS_HELP} All figures need it, except normalization, which shows "
+        f"{cli.WEIGHTS_HELP} Required, except for --figure=normalization, which uses "
         "the constants of --preset (default: paper)."
     ),
     *cli.define_data(
         "Data set, as for alexnet_tf.train. Default: that of the run; textures for a "
-        "file.",
+        "weights file.",
         "Split to show. Default: the run's eval_split, or validation or test.",
     ),
     flags.DEFINE_integer(
@@ -54,8 +54,8 @@ _FLAGS = [
     flags.DEFINE_string(
         "layer",
         None,
-        "Layer whose features define the nearest neighbors; input for the pixels. "
-        "Default: the layer before the last.",
+        "Layer whose features define the nearest neighbors, or input for the pixels. "
+        "Default: the penultimate layer.",
     ),
     flags.DEFINE_enum(
         "metric", "l2", ["l2", "cosine"], "Distance between features."
@@ -63,16 +63,16 @@ _FLAGS = [
     cli.define_path(
         "index",
         None,
-        "File of features of the training split, which --index_output has written. "
-        "Default: the features are computed.",
+        "Retrieval index of the training split, a file that was written with "
+        "--index_output. Default: the index is computed.",
     ),
     cli.define_path(
-        "index_output", None, "File (.npz) to write the computed features to."
+        "index_output", None, "File (.npz) to write the computed index to."
     ),
     cli.define_path(
         "output",
         None,
-        "PNG file to write. All figures except receptive_fields need it.",
+        "PNG file to write. Required, except for --figure=receptive_fields.",
     ),
 ]
 flags.mark_flags_as_mutual_exclusive(["index", "index_output"])

@@ -2,23 +2,25 @@
 
     python -m experiments.reproduce --run=ablations
 
-The network is small: three convolutions of 32, 32 and 64 maps with response
-normalization across 9 of them and overlapping pooling, and a hidden layer of 256
-units with dropout .5. It is trained on 24 x 24 crops of 32 x 32 images with flips,
-PCA color augmentation and weight decay. The constants of its layers are those of
-the authors' CIFAR-10 files (CHM example-layers/layers-18pct.cfg; CC2
-layers/layers-cifar10-11pct.cfg for the normalization and the crops). It learns from
-only 10,000 images, so that it overfits and regularization can have an effect.
+The network is small: three convolutions of 32, 32 and 64 maps with overlapping
+pooling, the first two with response normalization across 9 maps, and a hidden layer
+of 256 units with dropout .5. It is trained on 24 x 24 crops of 32 x 32 images with
+flips, PCA color augmentation and weight decay. The constants of the layers are those
+of the authors' CIFAR-10 files: CHM example-layers/layers-18pct.cfg, and CC2
+layers/layers-cifar10-11pct.cfg for the normalization and the crops. Only 10,000
+images are used for training, so that the network overfits and regularization can have
+an effect.
 
-Arms with the same seed have the same initial weights (except the last layer of
-`no_dropout`, whose seed differs) and see the images in the same order. Batch size
-and learning rate are the best of four combinations, tried on the unmodified network
-with training images that no arm sees; those trials were not logged. Test errors are
-measured on all 5,000 test images that were available, training errors on the first
-2,000 training images, on center crops and without dropout, after the last epoch.
-Verdicts are based on the center crop; the ten-crop result is given next to it.
+Arms with the same seed have the same initial weights and the same order of images.
+(The last layer of `no_dropout` is an exception: its initial weights differ.) Batch
+size and learning rate are the best of four combinations, which were tried with the
+unmodified network on training images that no arm uses; these trials were not logged.
+Test errors are measured on all 5,000 test images that were available, and training
+errors on the first 2,000 training images; both without dropout after the last epoch.
+Training errors are those of center crops. Verdicts are based on the test error of
+center crops; the difference with ten-crop evaluation is given next to it.
 
-The number of iterations is compared at the first of 25, 30, 35 and 40% training
+The number of iterations is compared at the lowest of 25, 30, 35 and 40% training
 error that all runs reach. This rule and the rows on the gap between test and
 training error were decided when the results of three seeds were known.
 """
@@ -57,7 +59,7 @@ _LAYERS = (
     presets.Dense("fc10", None, init=0.01),
 )
 BASE = presets.Preset(
-    "cifar10_full",
+    "cifar10_ablations",
     _LAYERS,
     presets.Preprocessing(image_size=32, crop_size=24),
     presets.Recipe(
@@ -88,7 +90,7 @@ ARMS = {
     "spatial_norm": _with_spatial_norm(BASE),
     "no_overlap": presets.ablate(BASE, "overlap"),
     "no_pca_color": presets.override(BASE, pca_color_std=0.0),
-    # Trained on center crops only.
+    # This arm is trained on center crops.
     "no_crops_and_flips": presets.override(BASE, random_crop=False, flip=False),
     "no_dropout": presets.override(BASE, dropout=0.0),
     "no_weight_decay": presets.override(BASE, weight_decay=0.0),
@@ -106,30 +108,32 @@ _LABELS = {
 _CENTER, _TEN_CROP = "center_top1_error", "ten_crop_top1_error"
 _TRAINING, _GAP = "training error", "gap"
 # Errors that are claimed to increase when a component is removed:
-# (arm, error, claim, the paper's number).
+# (arm, key of the error, claim, the paper's number).
 _ERRORS = (
     ("no_norm", _CENTER,
-     "Response normalization lowers the test error (3.3)", "2 points, CIFAR-10"),
+     "Response normalization lowers the test error (section 3.3)",
+     "2 points, CIFAR-10"),
     ("spatial_norm", _CENTER,
      "Normalization across maps (alpha .001 / 9) lowers the test error more than the "
      "authors' normalization within maps (alpha 5e-5 / 9)", "-"),
     ("no_overlap", _CENTER,
-     "Overlapping pooling lowers the test error (3.4)", "0.4 points, ImageNet"),
+     "Overlapping pooling lowers the test error (section 3.4)",
+     "0.4 points, ImageNet"),
     ("no_pca_color", _CENTER,
-     "PCA color augmentation lowers the test error (4.1)",
+     "PCA color augmentation lowers the test error (section 4.1)",
      "over 1 point, ImageNet"),
     ("no_crops_and_flips", _CENTER,
-     "Crops and flips lower the test error (4.1)", "no number"),
+     "Crops and flips lower the test error (section 4.1)", "no number"),
     ("no_crops_and_flips", _GAP,
-     "Crops and flips reduce the gap between test and training error (4.1)",
-     '"substantial overfitting" without'),
+     "Crops and flips reduce the gap between test and training error (section 4.1)",
+     '"substantial overfitting" without them'),
     ("no_dropout", _CENTER,
-     "Dropout lowers the test error (4.2)", "no number"),
+     "Dropout lowers the test error (section 4.2)", "no number"),
     ("no_dropout", _GAP,
-     "Dropout reduces the gap between test and training error (4.2)",
-     '"substantial overfitting" without'),
+     "Dropout reduces the gap between test and training error (section 4.2)",
+     '"substantial overfitting" without it'),
     ("no_weight_decay", _TRAINING,
-     "Weight decay lowers the training error (5)", "no number"),
+     "Weight decay lowers the training error (section 5)", "no number"),
 )  # fmt: skip
 _TARGETS = (0.25, 0.30, 0.35, 0.40)
 
@@ -158,14 +162,14 @@ def rows(log):
 
 
 def errors_at_end(log, arm, key):
-    """Returns {seed: error after the last epoch} of an arm.
+    """Returns {seed: error in [0, 1] after the last epoch} of an arm.
 
     Args:
         log: the lines of the log.
         arm: "base" or a key of `ARMS`.
         key: "center_top1_error" or "ten_crop_top1_error" for the test images,
-            "training error", or "gap" for center-crop test error minus training
-            error.
+            "training error", or "gap" for the test error of center crops minus the
+            training error.
     """
     if key in (_CENTER, _TEN_CROP):
         return run_log.final_values(log, arm, key)
@@ -181,7 +185,7 @@ def errors_at_end(log, arm, key):
 
 
 def _error_row(log, arm, key, claim, paper):
-    """Returns the row of one error of one arm, None without any pair of runs."""
+    """Returns the row of an entry of `_ERRORS`, None if no seed has both runs."""
     base, ablated = errors_at_end(log, "base", key), errors_at_end(log, arm, key)
     if not base.keys() & ablated.keys():
         return None
@@ -196,12 +200,12 @@ def _error_row(log, arm, key, claim, paper):
 
 
 def _ten_crop_row(log):
-    """Returns the row that compares both protocols on the unmodified network."""
+    """Returns the row that compares the protocols, None if `base` is not logged."""
     ten_crop = errors_at_end(log, "base", _TEN_CROP)
     if not ten_crop:
         return None
     center = errors_at_end(log, "base", _CENTER)
-    claim = "Ten-crop evaluation has a lower error than the center crop (4.1)"
+    claim = "Ten-crop evaluation has a lower error than the center crop (section 4.1)"
     names = ("ten-crop", "center crop")
     return claim, "1.5 points, ILSVRC-2010", *_compare(ten_crop, center, names)
 
@@ -211,7 +215,7 @@ def _compare(base, ablated, names):
 
     Args:
         base, ablated: {seed: error in [0, 1]}.
-        names: the labels of the two mean errors in the text.
+        names: the labels of the two mean errors in the text, `base` first.
     """
     seeds = sorted(base.keys() & ablated.keys())
     increases = intervals.paired_differences(base, ablated)
@@ -224,17 +228,23 @@ def _compare(base, ablated, names):
 
 
 def _format_points(differences):
-    """Returns the mean and the interval of differences in [-1, 1], in points."""
+    """Returns text with the mean of differences and its interval.
+
+    Args:
+        differences: differences of errors, in [-1, 1]; the text gives them in
+            percentage points.
+    """
     points = [100 * difference for difference in differences]
     mean, half_width = intervals.confidence_interval(points)
     return f"{mean:+.1f} points ({intervals.format_interval(mean, half_width)})"
 
 
 def _iterations_row(log):
-    """Returns the row on the ratio of epochs with dropout to epochs without.
+    """Returns the row on how many times more epochs are needed with dropout.
 
-    Both are counted up to the first training error in `_TARGETS` that all runs
-    reach. The error is that of the probe, which is evaluated without dropout.
+    The epochs are counted up to the first training error in `_TARGETS` that all runs
+    reach. Training errors are measured without dropout. Returns None if no seed has
+    both runs.
     """
     pairs = [
         [
@@ -243,10 +253,10 @@ def _iterations_row(log):
         ]
         for seed in SEEDS
     ]
-    pairs = [curves for curves in pairs if all(curves)]
+    pairs = [pair for pair in pairs if all(pair)]
     if not pairs:
         return None
-    claim, paper = "Dropout makes more iterations necessary (4.2)", "about 2 times"
+    claim, paper = "Dropout requires more iterations (section 4.2)", "about 2 times"
     texts = []
     for target in _TARGETS:
         epochs = [
@@ -267,11 +277,11 @@ def _iterations_row(log):
 
 def draw(log, path):
     """Plots by how much each ablation increases the error, with intervals."""
-    # The gap is omitted: at its scale the other intervals would shrink to points.
-    shown = [(arm, key) for arm, key, _, _ in _ERRORS if key != _GAP]
+    # The gap is omitted, because at its scale the other intervals would be points.
+    plotted = [(arm, key) for arm, key, _, _ in _ERRORS if key != _GAP]
     fig = figure.Figure(figsize=(8, 3.8), layout="constrained")
     ax = fig.subplots()
-    for row, (arm, key) in enumerate(shown):
+    for row, (arm, key) in enumerate(plotted):
         increases = [
             100 * increase
             for increase in intervals.paired_differences(
@@ -284,10 +294,10 @@ def draw(log, path):
         ax.plot(increases, [row + 0.2] * len(increases), ".", color="#999999")
     ax.axvline(0, color="#999999", linewidth=1)
     ax.set_yticks(
-        range(len(shown)),
+        range(len(plotted)),
         [
             _LABELS[arm] + ("" if key == _CENTER else f" ({key})")
-            for arm, key in shown
+            for arm, key in plotted
         ],
     )
     ax.invert_yaxis()

@@ -2,16 +2,20 @@
 
     python -m experiments.reproduce --run=blog
 
-Its mistakes are the mean squared error of the probabilities in place of
-cross-entropy, no response normalization and, because two variables are confused,
-labels in place of test images. Here each mistake is made separately, in the network
-of `ablations` and on the same 10,000 images. As in the blogs, Keras' own `fit` trains
-on center crops without augmentation: 30 epochs in batches of 128 at a constant
-learning rate, momentum .9 and weight decay .0005. The learning rate of each loss (of
-.001, .003 and .01; for the squared error of .01, .03 and .1) is the one with the
-lowest error on 1,000 held-out training images, with seed 0 and half of the epochs.
-For the squared error this is the highest one tried, so that its true cost may be
-lower than the table shows. Errors are those of the test images, seeds 1 to 3.
+The network has three mistakes: the loss is the mean squared error of the probabilities
+in place of cross-entropy, there is no response normalization, and the network is
+tested on labels in place of images, because two variables are confused. Here each
+mistake is made separately, and the first two also together, in the network of
+`ablations` and on the same 10,000 training images. As in the blogs, `fit` of Keras
+trains on center crops without augmentation: 30 epochs in batches of 128 with a
+constant learning rate, momentum .9 and weight decay .0005.
+
+The learning rate is chosen for each loss: from .001, .003 and .01 for cross-entropy,
+and from .01, .03 and .1 for the squared error. It is the one with the lowest error on
+1,000 training images that are not used otherwise, with seed 0 and half of the epochs.
+For the squared error this is the highest learning rate that was tried, so that the
+true cost of this loss may be lower than the table shows. The table gives the errors on
+the test images with seeds 1 to 3.
 """
 
 import keras
@@ -28,78 +32,93 @@ from experiments import run_log
 
 NAME = "blog"
 SEEDS = (1, 2, 3)
-RATES = {"cross_entropy": (0.001, 0.003, 0.01), "mse": (0.01, 0.03, 0.1)}
+LEARNING_RATES = {"cross_entropy": (0.001, 0.003, 0.01), "mse": (0.01, 0.03, 0.1)}
 EPOCHS = 30
-HEAD = ("variant", "test error", "increase, points", "seeds")
+COLUMNS = ("variant", "test error", "increase, points", "seeds")
 
 _LOSSES = {
     "cross_entropy": "categorical_crossentropy", "mse": "mean_squared_error"
 }
-_NORMS = {"norm": ablations.BASE, "no_norm": ablations.ARMS["no_norm"]}
+_PRESETS = {"norm": ablations.BASE, "no_norm": ablations.ARMS["no_norm"]}
 
 
 def runs(log):
-    """Returns the runs of the search and, once it has ended, those measured."""
+    """Returns the runs of the search and, once these are logged, those compared."""
     search = [
-        harness.Run(NAME, f"search-{loss}-{rate:g}", 0, ablations.BASE)
-        for loss, rates in RATES.items()
-        for rate in rates
+        harness.Run(NAME, _search_arm(loss, rate), 0, ablations.BASE)
+        for loss, learning_rates in LEARNING_RATES.items()
+        for rate in learning_rates
     ]
     if not all(run_log.is_done(run, log) for run in search):
         return search
     return search + [
         harness.Run(NAME, _arm(log, loss, norm), seed, preset)
         for seed in SEEDS
-        for loss in RATES
-        for norm, preset in _NORMS.items()
+        for loss in LEARNING_RATES
+        for norm, preset in _PRESETS.items()
     ]
 
 
-def best_rate(log, loss):
-    """Returns the learning rate with the lowest error on the held-out images."""
+def best_learning_rate(log, loss):
+    """Returns the learning rate with the lowest error in the search."""
 
-    def error(rate):
-        return run_log.final_values(log, f"search-{loss}-{rate:g}", "top1_error")[0]
+    def error(learning_rate):
+        arm = _search_arm(loss, learning_rate)
+        return run_log.final_values(log, arm, "top1_error")[0]
 
-    return min(RATES[loss], key=error)
+    return min(LEARNING_RATES[loss], key=error)
+
+
+def _search_arm(loss, learning_rate):
+    return f"search-{loss}-{learning_rate:g}"
 
 
 def _arm(log, loss, norm):
-    return f"{loss}-{norm}-{best_rate(log, loss):g}"
+    return f"{loss}-{norm}-{best_learning_rate(log, loss):g}"
 
 
 def measure(run, path, data_dir):
-    """Trains a run and returns its line for the log, see `harness.measure`."""
+    """Trains a run and returns [its line for the log], see `harness.measure`.
+
+    The run has no work directory and cannot resume.
+    """
     del path
     is_search = run.arm.startswith("search-")
-    loss, *_, rate = run.arm.removeprefix("search-").split("-")
+    loss, *_, learning_rate = run.arm.removeprefix("search-").split("-")
     train = _arrays("train[:10000]", data_dir)
     test = _arrays("train[10000:11000]" if is_search else "test", data_dir)
     keras.utils.set_random_seed(run.seed)
     model = alexnet.AlexNet(run.preset, 10)
     model.compile(
-        optimizers.MomentumSGD(float(rate)), _LOSSES[loss], metrics=["accuracy"]
+        optimizers.MomentumSGD(float(learning_rate)),
+        _LOSSES[loss],
+        metrics=["accuracy"],
     )
     epochs = EPOCHS // 2 if is_search else EPOCHS
     model.fit(*train, batch_size=128, epochs=epochs, verbose=2)
-    error = _error(model, *test)
+    error = _top1_error(model, *test)
     line = {"final": True, "top1_error": error, **harness.describe_machine()}
     if not is_search:
         images, labels = test
-        line["labels_top1_error"] = _error(
+        line["labels_top1_error"] = _top1_error(
             model, _as_images(labels, images.shape), labels
         )
     return [line]
 
 
-def _error(model, images, labels):
+def _top1_error(model, images, labels):
     """Returns the top-1 error in [0, 1]; labels are one-hot."""
     probabilities = model.predict(images, batch_size=500, verbose=0)
     return float(np.mean(probabilities.argmax(axis=1) != labels.argmax(axis=1)))
 
 
 def _as_images(labels, shape):
-    """Returns "images" whose pixels all hold the number of the label."""
+    """Returns float32 images of a shape, each filled with the number of its label.
+
+    Args:
+        labels: one-hot labels [N, 10].
+        shape: (N, height, width, channels).
+    """
     numbers = labels.argmax(axis=1).astype(np.float32)
     return np.broadcast_to(numbers[:, None, None, None], shape)
 
@@ -120,7 +139,7 @@ def _arrays(split, data_dir):
 
 
 def rows(log):
-    """Returns the rows of the table, see `HEAD`; [] before all runs are done."""
+    """Returns the rows of the table, see `COLUMNS`; [] before all runs are done."""
     if not all(run_log.is_done(run, log) for run in runs(log)):
         return []
 
@@ -148,7 +167,8 @@ def _row(name, correct, errors):
     mean, half_width = intervals.confidence_interval(increases)
     increase = f"{mean:+.1f} ({intervals.format_interval(mean, half_width)})"
     error = f"{100 * np.mean([*errors.values()]):.1f}%"
-    # Guessing has the same error in all runs, for which an interval has no meaning.
+    # With labels in place of images every run has the same error, and an interval
+    # has no meaning.
     if len({*errors.values()}) == 1:
         increase, error = f"{mean:+.1f}", f"{error} in each"
     return name, error, "-" if errors is correct else increase, len(increases)

@@ -1,16 +1,17 @@
 """The list of the paper's claims that are measured here, one module each.
 
 The docstring of a module is the text of its section in experiments/README.md. A
-module has these names:
+module defines these names:
 
-    NAME            its own name, and that of its log
-    rows(log)       the rows of its table
-    HEAD            the head of the table, where it is not `table._COLUMNS`
-    runs(log)       the `harness.Run` objects to train, as far as the log tells
-                    which; absent in `COMPUTED`
+    NAME            the name of the module and of its log
+    rows(log)       returns the rows of the table
+    COLUMNS         the headers of the table; optional, replaces
+                    `table.DEFAULT_COLUMNS`
+    runs(log)       returns the `harness.Run` objects that are known so far: some runs
+                    depend on the logged results of others; absent in `COMPUTED`
     draw(log, path) writes the plot; optional
     measure(run, path, data_dir)
-                    returns the lines of a run for the log; optional, replaces
+                    trains a run and returns its lines for the log; optional, replaces
                     `harness.measure`
 """
 
@@ -19,5 +20,5 @@ ALL = (
     "dropout_forms", "needs_imagenet",
 )  # fmt: skip
 
-# These are computed when the table is made: they have no runs and no log.
+# These claims have no runs and no log: their rows are computed by `table.write`.
 COMPUTED = ("geometries", "dropout_forms", "needs_imagenet")

@@ -1,59 +1,78 @@
-"""Dropout as in the paper and as in Keras: the same function, different learning.
+"""Dropout as in the paper, and inverted dropout as in Keras.
 
     python -m experiments.reproduce --table
 
 The paper drops units in training and halves the outputs of all units at test time
-(4.2). Keras doubles the units that are not dropped in training, and changes nothing
-at test time. If its kernels of fc7 and fc8 are half as large, the second form computes
-the same function as the first, in training with the same units dropped and at test
-time; this is computed here for layers of 128 units in float64. The two forms learn
-differently: gradients of the halved kernels are twice as large, so that at the same
-learning rate the kernels of the paper's form that they represent change four times as
-much.
+(section 4.2). Keras has inverted dropout: the units that are not dropped are doubled
+in training, and nothing changes at test time. With kernels of fc7 and fc8 that are half
+as large, a network with inverted dropout computes the same function as one with the
+paper's dropout, both in training with the same units dropped and at test time. The
+table shows this for layers of 128 units in float64.
+
+Training differs, however. The gradient with respect to a halved kernel is twice that
+with respect to the paper's kernel. One step with the same learning rate therefore
+changes the halved kernel twice as much, and the kernel of the paper's form that it
+represents, which is twice the halved one, four times as much.
 """
 
 import numpy as np
 
 NAME = "dropout_forms"
-HEAD = ("compared", "largest difference", "largest value")
+COLUMNS = ("compared", "largest difference", "largest value")
 
 
 def rows(log):
-    """Returns the rows of the table, see `HEAD`."""
+    """Returns the rows of the table, see `COLUMNS`."""
     del log
-    random = np.random.default_rng(0)
-    fc6 = np.maximum(random.normal(0, 1, (64, 128)), 0)
-    kernels = [random.normal(0, 0.3, shape) for shape in ((128, 128), (128, 10))]
-    masks = [random.random((64, 128)) < 0.5 for _ in kernels]
-    halved = [kernel / 2 for kernel in kernels]
+    rng = np.random.default_rng(0)
+    fc6 = np.maximum(rng.normal(0, 1, (64, 128)), 0)
+    kernels = [rng.normal(0, 0.3, shape) for shape in ((128, 128), (128, 10))]
+    masks = [rng.random((64, 128)) < 0.5 for _ in kernels]
+    doubled_masks = [2 * mask for mask in masks]
+    halved_kernels = [kernel / 2 for kernel in kernels]
     pairs = {
-        "outputs in training, the same units dropped": (
-            _outputs(fc6, kernels, masks), _outputs(fc6, halved, masks, 2)
+        "outputs in training, with the same units dropped": (
+            _outputs(fc6, kernels, masks),
+            _outputs(fc6, halved_kernels, doubled_masks),
         ),
         "outputs at test time": (
-            _outputs(fc6, kernels, [0.5, 0.5]), _outputs(fc6, halved, [1, 1])
+            _outputs(fc6, kernels, [0.5, 0.5]),
+            _outputs(fc6, halved_kernels, [1, 1]),
         ),
-        "gradients of the kernel of fc8, that of Keras divided by 2": (
-            _gradient(fc6, kernels, masks), _gradient(fc6, halved, masks, 2) / 2
+        "gradient with respect to the kernel of fc8, half of it for inverted dropout": (
+            _gradient(fc6, kernels, masks),
+            _gradient(fc6, halved_kernels, doubled_masks) / 2,
         ),
-    }  # fmt: skip
+    }
     return [
         (name, f"{np.abs(paper - inverted).max():.1e}", f"{np.abs(paper).max():.1f}")
         for name, (paper, inverted) in pairs.items()
     ]
 
 
-def _hidden(fc6, kernels, masks, scale):
-    """Returns the input of fc8: fc7 with some units dropped and the others scaled."""
-    fc7 = np.maximum(fc6 * masks[0] * scale @ kernels[0], 0)
-    return fc7 * masks[1] * scale
+def _fc8_inputs(fc6, kernels, factors):
+    """Returns the inputs of fc8, the scaled outputs of fc7.
+
+    Args:
+        fc6: [N, 128], the outputs of fc6.
+        kernels: the kernels of fc7 and fc8.
+        factors: what the outputs of fc6 and of fc7 are multiplied by; arrays [N, 128]
+            that are 0 for dropped units, or numbers.
+    """
+    fc7 = np.maximum(fc6 * factors[0] @ kernels[0], 0)
+    return fc7 * factors[1]
 
 
-def _outputs(fc6, kernels, masks, scale=1):
-    return _hidden(fc6, kernels, masks, scale) @ kernels[1]
+def _outputs(fc6, kernels, factors):
+    """Returns the outputs of fc8. Arguments are those of `_fc8_inputs`."""
+    return _fc8_inputs(fc6, kernels, factors) @ kernels[1]
 
 
-def _gradient(fc6, kernels, masks, scale=1):
-    """Returns the gradient of the sum of squared outputs by the kernel of fc8."""
-    outputs = _outputs(fc6, kernels, masks, scale)
-    return _hidden(fc6, kernels, masks, scale).T @ (2 * outputs)
+def _gradient(fc6, kernels, factors):
+    """Returns the gradient with respect to the kernel of fc8, as an array [128, 10].
+
+    It is the gradient of the sum of the squared outputs. Arguments are those of
+    `_fc8_inputs`.
+    """
+    outputs = _outputs(fc6, kernels, factors)
+    return _fc8_inputs(fc6, kernels, factors).T @ (2 * outputs)

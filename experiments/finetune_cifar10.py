@@ -1,25 +1,25 @@
-"""Fine-tuning compared with random initialization, on few images.
+"""Compares fine-tuning with random initialization on few images.
 
     python -m experiments.finetune_cifar10 DATA_DIR
 
-The four-layer CIFAR-10 network learns five classes (airplane to deer) from 25,000
-images. Starting from these weights, with its last layer initialized again, it then
-learns the other five (dog to truck) from 50, 200 and 1,000 images of each. For
-comparison the same network learns them from its random initialization, with the same
-images, the same 1,500 steps of 50 images and the same recipe. There are three seeds,
-each with its own choice of images; all start from one network trained on the first
-five classes. Errors are measured on all test images of the five classes, on center
-crops and after the last step; they were not used to choose anything.
+The network `cifar10_full` is trained on five classes of CIFAR-10 (airplane to deer)
+with 25,000 images. It is then fine-tuned on the other five classes (dog to truck) with
+50, 200 and 1,000 images per class, and with a new last layer. For comparison the same
+network is trained on the same images of these classes from a random initialization,
+also with 1,500 steps of 50 images and the same recipe. There are three seeds, each with
+another selection of images; the network trained on the first five classes is the same
+for all seeds. Errors are measured on all test images of the last five classes, on
+center crops and after the last step. No choice was based on them.
 
-Writes experiments/logs/finetune_cifar10.jsonl, one line per epoch of each run, and
-from it experiments/finetune_cifar10.png. Without DATA_DIR it only draws the plot from
-the log. It takes 22 minutes on two CPU cores. The results are in the section
-"Fine-tuning" of the README.
+Writes experiments/logs/finetune_cifar10.jsonl with one line per epoch of each run,
+draws experiments/finetune_cifar10.png from the log and prints the table of errors.
+Without DATA_DIR nothing is trained, and the existing log is used. Training takes 22
+minutes on two CPU cores. The results are in the section "Fine-tuning" of the README.
 """
 
 import dataclasses
-import json
 import os
+import pathlib
 import sys
 import tempfile
 
@@ -33,67 +33,88 @@ from alexnet_tf.training.fine_tuning import FineTuning
 from alexnet_tf.training import loop
 from alexnet_tf.workdir import read_metrics
 from experiments import intervals
-from experiments import table as tables
+from experiments import run_log
+from experiments import table
 
-SIZES = (50, 200, 1000)
+NAME = "finetune_cifar10"
+IMAGES_PER_CLASS = (50, 200, 1000)
 SEEDS = (0, 1, 2)
-STARTS = ("scratch", "fine-tuned")
-EPOCH = 5000  # Images between two measurements, for every size of the training set.
-HEAD = (
-    "images per class", "random initialization", "fine-tuned", "reduction, points"
-)
-LOG = "experiments/logs/finetune_cifar10.jsonl"
-PLOT = "experiments/finetune_cifar10.png"
+# The initializations, as in the log's key "start", and their labels.
+LABELS = {"scratch": "random initialization", "fine-tuned": "fine-tuned"}
+# Errors are measured after each epoch. An epoch has this many images for every number
+# of images per class, so that all runs are measured at the same steps.
+IMAGES_PER_EPOCH = 5000
+COLUMNS = ("images per class", *LABELS.values(), "reduction, points")
+PLOT = pathlib.Path(__file__).with_suffix(".png")
 
 
-def part(source, first, seed=0, per_class=None):
+def select_classes(source, first_label, seed=0, per_class=None):
     """Selects five consecutive classes of CIFAR-10 as a `Source`.
 
     Args:
         source: a `Source` of 10 classes.
-        first: the first of the five labels, which becomes label 0.
-        seed: the random seed of the choice of images.
-        per_class: how many images of each class to choose. They are repeated up to
-            `EPOCH` images. By default all images are taken once.
+        first_label: the first of the five labels, which becomes label 0.
+        seed: the random seed of the selection of images.
+        per_class: the number of images of each class to select. They are repeated up
+            to `IMAGES_PER_EPOCH` images. By default all images are taken once.
     """
+    last_label = first_label + 4
     examples = [
-        e for e in source.examples() if first <= int(e["label"]) < first + 5
+        example
+        for example in source.examples()
+        if first_label <= int(example["label"]) <= last_label
     ]
     if per_class:
         order = np.random.default_rng(seed).permutation(len(examples))
-        chosen = []
-        for label in range(first, first + 5):
+        selected = []
+        for label in range(first_label, last_label + 1):
             of_class = [i for i in order if int(examples[i]["label"]) == label]
-            chosen += of_class[:per_class]
-        examples = [examples[i] for i in chosen] * (EPOCH // len(chosen))
+            selected += of_class[:per_class]
+        repeats = IMAGES_PER_EPOCH // len(selected)
+        examples = [examples[i] for i in selected] * repeats
     columns = {
-        key: [e[key].numpy() for e in examples] for key in ("image", "name")
+        key: [example[key].numpy() for example in examples]
+        for key in ("image", "name")
     }
-    labels = np.array([int(e["label"]) - first for e in examples], np.int32)
+    labels = [int(example["label"]) - first_label for example in examples]
     return dataclasses.replace(
         source,
-        name=f"{source.name} {first}-{first + 4}, {per_class or 'all'} each",
-        classes=source.classes[first : first + 5],
+        name=f"{source.name} {first_label}-{last_label}, {per_class or 'all'} each",
+        classes=source.classes[first_label : last_label + 1],
         num_examples=len(examples),
-        fingerprint=f"{source.fingerprint} {first} {seed} {per_class}",
+        fingerprint=f"{source.fingerprint} {first_label} {seed} {per_class}",
         read=lambda shuffle_seed: tf.data.Dataset.from_tensor_slices(
-            {**columns, "label": labels}
+            {**columns, "label": np.array(labels, np.int32)}
         ),
     )
 
 
 def train(folder, preset, source, test, seed, fine_tuning=None):
-    """Trains in a new folder and returns the metrics of each epoch on `test`."""
+    """Trains in a new folder and returns the metrics of each epoch on `test`.
+
+    Args:
+        folder: the path of the work directory, which must not exist.
+        preset: the `presets.Preset` to train.
+        source: the `Source` to train on.
+        test: the `Source` to measure the error on.
+        seed: the random seed of the run.
+        fine_tuning: a `FineTuning`; None for a random initialization.
+    """
     os.makedirs(folder)
     loop.train(
-        preset, source, test, folder, seed=seed, fine_tuning=fine_tuning,
-        checkpoint_minutes=1e9,
+        preset,
+        source,
+        test,
+        folder,
+        seed=seed,
+        fine_tuning=fine_tuning,
+        checkpoint_minutes=1e9,  # One checkpoint at the end suffices.
     )
-    return [m for m in read_metrics(folder) if m["split"] == "eval"]
+    return [line for line in read_metrics(folder) if line["split"] == "eval"]
 
 
 def measure(data_dir, folder):
-    """Trains all runs and yields one line for the log per epoch of each.
+    """Trains all runs and yields lines for the log, one for each epoch of each run.
 
     Args:
         data_dir: the folder of TFDS's data sets.
@@ -104,67 +125,83 @@ def measure(data_dir, folder):
     base = os.path.join(folder, "base")
     cifar10_full = presets.get("cifar10_full")
     base_preset = presets.override(cifar10_full, epochs=12, boundaries=(10, 11))
-    train(base, base_preset, part(train_split, 0), part(test_split, 0), seed=0)
+    train(
+        base,
+        base_preset,
+        select_classes(train_split, 0),
+        select_classes(test_split, 0),
+        seed=0,
+    )
     preset = presets.override(
         cifar10_full, batch_size=50, epochs=15, boundaries=(11, 13)
     )
-    test = part(test_split, 5)
+    test = select_classes(test_split, 5)
     fine_tunings = {
         "scratch": None,
         "fine-tuned": FineTuning(base, reinit=("fc10",)),
     }
-    for size in SIZES:
+    for per_class in IMAGES_PER_CLASS:
         for seed in SEEDS:
-            source = part(train_split, 5, seed, size)
-            for start in STARTS:
-                path = os.path.join(folder, f"{start}-{size}-{seed}")
-                for line in train(
-                    path, preset, source, test, seed, fine_tunings[start]
-                ):
-                    yield dict(start=start, per_class=size, seed=seed, **line)
+            source = select_classes(train_split, 5, seed, per_class)
+            for start, fine_tuning in fine_tunings.items():
+                path = os.path.join(folder, f"{start}-{per_class}-{seed}")
+                for line in train(path, preset, source, test, seed, fine_tuning):
+                    yield dict(start=start, per_class=per_class, seed=seed, **line)
 
 
 def draw(lines):
-    """Plots the test error of all runs over the steps."""
+    """Plots the test error of all runs over the steps.
+
+    Args:
+        lines: the lines of the log.
+    """
     fig = figure.Figure(figsize=(10, 3.6), layout="constrained")
-    axes = fig.subplots(1, len(SIZES), sharey=True)
-    labels = {"scratch": "random initialization", "fine-tuned": "fine-tuned"}
-    for ax, size in zip(axes, SIZES):
-        for start, color in zip(STARTS, ("#D55E00", "#0072B2")):
+    axes = fig.subplots(1, len(IMAGES_PER_CLASS), sharey=True)
+    for ax, per_class in zip(axes, IMAGES_PER_CLASS):
+        for start, color in zip(LABELS, ("#D55E00", "#0072B2")):
             for seed in SEEDS:
                 errors = [
                     (line["step"], 100 * line["top1_error"])
                     for line in lines
                     if (line["start"], line["per_class"], line["seed"])
-                    == (start, size, seed)
+                    == (start, per_class, seed)
                 ]
                 ax.plot(
                     *zip(*errors), color=color, alpha=0.8,
-                    label=labels[start] if seed == SEEDS[0] else None,
+                    label=LABELS[start] if seed == SEEDS[0] else None,
                 )
-        ax.set(title=f"{size:,} images per class", xlabel="step")
+        ax.set(title=f"{per_class:,} images per class", xlabel="step")
         ax.grid(alpha=0.3)
     axes[0].set(ylabel="test error (%)", ylim=(0, 60))
     axes[0].legend()
     fig.savefig(PLOT, dpi=100)
 
 
-def table(lines):
-    """Returns the test errors after the last epoch as a table in Markdown."""
+def error_table(lines):
+    """Returns the test errors after the last epoch as a table in Markdown.
+
+    Args:
+        lines: the lines of the log.
+    """
     last_epoch = max(line["epoch"] for line in lines)
-    return tables.markdown(HEAD, [_row(lines, size, last_epoch) for size in SIZES])
+    rows = [_row(lines, per_class, last_epoch) for per_class in IMAGES_PER_CLASS]
+    return table.markdown(COLUMNS, rows)
 
 
-def _row(lines, size, epoch):
-    """Returns both errors with those of each seed, and their difference."""
+def _row(lines, per_class, epoch):
+    """Returns the cells for one number of images per class.
+
+    They are this number, the mean error of each initialization with the errors of all
+    seeds, and the mean reduction by fine-tuning with its 95% interval.
+    """
     errors = {
         start: {
             line["seed"]: 100 * line["top1_error"]
             for line in lines
             if (line["start"], line["per_class"], line["epoch"])
-            == (start, size, epoch)
+            == (start, per_class, epoch)
         }
-        for start in STARTS
+        for start in LABELS
     }
     cells = [
         f"{np.mean([*by_seed.values()]):.1f}% "
@@ -174,19 +211,18 @@ def _row(lines, size, epoch):
     reductions = intervals.paired_differences(errors["fine-tuned"], errors["scratch"])
     mean, half_width = intervals.confidence_interval(reductions)
     interval = intervals.format_interval(mean, half_width)
-    return f"{size:,}", *cells, f"{mean:+.1f} ({interval})"
+    return f"{per_class:,}", *cells, f"{mean:+.1f} ({interval})"
 
 
 def main(argv):
     if len(argv) > 1:
         with tempfile.TemporaryDirectory() as folder:
             lines = [*measure(argv[1], folder)]
-        with open(LOG, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
-    with open(LOG, encoding="utf-8") as file:
-        lines = [json.loads(line) for line in file]
+        (run_log.LOGS / f"{NAME}.jsonl").unlink(missing_ok=True)
+        run_log.append_to_log(NAME, lines)
+    lines = run_log.read_log(NAME)
     draw(lines)
-    print(table(lines))
+    print(error_table(lines))
 
 
 if __name__ == "__main__":

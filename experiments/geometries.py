@@ -2,11 +2,13 @@
 
     python -m experiments.reproduce --table
 
-The paper's images have 224 pixels, its first kernels 11 pixels with a stride of 4,
-and its first maps 55 outputs (the neuron counts of Fig. 2). These numbers do not
-fit: (224 - 11) / 4 = 53.25. The authors' code rounds up, and its last windows read
-zeros to the right of the image and below it. Others used 227 pixels, or the default
-padding of their library. The sizes are read from the networks built here.
+In the paper, images are 224 pixels wide and high, the kernels of conv1 are 11 pixels
+wide and high with a stride of 4, and the maps of conv1 are 55 outputs wide and high,
+as the neuron counts of Fig. 2 imply. These numbers do not fit:
+(224 - 11) / 4 + 1 = 54.25. The authors' code rounds up to 55, and the last windows
+read zeros to the right of the image and below it. Other implementations use images of
+227 pixels, or the default padding of their library. The sizes in the table, all along
+one side, are those of networks that are built for this page.
 """
 
 import dataclasses
@@ -17,24 +19,25 @@ from alexnet_tf import presets
 
 NAME = "geometries"
 LAYERS = ("conv1", "pool1", "conv2", "pool2", "conv5", "pool5")
-HEAD = (
-    "geometry", *LAYERS, "inputs of fc6", "parameters", "first pixel of conv1",
-    "consequence",
+COLUMNS = (
+    "input and padding", *LAYERS, "inputs of fc6", "parameters",
+    "first pixel of the first window", "consequence",
 )  # fmt: skip
 
 
-def _with_padding(conv1, pools="valid", size=224):
-    """Returns `paper` with other paddings of conv1 and of the pooling layers.
+def _with_padding(conv1_padding, pool_padding="valid", image_size=224):
+    """Returns `paper` with another padding of conv1 and of the pooling layers.
 
     Args:
-        conv1, pools: the padding of conv1 and of all pooling layers.
-        size: pixels per side of the input.
+        conv1_padding: the padding of conv1, see `presets.Conv`.
+        pool_padding: the padding of all pooling layers, "valid" or "same".
+        image_size: the width and height of the input in pixels.
     """
-    paper = presets.override(presets.get("paper"), crop_size=size)
+    paper = presets.override(presets.get("paper"), crop_size=image_size)
     layers = tuple(
-        dataclasses.replace(layer, padding=conv1)
+        dataclasses.replace(layer, padding=conv1_padding)
         if layer.name == "conv1"
-        else dataclasses.replace(layer, padding=pools)
+        else dataclasses.replace(layer, padding=pool_padding)
         if isinstance(layer, presets.Pool)
         else layer
         for layer in paper.layers
@@ -46,16 +49,17 @@ GEOMETRIES = {
     "224, zeros to the right and below (here; the authors' code)": (
         _with_padding(presets.OVERHANG), "none",
     ),
-    "227, no zeros (Caffe)": (_with_padding("valid", size=227), "none"),
+    "227, no zeros (Caffe)": (_with_padding("valid", image_size=227), "none"),
     "224, no zeros (VALID)": (
         _with_padding("valid"),
         "fc6 has 6,400 inputs: no published weights fit",
     ),
     "224, zeros on all sides (SAME)": (
         _with_padding("same"),
-        "no error, but the maps have 56 outputs and all kernels are 3 pixels off",
+        "published weights fit, but conv1 has 56 x 56 maps, and all windows are shifted "
+        "by 3 pixels",
     ),
-    "224, SAME pooling too": (
+    "224, zeros on all sides, also for pooling (SAME)": (
         _with_padding("same", "same"),
         "fc6 has 12,544 inputs: no published weights fit",
     ),
@@ -63,15 +67,17 @@ GEOMETRIES = {
 
 
 def rows(log):
-    """Returns the rows of the table, see `HEAD`."""
+    """Returns the rows of the table, see `COLUMNS`."""
     del log
     table = []
     for name, (preset, consequence) in GEOMETRIES.items():
         model = alexnet.AlexNet(preset)
-        fields = {f.layer: f for f in receptive_fields.receptive_fields(model)}
+        fields = {
+            field.layer: field for field in receptive_fields.receptive_fields(model)
+        }
         sides = [fields[layer].side for layer in LAYERS]
         inputs = f"{model.get_layer('fc6').kernel.shape[0]:,}"
         parameters = f"{model.count_params():,}"
-        start = fields["conv1"].start
-        table.append((name, *sides, inputs, parameters, start, consequence))
+        first_pixel = fields["conv1"].start
+        table.append((name, *sides, inputs, parameters, first_pixel, consequence))
     return table

@@ -250,34 +250,31 @@ def _step_lines(path):
 
 
 def _epoch_lines(run, path):
-    """Returns the metrics of each epoch on `eval_split`, in training and of the probe.
+    """Returns the metrics of each epoch: on `eval_split`, in training, on the probe.
 
-    The training metrics are means over the steps since the last multiple of 100 steps.
+    The training metrics are means over the last steps of the epoch, at most 100.
     """
     metrics = read_metrics(path)
     train_metrics = {line["step"]: line for line in metrics if line["split"] == "train"}
     eval_metrics = [line for line in metrics if line["split"] == "eval"]
     probe_errors = _probe_errors(path) if run.probe_split else {}
-    return [
-        {key: line[key] for key in ("epoch", "step", "loss", "top1_error")}
-        | {
-            f"train_{key}": train_metrics[line["step"]][key]
-            for key in ("loss", "top1_error")
-        }
-        | (
-            {"probe_top1_error": probe_errors[line["epoch"]]}
-            if run.probe_split
-            else {}
-        )
-        for line in eval_metrics
-    ]
+    lines = []
+    for eval_line in eval_metrics:
+        train_line = train_metrics[eval_line["step"]]
+        line = {key: eval_line[key] for key in ("epoch", "step", "loss", "top1_error")}
+        line["train_loss"] = train_line["loss"]
+        line["train_top1_error"] = train_line["top1_error"]
+        if run.probe_split:
+            line["probe_top1_error"] = probe_errors[line["epoch"]]
+        lines.append(line)
+    return lines
 
 
 def _probe_errors(path):
-    """Returns {epoch: error} of probe.jsonl."""
+    """Returns {epoch: top-1 error} from probe.jsonl."""
     with open(_probe_file(path), encoding="utf-8") as file:
-        lines = [json.loads(line) for line in file]
-    # An epoch that was repeated after an interruption has two lines, of which the
+        lines = [json.loads(text) for text in file]
+    # An epoch that was repeated after an interruption has several lines, of which the
     # last one counts.
     return {line["epoch"]: line["top1_error"] for line in lines}
 

@@ -1,18 +1,20 @@
-"""How long the initialization keeps the full network from learning.
+"""The number of steps until the full network starts to learn, by initialization.
 
     python -m experiments.reproduce --run=initialization
 
-With the paper's initialization (standard deviation .01, biases 1) the loss stays at
-ln(classes) before the network starts to learn. Caffe's authors saw it not leave this
-plateau at all and used biases of .1; the authors' own code has a standard deviation
-of .03 in conv3 to conv5. Here the 61 million parameters of `paper` are trained on
-CIFAR-10 enlarged to 256 pixels (ln 10 = 2.303) in batches of 32 with a learning rate
-of .01 (per image, four times the authors'). The table gives the number of steps until
-the mean loss of 10 steps is 5% below ln 10, up to 1,000 steps. The arms `caffe` and
-`code2012` take over the initialization only: the network is that of `paper` in all
-arms. In the last arm, the initialization of He et al., pixels are divided by their
-standard deviation and the learning rate is .002; a trial with .01, which was not
-logged, diverged.
+With the paper's initialization (standard deviation .01, biases 1) the loss stays on a
+plateau at ln(classes) before the network starts to learn. The authors of Caffe
+observed that the loss did not leave this plateau at all, and used biases of .1. The
+code of the paper's authors uses a standard deviation of .03 in conv3 to conv5.
+
+Here the network `paper`, with 61 million parameters, is trained on CIFAR-10 enlarged
+to 256 pixels in batches of 32 with a learning rate of .01. (Per image, this learning
+rate is four times that of the authors.) The table gives the number of steps until the
+mean loss of 10 steps is 5% below ln 10 = 2.303, up to 1,000 steps. The rows for Caffe
+and for the 2012 code differ from the first row only in the initialization. The last
+row has the initialization of He et al. and two further changes: pixels are divided by
+their standard deviation, and the learning rate is .002. A trial with .01, which was
+not logged, diverged.
 """
 
 import dataclasses
@@ -20,25 +22,26 @@ import math
 
 from alexnet_tf import presets
 from experiments import harness
+from experiments import run_log
 
 NAME = "initialization"
 SEEDS = (0, 1, 2)
 PLATEAU = math.log(10)
-HEAD = ("initialization", "steps to leave the plateau, by seed")
+COLUMNS = ("initialization", "steps to leave the plateau, by seed")
 _TARGET_LOSS = 0.95 * PLATEAU
 _MAX_STEPS = 1000
-_BATCH = 32
+_BATCH_SIZE = 32
 
 _PAPER = presets.override(
-    presets.get("paper"), batch_size=_BATCH, schedule="constant", epochs=1
+    presets.get("paper"), batch_size=_BATCH_SIZE, schedule="constant", epochs=1
 )
 
 
 def _with_fields(**fields):
-    """Returns `paper` with some fields of some layers replaced.
+    """Returns `paper` with fields of some layers replaced.
 
     Args:
-        fields: {layer: value} for each field, such as init={"conv3": 0.03}.
+        **fields: {layer name: value} of each field, such as init={"conv3": 0.03}.
     """
     layers = tuple(
         dataclasses.replace(
@@ -54,11 +57,12 @@ def _with_fields(**fields):
     return dataclasses.replace(_PAPER, layers=layers)
 
 
-_WITH_BIAS = ("conv2", "conv4", "conv5", "fc6", "fc7")
+# The layers whose biases are initialized to 1 in the paper, the others' to 0.
+_POSITIVE_BIAS = ("conv2", "conv4", "conv5", "fc6", "fc7")
 ARMS = {
     "paper": _PAPER,
     "caffe": _with_fields(
-        bias=dict.fromkeys(_WITH_BIAS, 0.1), init={"fc6": 0.005, "fc7": 0.005}
+        bias=dict.fromkeys(_POSITIVE_BIAS, 0.1), init={"fc6": 0.005, "fc7": 0.005}
     ),
     "code2012": _with_fields(init=dict.fromkeys(("conv3", "conv4", "conv5"), 0.03)),
     "he": presets.override(
@@ -80,7 +84,7 @@ def runs(log):
     return [
         harness.Run(
             NAME, arm, seed, preset,
-            train_split=f"train[:{_MAX_STEPS * _BATCH}]",
+            train_split=f"train[:{_MAX_STEPS * _BATCH_SIZE}]",
             eval_split="test[:100]",
             until_loss=_TARGET_LOSS,
         )
@@ -90,7 +94,7 @@ def runs(log):
 
 
 def steps_on_plateau(log, arm, seed):
-    """Returns the steps until the plateau is left, infinity if it never is."""
+    """Returns the step at which a run leaves the plateau, infinity if it does not."""
     for line in log:
         if (line["arm"], line["seed"]) == (arm, seed) and "loss" in line:
             if line["loss"] <= _TARGET_LOSS:
@@ -99,7 +103,7 @@ def steps_on_plateau(log, arm, seed):
 
 
 def rows(log):
-    """Returns the rows of the table, see `HEAD`."""
+    """Returns the rows of the table, see `COLUMNS`."""
     table = []
     for arm, description in _DESCRIPTIONS.items():
         seeds = sorted({line["seed"] for line in log if line["arm"] == arm})
@@ -113,9 +117,5 @@ def _format_steps(log, arm, seed):
     steps = steps_on_plateau(log, arm, seed)
     if math.isfinite(steps):
         return f"{steps:,}"
-    ends = [
-        line
-        for line in log
-        if (line["arm"], line["seed"]) == (arm, seed) and line.get("final")
-    ]
-    return "diverged" if ends[-1]["diverged"] else f"over {_MAX_STEPS:,}"
+    diverged = run_log.final_values(log, arm, "diverged")[seed]
+    return "diverged" if diverged else f"over {_MAX_STEPS:,}"

@@ -1,40 +1,40 @@
-"""Confidence intervals over seeds, and the verdicts that follow from them."""
+"""Confidence intervals over seeds, and the verdicts that are based on them."""
 
 import math
 
 import numpy as np
 
 # 97.5% quantiles of Student's t distribution with 1, 2, ... degrees of freedom.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+_T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def confidence_interval(values):
-    """Returns the mean and the half width of its 95% interval, by Student's t.
+    """Returns the mean of values and the half width of its 95% Student's t interval.
 
     Args:
-        values: 1 to 10 numbers, one per seed. The half width of a single number is
-            infinite.
+        values: 1 to 10 numbers, one per seed. The half width of the interval of a
+            single number is infinite.
     """
     values = np.asarray(values, float)
     if len(values) < 2:
         return float(values.mean()), math.inf
-    t = _T[len(values) - 2]
-    half_width = t * values.std(ddof=1) / math.sqrt(len(values))
+    quantile = _T_QUANTILES[len(values) - 2]
+    half_width = quantile * values.std(ddof=1) / math.sqrt(len(values))
     return float(values.mean()), float(half_width)
 
 
 def format_interval(mean, half_width):
-    """Returns both ends of an interval as text, such as "+0.4 to +3.0"."""
+    """Returns the ends of an interval as text, such as "+0.4 to +3.0"."""
     if math.isinf(half_width):
         return "no interval"
     return f"{mean - half_width:+.1f} to {mean + half_width:+.1f}"
 
 
 def paired_differences(before, after):
-    """Returns [after - before, ...] for the seeds that both have.
+    """Returns [after - before, ...] for the seeds that occur in both arguments.
 
     Args:
-        before, after: {seed: value}.
+        before, after: {seed: value} of the two arms.
     """
     seeds = sorted(before.keys() & after.keys())
     return [after[seed] - before[seed] for seed in seeds]
@@ -44,10 +44,12 @@ def verdict(mean, half_width):
     """Returns the verdict on the claim that a difference is positive.
 
     Args:
-        mean, half_width: the 95% interval of the difference.
+        mean, half_width: the center and the half width of the 95% interval of the
+            difference.
 
     Returns:
-        "reproduced", "contradicted" or "undecided".
+        "reproduced" if the whole interval is positive, "contradicted" if it is
+        negative, "undecided" if it includes zero.
     """
     if mean - half_width > 0:
         return "reproduced"
@@ -55,10 +57,13 @@ def verdict(mean, half_width):
 
 
 def ratio_summary(ratios):
-    """Returns (text, verdict) for the claim that ratios are above 1.
+    """Returns (text, verdict) on the claim that a ratio is above 1.
 
     The mean is geometric, and the interval is computed from the logarithms, so
-    that a ratio and its inverse give the same result.
+    that the result for inverse ratios is the inverse.
+
+    Args:
+        ratios: 1 to 10 positive numbers, one per seed.
     """
     mean, half_width = confidence_interval(np.log(ratios))
     ends = "no interval"
@@ -69,15 +74,14 @@ def ratio_summary(ratios):
 
 
 def epochs_to(curve, target):
-    """Returns the epochs until an error is reached, by linear interpolation.
+    """Returns the number of epochs until an error is reached, by interpolation.
 
     Args:
-        curve: [(epoch, error), ...] in order. Before the first epoch the error
-            counts as 1.
+        curve: [(epoch, error), ...] in order. The error at epoch 0 is taken to be 1.
         target: the error to reach.
 
     Returns:
-        A number of epochs, or infinity if the error is never reached.
+        A number of epochs, with a fraction, or infinity if the error is never reached.
     """
     last_epoch, last_error = 0, 1.0
     for epoch, error in curve:

@@ -1,12 +1,14 @@
-"""Measures the time and memory of `load_weights`, relative to `numpy.load`.
+"""Measures the time and the peak memory of `load_weights` for each file format.
 
     python -m experiments.loading
 
 Writes the 60,965,224 random parameters of preset `caffe` in each format, then loads
-each file five times, alternating with `numpy.load` of the .npy file. Memory is the
-peak of the resident set minus what the process with the network took before, divided
-by the size of the arrays (244 MB). The results on two cores of an AMD EPYC, with the
-files in the page cache, are in the section "Measured" of the README.
+each file five times, alternating with `numpy.load` of the .npy file. Prints the time
+relative to that of `numpy.load`, as the median and the range of the five ratios. Also
+prints the largest of the five memory peaks, relative to the size of the arrays
+(244 MB). A peak is that of the resident set while the file is loaded, minus the
+resident set before, which contains the network. The results on two cores of an AMD
+EPYC, with the files in the page cache, are in the section "Measured" of the README.
 """
 
 import os
@@ -31,43 +33,47 @@ def resident_bytes(key):
         key: "VmRSS" for the current size, "VmHWM" for the peak.
     """
     with open("/proc/self/status") as lines:
-        kilobytes = next(int(x.split()[1]) for x in lines if x.startswith(key))
+        kilobytes = next(
+            int(line.split()[1]) for line in lines if line.startswith(key)
+        )
     return 1024 * kilobytes
 
 
 def measure(function):
-    """Calls a function and returns (seconds, bytes of memory at the peak)."""
+    """Calls a function and returns (seconds, peak of the memory added, in bytes)."""
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # Resets the peak.
-    before, start = resident_bytes("VmRSS"), time.perf_counter()
+        file.write("5")  # This resets the peak of the resident set.
+    bytes_before, start = resident_bytes("VmRSS"), time.perf_counter()
     result = function()
     seconds = time.perf_counter() - start
-    del result  # Kept until here: freeing it is not part of the time.
-    return seconds, resident_bytes("VmHWM") - before
+    del result  # Until here, because the time must not include its release.
+    return seconds, resident_bytes("VmHWM") - bytes_before
 
 
 def main():
     model = alexnet_tf.AlexNet("caffe")
-    size = 4 * model.count_params()
+    array_bytes = 4 * model.count_params()
     with tempfile.TemporaryDirectory() as folder:
-        paths = [os.path.join(folder, f"caffe{e}") for e in EXTENSIONS]
-        for path in paths:
+        paths = {
+            extension: os.path.join(folder, f"caffe{extension}")
+            for extension in EXTENSIONS
+        }
+        for path in paths.values():
             save_weights(model, path)
-        results = {path: ([], []) for path in paths}
+        results = {extension: ([], []) for extension in EXTENSIONS}
         for _ in range(REPEATS):
-            for path, (ratios, peaks) in results.items():
+            for extension, (ratios, peaks) in results.items():
                 numpy_seconds, _ = measure(
-                    lambda: np.load(paths[0], allow_pickle=True).item()
+                    lambda: np.load(paths[".npy"], allow_pickle=True).item()
                 )
-                seconds, peak = measure(lambda: load_weights(model, path))
+                seconds, peak = measure(lambda: load_weights(model, paths[extension]))
                 ratios.append(seconds / numpy_seconds)
-                peaks.append(peak / size)
-    print("format        time / numpy.load  memory / bytes")
-    for path, (ratios, peaks) in results.items():
-        extension = path.removeprefix(os.path.join(folder, "caffe"))
+                peaks.append(peak / array_bytes)
+    print("format        time / numpy.load  peak memory / array size")
+    for extension, (ratios, peaks) in results.items():
         print(
-            f"{extension:13s} {statistics.median(ratios):8.2f} "
-            f"({min(ratios):.2f}-{max(ratios):.2f}) {max(peaks):11.2f}"
+            f"{extension:13s} {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f}-{max(ratios):.2f}) {max(peaks):13.2f}"
         )
 
 

@@ -2,20 +2,15 @@
 
     python -m experiments.neurons
 
-The caption of Fig. 2 gives the number of outputs of each layer of `paper`. For conv1
-it gives 253,440, which is 55 x 48 x 96, but the map is 55 x 55 x 96. All other numbers
-of the caption are correct. The true total is 659,272, which the abstract rounds to
-650,000.
+The caption of Fig. 2 gives the number of outputs of each layer. For conv1 it gives
+253,440, which is 55 x 48 x 96, but the outputs of conv1 are 55 x 55 x 96. The numbers
+of all other layers agree with those of preset `paper`. The correct total is 659,272;
+the abstract says 650,000.
 """
-
-import os
 
 from alexnet_tf.models import alexnet
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-# From the caption of Fig. 2; the input is from the text.
+# The numbers in the caption of Fig. 2.
 CAPTION = {
     "input": 150_528,
     "conv1": 253_440,
@@ -30,14 +25,14 @@ CAPTION = {
 
 
 def rows():
-    """Returns [(layer, the caption's number, counted), ...] and their totals.
+    """Returns [(layer, number in the caption, number in the model), ...].
 
-    The totals do not include the input.
+    The last row has the totals, which do not include the input.
     """
     counted = alexnet.neurons(alexnet.AlexNet("paper"))
-    lines = [(name, CAPTION[name], counted[name]) for name in CAPTION]
-    totals = (sum(line[column] for line in lines[1:]) for column in (1, 2))
-    return [*lines, ("total", *totals)]
+    layers = [(name, CAPTION[name], counted[name]) for name in CAPTION]
+    totals = (sum(row[column] for row in layers[1:]) for column in (1, 2))
+    return [*layers, ("total", *totals)]
 
 
 def main():

@@ -4,8 +4,8 @@
     python -m experiments.reproduce --run=ablations --data_dir=~/tensorflow_datasets
     python -m experiments.reproduce --table
 
-The same command resumes a run that was interrupted. Several processes started with
-the same command share the runs among them.
+--run trains all runs of a claim that are not in its log. The same command resumes an
+interrupted run. Several processes with the same command each train different runs.
 """
 
 import importlib
@@ -20,41 +20,41 @@ from experiments import claims
 FOLDER = pathlib.Path(__file__).parent
 
 _LIST = flags.DEFINE_boolean(
-    "list", False, "Print the claims, and how many of their runs are done."
+    "list", False, "Print the claims and how many of their runs are done."
 )
 _RUN = flags.DEFINE_enum(
     "run",
     None,
     [name for name in claims.ALL if name not in claims.COMPUTED],
-    "Claim whose missing runs are to be trained.",
+    "Claim whose missing runs are trained.",
 )
 _TABLE = flags.DEFINE_boolean(
-    "table", False, "Write experiments/README.md and the plots from the logs."
+    "table", False, "Write experiments/README.md and its plots from the logs."
 )
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of TFDS's data sets. Default: ~/tensorflow_datasets."
-)
+_DATA_DIR = cli.define_data_dir()
 _RUNS_DIR = cli.define_path(
-    "runs_dir", "runs/reproduce", "Folder of the runs' work directories."
+    "runs_dir", "runs/reproduce", "Directory of the runs' work directories."
 )
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    cli.silence_libraries(flags.FLAGS["verbosity"].present)
-    with cli.one_line_errors("experiments.reproduce"):
-        if _LIST.value:
-            _print_list()
-        if _RUN.value:
-            from experiments import harness
+    cli.run("experiments.reproduce", _reproduce, argv)
 
-            claim = importlib.import_module(f"experiments.{_RUN.value}")
-            harness.run_all(claim, _DATA_DIR.value, _RUNS_DIR.value)
-        if _TABLE.value:
-            from experiments import table
 
-            table.write(FOLDER)
+def _reproduce():
+    if not (_LIST.value or _RUN.value or _TABLE.value):
+        raise ValueError("Expected --list, --run or --table. Received: none of them.")
+    if _LIST.value:
+        _print_list()
+    if _RUN.value:
+        from experiments import harness
+
+        claim = importlib.import_module(f"experiments.{_RUN.value}")
+        harness.run_all(claim, _DATA_DIR.value, _RUNS_DIR.value)
+    if _TABLE.value:
+        from experiments import table
+
+        table.write(FOLDER)
 
 
 def _print_list():

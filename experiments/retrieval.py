@@ -1,11 +1,12 @@
-"""Compares features with pixels at finding similar images (paper, section 6.1).
+"""Compares features with pixels for finding similar images (paper, section 6.1).
 
     python -m experiments.retrieval RUN LAYER DATASET [DATA_DIR]
 
-Indexes the training split by the features of a run and by its pixels, searches for
-the six nearest neighbors of each image of the evaluation split, and prints which
-share of the nearest one and of the nearest six belongs to the same class. The results
-are in the section "Evaluating" of the README.
+Writes two retrieval indexes of the training split: of the features in a layer of a run,
+and of the pixels that the network takes. Searches both for the six nearest neighbors of
+each image of the validation or test split. Prints the share of nearest neighbors, and
+of the six nearest neighbors, that have the same class as the image. The results are in
+the section "Evaluating" of the README.
 """
 
 import os
@@ -24,7 +25,7 @@ def main(argv):
     classifier = load_classifier(run)
     train = datasets.load(dataset, "train", *data_dir)
     test = datasets.load(dataset, None, *data_dir)
-    print("features, metric: precision of the nearest 1, 6")
+    print("layer, metric, share of the same class among the nearest 1 and 6")
     with tempfile.TemporaryDirectory() as folder:
         for name in (layer, "input"):
             path = os.path.join(folder, f"{name}.npz")

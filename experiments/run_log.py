@@ -1,8 +1,8 @@
 """The log of each claim: experiments/logs/CLAIM.jsonl, one JSON object per line.
 
-A run has one line per epoch (or per 10 steps) and a last one with "final": true.
-All its lines have its "arm" and "seed", and are appended together when it has
-ended.
+A run has one line per epoch, or one per 10 steps if `Run.until_loss` is given, and a
+last line with "final": true. Every line has the "arm" and the "seed" of the run. The
+lines are appended together when the run has ended.
 """
 
 import json
@@ -12,7 +12,7 @@ LOGS = pathlib.Path(__file__).parent / "logs"
 
 
 def read_log(name):
-    """Returns the lines of a claim's log as dictionaries; [] without a log."""
+    """Returns the lines of a claim's log as dictionaries, [] if there is no log."""
     path = LOGS / f"{name}.jsonl"
     if not path.exists():
         return []
@@ -38,7 +38,7 @@ def count_done(runs, log):
 
 
 def curve_of_run(log, arm, seed, key):
-    """Returns [(epoch, value of `key`), ...] for one run."""
+    """Returns [(epoch, value of `key`), ...] of one run."""
     return [
         (line["epoch"], line[key])
         for line in log
@@ -47,7 +47,7 @@ def curve_of_run(log, arm, seed, key):
 
 
 def final_values(log, arm, key):
-    """Returns {seed: value of `key` at the end} for all runs of an arm."""
+    """Returns {seed: value of `key`} from the last lines of all runs of an arm."""
     return {
         line["seed"]: line[key]
         for line in log

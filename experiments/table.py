@@ -5,69 +5,84 @@ import importlib
 from experiments import claims
 from experiments import run_log
 
-_HEAD = """# The paper's claims, measured
+_INTRODUCTION = """# The paper's claims, measured
 
 This page is generated from the logs in `experiments/logs/` by
 `python -m experiments.reproduce --table`. Run this command instead of editing the
 page.
 
+Sections and figures are those of the paper. CHM, CC2 and CAFFE are repositories of
+source code, which `alexnet_tf/presets.py` lists; CC2wiki is the wiki of CC2.
+
 A verdict is about the direction of a claim; the size of the effect may differ from
 the paper's. "Reproduced" means that the whole 95% interval lies on the claim's side
 of zero, "contradicted" that it lies on the other side, and "undecided" that it
-includes zero. The intervals are Student's t intervals of the mean over the seeds, or
-of the mean paired difference where two arms are compared. Each interval stands
-alone: none is corrected for multiple comparisons. Seeds differ in initialization,
-order of the images and augmentation, but not in the images themselves, and so few
-seeds determine the width of an interval only roughly.
+includes zero; for a ratio this applies to its logarithm. An arm is one variant of a
+network or of a recipe, trained with several random seeds. The intervals are Student's
+t intervals of the mean difference between two arms, or two protocols, paired by seed.
+They are not corrected for multiple comparisons. Seeds differ in initialization, order
+of the images and augmentation, but not in the images themselves, and so few seeds
+determine the width of an interval only roughly.
 """
 
-_COLUMNS = ("claim", "the paper", "measured", "seeds", "verdict")
+DEFAULT_COLUMNS = ("claim", "the paper", "measured", "seeds", "verdict")
 
 
 def write(folder):
-    """Writes README.md and the plots of all claims that have a log.
+    """Writes README.md and the plots of all claims that are logged or computed.
 
     Args:
         folder: the `pathlib.Path` of an existing folder.
     """
-    parts = [_HEAD]
+    sections = [_INTRODUCTION]
     for name in claims.ALL:
         claim = importlib.import_module(f"experiments.{name}")
         log = run_log.read_log(name)
         if log or name in claims.COMPUTED:
-            parts.append(section(claim, log, folder))
-    (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
+            sections.append(section(claim, log, folder))
+    (folder / "README.md").write_text("\n".join(sections), encoding="utf-8")
 
 
 def section(claim, log, folder):
-    """Returns one claim's section: its text, table, plot and machines."""
+    """Returns one claim's section: its text, table, plot and machines.
+
+    Args:
+        claim: the module of a claim, see `claims`.
+        log: the lines of its log.
+        folder: the `pathlib.Path` of the folder that the plot is written to.
+    """
     title, *paragraphs = claim.__doc__.strip().split("\n\n")
     title = title.rstrip(".")
-    lines = [f"## {title}", *paragraphs]
+    blocks = [f"## {title}", *paragraphs]
     rows = claim.rows(log)
     if claim.NAME not in claims.COMPUTED:
         runs = claim.runs(log)
         done = run_log.count_done(runs, log)
         if done < len(runs):
-            lines.append(f"**Not finished: {done} of {len(runs)} runs are done.**")
+            blocks.append(f"**Not finished: {done} of {len(runs)} runs are done.**")
     if rows:
-        lines.append(markdown(getattr(claim, "HEAD", _COLUMNS), rows))
+        blocks.append(markdown(getattr(claim, "COLUMNS", DEFAULT_COLUMNS), rows))
     if rows and hasattr(claim, "draw"):
         claim.draw(log, folder / f"{claim.NAME}.png")
-        lines.append(f"![{title}]({claim.NAME}.png)")
-    machines = {_machine(line) for line in log if line.get("final")}
+        blocks.append(f"![{title}]({claim.NAME}.png)")
+    machines = {_describe_machine(line) for line in log if line.get("final")}
     if machines:
-        lines.append("Machine: " + "; ".join(sorted(machines)) + ".")
-    return "\n\n".join(lines) + "\n"
+        blocks.append("Machine: " + "; ".join(sorted(machines)) + ".")
+    return "\n\n".join(blocks) + "\n"
 
 
-def markdown(head, rows):
-    """Returns a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+def markdown(columns, rows):
+    """Returns a table in Markdown.
+
+    Args:
+        columns: the headers.
+        rows: [(cell, ...), ...], each as long as `columns`.
+    """
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
 
 
-def _machine(line):
+def _describe_machine(line):
     return (
         f"{line['processors']}, TensorFlow {line['tensorflow']}, Keras "
         f"{line['keras']}"

@@ -1,11 +1,11 @@
-"""Measures the cost of ten-crop evaluation, relative to the center crop.
+"""Measures the time of ten-crop evaluation, relative to the center crop.
 
     python -m experiments.ten_crop DATASET [DATA_DIR]
 
-Uses preset `caffe`, random weights and 100 images of the evaluation split. Prints the
-seconds to make the crops and the seconds that the network takes for existing crops,
-as medians of five alternating measurements. The results are in the section
-"Evaluating" of the README.
+Uses preset `caffe`, random weights and 100 images of the validation or test split.
+Prints the time to make the crops and the time that the network takes for crops in
+memory, as medians of five measurements, in which both protocols alternate. The results
+are in the section "Evaluating" of the README.
 """
 
 import statistics
@@ -22,12 +22,12 @@ from alexnet_tf.inference import evaluation
 from alexnet_tf.models.labels import imagenet_classes
 from alexnet_tf import presets
 
-IMAGES = 100
+NUM_IMAGES = 100
 REPEATS = 5
-_BATCH = 10
+_BATCH_SIZE = 10
 
 
-def seconds(function):
+def measure_seconds(function):
     """Calls a function and returns how many seconds it took."""
     start = time.perf_counter()
     function()
@@ -42,25 +42,28 @@ def main(argv):
         pixel_statistics.imagenet(preset.preprocessing),
     )  # fmt: skip
     side = preset.preprocessing.crop_size
+    num_batches = NUM_IMAGES // _BATCH_SIZE
     predict = tf.function(lambda crops: classifier.model(crops, training=False))
-    cropping, inference = {}, {}
+    crop_seconds, network_seconds = {}, {}
     for _ in range(REPEATS):
         for protocol, num_crops in (("center", 1), ("ten_crop", 10)):
-            batches = evaluation.batches(classifier, source, protocol, _BATCH)
-            batches = batches.take(IMAGES // _BATCH)
-            cropping.setdefault(protocol, []).append(
-                seconds(lambda: [*batches.map(lambda crops, _: crops[0, 0, 0])])
+            batches = evaluation.batches(classifier, source, protocol, _BATCH_SIZE)
+            # One row of pixels per batch is kept: all crops would take 600 MB.
+            rows = batches.take(num_batches).map(lambda crops, _: crops[0, 0, 0])
+            crop_seconds.setdefault(protocol, []).append(
+                measure_seconds(lambda: [*rows])
             )
-            crops = tf.zeros([_BATCH * num_crops, side, side, 3])
+            crops = tf.zeros([_BATCH_SIZE * num_crops, side, side, 3])
             predict(crops)  # The first call traces the function.
-            inference.setdefault(protocol, []).append(
-                seconds(lambda: [predict(crops) for _ in range(IMAGES // _BATCH)])
+            network_seconds.setdefault(protocol, []).append(
+                measure_seconds(lambda: [predict(crops) for _ in range(num_batches)])
             )
-    for name, times in (("crops", cropping), ("network", inference)):
-        center, ten = (statistics.median(times[p]) for p in ("center", "ten_crop"))
+    for name, seconds in (("crops", crop_seconds), ("network", network_seconds)):
+        center = statistics.median(seconds["center"])
+        ten_crop = statistics.median(seconds["ten_crop"])
         print(
-            f"{name}: center crop {center:.2f} s, ten-crop {ten:.2f} s, "
-            f"{ten / center:.1f} times"
+            f"{name}: center crop {center:.2f} s, ten-crop {ten_crop:.2f} s, "
+            f"{ten_crop / center:.1f} times"
         )
 
 

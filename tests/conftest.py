@@ -8,6 +8,7 @@ import gc
 import os
 import pathlib
 
+# TensorFlow reads the level when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
@@ -23,7 +24,10 @@ def pytest_configure():
 
 
 def pytest_collection_finish():
-    """Keeps the garbage collector from traversing the libraries: 8% of a test run."""
+    """Keeps the garbage collector from traversing the libraries.
+
+    Otherwise it takes 8% of the time of a test run.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -45,8 +49,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="session")
-def textures_folder(tmp_path_factory):
-    """The data_dir of the data set textures, drawn once for all test processes."""
+def textures_data_dir(tmp_path_factory):
+    """The data_dir of the data set textures, generated once for all test processes."""
     from alexnet_tf.data import datasets
 
     folder = tmp_path_factory.getbasetemp()
@@ -60,21 +64,21 @@ def textures_folder(tmp_path_factory):
 
 @pytest.fixture
 def make_source(tmp_path):
-    """Function that returns a `Source` of random JPEGs, 72 pixels high and 80 wide.
+    """A function that returns a `Source` of random JPEGs, 72 pixels high and 80 wide.
 
     make_source(count, name="images", mean=128, classes=10):
-        count: the number of images, also the seed of their pixels.
-        name: the name of the data set; its examples are called "NAME INDEX".
+        count: the number of images; also the random seed of their pixels.
+        name: the name of the data set. The name of an example is "NAME INDEX".
         mean: the mean of the pixels before they are clipped to [0, 255].
-        classes: the number of classes; the label is the index modulo `classes`.
+        classes: the number of classes. The label is the index modulo `classes`.
     """
     from alexnet_tf.data.source import Source
 
     def make(count, name="images", mean=128, classes=10):
-        random = np.random.default_rng(count)
+        rng = np.random.default_rng(count)
         images = [
             tf.io.encode_jpeg(
-                np.clip(random.normal(mean, 60, (72, 80, 3)), 0, 255).astype(np.uint8)
+                np.clip(rng.normal(mean, 60, (72, 80, 3)), 0, 255).astype(np.uint8)
             ).numpy()
             for _ in range(count)
         ]
@@ -99,7 +103,7 @@ def make_source(tmp_path):
 
 @pytest.fixture
 def image_folder(make_source, tmp_path):
-    """The path of 20 images in 10 class folders, for the data set `folder:PATH`."""
+    """A folder of 20 images in 10 class folders, for the data set `folder:PATH`."""
     for example in make_source(20).examples().as_numpy_iterator():
         name = example["name"].decode()
         folder = tmp_path / "images" / name[-1]
@@ -110,10 +114,9 @@ def image_folder(make_source, tmp_path):
 
 @pytest.fixture(autouse=True)
 def uncompiled_augmentation(request, monkeypatch):
-    """Augments without XLA, whose compilation takes .2 seconds for each pipeline.
+    """Augments without XLA, which takes .2 seconds to compile each pipeline.
 
-    The tests make hundreds of pipelines. Those marked `compiled` use XLA, and compare
-    its crops with the ones made without it.
+    The tests make hundreds of pipelines. Tests that are marked `compiled` use XLA.
     """
     from alexnet_tf.data import preprocess
 
@@ -123,7 +126,11 @@ def uncompiled_augmentation(request, monkeypatch):
 
 @pytest.fixture
 def zero_kernels(monkeypatch):
-    """Initializes kernels to 0: drawing 61 million random numbers takes a second."""
+    """Makes `RandomNormal` initializers return 0.
+
+    A full-size network is then built a second faster, because 61 million random
+    numbers are not drawn. Other initializers are not changed.
+    """
     import keras
 
     def zeros(self, shape, dtype=None):
@@ -133,15 +140,15 @@ def zero_kernels(monkeypatch):
 
 
 @pytest.fixture
-def skip_figures(monkeypatch):
-    """Writes the data of a run's figures as text: drawing takes a fifth of its time.
+def figures_as_text(monkeypatch):
+    """Makes training runs write the data of their figures as text instead of PNGs.
 
-    test_plots.py tests the figures themselves.
+    Plotting takes a fifth of the time of such a run. test_plots.py tests the PNGs.
     """
     from alexnet_tf import plots
 
-    def write(data, path, *_):
+    def write_as_text(data, path, *_):
         pathlib.Path(path).write_text(repr(data))
 
-    monkeypatch.setattr(plots, "curves", write)
-    monkeypatch.setattr(plots, "kernels", write)
+    monkeypatch.setattr(plots, "curves", write_as_text)
+    monkeypatch.setattr(plots, "kernels", write_as_text)

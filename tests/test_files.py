@@ -74,6 +74,13 @@ def test_unfinished_files_of_killed_processes_are_removed(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_remove_unfinished_spares_names_that_begin_with_the_name(tmp_path):
+    for name in (".a.txt.x1.tmp", ".a.y2.tmp"):
+        (tmp_path / name).mkdir()
+    remove_unfinished(str(tmp_path), "a")
+    assert [path.name for path in tmp_path.iterdir()] == [".a.txt.x1.tmp"]
+
+
 def test_check_output_rejects_paths_that_cannot_be_written(tmp_path):
     with pytest.raises(FileNotFoundError, match="--output does not exist: .*/none"):
         check_output("--output", str(tmp_path / "none" / "a.png"))

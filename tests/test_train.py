@@ -29,7 +29,7 @@ from helpers.runs import run_weights
 
 ROOT = pathlib.Path(__file__).parents[1]
 
-pytestmark = pytest.mark.usefixtures("skip_figures")
+pytestmark = pytest.mark.usefixtures("figures_as_text")
 
 
 def command(*args):
@@ -87,10 +87,10 @@ def test_help_names_every_flag_and_needs_no_tensorflow(tmp_path):
         assert len(flags.FLAGS[flag.name].help) > 10
 
 
-def test_one_epoch_with_default_flags(tmp_path, textures_folder):
+def test_one_epoch_with_default_flags(tmp_path, textures_data_dir):
     """Only the directories and the number of epochs are given."""
     done = command_in_new_process(
-        "--epochs=1", f"--data_dir={textures_folder}", f"--workdir={tmp_path}/run"
+        "--epochs=1", f"--data_dir={textures_data_dir}", f"--workdir={tmp_path}/run"
     )
     assert done.returncode == 0, done.stderr
     assert "Validation error: top-1 " in done.stdout
@@ -280,9 +280,9 @@ def test_reports_an_image_that_vanishes_in_one_line(
     assert "\n" not in reason
 
 
-def test_reports_a_corrupt_record_in_one_line(tmp_path, textures_folder):
+def test_reports_a_corrupt_record_in_one_line(tmp_path, textures_data_dir):
     data = f"--data_dir={tmp_path}/data"
-    shutil.copytree(textures_folder, tmp_path / "data")
+    shutil.copytree(textures_data_dir, tmp_path / "data")
     record = next((tmp_path / "data").rglob("*-train.tfrecord-*"))
     content = bytearray(record.read_bytes())
     content[5000] ^= 255

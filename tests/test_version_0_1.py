@@ -86,7 +86,7 @@ def test_a_run_classifies_as_before(old, expected):
     )
 
 
-@pytest.mark.usefixtures("skip_figures")
+@pytest.mark.usefixtures("figures_as_text")
 def test_a_run_is_resumed_with_the_same_result(old, expected):
     train_dataset(
         "data_64", "tiny", "run", data_dir="prep", eval_split="train",

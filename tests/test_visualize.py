@@ -1,4 +1,6 @@
-"""Receptive fields agree with gradients, and the command draws each figure."""
+"""Tests receptive fields against gradients, and the command visualize."""
+
+import dataclasses
 
 import keras
 from matplotlib import image as matplotlib_image
@@ -12,8 +14,9 @@ from alexnet_tf.models import receptive_fields
 from alexnet_tf import presets
 from helpers.commands import command
 
-# (size, stride) for pools of 3 / 2 and kernels of 11 / 4, 5, 3, 3, 3.
-KNOWN = {
+# (size, stride) of receptive fields. Pools have size 3 and stride 2; the kernels of
+# conv1 have size 11 and stride 4, the others sizes 5, 3, 3, 3 and stride 1.
+KNOWN_FIELDS = {
     "conv1": (11, 4), "pool1": (19, 8), "conv2": (51, 8), "pool2": (67, 16),
     "conv3": (99, 16), "conv4": (131, 16), "conv5": (163, 16),
     "pool5": (195, 32),
@@ -21,22 +24,22 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("name", ["paper", "code2012", "caffe", "caffenet", "owt"])
-def test_receptive_fields_are_the_known_ones(name):
+def test_receptive_fields_have_known_sizes_and_strides(name):
     model = alexnet_tf.AlexNet(name, include_top=False)
     fields = {field.layer: field for field in receptive_fields.receptive_fields(model)}
-    # The spatial normalization of code2012 adds 2 outputs on each side.
+    # The spatial normalization of code2012 adds 2 outputs on each side, 8 pixels apart.
     added_by_normalization = {"code2012": 4 * 8}.get(name, 0)
-    for layer, (size, stride) in KNOWN.items():
+    for layer, (size, stride) in KNOWN_FIELDS.items():
         if layer not in ("conv1", "pool1", "conv2"):
             size += added_by_normalization
         assert (fields[layer].size, fields[layer].stride) == (size, stride)
     assert fields["pool5"].side == 6
-    # owt pads conv1 by 2 pixels, the others by none.
+    # owt pads 2 pixels at the top and on the left, the other presets none.
     assert fields["conv1"].start == (-2 if name == "owt" else 0)
 
 
 def field_by_gradient(model, layer, position):
-    """Returns the (first, last) row of pixels that an output depends on."""
+    """Returns (first, last), the range of pixel rows that an output depends on."""
     side = model.input.shape[1]
     extractor = keras.Model(model.input, model.get_layer(layer).output)
     images = np.random.default_rng(0).normal(0, 1, (1, side, side, 3))
@@ -51,18 +54,20 @@ def field_by_gradient(model, layer, position):
 
 @pytest.mark.parametrize("name", ["code2012", "owt", "cifar10_full"])
 @pytest.mark.parametrize("position", [0, -1])
-def test_receptive_fields_are_those_of_the_gradient(name, position):
-    """Average pooling replaces max pooling, so that every pixel counts."""
+def test_receptive_fields_are_the_pixels_with_a_gradient(name, position):
+    """Without max pooling and ReLU, no pixel of a field has a gradient of zero.
+
+    With four maps, each pixel reaches at least one of them.
+    """
     layers = []
     for spec in presets.get(name).layers:
         if isinstance(spec, presets.Pool):
-            spec = presets.dataclasses.replace(spec, kind="average")
-        # Without ReLU no gradient is zero; with four maps some map sees every pixel.
+            spec = dataclasses.replace(spec, kind="average")
         if isinstance(spec, presets.Conv):
-            spec = presets.dataclasses.replace(spec, filters=4, init="he", groups=1)
+            spec = dataclasses.replace(spec, filters=4, init="he", groups=1)
         if not isinstance(spec, presets.ReLU):
             layers.append(spec)
-    preset = presets.dataclasses.replace(presets.get(name), layers=tuple(layers))
+    preset = dataclasses.replace(presets.get(name), layers=tuple(layers))
     keras.utils.set_random_seed(0)
     model = alexnet_tf.AlexNet(preset, include_top=False)
     side = model.input.shape[1]
@@ -81,7 +86,10 @@ def test_receptive_fields_are_those_of_the_gradient(name, position):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Returns the folder of a run of one epoch on 40 images of 2 classes."""
+    """Returns the path of a run of one epoch on 40 images of 2 classes.
+
+    30 images are its training split.
+    """
     from helpers.images import write_image_folder
 
     folder = tmp_path_factory.mktemp("visualize")
@@ -91,13 +99,13 @@ def run(tmp_path_factory):
         "--eval_split=train[30:]", "--preset=tiny", "--epochs=1",
         f"--workdir={folder / 'run'}",
     )[0] == 0  # fmt: skip
-    return folder
+    return folder / "run"
 
 
-def visualize(folder, figure, *args):
-    """Returns (exit status, output, last line of the errors) of the command."""
+def visualize(run, figure, *args):
+    """Returns (exit status, output, last error line) of the command visualize."""
     code, out, err = command(
-        "visualize", f"--figure={figure}", f"--weights={folder / 'run'}", *args
+        "visualize", f"--figure={figure}", f"--weights={run}", *args
     )
     return code, out, (err.splitlines() or [""])[-1]
 
@@ -115,8 +123,8 @@ def visualize(folder, figure, *args):
         ("normalization", (500, 800)),
     ],
 )
-def test_a_figure_is_drawn(run, tmp_path, figure, shape):
-    """Its contents are tested in test_paper_figures and test_plots."""
+def test_visualize_draws_each_figure(run, tmp_path, figure, shape):
+    """The contents are tested in test_paper_figures.py and test_plots.py."""
     path = tmp_path / "out.png"
     code, _, error = visualize(run, figure, f"--output={path}", "--count=3")
     assert code == 0, error
@@ -129,11 +137,11 @@ def test_python_draws_what_the_command_draws(run, tmp_path):
     by_command, by_python = tmp_path / "command.png", tmp_path / "python.png"
     code, _, error = visualize(run, "crops", f"--output={by_command}", "--seed=3")
     assert code == 0, error
-    draw.draw("crops", by_python, weights=run / "run", seed=3)
+    draw.draw("crops", by_python, weights=run, seed=3)
     assert by_python.read_bytes() == by_command.read_bytes()
 
 
-def test_an_index_is_written_and_read(run, tmp_path):
+def test_visualize_and_report_use_a_written_index(run, tmp_path):
     index, path = tmp_path / "fc6.npz", tmp_path / "out.png"
     args = [f"--output={path}", "--layer=fc6", "--count=2"]
     code, out, error = visualize(run, "neighbors", *args, f"--index_output={index}")
@@ -146,11 +154,11 @@ def test_an_index_is_written_and_read(run, tmp_path):
     image = path.read_bytes()
     assert visualize(run, "neighbors", *args, f"--index={index}")[0] == 0
     assert path.read_bytes() == image
-    # The report uses the same split, and fc7 by default.
-    code, _, error = command("report", run / "run", f"--index={index}")
+    # The report uses the same split, but its default layer is fc7.
+    code, _, error = command("report", run, f"--index={index}")
     assert code == 1 and "fc6.npz: layer=fc6. Received: layer=fc7" in error
     code, _, error = command(
-        "report", run / "run", "--layer=fc6", f"--index={index}"
+        "report", run, "--layer=fc6", f"--index={index}"
     )
     assert code == 0, error
     code, _, error = visualize(
@@ -163,12 +171,12 @@ def test_an_index_is_written_and_read(run, tmp_path):
     assert code == 1 and "index_output" in error
 
 
-def test_receptive_fields_are_printed_as_a_table(run):
+def test_visualize_prints_receptive_fields_as_a_table(run):
     code, out, _ = visualize(run, "receptive_fields")
     assert code == 0 and "| pool2 | 3 x 3 | 67 | 16 | -16 |" in out
 
 
-def test_bad_arguments_are_reported_in_one_line(run, tmp_path):
+def test_visualize_reports_invalid_arguments_in_one_line(run, tmp_path):
     code, _, error = visualize(run, "kernels")
     assert code == 1 and "Expected a PNG" in error
     code, _, error = visualize(run, "norms", "--weights=", "--output=a.png")
@@ -183,7 +191,7 @@ def test_bad_arguments_are_reported_in_one_line(run, tmp_path):
         run, "neighbors", "--layer=fc9", f"--output={tmp_path}/a.png"
     )
     assert code == 1 and "layer='fc9'" in error
-    # These are checked before the work, which could take hours.
+    # Outputs are checked before the features are computed, which could take hours.
     code, _, error = visualize(run, "crops", f"--output={tmp_path}/none/a.png")
     assert code == 1 and f"folder of output does not exist: {tmp_path}/none." in error
     code, _, error = visualize(run, "neighbors", "--output=a.jpg")
@@ -198,7 +206,21 @@ def test_bad_arguments_are_reported_in_one_line(run, tmp_path):
     assert code == 1 and "a.png, which is a folder" in error
 
 
-def test_refuses_other_classes(run, tmp_path):
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"count": 0}, "count of at least 1. Received: count=0"),
+        ({"metric": "l1"}, "metric \"l2\" or \"cosine\". Received: metric='l1'"),
+    ],
+)
+def test_draw_rejects_invalid_values(run, tmp_path, arguments, message):
+    """Only the flags of the command are checked by absl."""
+    path = tmp_path / "out.png"
+    with pytest.raises(ValueError, match=message):
+        draw.draw("neighbors", path, weights=run, **arguments)
+
+
+def test_visualize_rejects_data_with_other_classes(run, tmp_path):
     from helpers.images import write_image_folder
 
     data = write_image_folder(tmp_path / "data", classes=3, count=2)

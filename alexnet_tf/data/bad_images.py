@@ -1,4 +1,4 @@
-"""Errors that name the unreadable image of a data set, and what is wrong with it."""
+"""Errors that name an unreadable image and say what is wrong with it."""
 
 import contextlib
 import logging
@@ -10,7 +10,7 @@ import tensorflow as tf
 from alexnet_tf.data import decode
 
 _log = logging.getLogger(__name__)
-_UNREADABLE = (
+_READ_ERRORS = (
     tf.errors.NotFoundError,
     tf.errors.DataLossError,
     tf.errors.PermissionDeniedError,
@@ -18,46 +18,49 @@ _UNREADABLE = (
 
 
 def diagnose(error, source, examples):
-    """Returns the error to raise for `error`: one that names the fault in the data.
+    """Returns an error that says what is wrong with the data, to raise for `error`.
 
     TensorFlow does not say which image it could not decode, so the images are read
-    once more, one at a time, up to the first that fails.
+    once more, one at a time, until one fails.
 
     Args:
         error: a `tf.errors.OpError` that a pipeline has raised.
         source: the `Source` that the pipeline reads.
         examples: a `tf.data.Dataset` of the examples that were requested, in the
-            pipeline's order. Errors come in that order too, however far the pipeline
-            reads ahead.
+            pipeline's order. However far the pipeline reads ahead, it raises errors
+            in that order.
 
     Returns:
         A `ValueError` that names an unreadable image or gives the number of examples,
-        an `OSError` if files are missing or damaged, or `error` itself if the data has
-        no fault.
+        an `OSError` if files are missing or damaged, or `error` itself if nothing is
+        wrong with the data.
     """
-    # If one of several devices can't read an image, another lacks one, and that may be
-    # the only error reported: a wrong count calls for a search as well.
-    searched = (tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError)
-    if isinstance(error, searched):
+    # An image that one of several devices can't read is missing on another device,
+    # and TensorFlow may report only the wrong count: the image is searched then too.
+    needs_search = (tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError)
+    if isinstance(error, needs_search):
         _log.error("Looking for an image that can't be read in %s.", source)
         try:
-            bad = find_bad_image(source, examples)
-        except _UNREADABLE as cause:
+            bad_image_error = find_bad_image(source, examples)
+        except _READ_ERRORS as cause:
             error = cause
         except tf.errors.FailedPreconditionError:
             pass  # The number of examples is wrong, and no image is unreadable.
         else:
-            if bad:
-                return bad
-    return _readable_error(error, source)
+            if bad_image_error:
+                return bad_image_error
+    return _data_set_error(error, source)
 
 
-def _readable_error(error, source):
-    """Returns an error in plain words for missing files or a wrong count."""
-    if isinstance(error, _UNREADABLE):
+def _data_set_error(error, source):
+    """Returns an error in plain words for missing files or a wrong count.
+
+    Any other error is returned unchanged.
+    """
+    if isinstance(error, _READ_ERRORS):
         return OSError(
             f"{source} could not be read completely: {short_message(error)}. Restore "
-            "what is missing, or prepare the data set again."
+            "the missing or damaged files, or prepare the data set again."
         )
     count = re.search(r"contained (.+) element", error.message)
     if isinstance(error, tf.errors.FailedPreconditionError) and count:
@@ -70,13 +73,16 @@ def _readable_error(error, source):
 
 @contextlib.contextmanager
 def diagnosing(source, requested):
-    """Replaces the errors of a pipeline that runs in its body by those of `diagnose`.
+    """Replaces TensorFlow's errors in the body of a `with` by those of `diagnose`.
 
     Args:
-        source: the `Source` that the pipeline reads, unshuffled.
+        source: the `Source` that the body reads, unshuffled.
         requested: a function that returns (first, count), the range of the examples
-            that were requested last; a count of -1 stands for all examples from `first`
-            on.
+            that were requested last. A count of -1 stands for all examples from `first`
+            to the end.
+
+    Raises:
+        ValueError, OSError, tf.errors.OpError: the error that `diagnose` returns.
     """
     try:
         yield
@@ -88,44 +94,49 @@ def diagnosing(source, requested):
 
 def short_message(error):
     """Returns the message of a `tf.errors.OpError` in one line without node names."""
-    # The last unindented line has the cause; the lines before it give the place in the
-    # code, the indented ones the node of the graph. Errors of several devices come as
-    # "  (0) NOT_FOUND:  ...", followed by totals.
+    # The last unindented line gives the cause, the lines before it the place in the
+    # code, and the indented lines the node of the graph. The errors of several devices
+    # are indented lines, "  (0) NOT_FOUND:  ...", and lines with totals follow them.
     lines = re.findall(
         r"^(?:  \(\d+\) [A-Z_]+: +)?(?!\d+ (?:root|successful|derived) )(\S.*)",
         error.message,
         re.MULTILINE,
     )
-    # Where one device can't read an image, another merely lacks it.
+    # A wrong count on one device follows from an unreadable image on another.
     causes = [line for line in lines if "was expected to contain" not in line]
-    *_, line = causes or lines or [type(error).__name__]
-    return re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ | *\[Op:.*", "", line).strip()
+    *_, cause = causes or lines or [type(error).__name__]
+    return re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ | *\[Op:.*", "", cause).strip()
 
 
 def find_bad_image(source, examples):
-    """Returns a `ValueError` that names the first unreadable image, or None.
+    """Returns a `ValueError` that names the first unreadable image.
+
+    If all images are readable, it returns None.
 
     Args:
         source: the `Source` that the examples belong to.
-        examples: eager examples as in `Source.examples`.
+        examples: an iterable of eager examples as in `Source.examples`.
+
+    Raises:
+        tf.errors.OpError: if an example can't be read from the data set.
     """
     for example in examples:
-        fault = _fault(example, source)
-        if fault:
+        problem = _problem(example, source)
+        if problem:
             return ValueError(
                 "Expected a JPEG, PNG, BMP or GIF image and a label from 0 "
                 f"to {len(source.classes) - 1}. Received: "
                 f"{os.fsdecode(example['name'].numpy())} of {source} "
-                f"({len(example['image'].numpy())} bytes): {fault}. Repair it "
-                "or remove it from the data set."
+                f"({len(example['image'].numpy())} bytes): {problem}. Repair "
+                "the image or remove it from the data set."
             )
     return None
 
 
-def _fault(example, source):
-    """Returns what is wrong with an example, "" if nothing is."""
+def _problem(example, source):
+    """Returns a description of what is wrong with an example, "" if nothing is."""
     label = int(example["label"])
-    if not source.has_class(label):
+    if not source.accepts_label(label):
         return f"its label is {label}"
     try:
         decode.image_shape(example["image"])

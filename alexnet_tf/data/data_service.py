@@ -30,8 +30,8 @@ def worker(dispatcher_address, port, address):
         A running `tf.data.experimental.service.WorkerServer`.
 
     Raises:
-        ValueError, ConnectionError: if there is no dispatcher, see
-            `check_dispatcher`.
+        ValueError: if `dispatcher_address` is not HOST:PORT.
+        ConnectionError: if no server listens at `dispatcher_address`.
     """
     import tensorflow as tf
 
@@ -47,7 +47,9 @@ def worker(dispatcher_address, port, address):
 
 
 def check_dispatcher(address):
-    """Checks that a server listens at an address; TensorFlow would wait for it.
+    """Checks that a server listens at an address.
+
+    TensorFlow would wait for a server instead of raising an error.
 
     Args:
         address: HOST:PORT of a dispatcher.
@@ -63,7 +65,7 @@ def check_dispatcher(address):
         )
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise ConnectionError(
             f"There is no dispatcher of a data service at {address}: {error}. Start "
             f"one: python -m alexnet_tf.serve_data --port={port}."

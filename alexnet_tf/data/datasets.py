@@ -1,9 +1,16 @@
-"""Data sets by name, as streams of encoded images and labels.
+"""Loads data sets by name, as streams of encoded images and labels.
 
-A name is that of an image classification data set of TFDS ("imagenet2012",
-"cifar10:3.0.2"), "textures" (drawn by this package), "folder:PATH" for class folders,
-or "list:FILE" for lines of `path label`. Splits are selected as in TFDS, for instance
-"train[:90%]".
+These are the names of data sets:
+
+- the name of an image classification data set of TFDS, such as "imagenet2012" or
+  "cifar10:3.0.2";
+- "textures", a small data set that this package generates;
+- "folder:PATH" for a folder with one folder of images per class, or with such a folder
+  for each split;
+- "list:FILE" for a file of `path label` lines, or "list:FOLDER" for a folder with such
+  a file for each split, SPLIT.txt.
+
+Splits are selected in TFDS's notation, for instance "train[:90%]".
 """
 
 from alexnet_tf.data import file_source
@@ -14,16 +21,18 @@ def load(name, split, data_dir=None):
     """Loads one split of a data set as a `Source`.
 
     Args:
-        name: the name of the data set, see the module's docstring.
+        name: the name of the data set, as listed above.
         split: a split in TFDS's notation, such as "train" or "train[:90%]". None
             selects the split to evaluate on: validation if there is one, else
             test.
         data_dir: the directory of TFDS's data sets, "~/tensorflow_datasets" by
-            default.
+            default. Folders and lists ignore it.
 
     Raises:
-        ValueError: if the name or the split is unknown, or the split is empty.
-        OSError: if the data is missing and cannot be prepared.
+        ValueError: if the name or the split is unknown, the split is empty, the data
+            set does not consist of labeled images, or its classes or labels are
+            inconsistent.
+        OSError: if the data is missing and can't be prepared, or can't be read.
     """
     if name.startswith(file_source.PREFIXES):
         return file_source.load(name, split)
@@ -31,7 +40,16 @@ def load(name, split, data_dir=None):
 
 
 def split_names(name, data_dir=None):
-    """Lists the splits of a data set; arguments and errors as in `load`."""
+    """Returns the names of the splits of a data set.
+
+    Args:
+        name, data_dir: as in `load`.
+
+    Raises:
+        ValueError: if the name is unknown, the data set does not consist of labeled
+            images, or the labels of its training list are inconsistent.
+        OSError: if the data is missing and can't be prepared, or can't be read.
+    """
     if name.startswith(file_source.PREFIXES):
         return file_source.split_names(name)
     return tfds_source.split_names(name, data_dir)

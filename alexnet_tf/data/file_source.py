@@ -1,4 +1,4 @@
-"""Class folders and list files as a `Source`."""
+"""Loads class folders and list files as a `Source`."""
 
 import functools
 import hashlib
@@ -22,14 +22,17 @@ PREFIXES = ("folder:", "list:")
 
 
 def load(name, split):
-    """Loads one split of "folder:PATH" or "list:FILE"; see `datasets.load`."""
+    """Loads one split of "folder:PATH" or "list:FILE" as a `Source`.
+
+    Arguments and errors are those of `datasets.load`.
+    """
     readers, classes, folder = _scan(name)
     split = split or evaluation_split(name, list(readers))
     examples = _select(name, split, readers, folder)
     check_not_empty(name, split, len(examples))
     paths = [path for path, _ in examples]
     labels = np.array([label for _, label in examples], np.int32)
-    # As bytes, since a file name need not be UTF-8.
+    # Names are bytes, since file names need not be UTF-8.
     names = np.array([os.fsencode(path) for path in paths], object)
     return Source(
         name,
@@ -44,12 +47,16 @@ def load(name, split):
 
 
 def split_names(name):
-    """Lists the splits of "folder:PATH" or "list:FILE"."""
-    return list(_scan(name)[0])
+    """Returns the names of the splits of "folder:PATH" or "list:FILE".
+
+    The errors are those of `datasets.split_names`.
+    """
+    readers, _, _ = _scan(name)
+    return list(readers)
 
 
 def _read(names, labels, shuffle_seed):
-    """Returns a `tf.data.Dataset` of examples whose images are still to be read."""
+    """Returns a `tf.data.Dataset` of names and labels, for `Source.read`."""
     order = np.arange(len(names))
     if shuffle_seed is not None:
         order = np.random.default_rng(shuffle_seed).permutation(order)
@@ -59,16 +66,18 @@ def _read(names, labels, shuffle_seed):
 
 
 def _fetch(element):
-    """Adds the encoded image to an element of `_read`."""
+    """Returns the example of an element of `_read`, with its encoded image."""
     return element | {"image": tf.io.read_file(element["name"])}
 
 
 def _scan(name):
-    """Finds the files of a data set.
+    """Finds the splits and classes of a data set.
 
     Returns:
-        ({split: reader}, classes, folder). A reader returns [(path, label)] when it is
-        called: splits that are not used may contain anything.
+        (readers, classes, folder): {split: reader}, the class names in the order of
+        the labels, and the folder of the data. A reader is a function that returns
+        [(path, label)]. It is called only for splits that are used, so that the other
+        ones may contain any files.
     """
     kind, _, path = name.partition(":")
     return _scan_folder(path) if kind == "folder" else _scan_lists(path)
@@ -80,10 +89,10 @@ def _scan_folder(path):
     if not os.path.isdir(path):
         raise FileNotFoundError(
             f"There is no folder {path}. A data set folder:PATH needs a folder that "
-            "holds one folder per class."
+            "contains one folder per class."
         )
     names = _subfolders(path)
-    # A folder "train" without subfolders is one class among others.
+    # A folder "train" without subfolders is a class, not a split.
     if "train" in names and _subfolders(os.path.join(path, "train")):
         roots = {name: os.path.join(path, name) for name in names}
     else:
@@ -102,26 +111,29 @@ def _class_files(root, classes):
         unmatched = sorted(set(_subfolders(root)) ^ set(classes))
         raise ValueError(
             "Expected the same class folders in each split. Received: "
-            f"{', '.join(unmatched)} in only one of them ({root})."
+            f"{', '.join(unmatched)} only in the training split or only in {root}."
         )
     images, ignored = [], []
     for label, name in enumerate(classes):
         folder = os.path.join(root, name)
         for entry in sorted(os.listdir(folder)):
-            # macOS writes a file "._1.jpg" beside 1.jpg, which is not an image.
+            # macOS writes a file "._1.jpg" beside 1.jpg that is not an image.
             is_image = entry.lower().endswith(IMAGE_EXTENSIONS) and entry[0] != "."
-            (images if is_image else ignored).append(
-                (os.path.join(folder, entry), label)
-            )
+            path = os.path.join(folder, entry)
+            if is_image:
+                images.append((path, label))
+            else:
+                ignored.append(path)
     if ignored:
         _log.info(
-            "Skipped %d files in %s whose names are not those of images (%s): %s, ...",
-            len(ignored), root, " ".join(IMAGE_EXTENSIONS), ignored[0][0],
+            "Skipped %d files in %s that are not named as images (%s), such as %s.",
+            len(ignored), root, " ".join(IMAGE_EXTENSIONS), ignored[0],
         )  # fmt: skip
     return images
 
 
 def _subfolders(path):
+    """Returns the sorted names of the folders in a folder, without hidden ones."""
     return sorted(
         entry.name
         for entry in os.scandir(path)
@@ -132,27 +144,29 @@ def _subfolders(path):
 def _scan_lists(path):
     """Finds the splits and classes in files of `path label` lines; see `_scan`.
 
-    A single file is the split "train"; in a folder, each NAME.txt is the split NAME.
-    The largest label of "train" determines the number of classes.
+    A single file is the split "train". If `path` is a folder, each file NAME.txt in it
+    is the split NAME. The largest label of "train" determines the number of classes.
     """
     path = os.path.expanduser(path)
     if os.path.isdir(path):
         folder = path
-        names = [n for n in sorted(os.listdir(path)) if n.endswith(".txt")]
-        files = {n.removesuffix(".txt"): os.path.join(path, n) for n in names}
+        names = [name for name in sorted(os.listdir(path)) if name.endswith(".txt")]
+        files = {
+            name.removesuffix(".txt"): os.path.join(path, name) for name in names
+        }
     else:
         folder = os.path.dirname(path) or "."
         files = {"train": path}
     if "train" not in files or not os.path.isfile(files["train"]):
         raise FileNotFoundError(
             f"There is no list of training images at {path}. A data set list:FILE "
-            "needs a file of `path label` lines, or a folder that holds train.txt."
+            "needs a file of `path label` lines, or a folder that contains train.txt."
         )
     examples = _read_list(files["train"])
     num_classes = 1 + max((label for _, label in examples), default=0)
     _check_num_classes(num_classes, examples, files["train"])
     readers = {
-        split: functools.partial(_read_labeled, file, num_classes, files["train"])
+        split: functools.partial(_read_checked_list, file, num_classes, files["train"])
         for split, file in files.items()
     }
     readers["train"] = lambda: examples
@@ -160,29 +174,32 @@ def _scan_lists(path):
 
 
 def _check_num_classes(num_classes, examples, list_file):
-    """Rejects a number of classes that must be a mistake, as by a label of 7000000.
+    """Rejects a training list with a label that is too large to be intended.
 
-    A short list of ImageNet images may well have labels of all 1000 classes. Beyond
-    1000, more classes than images can't be learned.
+    A short list of ImageNet images may well have labels of all 1000 classes. With more
+    classes than that, a network can't be trained unless each class has an image.
     """
     limit = max(len(examples), 1000)
     if num_classes > limit:
-        largest = num_classes - 1
-        path = next(path for path, label in examples if label == largest)
+        largest_label = num_classes - 1
+        path = next(path for path, label in examples if label == largest_label)
         raise ValueError(
             f"Expected labels below {limit} in {list_file}: at most 1000 classes, or "
-            f"as many as there are images. Received: label {largest} for {path}, "
+            f"as many as there are images. Received: label {largest_label} for {path}, "
             f"{len(examples)} images. Number the classes from 0."
         )
 
 
-def _read_labeled(list_file, num_classes, train_file):
-    """Returns `_read_list`, after a check that training has a class for each label."""
+def _read_checked_list(list_file, num_classes, train_file):
+    """Returns [(path, label)] of a list other than the training list.
+
+    A label that is not that of a class in the training list is an error.
+    """
     examples = _read_list(list_file)
     for path, label in examples:
         if label >= num_classes:
             raise ValueError(
-                f"Expected labels from 0 to {num_classes - 1}, those of "
+                f"Expected labels from 0 to {num_classes - 1}, the classes of "
                 f"{train_file}. Received: {label} for {path} in {list_file}."
             )
     return examples
@@ -190,7 +207,7 @@ def _read_labeled(list_file, num_classes, train_file):
 
 def _read_list(list_file):
     """Returns [(path, label)] of a file of `path label` lines."""
-    # The error handler keeps file names that are not UTF-8.
+    # The error handler preserves file names that are not UTF-8.
     with open(list_file, encoding="utf-8", errors="surrogateescape") as lines:
         return [
             _parse_line(line.strip(), number, list_file)
@@ -200,21 +217,21 @@ def _read_list(list_file):
 
 
 def _parse_line(line, number, list_file):
-    """Returns (path, label) of a line; relative paths start at the list's folder."""
-    *path, label = line.rsplit(None, 1)
-    where = f"line {number} of {list_file}: {line!r}"
-    if not (path and label.isdecimal()):
+    """Returns (path, label) of a line; paths are relative to the list's folder."""
+    fields = line.rsplit(None, 1)
+    position = f"line {number} of {list_file}: {line!r}"
+    if len(fields) < 2 or not fields[1].isdecimal():
         raise ValueError(
             "Expected a path, a space or tab and a label, an integer "
-            f"of 0 or more. Received: {where}."
+            f"of 0 or more. Received: {position}."
         )
-    path = os.path.join(os.path.dirname(list_file), os.path.expanduser(*path))
+    path = os.path.join(os.path.dirname(list_file), os.path.expanduser(fields[0]))
     if not os.path.isfile(path):
         raise FileNotFoundError(
-            f"There is no image at {path}, which is on {where}. Correct the path or "
+            f"There is no image at {path}, the path on {position}. Correct the path or "
             "remove the line."
         )
-    return path, int(label)
+    return path, int(fields[1])
 
 
 def _fingerprint(paths):
@@ -224,7 +241,7 @@ def _fingerprint(paths):
         try:
             status = os.stat(path)
         except OSError:
-            continue  # Reading the image reports the error, with the file's name.
+            continue  # The error is reported when the image is read.
         digest.update(os.fsencode(path))
         digest.update(f" {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
@@ -254,12 +271,12 @@ def _select(name, split, readers, folder):
 
 
 def _sorted_by_digest(examples, folder):
-    """Returns [(path, label)] in an order that does not depend on the classes.
+    """Returns [(path, label)] sorted by digests of the paths relative to `folder`.
 
-    Files are found class by class, so that "train[:90%]" would lack the last classes.
-    The order is that of digests of the paths within `folder`: adding an image or moving
-    the whole folder does not move other images from the training part of a split to
-    the evaluation part, but for the few next to the cut.
+    Files are found class by class; in that order, "train[:90%]" would lack the last
+    classes. Sorted by digest, the parts of a split remain the same when the folder is
+    moved. An added image moves only a few others, next to the cut, from one part to
+    the next.
     """
 
     def digest(example):

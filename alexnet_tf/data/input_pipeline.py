@@ -1,4 +1,4 @@
-"""Input pipelines: streams of encoded images become batches for the network."""
+"""Input pipelines, which turn streams of encoded images into batches."""
 
 import dataclasses
 import threading
@@ -29,47 +29,55 @@ def training_batches(
 ):
     """Returns one epoch of random crops in random order, as a `tf.data.Dataset`.
 
-    Its elements are (float32 [b, crop, crop, 3], int32 [b]), images and labels,
-    with b = batch_size / num_replicas. They are a function of the arguments (and,
-    as always in `tf.data`, of `tf.random.set_seed`): the same epoch always has the
-    same crops in the same order, so that a run can resume in the middle of one.
+    Each element is a pair of images and labels, float32 [b, crop, crop, 3] and
+    int32 [b], for one device: b is batch_size / num_replicas. The elements depend only
+    on the arguments (and, as always in `tf.data`, on `tf.random.set_seed`): the same
+    epoch always has the same crops in the same order, so that a run can be resumed
+    in the middle of an epoch.
 
     Args:
         source: a `Source`.
         preprocessing: a `presets.Preprocessing`.
         statistics: a `pixel_statistics.Statistics` of the training split.
-        batch_size: images per step, over all replicas.
-        seed, epoch: the random seed of the run and the index of the epoch, which
-            determine the order and the augmentation.
-        steps: steps of the epoch; images beyond the last full batch are not used
-            in this epoch.
-        first_step: steps of the epoch to skip, before any decoding.
-        num_replicas: elements that make up a batch, one for each device.
-        num_workers, worker_index: the number of processes, and which of them this
-            one is. It makes only its share of each batch; the shares of all
-            workers together are the batches of a single process.
-        shuffle_buffer: encoded images from which the next one is drawn, for
-            sources that are only shuffled by file.
-        data_service: HOST:PORT of the dispatcher of a `data_service`, whose
-            workers then make the crops. An image still has the same crop each time
-            in an epoch, but the order is not fixed, and a resumed epoch draws new
-            images.
+        batch_size: the number of images per step, over all replicas.
+        seed, epoch: the random seed of the run and the index of the epoch, from 0.
+            They determine the order and the augmentation.
+        steps: the number of steps in the epoch. Images beyond the last full batch are
+            not used in this epoch.
+        first_step: the number of steps to skip at the beginning of the epoch. Their
+            images are not decoded.
+        num_replicas: the number of devices, over all workers. A batch consists of one
+            element for each device.
+        num_workers, worker_index: the number of processes, and the index of this one.
+            Each process computes only its share of every batch. The shares together
+            are the batches that a single process would compute.
+        shuffle_buffer: the number of encoded images from which the next one is drawn,
+            for sources that shuffle only the order of their files.
+        data_service: HOST:PORT of the dispatcher of a `data_service`, which computes
+            the crops; None to compute them in this process. An image still gets the
+            same crop each time in an epoch, but the order of the images is not fixed,
+            and a resumed epoch draws new images.
+
+    Raises:
+        tf.errors.OpError: when the dataset is read, if an image or a label is invalid
+            or the data can't be read; see `bad_images.diagnose`.
     """
     pca_color_epochs = preprocessing.pca_color_epochs
     if pca_color_epochs is not None and epoch >= pca_color_epochs:
         preprocessing = dataclasses.replace(preprocessing, pca_color_std=0.0)
+    run_seed = tf.constant([seed, 0], tf.int64)
 
     def augment(index, example):
-        image_seed = tf.random.fold_in(tf.random.fold_in(key, epoch), index)
+        epoch_seed = tf.random.fold_in(run_seed, epoch)
+        image_seed = tf.random.fold_in(epoch_seed, index)
         image = preprocess.training_image(
             example["image"], image_seed, preprocessing, statistics
         )
         return image, source.label_of(example)
 
-    key = tf.constant([seed, 0], tf.int64)
     if data_service:
         inputs = _map_on_data_service(
-            _shuffled(
+            _read_shuffled(
                 source.without_count_check, source, seed, epoch, shuffle_buffer
             ),
             augment,
@@ -83,9 +91,8 @@ def training_batches(
             .take(steps * batch_size)
             .skip(first_step * batch_size)
         )
-        inputs = _share(examples, batch_size, num_workers, worker_index).map(
-            augment, num_parallel_calls=tf.data.AUTOTUNE
-        )
+        share = _worker_share(examples, batch_size, num_workers, worker_index)
+        inputs = share.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
     return inputs.batch(
         batch_size // num_replicas, drop_remainder=True
     ).prefetch(tf.data.AUTOTUNE)
@@ -103,13 +110,17 @@ def evaluation_batches(
 ):
     """Returns the center crop of each image once, as a `tf.data.Dataset`.
 
-    Its elements are (float32 [b, crop, crop, 3], int32 [b]), images and labels,
-    with b = batch_size / num_replicas. Zeros labeled `PADDING_LABEL` fill the last
-    batch, so that every device gets one and no image of the split is dropped.
+    Each element is a pair of images and labels, float32 [b, crop, crop, 3] and
+    int32 [b], for one device: b is batch_size / num_replicas. The last batch is padded
+    with zeros labeled `PADDING_LABEL`, so that every device gets an element and no
+    image of the split is dropped.
 
     Args:
         source, preprocessing, statistics, batch_size, num_replicas, num_workers,
             worker_index: as in `training_batches`.
+
+    Raises:
+        tf.errors.OpError: when the dataset is read, as in `training_batches`.
     """
 
     def normalize(example):
@@ -144,12 +155,12 @@ def cached_training_batches(
 ):
     """Returns one epoch of features in random order, as a `tf.data.Dataset`.
 
-    Its elements are (float32 [b, ...], int32 [b]), features and labels, with
-    b = batch_size / num_replicas.
+    Each element is a pair of features and labels, float32 [b, ...] and int32 [b], for
+    one device: b is batch_size / num_replicas.
 
     Args:
         features: float32 [N, ...], the features of all images.
-        labels: int32 [N], their labels.
+        labels: int32 [N], the labels of all images.
         batch_size, seed, epoch, steps, first_step, num_replicas, num_workers,
             worker_index: as in `training_batches`.
     """
@@ -157,10 +168,10 @@ def cached_training_batches(
     order = order[first_step * batch_size : steps * batch_size]
     indices = tf.data.Dataset.from_tensor_slices(order)
     return (
-        _share(indices, batch_size, num_workers, worker_index)
+        _worker_share(indices, batch_size, num_workers, worker_index)
         .with_options(PIPELINE_OPTIONS)
         .batch(batch_size // num_replicas, drop_remainder=True)
-        .map(lambda i: (tf.gather(features, i), tf.gather(labels, i)))
+        .map(lambda batch: (tf.gather(features, batch), tf.gather(labels, batch)))
         .prefetch(tf.data.AUTOTUNE)
     )
 
@@ -176,15 +187,16 @@ def cached_evaluation_batches(
 ):
     """Returns the features of each image once, as a `tf.data.Dataset`.
 
-    The batches are padded as in `evaluation_batches`.
+    The elements are those of `cached_training_batches`. The last batch is padded as in
+    `evaluation_batches`.
 
     Args:
         features, labels, batch_size, num_replicas, num_workers, worker_index: as
             in `cached_training_batches`.
     """
 
-    def gather(i):
-        return tf.gather(features, i), tf.gather(labels, i)
+    def gather(index):
+        return tf.gather(features, index), tf.gather(labels, index)
 
     return _padded_batches(
         tf.data.Dataset.range(len(labels)).with_options(PIPELINE_OPTIONS),
@@ -200,16 +212,20 @@ def cached_evaluation_batches(
 def shuffled(source, seed, epoch, shuffle_buffer):
     """Returns the examples of a `Source` in the order of an epoch.
 
-    Args as in `training_batches`.
+    Args:
+        source, seed, epoch, shuffle_buffer: as in `training_batches`.
     """
-    return _shuffled(source.examples, source, seed, epoch, shuffle_buffer)
+    return _read_shuffled(source.examples, source, seed, epoch, shuffle_buffer)
 
 
 def index_from_name(name):
-    """Returns a number that stands for an image's index in an epoch, int64 [].
+    """Hashes an image's name to a number that replaces its index, int64 [].
 
-    Each worker of a data service sees some of the images only, so that the index
-    is not known there. The number is a hash of the name.
+    Each worker of a data service reads only some of the images, so that it can't
+    count to the index of an image in the epoch.
+
+    Args:
+        name: string [], the name of the image.
     """
     return tf.strings.to_hash_bucket_fast(name, 2**62)
 
@@ -217,13 +233,16 @@ def index_from_name(name):
 class ReleasableIterator:
     """Iterator over batches that is released in a background thread.
 
-    The thread with which `tf.data` tunes a pipeline sometimes misses that it is to
-    stop, on a busy machine one time in five (TensorFlow 2.21; by its sources,
-    `Model::OptimizeLoop` can be woken before `CancellationManager` says that it
-    is cancelled). It then sleeps for up to a minute, and releasing the iterator
-    takes as long. The pipelines of this module have no such thread
-    (`PIPELINE_OPTIONS`), but those that `tf.distribute` appends for each of
-    several devices have one.
+    `tf.data` tunes a pipeline in a thread that sometimes misses the signal to stop,
+    on a busy machine one time in five. (In the source code of TensorFlow 2.21,
+    `Model::OptimizeLoop` can be woken before `CancellationManager` reports that the
+    pipeline is cancelled.) The thread then sleeps for up to a minute, and releasing
+    the iterator takes as long. The pipelines of this module have no such thread
+    (`PIPELINE_OPTIONS`), but with several devices, `tf.distribute` appends a pipeline
+    for each device, and these have one.
+
+    Args:
+        batches: an iterable, such as a `tf.data.Dataset`.
 
     Attributes:
         iterator: the iterator over the batches. No other reference to it may be
@@ -234,13 +253,14 @@ class ReleasableIterator:
         self.iterator = iter(batches)
 
     def close(self):
-        """Releases the iterator in a thread, for which the process waits at exit."""
+        """Releases the iterator in a thread that the process joins when it exits."""
         references = [self.iterator]
         del self.iterator
         threading.Thread(target=references.clear).start()
 
 
-def _shuffled(read, source, seed, epoch, shuffle_buffer):
+def _read_shuffled(read, source, seed, epoch, shuffle_buffer):
+    """Returns the examples of a method of `source` in the order of an epoch."""
     shuffle_seed = int(np.random.default_rng((seed, epoch)).integers(2**31))
     return read(shuffle_seed).shuffle(
         min(shuffle_buffer, source.num_examples),
@@ -250,7 +270,14 @@ def _shuffled(read, source, seed, epoch, shuffle_buffer):
 
 
 def _map_on_data_service(examples, augment, batch_size, data_service):
-    """Maps examples by `augment` on the workers of a data service."""
+    """Returns a `tf.data.Dataset` of results of `augment`, from a data service.
+
+    Args:
+        examples: a `tf.data.Dataset` of examples.
+        augment: a function that turns an index and an example into (image, label).
+        batch_size: the number of results in a message of the service.
+        data_service: HOST:PORT of the dispatcher.
+    """
 
     def augment_by_name(example):
         return augment(index_from_name(example["name"]), example)
@@ -258,7 +285,7 @@ def _map_on_data_service(examples, augment, batch_size, data_service):
     service = tf.data.experimental.service
     return (
         examples.map(augment_by_name, num_parallel_calls=tf.data.AUTOTUNE)
-        # Each message of the service carries one batch.
+        # The service sends one batch per message.
         .batch(batch_size)
         .apply(
             service.distribute(
@@ -269,8 +296,8 @@ def _map_on_data_service(examples, augment, batch_size, data_service):
     )
 
 
-def _share(examples, batch_size, num_workers, worker_index):
-    """Returns the part of each batch that belongs to a worker, unbatched."""
+def _worker_share(examples, batch_size, num_workers, worker_index):
+    """Returns one worker's part of each batch of a `tf.data.Dataset`, unbatched."""
     if num_workers == 1:
         return examples
     return (
@@ -289,21 +316,24 @@ def _padded_batches(
     num_workers,
     worker_index,
 ):
-    """Batches a worker's share of the examples, the last batch filled with zeros.
+    """Batches a worker's share of the examples, and pads the last batch with zeros.
 
-    `map_func` turns an example into (input, label).
+    Args:
+        examples: a `tf.data.Dataset`.
+        map_func: a function that turns an element of `examples` into (input, label).
+        num_examples: the number of elements of `examples`.
+        batch_size, num_replicas, num_workers, worker_index: as in `training_batches`.
     """
-    inputs = _share(examples, batch_size, num_workers, worker_index).map(
-        map_func, num_parallel_calls=tf.data.AUTOTUNE
-    )
+    share = _worker_share(examples, batch_size, num_workers, worker_index)
+    inputs = share.map(map_func, num_parallel_calls=tf.data.AUTOTUNE)
     share_size = batch_size // num_workers
     workers = np.arange(num_examples) // share_size % num_workers
-    present = np.count_nonzero(workers == worker_index)
-    missing = -(-num_examples // batch_size) * share_size - present
+    num_inputs = np.count_nonzero(workers == worker_index)
+    num_padding = -(-num_examples // batch_size) * share_size - num_inputs
     shape = inputs.element_spec[0].shape
     padding = tf.data.Dataset.from_tensors((tf.zeros(shape), PADDING_LABEL))
     return (
-        inputs.concatenate(padding.repeat(missing))
+        inputs.concatenate(padding.repeat(num_padding))
         .batch(batch_size // num_replicas, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )

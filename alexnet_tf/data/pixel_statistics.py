@@ -1,6 +1,6 @@
-"""Mean image and RGB principal components of a training split.
+"""Mean image and RGB covariance of a training split.
 
-One pass over the split computes them, and the result is stored beside the data.
+They are computed in one pass over the split and stored beside the data.
 """
 
 import dataclasses
@@ -19,15 +19,18 @@ from alexnet_tf.data.source import PADDING_LABEL
 from alexnet_tf.files import atomic_write
 
 _log = logging.getLogger(__name__)
-_BATCH = 32
+_BATCH_SIZE = 32
+
+# Files of `load_or_compute`; those of `write` have the name that the caller gives.
+_FILE_PREFIX = "alexnet_tf_statistics_"
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Statistics of the pixels of all central squares of a training split.
+    """Statistics of the pixels in the center squares of a training split.
 
     Attributes:
-        mean_image: float32 RGB [S, S, 3] on the 0-255 scale.
+        mean_image: float32 RGB [image_size, image_size, 3] on the 0-255 scale.
         covariance: float64 [3, 3], the covariance of R, G and B over all pixels.
     """
 
@@ -60,12 +63,16 @@ class Statistics:
 
 
 def imagenet(preprocessing):
-    """Returns the published `Statistics` of ILSVRC-2012, one mean per channel.
+    """Returns the published `Statistics` of ILSVRC-2012.
 
-    The means are `presets.Preprocessing.imagenet_mean`. The principal components
-    (columns) and the standard deviations along them are those that the authors'
-    code ships, RGB on the 0-255 scale (cuda-convnet2 at 3238bf0,
-    make-data/input_meta, color_pca).
+    Every pixel of the mean image is `preprocessing.imagenet_mean`. The covariance is
+    computed from the principal components (columns) of the RGB values on the 0-255
+    scale and the standard deviations along them, which the authors published with
+    their code (the field color_pca of make-data/input_meta in cuda-convnet2 at
+    3238bf0).
+
+    Args:
+        preprocessing: a `presets.Preprocessing`.
     """
     stds = np.array([19.72083305, 37.09388853, 121.78006099])
     components = np.array(
@@ -87,88 +94,111 @@ def compute(source, preprocessing, verbose=1):
     """Computes the `Statistics` of all images of `source` in one pass.
 
     Args:
-        source: a `Source`, the training split.
+        source: a `Source`, the training split. If it `allows_bad_images`, the
+            unreadable ones are skipped.
         preprocessing: a `presets.Preprocessing`.
         verbose: 1 for a progress bar, 0 for none.
 
     Raises:
-        ValueError: if an image cannot be read, or if the source does not have
-            `num_examples` images.
+        ValueError: if an image can't be decoded and the source does not allow that,
+            if no image is readable, or if the source does not have `num_examples`
+            images.
+        OSError: if files of the data set are missing or damaged.
     """
     image_sum = np.zeros((preprocessing.image_size,) * 2 + (3,))
-    outer_sum = np.zeros((3, 3))
-    seen = 0
-    bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
-    with bad_images.diagnosing(source, lambda: (seen, _BATCH)):
-        for batch_sum, outer, count in _batch_sums(source, preprocessing):
-            image_sum += batch_sum.numpy()
-            outer_sum += outer.numpy()
-            seen += int(count)
-            bar.update(seen)
-    if not seen:
+    outer_product_sum = np.zeros((3, 3))
+    num_images = 0
+    progress_bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
+    with bad_images.diagnosing(source, lambda: (num_images, _BATCH_SIZE)):
+        for images, outer_products, count in _batch_sums(source, preprocessing):
+            image_sum += images.numpy()
+            outer_product_sum += outer_products.numpy()
+            num_images += int(count)
+            progress_bar.update(num_images)
+    if not num_images:
         raise ValueError(
             f"Expected at least one readable image in {source}. Received: none."
         )
-    mean_image = image_sum / seen
-    num_pixels = seen * preprocessing.image_size**2
+    mean_image = image_sum / num_images
+    num_pixels = num_images * preprocessing.image_size**2
     mean = mean_image.mean(axis=(0, 1))
-    covariance = outer_sum / num_pixels - np.outer(mean, mean)
+    covariance = outer_product_sum / num_pixels - np.outer(mean, mean)
     return Statistics(mean_image.astype(np.float32), covariance)
 
 
 def load_or_compute(source, preprocessing, fallback_folder, verbose=1):
     """Reads the `Statistics` of `source` from a file, or computes and stores them.
 
-    The file is beside the data, or in `fallback_folder`. The published figures of
-    ILSVRC-2012 need no pass over the data; they are returned for that data set if
-    only means per channel are needed, and for any data set if the preset brings
-    all figures that it needs.
+    The file is in the data's folder, or in `fallback_folder`. If neither folder can
+    be written to, the statistics are computed without being stored.
+
+    If the preprocessing subtracts a mean per channel, no pass over the data is needed
+    in two cases, and the statistics of `imagenet` are returned: `source` is
+    ILSVRC-2012, or the preprocessing contains all statistics that it uses and ignores
+    the returned ones.
 
     Args:
         source: a `Source`, the training split.
         preprocessing: a `presets.Preprocessing`.
-        fallback_folder: where the file is stored if the data's folder is
+        fallback_folder: the folder to store the file in if the data's folder is
             read-only.
         verbose: 1 for a progress bar, 0 for none.
+
+    Raises:
+        ValueError: if the stored file is damaged, as in `read`, or the statistics
+            can't be computed, as in `compute`.
+        OSError: if the stored file or files of the data set can't be read.
     """
     if preprocessing.mean == "channel" and (
-        source.is_imagenet or _is_published(preprocessing)
+        source.is_imagenet or _has_published_statistics(preprocessing)
     ):
         return imagenet(preprocessing)
     name = _file_name(source, preprocessing)
-    folders = source.folder, fallback_folder
+    folders = (source.folder, fallback_folder)
     paths = [os.path.join(folder, name) for folder in folders]
     for path in paths:
         if os.path.exists(path):
             return read(path)
-    _log.info("Computing the mean image of %s, which is done once.", source)
+    _log.info("Computing the mean image and the covariance of %s.", source)
     statistics = compute(source, preprocessing, verbose)
-    _save(statistics, paths)
+    _write_to_first_writable(statistics, paths)
     return statistics
 
 
 def read(path):
-    """Reads `Statistics` from a file of `write`.
+    """Reads `Statistics` from a file written by `write`.
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if it is damaged.
+        OSError: if the file can't be read.
+        ValueError: if the file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            statistics = Statistics(arrays["mean_image"], arrays["covariance"])
+        # `np.load` would also accept a single array, an .npy file.
+        with np.lib.npyio.NpzFile(path) as arrays:
+            statistics = Statistics(
+                np.asarray(arrays["mean_image"]), np.asarray(arrays["covariance"])
+            )
         if not _is_valid(statistics):
-            raise ValueError("no mean image and covariance")
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError("the arrays have wrong shapes, dtypes or values")
+    except (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        # Only files of `load_or_compute` are computed again. Without its
+        # statistics.npz, a run could neither be resumed nor used.
         raise ValueError(
             "Cannot read a mean image and the covariance of the colors from "
-            f"{path}, which is damaged ({error}). Remove the file."
+            f"{path}, which is damaged ({error}). Restore the file from a copy. If its "
+            f"name begins with {_FILE_PREFIX}, it can be removed instead, and is "
+            "computed again."
         ) from error
     return statistics
 
 
 def write(statistics, path):
-    """Writes `Statistics` as .npz; an existing file is replaced atomically."""
+    """Writes `Statistics` to an .npz file, and replaces an existing file atomically.
+
+    Raises:
+        OSError: if the file can't be written.
+    """
     with atomic_write(path) as temporary:
         np.savez(
             temporary,
@@ -178,37 +208,42 @@ def write(statistics, path):
 
 
 def _is_valid(statistics):
-    """Returns whether all shapes are right and all values finite."""
+    """Returns whether both arrays have the right shape and finite real values."""
     mean_image, covariance = statistics.mean_image, statistics.covariance
-    size = len(mean_image)
     return (
-        mean_image.shape == (size, size, 3)
+        mean_image.shape == 2 * mean_image.shape[:1] + (3,)
         and covariance.shape == (3, 3)
-        and np.isfinite(mean_image).all()
-        and np.isfinite(covariance).all()
+        and all(
+            array.dtype.kind in "fiu" and np.isfinite(array).all()
+            for array in (mean_image, covariance)
+        )
     )
 
 
-def _is_published(preprocessing):
-    """Returns whether a preset with a mean per channel brings all its figures."""
-    figures = [preprocessing.channel_mean]
+def _has_published_statistics(preprocessing):
+    """Returns whether a preprocessing contains all statistics that it uses.
+
+    It must subtract a mean per channel.
+    """
+    values = [preprocessing.channel_mean]
     if preprocessing.divide_by_std:
-        figures.append(preprocessing.channel_std)
-    return None not in figures and not preprocessing.pca_color_std
+        values.append(preprocessing.channel_std)
+    return None not in values and not preprocessing.pca_color_std
 
 
 def _batch_sums(source, preprocessing):
-    """Returns a `tf.data.Dataset` of sums over batches of central squares.
+    """Returns a `tf.data.Dataset` of sums over batches of center squares.
 
-    Its elements are (sum of the images, float64 [S, S, 3]; sum of the outer
-    products of their RGB values, float64 [3, 3]; number of images).
+    Each element is a tuple: the sum of the images, float64 [image_size, image_size, 3];
+    the sum of the outer products of all RGB values, float64 [3, 3]; and the number of
+    images, int32 [].
     """
 
-    def sums(images):  # [b, S, S, 3]
+    def sums(images):  # [b, image_size, image_size, 3]
         images = tf.cast(images, tf.float64)
         pixels = tf.reshape(images, [-1, 3])
-        outer = tf.matmul(pixels, pixels, transpose_a=True)
-        return tf.reduce_sum(images, axis=0), outer, tf.shape(images)[0]
+        outer_products = tf.matmul(pixels, pixels, transpose_a=True)
+        return tf.reduce_sum(images, axis=0), outer_products, tf.shape(images)[0]
 
     examples = source.examples()
     if source.allows_bad_images:
@@ -221,22 +256,23 @@ def _batch_sums(source, preprocessing):
         ),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
-    return squares.batch(_BATCH).map(sums).prefetch(2)
+    return squares.batch(_BATCH_SIZE).map(sums).prefetch(2)
 
 
 def _file_name(source, preprocessing):
-    key = f"{source.fingerprint} {preprocessing.image_size}"
-    key += f" {preprocessing.resize}"
+    """Returns a file name that differs for other images, sizes and resize methods."""
+    key = f"{source.fingerprint} {preprocessing.image_size} {preprocessing.resize}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    return f"alexnet_tf_statistics_{digest}.npz"
+    return f"{_FILE_PREFIX}{digest}.npz"
 
 
-def _save(statistics, paths):
+def _write_to_first_writable(statistics, paths):
+    """Writes `Statistics` to the first of some paths that can be written to."""
     for path in paths:
         try:
             write(statistics, path)
         except OSError as error:
             _log.info("Cannot write %s: %s.", path, error.strerror)
         else:
-            _log.info("Wrote mean image and covariance to %s.", path)
+            _log.info("Wrote the mean image and the covariance to %s.", path)
             return

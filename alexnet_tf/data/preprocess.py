@@ -2,8 +2,8 @@
 
 The operations are small, pure functions of one image that work eagerly and inside
 `tf.data`. Training and evaluation share the first step (`decode_crop`) and the
-last one (`_augment_and_normalize`). Pixels are RGB in [0, 255] until that last
-step.
+last step (`_augment_and_normalize`). Before the last step, pixels are RGB in
+[0, 255].
 """
 
 import dataclasses
@@ -16,26 +16,28 @@ from alexnet_tf.data import resample
 
 
 def decode_crop(encoded, offset, preprocessing):
-    """Decodes a crop of the resized central square, uint8 RGB [crop, crop, 3].
+    """Decodes a crop of the resized center square, uint8 RGB [crop, crop, 3].
 
-    The image is resized so that its short side has `image_size` pixels (or
-    squashed to a square), its central square is taken, and from that the crop that
-    begins at `offset` (paper, section 2). Only the pixels that the crop needs are
-    decoded, yet the result is bit for bit that of resizing the whole image
-    (`resample._align_window`), and an image that is already a square of
-    `image_size` is only cropped. Shrinking averages over all pixels that a new one
-    covers, as INTER_AREA did for the authors (cuda-convnet2,
-    make-data/pyext/src/pyext.cpp:102-131); plain bilinear interpolation would be
-    off by 4.8 gray levels on average.
+    The image is resized so that its short side has `image_size` pixels (or both sides,
+    if the preprocessing squashes it). The crop that begins at `offset` is taken from
+    the center square of the resized image (paper, section 2).
+
+    Only the pixels that the crop needs are decoded, yet the result is bit for bit that
+    of resizing the whole image (see `resample`). An image that already has the right
+    size is only cropped. Shrinking averages over all pixels that a new pixel covers,
+    like INTER_AREA, with which the authors' code shrinks images (cuda-convnet2,
+    make-data/pyext/src/pyext.cpp:102-131). Plain bilinear interpolation would differ
+    by 4.8 gray levels on average.
 
     Args:
-        encoded: string [], the bytes of a JPEG (gray and CMYK too), PNG, BMP
+        encoded: string [], the bytes of a JPEG (including gray and CMYK), PNG, BMP
             or GIF.
-        offset: int32 [2], (y, x) of the crop in the central square, in pixels.
+        offset: int32 [2], (y, x) of the crop in the center square, in pixels.
         preprocessing: a `presets.Preprocessing`.
 
     Raises:
-        tf.errors.InvalidArgumentError: if the bytes are not an image.
+        tf.errors.InvalidArgumentError: if the bytes are not an image, the image has
+            more than 134 million pixels, or a part of it is missing or damaged.
     """
     return _decoder(preprocessing)(
         tf.convert_to_tensor(encoded), tf.convert_to_tensor(offset)
@@ -46,45 +48,50 @@ def decode_crop(encoded, offset, preprocessing):
 def _decoder(preprocessing):
     """Returns a `tf.function` that is traced once for all pipelines.
 
-    If `preprocessing` were an argument of it, an equal `Preprocessing` would be
-    traced again once the first one is deleted.
+    If `preprocessing` were an argument of the `tf.function`, the function would be
+    traced again for an equal `Preprocessing` after the first one is deleted.
     """
     crop = functools.partial(_decode_crop, preprocessing)
     return tf.function(crop, autograph=False)
 
 
 def _decode_crop(preprocessing, encoded, offset):
+    """Decodes a crop as `decode_crop` does, with the arguments in another order."""
     size = preprocessing.crop_size
-    encoded, shape = decode.checked(encoded)
+    encoded, shape = decode.ensure_image(encoded)
     resized = resample.resized_shape(shape, preprocessing)
     margin = (resized - preprocessing.image_size) // 2
 
-    def cut():
+    def crop_only():
         # The window is larger than the crop, since libjpeg interpolates the
         # colors at the crop's edges from two pixels around it.
         position = margin + offset
-        first = tf.maximum(position - 4, 0)
-        last = tf.minimum(position + size + 4, shape)
-        window = decode.decode_window(encoded, first, last - first)  # [h, w, 3]
-        start = tf.concat([position - first, [0]], axis=0)
-        return tf.slice(window, start, [size, size, 3])
+        start = tf.maximum(position - 4, 0)
+        end = tf.minimum(position + size + 4, shape)
+        window = decode.decode_window(encoded, start, end - start)  # [h, w, 3]
+        crop_start = tf.concat([position - start, [0]], axis=0)
+        return tf.slice(window, crop_start, [size, size, 3])
 
-    def resampled():
-        first, last, step, translation = resample.crop_window(
+    def resize_and_crop():
+        start, end, step, translation = resample.crop_window(
             shape, offset, preprocessing
         )
-        window = decode.decode_window(encoded, first, last - first)  # [h, w, 3]
+        window = decode.decode_window(encoded, start, end - start)  # [h, w, 3]
         images = window[tf.newaxis]  # [1, h, w, 3]
         return resample.resample(images, [size, size], step, translation)[0]
 
-    pixels = tf.cond(tf.reduce_all(shape == resized), cut, resampled)
+    pixels = tf.cond(tf.reduce_all(shape == resized), crop_only, resize_and_crop)
     return tf.ensure_shape(pixels, [size, size, 3])
 
 
 def center_square(encoded, preprocessing):
-    """Decodes all of the resized central square, uint8 RGB [size, size, 3].
+    """Decodes the resized center square, uint8 RGB [image_size, image_size, 3].
 
-    Args and errors as in `decode_crop`.
+    Args:
+        encoded, preprocessing: as in `decode_crop`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: as in `decode_crop`.
     """
     uncropped = dataclasses.replace(
         preprocessing, crop_size=preprocessing.image_size
@@ -93,35 +100,50 @@ def center_square(encoded, preprocessing):
 
 
 def random_offset(seed, preprocessing):
-    """Draws the offset of a crop in the central square, int32 [2].
+    """Draws the offset of a crop in the center square, int32 [2].
 
-    It is uniform from 0 to image_size - crop_size inclusive: 33 x 33 offsets for
-    224 of 256, which with the flips makes 2,178 crops; the paper's 2,048 omits
-    one row and one column of them (section 4.1; convdata_jpeg.py:238-246).
+    Both coordinates are uniform from 0 to image_size - crop_size inclusive. Crops of
+    224 of 256 pixels have 33 x 33 offsets, and 2,178 variants with the flips. The paper
+    counts 2,048 of 32 x 32 offsets (section 4.1), but the authors' code draws from 33
+    (convdata_jpeg.py:238-246).
+
+    Args:
+        seed: int32 or int64 [2], the random seed.
+        preprocessing: a `presets.Preprocessing`.
     """
     num_offsets = preprocessing.image_size - preprocessing.crop_size + 1
     return tf.random.stateless_uniform([2], seed, 0, num_offsets, tf.int32)
 
 
 def center_offset(preprocessing):
-    """Returns the offset of the center crop in the central square, int32 [2]."""
+    """Returns the offset of the center crop in the center square, int32 [2]."""
     margin = (preprocessing.image_size - preprocessing.crop_size) // 2
     return tf.constant([margin, margin])
 
 
 def random_flip(seed):
-    """Draws whether to mirror a crop left to right, bool [], with probability .5."""
+    """Draws whether to mirror a crop left to right, bool [], with probability .5.
+
+    Args:
+        seed: int32 or int64 [2], the random seed.
+    """
     return tf.random.stateless_uniform([], seed) < 0.5
 
 
 def pca_color_shift(seed, statistics, strength):
     """Draws the color that is added to all pixels of an image, float32 RGB [3].
 
-    It is the sum of the principal components of the training split's RGB values,
-    each times its standard deviation times a draw from N(0, `strength`) (paper,
-    section 4.1). The paper writes the eigenvalue where the original code takes
-    its square root (convdata_jpeg.py:155-179); on the 0-255 scale the eigenvalue
-    would add about 1,500 gray levels.
+    The color is a sum over the principal components of the training split's RGB values.
+    Each component is multiplied by the standard deviation along it and by a random
+    number of mean 0 and standard deviation `strength` (paper, section 4.1). The paper
+    multiplies by the eigenvalue, but the authors' code multiplies by its square root,
+    the standard deviation (convdata_jpeg.py:155-179). On the 0-255 scale, the
+    eigenvalue would add about 1,500 gray levels.
+
+    Args:
+        seed: int32 or int64 [2], the random seed.
+        statistics: a `pixel_statistics.Statistics` of the training split.
+        strength: the standard deviation of the random numbers.
     """
     draws = tf.random.stateless_normal([3], seed, stddev=strength)
     scaled = draws * tf.cast(statistics.component_stds, tf.float32)
@@ -130,14 +152,17 @@ def pca_color_shift(seed, statistics, strength):
 
 
 def training_image(encoded, seed, preprocessing, statistics):
-    """Makes a random crop for training, float32 [crop, crop, 3].
+    """Computes a random crop for training, float32 [crop, crop, 3].
 
     Args:
         encoded: string [], the bytes of an image.
-        seed: int32 or int64 [2], the random seed of crop, flip and color; equal
+        seed: int32 or int64 [2], the random seed of crop, flip and color. Equal
             seeds give equal results.
         preprocessing: a `presets.Preprocessing`.
         statistics: a `pixel_statistics.Statistics` of the training split.
+
+    Raises:
+        tf.errors.InvalidArgumentError: as in `decode_crop`.
     """
     crop_seed, flip_seed, color_seed = tf.unstack(tf.random.split(seed, 3))
     offset = (
@@ -159,11 +184,14 @@ def training_image(encoded, seed, preprocessing, statistics):
 
 
 def evaluation_image(encoded, preprocessing, statistics, compiled=True):
-    """Makes the center crop for evaluation, float32 [crop, crop, 3].
+    """Computes the center crop for evaluation, float32 [crop, crop, 3].
 
     Args:
         encoded, preprocessing, statistics: as in `training_image`.
         compiled: whether to use XLA; False where it may not be available.
+
+    Raises:
+        tf.errors.InvalidArgumentError: as in `decode_crop`.
     """
     offset = center_offset(preprocessing)
     pixels = decode_crop(encoded, offset, preprocessing)
@@ -180,12 +208,12 @@ def evaluation_image(encoded, preprocessing, statistics, compiled=True):
 
 
 def center_crop(images, preprocessing, statistics):
-    """Makes center crops of decoded images, float32 [B, crop, crop, 3].
+    """Computes center crops of decoded images, float32 [B, crop, crop, 3].
 
-    The result is that of `evaluation_image` for encoded images.
+    The crops are those that `evaluation_image` computes for encoded images.
 
     Args:
-        images: [B, H, W, 3], RGB in [0, 255], of any size and dtype.
+        images: RGB [B, H, W, 3] in [0, 255], of any size and dtype.
         preprocessing, statistics: as in `training_image`.
     """
     size, offset = preprocessing.crop_size, center_offset(preprocessing)
@@ -200,20 +228,25 @@ def center_crop(images, preprocessing, statistics):
 
 
 def ten_crop(encoded, preprocessing, statistics):
-    """Makes the paper's ten crops of an image, float32 [10, crop, crop, 3].
+    """Computes the paper's ten crops of an image, float32 [10, crop, crop, 3].
 
     They are the corners (top left, top right, bottom left, bottom right) and the
-    center of the central square, and these five mirrored (paper, section 4.1;
-    convdata_jpeg.py:224-233). Their probabilities are averaged, not their
-    logits.
+    center of the center square, and these five crops mirrored. The paper (section
+    4.1) and the authors' code (convdata_jpeg.py:224-233) average the probabilities of
+    the ten crops, not the logits.
 
-    Args and errors as in `training_image`.
+    Args:
+        encoded, preprocessing, statistics: as in `training_image`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: as in `decode_crop`.
     """
     size = preprocessing.crop_size
     last = preprocessing.image_size - size
+    middle = last // 2
     square = center_square(encoded, preprocessing)
     crops, mirrored = [], []
-    for y, x in [(0, 0), (0, last), (last, 0), (last, last), (last // 2,) * 2]:
+    for y, x in [(0, 0), (0, last), (last, 0), (last, last), (middle, middle)]:
         crop = tf.cast(square[y : y + size, x : x + size], tf.float32)
         mean = mean_pixels([y, x], preprocessing, statistics)
         crops.append(crop - mean)
@@ -225,18 +258,21 @@ def ten_crop(encoded, preprocessing, statistics):
 
 
 def whole_image(encoded, short_side, preprocessing, statistics):
-    """Makes an input of all of an image, float32 [1, H, W, 3].
+    """Computes the network's input from a whole image, float32 [1, H, W, 3].
 
-    The image is resized as `preprocessing` says, but to another size, and is not
-    cropped. The mean per channel is subtracted, since a mean image covers the
-    central square only.
+    The image is resized to `short_side` by the method of `preprocessing`, and is not
+    cropped. The mean per channel is subtracted even if `preprocessing` subtracts a mean
+    image, which covers only the center square.
 
     Args:
         encoded, preprocessing, statistics: as in `training_image`.
-        short_side: pixels of the short side, in place of `image_size`.
+        short_side: the size that replaces `image_size`, in pixels.
+
+    Raises:
+        tf.errors.InvalidArgumentError: as in `decode_crop`.
     """
     resized = dataclasses.replace(preprocessing, image_size=short_side)
-    encoded, shape = decode.checked(encoded)
+    encoded, shape = decode.ensure_image(encoded)
     size = resample.resized_shape(shape, resized)
     window = decode.decode_window(encoded, tf.zeros_like(shape), shape)
     step = tf.cast(shape, tf.float64) / tf.cast(size, tf.float64)
@@ -250,7 +286,12 @@ def whole_image(encoded, short_side, preprocessing, statistics):
 def mean_pixels(offset, preprocessing, statistics):
     """Returns the mean to subtract from the crop at `offset`.
 
-    It is float32 RGB [3], or [crop, crop, 3] if the preset subtracts a mean image.
+    The mean is float32 RGB [3], or [crop, crop, 3] if the preprocessing subtracts a
+    mean image.
+
+    Args:
+        offset: int32 [2], the offset of the crop as in `decode_crop`.
+        preprocessing, statistics: as in `training_image`.
     """
     return _crop_mean(_mean(preprocessing, statistics), offset, preprocessing)
 
@@ -265,15 +306,14 @@ def _augment_and_normalize(
     statistics,
     compiled=True,
 ):
-    """Makes the network's input from a crop's pixels, float32 [crop, crop, 3].
+    """Computes the network's input from a crop's pixels, float32 [crop, crop, 3].
 
     Args:
-        pixels: uint8 [crop, crop, 3].
-        offset: int32 [2], the crop's offset as in `decode_crop`.
-        flipped: bool [], whether the crop is mirrored.
-        color_shift: float32 [3], a color that is added after the mean is
-            subtracted.
-        divisor: a number by which the sum is divided.
+        pixels: uint8 RGB [crop, crop, 3].
+        offset: int32 [2], the offset of the crop as in `decode_crop`.
+        flipped: bool [], whether to mirror the crop.
+        color_shift: float32 RGB [3], the color to add after subtracting the mean.
+        divisor: the number to divide by after adding the color.
         preprocessing, statistics: as in `training_image`.
         compiled: as in `evaluation_image`.
     """
@@ -291,10 +331,11 @@ def _augment_and_normalize(
 
 @functools.cache
 def _compiled(preprocessing):
-    """Compiles the augmentation into one pass over the image in place of eight.
+    """Returns `_augment` for a preprocessing, compiled by XLA.
 
-    Eight passes took longer than reading a prepared image: two cores make 2,600
-    crops a second with one pass, and 750 with eight.
+    Compiled, it is one pass over the image instead of eight, which took longer than
+    reading a prepared image: two cores compute 2,600 crops per second with one pass,
+    and 750 with eight.
     """
     return tf.function(
         _uncompiled(preprocessing), jit_compile=True, autograph=False
@@ -302,12 +343,19 @@ def _compiled(preprocessing):
 
 
 def _uncompiled(preprocessing):
+    """Returns `_augment` for a preprocessing, as a Python function."""
     return functools.partial(_augment, preprocessing)
 
 
 def _augment(
     preprocessing, pixels, offset, flipped, color_shift, divisor, mean, std
 ):
+    """Computes the network's input; see `_augment_and_normalize`.
+
+    Args:
+        mean, std: as returned by `_mean` and `_std`.
+    """
+
     def maybe_flip(image):
         return tf.where(flipped, tf.reverse(image, [1]), image)
 
@@ -319,7 +367,11 @@ def _augment(
 
 
 def _mean(preprocessing, statistics):
-    """Returns the mean, float32 RGB [3], or the mean image [S, S, 3]."""
+    """Returns the mean per channel, float32 RGB [3], or the mean image.
+
+    The mean image is float32 RGB [image_size, image_size, 3]. A published mean per
+    channel in the preprocessing replaces that of the training split.
+    """
     if preprocessing.mean == "image":
         return tf.constant(statistics.mean_image, tf.float32)
     published = preprocessing.channel_mean
@@ -328,7 +380,10 @@ def _mean(preprocessing, statistics):
 
 
 def _crop_mean(mean, offset, preprocessing):
-    """Crops a mean image as the preset says; returns a mean per channel as is."""
+    """Returns the part of a mean image that is subtracted from the crop at `offset`.
+
+    A mean per channel is returned unchanged.
+    """
     if mean.shape.rank == 1:
         return mean
     if preprocessing.mean_position == "center":
@@ -340,20 +395,25 @@ def _crop_mean(mean, offset, preprocessing):
 def _flips_mean(mean, preprocessing):
     """Returns whether the mean is mirrored with the image.
 
-    Caffe mirrors the difference of the two.
+    Caffe mirrors the image after subtracting the mean image at the crop's position,
+    which is the same as mirroring both.
     """
     return preprocessing.mean_position == "crop" and mean.shape.rank == 3
 
 
 def _std(preprocessing, statistics):
-    """Returns the standard deviation per channel, float32 RGB [3]."""
+    """Returns the standard deviation per channel, float32 RGB [3].
+
+    Published values in the preprocessing replace those of the training split.
+    """
     std = preprocessing.channel_std or tuple(statistics.channel_std)
     return tf.constant(std, tf.float32)
 
 
 def _standardize(image, preprocessing, std):
+    """Divides by the standard deviation and orders the channels, if necessary."""
     if preprocessing.divide_by_std:
-        # A channel that is the same everywhere is 0 at this point and stays 0.
+        # A channel with a standard deviation of 0 becomes 0.
         image = tf.math.divide_no_nan(image, std)
     if preprocessing.channel_order == "bgr":
         image = image[..., ::-1]

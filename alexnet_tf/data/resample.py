@@ -1,20 +1,28 @@
-"""Exact resizing: a crop is bit for bit that of the whole resized image."""
+"""Exact resizing: a crop has, bit for bit, the pixels of the whole resized image."""
 
 import math
 
 import numpy as np
 import tensorflow as tf
 
-# Candidates in the search for exact numbers: steps, as multiples of the last bit
-# away from the true one, the nearest first, and pixels by which a window begins
-# earlier. For 400 random sizes and crops the 18th and the 6th of these were the
-# last ones needed.
-_NEIGHBORS = np.array(sorted(range(-40, 41), key=abs), np.float64)
-_EXTRA = np.arange(12, dtype=np.float64)
+# Candidates of the search for an exact step in `sampling_grid`: differences from the
+# true step in units of its last bit, the smallest first. For 400 random sizes and
+# crops, the 18th was the last one needed.
+_STEP_DIFFERENCES = np.array(sorted(range(-40, 41), key=abs), np.float64)
+
+# Candidates of the search for an exact window in `_align_window`: the number of pixels
+# by which the window begins earlier. For the same sizes and crops, the 6th was the last
+# one needed.
+_WINDOW_SHIFTS = np.arange(12, dtype=np.float64)
 
 
 def resized_shape(shape, preprocessing):
-    """Returns height and width of the whole image after resizing, int32 [2]."""
+    """Returns height and width of the whole image after resizing, int32 [2].
+
+    Args:
+        shape: int32 [2], height and width of the original image.
+        preprocessing: a `presets.Preprocessing`.
+    """
     size = preprocessing.image_size
     if preprocessing.resize == "squash":
         return tf.constant([size, size])
@@ -26,20 +34,20 @@ def resized_shape(shape, preprocessing):
 def sampling_grid(shape, offset, preprocessing):
     """Returns where the pixels of a crop lie in the original image.
 
-    The step has so few bits that all positions in a row of `image_size` pixels
-    are exact in float32: 15 bits for 256 pixels. ScaleAndTranslate takes the
-    inverse of the step and inverts it again, so the step is the nearest one that
-    survives both inversions. For nine in ten of the sizes up to 3000, the grid
-    ends no more than a 120th of a resized pixel off by that, and for none more
-    than a 17th.
+    The step is rounded to so few bits that all positions in a row of `image_size`
+    pixels are exact in float32: 15 bits for 256 pixels. The operation
+    ScaleAndTranslate takes the inverse of the step and inverts it again, so the step
+    is the nearest one that both inversions leave unchanged. The rounding moves the
+    end of the grid by at most a 120th of a resized pixel for nine in ten of the sizes
+    up to 3000, and by at most a 17th for all of them.
 
     Args:
         shape: int32 [2], height and width of the original image.
-        offset: int32 [2], (y, x) of the crop in the resized central square.
+        offset: int32 [2], (y, x) of the crop in the resized center square.
         preprocessing: a `presets.Preprocessing`.
 
     Returns:
-        (step, position), both float64 [2]: the original pixels per resized
+        (step, position), both float64 [2]: the number of original pixels per resized
         pixel, and the (y, x) in the original image at which the crop begins.
     """
     size, resized = preprocessing.image_size, resized_shape(shape, preprocessing)
@@ -47,8 +55,8 @@ def sampling_grid(shape, offset, preprocessing):
     bits = 22 - (size - 1).bit_length()
     exponent = tf.floor(tf.math.log(true_step) / math.log(2))
     unit = tf.pow(tf.constant(2.0, tf.float64), exponent - bits)
-    nearest = tf.round(true_step / unit)[:, tf.newaxis] + _NEIGHBORS  # [2, n]
-    steps = nearest * unit[:, tf.newaxis]
+    multiples = tf.round(true_step / unit)[:, tf.newaxis] + _STEP_DIFFERENCES  # [2, n]
+    steps = multiples * unit[:, tf.newaxis]
     inverses = tf.cast(tf.cast(1 / steps, tf.float32), tf.float64)
     inverted_twice = tf.cast(tf.cast(1 / inverses, tf.float32), tf.float64)
     step = _first_exact(steps, inverted_twice == steps)
@@ -58,40 +66,41 @@ def sampling_grid(shape, offset, preprocessing):
 
 
 def crop_window(shape, offset, preprocessing):
-    """Returns which original pixels a crop needs, and how to resample them.
+    """Returns the window of original pixels that a crop needs, and how to resample it.
 
     Args:
         shape, offset, preprocessing: as in `sampling_grid`.
 
     Returns:
-        (first, last, step, translation): int32 [2], the (y, x) at which the
-        window begins; int32 [2], the (y, x) just after its end; and the
-        arguments of `resample`.
+        (start, end, step, translation): int32 [2], the (y, x) of the window's first
+        pixel; int32 [2], the (y, x) just after its last pixel; and the arguments `step`
+        and `translation` of `resample`.
     """
     step, position = sampling_grid(shape, offset, preprocessing)
-    # The crop's pixels are averages of the originals that they cover, or of those
-    # around them, and libjpeg interpolates the colors at the edges from two more.
+    # Each pixel of the crop is an average of original pixels that are less than `step`
+    # pixels away from it, or less than one pixel if the image is enlarged. At the
+    # window's edges, libjpeg interpolates the colors from two more pixels.
     reach = tf.maximum(step, 1.0) + 3
-    first, translation = _align_window(position, step, reach)
-    end = position + preprocessing.crop_size * step + reach
-    last = tf.minimum(tf.cast(tf.math.ceil(end), tf.int32), shape)
-    return first, last, step, translation
+    start, translation = _align_window(position, step, reach)
+    end = tf.math.ceil(position + preprocessing.crop_size * step + reach)
+    return start, tf.minimum(tf.cast(end, tf.int32), shape), step, translation
 
 
 def resample(images, size, step, translation):
     """Resamples images [B, H, W, 3] in [0, 255] to uint8 [B, *size, 3].
 
-    Height and width are resampled one after the other, each time as a single
-    column whose channels are all values of a row. That gives the same bits as
-    three channels and both sides at once, and 1.13 times as many crops of
-    photographs a second (median of ten, taken in turn, on two cores).
+    Height and width are resampled one after the other: the image is reshaped to a
+    single column, and all values of a row become the channels of one pixel. This has
+    the same bits as resampling both sides of an image of three channels at once, and
+    computes 1.13 times as many crops of photographs per second (median of ten
+    measurements of each, alternating, on two cores).
 
     Args:
         images: [B, H, W, 3] of any dtype.
         size: the new (height, width) in pixels.
-        step: float64 [2], original pixels per new pixel.
-        translation: float32 [2], minus the position at which the new image
-            begins, in new pixels.
+        step: float64 [2], the number of original pixels per new pixel.
+        translation: float32 [2], the negative (y, x) in `images` at which the new
+            images begin, in new pixels.
     """
     shape = tf.shape(images)
     scale = tf.cast(1 / step, tf.float32)
@@ -110,32 +119,41 @@ def resample(images, size, step, translation):
 def _align_window(position, step, reach):
     """Chooses where a window begins, so that ScaleAndTranslate is exact.
 
-    That operation multiplies the translation by the step in float32. Of the
-    windows that begin `reach` before `position`, or up to 11 pixels earlier, the
-    first is taken for which that product is exact. All sampling positions and
-    weights are exact then, wherever the window begins, and a crop has the bits
-    of the whole resized image.
+    ScaleAndTranslate multiplies the translation by the step in float32. The search
+    begins with the window that begins `reach` before `position`, continues with the
+    windows that begin up to 11 pixels earlier, and ends at the first one for which the
+    product is exact. All sampling positions and weights are then exact, wherever the
+    window begins, and a crop has the bits of the whole resized image.
+
+    Args:
+        position, step: float64 [2], as returned by `sampling_grid`.
+        reach: float64 [2], the number of original pixels that are needed around the
+            crop.
 
     Returns:
-        (first, translation): int32 [2] and float32 [2].
+        (start, translation): int32 [2] and float32 [2], as in `crop_window`.
     """
-    firsts = tf.maximum(
-        tf.floor(position - reach)[:, tf.newaxis] - _EXTRA, 0
+    starts = tf.maximum(
+        tf.floor(position - reach)[:, tf.newaxis] - _WINDOW_SHIFTS, 0
     )  # [2, n]
-    shifts = position[:, tf.newaxis] - firsts
-    translations = tf.cast(-shifts / step[:, tf.newaxis], tf.float32)
+    distances = position[:, tf.newaxis] - starts
+    translations = tf.cast(-distances / step[:, tf.newaxis], tf.float32)
     float32_step = tf.cast(step, tf.float32)[:, tf.newaxis]
-    exact = -float32_step * translations == tf.cast(shifts, tf.float32)
+    exact = -float32_step * translations == tf.cast(distances, tf.float32)
     return (
-        tf.cast(_first_exact(firsts, exact), tf.int32),
+        tf.cast(_first_exact(starts, exact), tf.int32),
         _first_exact(translations, exact),
     )
 
 
 def _first_exact(candidates, exact):
-    """Returns the first exact candidate of each row, [2] of [2, n].
+    """Returns the first exact candidate of each row, [2].
 
-    If a row has none, its first candidate is returned.
+    In a row without an exact candidate, the first one is returned.
+
+    Args:
+        candidates: [2, n].
+        exact: bool [2, n], whether each candidate is exact.
     """
     indices = tf.argmax(tf.cast(exact, tf.int32), axis=1)
     return tf.gather(candidates, indices, batch_dims=1)

@@ -1,8 +1,8 @@
 """Resized copies of data sets, so that training need not resize in each epoch.
 
-A copy is a data set of TFDS whose images are the central squares that `preprocess`
-would make of the originals. Several machines can share the work, and files that exist
-already are not written again.
+A copy is a data set in TFDS's format. Its images are the center squares that
+`preprocess` computes from the original images. Several machines can share the work, and
+files that exist already are not written again.
 """
 
 import dataclasses
@@ -30,7 +30,8 @@ from alexnet_tf import settings
 
 _VERSION = "1.0.0"
 
-# Version 0.1 wrote these names to the settings file; its copies can be continued.
+# Version 0.1 wrote these names to the settings file. They are translated, so that
+# a copy that it began can be continued.
 _OLD_SETTINGS = {
     "form": "image_format",
     "pictures_per_shard": "images_per_shard",  # word: kept
@@ -38,23 +39,25 @@ _OLD_SETTINGS = {
 
 
 def data_set_name(dataset, image_size, resize, image_format):
-    """Returns the name of a copy: imagenet2012_256, or ..._256_squash_raw.
+    """Returns the name of a copy, such as "imagenet2012_256_squash_raw".
+
+    The default values "short_side" and "jpeg" do not appear in the name.
 
     Args:
-        dataset: the name of the original, see `datasets`.
+        dataset: the name of the original data set, as for `datasets.load`.
         image_size: the side of the squares in pixels.
         resize: "short_side" or "squash".
         image_format: "jpeg" or "raw".
     """
-    kind, _, path = dataset.partition(":")
-    if kind in ("folder", "list"):
-        kind = os.path.splitext(os.path.basename(path.rstrip("/")))[0]
-    word = re.sub(r"\W+", "_", kind.split("/")[0].lower()).strip("_")
-    # Names of TFDS start with a letter.
-    word = word if word[:1].isalpha() else f"images_{word}"
-    return f"{word}_{image_size}" + "_squash" * (resize == "squash") + (
-        "_raw" * (image_format == "raw")
-    )
+    original, _, path = dataset.partition(":")
+    if original in ("folder", "list"):
+        original = os.path.splitext(os.path.basename(path.rstrip("/")))[0]
+    name = re.sub(r"\W+", "_", original.split("/")[0].lower()).strip("_")
+    # The names of data sets in TFDS start with a letter.
+    name = name if name[:1].isalpha() else f"images_{name}"
+    squash = "_squash" if resize == "squash" else ""
+    raw = "_raw" if image_format == "raw" else ""
+    return f"{name}_{image_size}{squash}{raw}"
 
 
 def prepare(
@@ -73,36 +76,37 @@ def prepare(
 ):
     """Writes a resized copy of all splits of a data set.
 
-    Once the copy is complete, the pixel statistics of its training split are stored
-    beside it.
+    Once the copy is complete, the pixel statistics of its split "train", if it has one,
+    are stored beside it.
 
     Args:
-        dataset, data_dir: the original, as for `datasets.load`.
-        output_dir: the directory of TFDS's data sets that the copy is written to, the
-            `data_dir` to load it from.
+        dataset, data_dir: the original data set, as for `datasets.load`.
+        output_dir: the directory of TFDS's data sets to write the copy to, which is
+            the `data_dir` for loading it.
         image_size: the side of the squares in pixels.
         resize: "short_side" or "squash", see `presets.Preprocessing`.
-        image_format: "jpeg", or "raw" for the pixels themselves, stored as BMP.
-        quality: the JPEG quality, 1 to 100.
-        images_per_shard: the number of images in a file of records.
-        worker_index, num_workers: this process writes the `worker_index`-th part, from
-            0, of `num_workers` parts of the files.
+        image_format: "jpeg", or "raw" for uncompressed pixels, stored as BMP.
+        quality: the JPEG quality, from 1 to 100. "raw" ignores it.
+        images_per_shard: the number of images in a record file.
+        worker_index, num_workers: the index of this process, from 0, and the number of
+            processes. Each process writes its share of the files.
         verbose: 1 for a progress bar, 0 for none.
 
     Returns:
         (name, complete): the name of the copy, and whether all its files are written.
-        The last process that finishes makes it complete.
+        It is complete once all processes have finished.
 
     Raises:
-        ValueError: if `worker_index` is not below `num_workers`, a copy was begun in
-            `output_dir` with other settings, a class name has line breaks or outer
-            spaces, an image is unreadable, or a split does not hold as many examples
-            as it declares.
+        ValueError: if the original data set can't be loaded (see `datasets.load`),
+            `worker_index` is not from 0 to `num_workers` - 1, a copy was begun in
+            `output_dir` with other settings, a class name has line breaks or spaces at
+            its ends, an image is unreadable, or the number of examples in a split is
+            wrong.
         OSError: if `output_dir` can't be written to, or the original can't be read.
     """
-    if worker_index >= num_workers:
+    if not 0 <= worker_index < num_workers:
         raise ValueError(
-            f"Expected a worker_index below num_workers={num_workers}. "
+            f"Expected a non-negative worker_index below num_workers={num_workers}. "
             f"Received: worker_index={worker_index}."
         )
     preprocessing = dataclasses.replace(
@@ -142,21 +146,22 @@ def prepare(
                 shard_examples = itertools.islice(examples, images_per_shard)
                 _write_shard(paths[split][shard], shard_examples, features)
                 progress_bar.add(1)
-            # Reading to the end reveals a wrong number of examples.
+            # The number of examples is checked when they are read to the end.
             next(examples, None)
     complete = all(map(os.path.exists, itertools.chain(*paths.values())))
     if complete:
         _write_metadata(folder, name, features, sources, paths, images_per_shard)
+    if complete and "train" in sources:
         train = datasets.load(name, "train", output_dir)
         pixel_statistics.load_or_compute(train, preprocessing, train.folder, verbose)
     return name, complete
 
 
 def read_settings(path):
-    """Reads the settings file of a copy, by their names in `prepare`.
+    """Reads the settings of a copy, a dictionary with the names in `prepare`.
 
     Args:
-        path: the path of a file `tfds_source.SETTINGS_FILE`.
+        path: the path of the settings file, `tfds_source.SETTINGS_FILE`.
     """
     with open(path, encoding="utf-8") as file:
         content = json.load(file)
@@ -164,23 +169,24 @@ def read_settings(path):
 
 
 def _missing_shards(paths, worker_index, num_workers):
-    """Returns the numbers of the files that this worker still has to write."""
+    """Returns the indices of the record files that this worker has to write."""
     first = worker_index * len(paths) // num_workers
     end = (worker_index + 1) * len(paths) // num_workers
     return [shard for shard in range(first, end) if not os.path.exists(paths[shard])]
 
 
 def _consecutive_runs(numbers):
-    """Splits ascending numbers into lists without gaps.
+    """Splits ascending integers into lists of consecutive integers.
 
-    The examples of such a list of files are read in one pass.
+    The examples of consecutive record files are read in one pass.
     """
-    groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
-    return [[number for _, number in group] for _, group in groups]
+    # The difference of a number and its index is constant as long as there is no gap.
+    runs = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    return [[number for _, number in run] for _, run in runs]
 
 
 def _encoded_squares(source, preprocessing, image_format, quality):
-    """Yields (encoded central square, label) of each image of a source, in order."""
+    """Yields (encoded center square, label) of each image of a source, in order."""
 
     def square(example):
         pixels = preprocess.center_square(example["image"], preprocessing)
@@ -189,21 +195,25 @@ def _encoded_squares(source, preprocessing, image_format, quality):
         return pixels, example["label"]
 
     squares = source.examples().map(square, num_parallel_calls=tf.data.AUTOTUNE)
-    done = 0
-    with bad_images.diagnosing(source, lambda: (done, 1)):
+    num_yielded = 0
+    with bad_images.diagnosing(source, lambda: (num_yielded, 1)):
         for image, label in squares.prefetch(tf.data.AUTOTUNE):
             image = image.numpy()
-            yield image if image_format == "jpeg" else _bmp(image), int(label)
-            done += 1
+            yield image if image_format == "jpeg" else _encode_bmp(image), int(label)
+            num_yielded += 1
 
 
-def _bmp(pixels):
-    """Encodes uint8 RGB [S, S, 3] as BMP, with rows padded to multiples of 4 bytes."""
+def _encode_bmp(pixels):
+    """Encodes pixels as BMP, uint8 RGB [H, W, 3].
+
+    The format pads rows to multiples of 4 bytes.
+    """
     height, width, _ = pixels.shape
     rows = pixels[..., ::-1].reshape(height, -1)  # BGR
     rows = np.pad(rows, ((0, 0), (0, -3 * width % 4)))
     header = struct.pack(
-        # 54 bytes. A negative height means that the first row comes first.
+        # The header has 54 bytes. The height is negative, since the rows are stored
+        # from the top.
         "<2sIHHIIiiHHIIiiII",
         b"BM", 54 + rows.size, 0, 0, 54,
         40, width, -height, 1, 24, 0, rows.size, 2835, 2835, 0, 0,
@@ -212,14 +222,20 @@ def _bmp(pixels):
 
 
 def _features(image_format, image_size, sources):
-    """Returns the TFDS features of the copy."""
+    """Returns the TFDS features of a copy.
+
+    Args:
+        image_format, image_size: as in `prepare`.
+        sources: {split: `Source`}, the splits of the original data set.
+    """
     classes = next(iter(sources.values())).classes
-    # TFDS writes one name per line and strips the spaces around it when it reads them.
-    bad = [name for name in classes if name.strip().splitlines() != [name]]
-    if bad:
+    # TFDS writes one class name per line, and strips the spaces at its ends when it
+    # reads the file.
+    invalid_names = [name for name in classes if name.strip().splitlines() != [name]]
+    if invalid_names:
         raise ValueError(
             "Expected class names of one line, without spaces at the ends. "
-            f"Received: {bad[0]!r}. Rename the class."
+            f"Received: {invalid_names[0]!r}. Rename the class."
         )
     encoding = "jpeg" if image_format == "jpeg" else None
     return tfds.features.FeaturesDict(
@@ -233,29 +249,39 @@ def _features(image_format, image_size, sources):
 
 
 def _create_or_verify(folder, new_settings):
-    """Creates the folder of a copy, or checks that it was begun with these settings."""
+    """Creates the folder of a copy, or checks that it was begun with the same settings.
+
+    Raises:
+        ValueError: if the copy was begun with other settings.
+        OSError: if the folder can't be written to.
+    """
     path = os.path.join(folder, tfds_source.SETTINGS_FILE)
     os.makedirs(folder, exist_ok=True)
     if os.path.exists(path):
         settings.check_same(
-            read_settings(path), new_settings, f"the copy in {folder}",
+            read_settings(path), new_settings,
+            f"the settings of the copy in {folder}",
             "Give the same settings to continue it, or remove the folder.",
         )
     write_text(path, json.dumps(new_settings, indent=1))
 
 
 def _shard_paths(folder, name, split, num_examples, images_per_shard):
-    """Returns the paths of a split's files of records, named as in TFDS."""
+    """Returns the paths of the record files of a split, named as in TFDS."""
     count = -(-num_examples // images_per_shard)
     return [
-        os.path.join(folder, f"{name}-{split}.tfrecord-{i:05d}-of-{count:05d}")
-        for i in range(count)
+        os.path.join(folder, f"{name}-{split}.tfrecord-{shard:05d}-of-{count:05d}")
+        for shard in range(count)
     ]
 
 
 def _write_shard(path, examples, features):
-    """Writes a file of records, which exists only once it is complete."""
-    # A process that was killed leaves up to a whole file behind.
+    """Writes a record file, which exists only once it is complete.
+
+    Raises:
+        OSError: if the file can't be written.
+    """
+    # A process that was killed may have left a temporary file of this size.
     remove_unfinished(*os.path.split(path))
     try:
         with (
@@ -273,7 +299,15 @@ def _write_shard(path, examples, features):
 
 
 def _write_metadata(folder, name, features, sources, paths, images_per_shard):
-    """Writes the files that make a folder of records a data set of TFDS."""
+    """Writes the files from which TFDS loads a folder of record files as a data set.
+
+    Args:
+        folder, name: the folder and the name of the copy.
+        features: the TFDS features of the copy.
+        sources: {split: `Source`}, the splits of the original data set.
+        paths: {split: paths of the record files}.
+        images_per_shard: as in `prepare`.
+    """
     template = tfds.core.ShardedFileTemplate(
         data_dir=folder, dataset_name=name, filetype_suffix="tfrecord"
     )
@@ -296,5 +330,5 @@ def _write_metadata(folder, name, features, sources, paths, images_per_shard):
         split_infos=infos,
         filename_template=template,
         check_data=False,
-        description=f"{name}: central squares, written by alexnet_tf.prepare.",
+        description=f"{name}: center squares, written by alexnet_tf.prepare.",
     )

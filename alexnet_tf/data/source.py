@@ -9,18 +9,19 @@ import tensorflow as tf
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import decode
 
-# Label of padding and of unreadable images; ignored by the loss and the metrics.
+# Label of padding and of unreadable images, which the loss and the metrics ignore.
 PADDING_LABEL = -1
 
 # Pipelines run as many parallel calls as there are threads. The autotuning of that
 # number by `tf.data` halved the throughput on CIFAR-10 (1,380 crops a second instead of
-# 2,680 on two cores) and did not help on photographs; its thread may also sleep for up
+# 2,680 on two cores) and did not help on photographs. Its thread may also sleep for up
 # to a minute when an iterator is released, see `input_pipeline.ReleasableIterator`.
-# The graph of a pipeline is not optimized for each iterator either: that took a third
-# of the pipeline's start-up time and did not help.
+# Graph optimizations are disabled because they took a third of a pipeline's start-up
+# time, for each iterator, and did not help.
 PIPELINE_OPTIONS = tf.data.Options()
 PIPELINE_OPTIONS.autotune.enabled = False
-PIPELINE_OPTIONS.autotune.initial_parallelism = 1024  # An upper bound; see above.
+# This is an upper bound, which is far above the number of threads.
+PIPELINE_OPTIONS.autotune.initial_parallelism = 1024
 PIPELINE_OPTIONS.experimental_optimization.apply_default_optimizations = False
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -44,13 +45,14 @@ class Source:
         folder: the directory that holds the data.
         fingerprint: a string that changes when the examples change.
         read: a function that takes a shuffle seed or None, as `examples` does, and
-            returns a `tf.data.Dataset` of examples, or of what `fetch` takes.
+            returns a `tf.data.Dataset` of examples. Its elements may lack the image
+            if `fetch` adds it.
         fetch: a function that turns an element of `read` into an example, for
-            instance by reading its file; None if the elements are examples.
-        allows_bad_images: whether unreadable images are replaced, see
+            instance by reading the image file; None if the elements are examples.
+        allows_bad_images: whether black images replace the unreadable ones, see
             `allow_bad_images`.
-        prepared: {"image_size", "resize"} of a data set that `resized_copy.prepare`
-            has written; None for all others.
+        prepared: a dictionary with the settings "image_size" and "resize" of a data
+            set written by `resized_copy.prepare`; None for all others.
     """
 
     name: str
@@ -69,35 +71,48 @@ class Source:
 
     @property
     def is_imagenet(self):
-        """Whether this is ILSVRC-2012, whose pixel statistics are published."""
+        """Whether the data set is ILSVRC-2012, whose pixel statistics are published."""
         return self.name.split(":")[0] == "imagenet2012"
 
     def has_class(self, label):
-        """Returns whether a label, or each of an int32 tensor, is that of a class."""
+        """Returns whether a label is that of a class, elementwise for a tensor."""
         return (label >= 0) & (label < len(self.classes))
+
+    def accepts_label(self, label):
+        """Returns whether a label is valid, elementwise for a tensor.
+
+        `PADDING_LABEL` is valid only if the source `allows_bad_images`.
+        """
+        valid = self.has_class(label)
+        if self.allows_bad_images:
+            valid |= label == PADDING_LABEL
+        return valid
 
     def label_of(self, example):
         """Returns the label of an example in a pipeline, int32 [].
 
-        An invalid label makes the pipeline fail.
+        Raises:
+            tf.errors.InvalidArgumentError: when the pipeline runs, if the label is
+                invalid.
         """
         label = example["label"]
-        valid = self.has_class(label)
-        if self.allows_bad_images:
-            valid |= label == PADDING_LABEL
-        check = tf.debugging.Assert(valid, [example["name"], label])
+        check = tf.debugging.Assert(
+            self.accepts_label(label), [example["name"], label]
+        )
         with tf.control_dependencies([check]):
             return tf.identity(label)
 
     def check_fits(self, preprocessing):
         """Checks that images resized in advance suit a preprocessing.
 
+        Images that were not resized in advance suit every preprocessing.
+
         Args:
             preprocessing: a `presets.Preprocessing`.
 
         Raises:
-            ValueError: if the images were resized by the other method, or are smaller
-                than the preprocessing needs.
+            ValueError: if the images were resized by another method, or are smaller
+                than the preprocessing requires.
         """
         if self.prepared is None:
             return
@@ -122,27 +137,31 @@ class Source:
     def examples(self, shuffle_seed=None):
         """Returns a `tf.data.Dataset` that yields each example once.
 
-        An example is a dictionary: {"image": string [], the encoded bytes; "label":
-        int32 []; "name": string [], the path or the position in the data set}.
+        An example is a dictionary with the keys "image" (string [], the encoded
+        bytes), "label" (int32 []) and "name" (string [], the path of the image, or
+        its file and position in TFDS's format).
 
         Args:
             shuffle_seed: the random seed of the order; None keeps the order of the
-                data set. Of large data sets in TFDS's format only the files are
-                shuffled: `input_pipeline.training_batches` adds a shuffle buffer.
+                data set. In TFDS's format, only the order of the files is shuffled:
+                `input_pipeline.training_batches` adds a shuffle buffer.
 
         Raises:
-            tf.errors.FailedPreconditionError: when the data set has been read to
-                the end, if it does not hold `num_examples` examples;
-                `bad_images.diagnose` turns this error into a readable one.
+            tf.errors.FailedPreconditionError: when the dataset has been read to the
+                end, if it does not have `num_examples` examples. For this error,
+                `bad_images.diagnose` returns one in plain words.
         """
         return self.without_count_check(shuffle_seed).apply(
             tf.data.experimental.assert_cardinality(self.num_examples)
         )
 
     def without_count_check(self, shuffle_seed=None):
-        """Returns the dataset of `examples`, but accepts any number of them.
+        """Returns the dataset of `examples` without the check of their number.
 
         Each worker of a data service, for instance, reads only a part of a split.
+
+        Args:
+            shuffle_seed: as in `examples`.
         """
         examples = self.read(shuffle_seed).with_options(PIPELINE_OPTIONS)
         if self.fetch is None:
@@ -152,20 +171,21 @@ class Source:
     def allow_bad_images(self):
         """Returns a `Source` in which a black image replaces each unreadable one.
 
-        An image is unreadable if it can't be read or decoded, claims more than 134
-        million pixels, or has a label that is not that of a class. The black image is
-        labeled `PADDING_LABEL`, which training and evaluation ignore. All images are
-        decoded once more to find the unreadable ones.
+        An image is unreadable if it can't be read or decoded, has more than 134
+        million pixels according to its header, or has a label that is not that of a
+        class. The black image has the name "bad" and the label `PADDING_LABEL`, which
+        training and evaluation ignore. To find the unreadable images, the pipeline
+        decodes each image one more time.
         """
-        pixel = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
-        black = {"image": pixel, "label": PADDING_LABEL, "name": "bad"}
+        black_pixel = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
+        black_image = {"image": black_pixel, "label": PADDING_LABEL, "name": "bad"}
 
         def readable_or_black(element):
             return (
                 tf.data.Dataset.from_tensors(element)
                 .map(self._checked_example)
                 .ignore_errors()
-                .concatenate(tf.data.Dataset.from_tensors(black))
+                .concatenate(tf.data.Dataset.from_tensors(black_image))
                 .take(1)
             )
 
@@ -180,18 +200,23 @@ class Source:
         return dataclasses.replace(self, read=read, fetch=None, allows_bad_images=True)
 
     def _checked_example(self, element):
-        """Returns the example of an element of `read`; fails if it is unreadable."""
+        """Returns the example of an element of `read`.
+
+        Raises:
+            tf.errors.OpError: if the image is unreadable, see `allow_bad_images`.
+        """
         example = self.fetch(element) if self.fetch else element
         check = tf.debugging.Assert(
             self.has_class(example["label"]), ["The label is not that of a class."]
         )
         with tf.control_dependencies([check]):
-            return example | {"image": decode.readable(example["image"])}
+            return example | {"image": decode.ensure_readable(example["image"])}
 
     def without_bad_images(self):
-        """Returns a `Source` without the unreadable images, see `allow_bad_images`.
+        """Returns a `Source` without the unreadable images.
 
-        All images are read and decoded at once to count the readable ones.
+        `allow_bad_images` explains which images are unreadable. This method reads and
+        decodes all images to count the readable ones.
 
         Raises:
             ValueError: if no image is readable.
@@ -215,21 +240,23 @@ class Source:
         The split is read up to the last of these positions.
 
         Args:
-            indices: positions from 0, in any order; they may repeat.
+            indices: positions from 0 to num_examples - 1, in any order. They may
+                repeat.
 
         Returns:
-            A list of examples as in `examples`, with NumPy values, one for each index.
+            A list with one example for each index, a dictionary as in `examples` with
+            NumPy values.
 
         Raises:
             ValueError: if one of the images is unreadable.
             OSError: if the data set can't be read.
         """
-        count, wanted = max(indices, default=-1) + 1, {*indices}
+        count, unique_indices = max(indices, default=-1) + 1, {*indices}
         with bad_images.diagnosing(self, lambda: (0, count)):
             examples = {
                 index: example
                 for index, example in enumerate(self.examples().take(count))
-                if index in wanted
+                if index in unique_indices
             }
         error = bad_images.find_bad_image(self, examples.values())
         if error:
@@ -240,17 +267,18 @@ class Source:
         ]
 
     def in_memory(self):
-        """Returns a `Source` whose examples, still encoded, are held in memory.
+        """Returns a `Source` whose encoded examples are kept in memory.
 
-        They are read once. Shuffling then permutes all examples, not only the files
-        and what a buffer holds.
+        This method reads each example once. Shuffling then permutes all examples, not
+        only the files and the contents of a shuffle buffer.
 
         Raises:
-            ValueError, OSError: the error of `bad_images.diagnose`, if the examples
-                can't be read.
+            ValueError: if the source does not have `num_examples` examples.
+            OSError: if the data set can't be read.
         """
         with bad_images.diagnosing(self, lambda: (0, -1)):
-            # One more than the split holds, to read to its end and check the count.
+            # A batch of more examples than there are is read to the end of the split,
+            # where the number of examples is checked.
             examples = next(iter(self.examples().batch(self.num_examples + 1)))
 
         def read(shuffle_seed):
@@ -268,9 +296,10 @@ class Source:
     def subsample(self, max_examples):
         """Returns a `Source` of every n-th example, at most `max_examples` of them.
 
+        n is the smallest step that selects no more than `max_examples` examples.
+
         Args:
-            max_examples: the largest number of examples; n is the smallest step that
-                keeps to it.
+            max_examples: the maximum number of examples.
         """
         step = -(-self.num_examples // max_examples)
         if step == 1:
@@ -289,10 +318,10 @@ def evaluation_split(name, splits):
 
     Args:
         name: the name of the data set, for the error message.
-        splits: the names of its splits.
+        splits: the names of the splits of the data set.
 
     Raises:
-        ValueError: if there is neither.
+        ValueError: if there is no such split.
     """
     for split in _EVALUATION_SPLITS:
         if split in splits:
@@ -305,7 +334,13 @@ def evaluation_split(name, splits):
 
 
 def unknown_split_error(name, split, splits):
-    """Returns the `ValueError` for a split that the data set does not have."""
+    """Returns the `ValueError` for a split that the data set does not have.
+
+    Args:
+        name: the name of the data set.
+        split: the unknown split.
+        splits: the names of the splits of the data set.
+    """
     return ValueError(
         f"Expected one of the splits {', '.join(splits)} of {name}, or a part "
         f'of one such as "{splits[0]}[:90%]". Received: split={split!r}.'
@@ -313,7 +348,7 @@ def unknown_split_error(name, split, splits):
 
 
 def check_not_empty(name, split, count):
-    """Raises a `ValueError` if a split holds no images."""
+    """Raises a `ValueError` if `count`, the number of images in a split, is 0."""
     if count == 0:
         raise ValueError(
             f"Expected images ({', '.join(IMAGE_EXTENSIONS)}) in {name}, split "

@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets (TFDS) as a `Source`."""
+"""Loads data sets of TensorFlow Datasets (TFDS) as a `Source`."""
 
 import functools
 import json
@@ -13,15 +13,16 @@ from alexnet_tf.data.source import Source
 from alexnet_tf.data.source import SPLIT_ERRORS
 from alexnet_tf.data.source import unknown_split_error
 
-# `resized_copy.prepare` writes its settings to this file, beside the records.
+# The file beside the records that `resized_copy.prepare` writes its settings to.
 SETTINGS_FILE = "prepare.json"
 
 
 def load(name, split, data_dir):
-    """Loads one split of a data set of TFDS; arguments as for `datasets.load`."""
-    builder = _builder(name, data_dir)
-    _check_features(builder)
-    _prepare(builder)
+    """Loads one split of a data set of TFDS as a `Source`.
+
+    Arguments and errors are those of `datasets.load`.
+    """
+    builder = _prepared_builder(name, data_dir)
     split = split or evaluation_split(name, list(builder.info.splits))
     try:
         info = builder.info.splits[split]
@@ -41,16 +42,18 @@ def load(name, split, data_dir):
 
 
 def split_names(name, data_dir):
-    """Lists the splits of a data set of TFDS."""
-    builder = _builder(name, data_dir)
-    _prepare(builder)
+    """Returns the names of the splits of a data set of TFDS.
+
+    Arguments and errors are those of `datasets.split_names`.
+    """
+    builder = _prepared_builder(name, data_dir)
     return list(builder.info.splits)
 
 
 def _read(builder, split, shuffle_seed):
-    """Returns the `tf.data.Dataset` of examples described in `Source.examples`."""
-    # Even without shuffling, TFDS interleaves 16 files: the second half of a split
-    # would then not be the second half of the examples.
+    """Returns a `tf.data.Dataset` of examples, for `Source.read`."""
+    # By default, TFDS reads 16 files in turn even without shuffling, so that the
+    # examples of "train[50%:]" would not be the second half of those of "train".
     in_order = {"interleave_cycle_length": 1} if shuffle_seed is None else {}
     examples = builder.as_dataset(
         split=split,
@@ -62,9 +65,10 @@ def _read(builder, split, shuffle_seed):
             add_tfds_id=True,
             # A cache would hold the bytes of a small data set twice.
             try_autocache=False,
-            # Our pipelines end in a prefetch.
+            # The pipelines of `input_pipeline` end with a prefetch.
             skip_prefetch=True,
-            # `Source.examples` checks the count; a data service must not.
+            # `Source.examples` checks the number of examples itself. Each worker of a
+            # data service reads only a part of them.
             assert_cardinality=False,
         ),
     )
@@ -78,7 +82,10 @@ def _read(builder, split, shuffle_seed):
 
 
 def _prepared_settings(folder):
-    """Returns `Source.prepared` of the data set in a folder."""
+    """Returns the settings of a resized copy in a folder, for `Source.prepared`.
+
+    For other data sets it returns None.
+    """
     path = os.path.join(folder, SETTINGS_FILE)
     if not os.path.exists(path):
         return None
@@ -87,33 +94,51 @@ def _prepared_settings(folder):
     return {key: settings[key] for key in ("image_size", "resize")}
 
 
+def _prepared_builder(name, data_dir):
+    """Returns the TFDS builder of a data set, which is prepared if necessary."""
+    builder = _builder(name, data_dir)
+    # The check comes first, since a download may take hours.
+    _check_features(builder)
+    _prepare(builder)
+    return builder
+
+
 def _builder(name, data_dir):
-    """Returns the TFDS builder of a data set."""
+    """Returns the TFDS builder of a data set.
+
+    Raises:
+        ValueError: if TFDS has no such data set, version or configuration.
+    """
     # Shells do not expand the ~ in --data_dir=~/tensorflow_datasets.
     data_dir = data_dir and os.path.expanduser(data_dir)
     if name == "textures":
-        # The import registers the data set with TFDS, so it is done on demand.
+        # Importing the module registers the data set with TFDS.
         from alexnet_tf.data import textures
 
         return textures.Textures(data_dir=data_dir)
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except (ValueError, AssertionError, LookupError) as error:
+    except (ValueError, AssertionError, LookupError, TypeError) as error:
+        reason = str(error).strip() or type(error).__name__
         raise ValueError(
             "Expected textures, folder:PATH, list:FILE or the name of a data "
-            f"set of TFDS. Received: dataset={name!r} "
-            f"({str(error).strip().splitlines()[0]})."
+            f"set of TFDS. Received: dataset={name!r} ({reason.splitlines()[0]})."
         ) from error
 
 
 def _prepare(builder):
-    """Downloads and prepares the data set unless it is on the disk already."""
+    """Downloads and prepares the data set unless that has been done already.
+
+    Raises:
+        FileNotFoundError: if the user has to download archives first.
+        OSError: if the data set can't be downloaded or prepared.
+    """
     if builder.is_prepared():
         return
     _check_archives(builder)
     try:
         builder.download_and_prepare()
-    except Exception as error:  # The advice is the same for every cause.
+    except Exception as error:  # Builders raise errors of many types.
         raise OSError(
             f"{builder.name} could not be prepared in {builder.data_dir}: "
             f"{type(error).__name__}: {error}"
@@ -121,9 +146,9 @@ def _prepare(builder):
 
 
 def _check_archives(builder):
-    """Raises `FileNotFoundError` if the user has yet to download the archives."""
+    """Raises a `FileNotFoundError` if the user has to download archives first."""
     instructions = getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None)
-    # data_dir/NAME/VERSION or data_dir/NAME/CONFIGURATION/VERSION
+    # builder.data_dir is ROOT/NAME/VERSION or ROOT/NAME/CONFIGURATION/VERSION.
     root = str(builder.data_dir).rpartition(f"{os.sep}{builder.name}{os.sep}")[0]
     folder = os.path.join(root, "downloads", "manual")
     if instructions and not (os.path.isdir(folder) and os.listdir(folder)):
@@ -135,6 +160,7 @@ def _check_archives(builder):
 
 
 def _download_advice(name, instructions):
+    """Returns what to download, in one line; `instructions` are those of TFDS."""
     if name == "imagenet2012":
         return (
             "Download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar "
@@ -144,7 +170,7 @@ def _download_advice(name, instructions):
 
 
 def _check_features(builder):
-    """Raises a `ValueError` unless the examples are labeled images."""
+    """Raises a `ValueError` unless the examples of a data set are labeled images."""
     features = dict(builder.info.features)
     if not (
         isinstance(features.get("image"), tfds.features.Image)

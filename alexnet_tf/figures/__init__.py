@@ -1,1 +1,1 @@
-"""Figures of what a network has learned, and a page with all of them."""
+"""Figures of a trained network, and an HTML page about its training run."""

@@ -1,4 +1,4 @@
-"""The differences of this package from the paper and its other sources, as data.
+"""The differences of this package from the paper and from the presets' other sources.
 
 README.md has the same tables, and a test compares them.
 """
@@ -12,9 +12,10 @@ class Difference:
 
     Attributes:
         number: the label by which code and experiments refer to it, such as "D1".
-        source: what the paper, or the source of another preset, has.
-        here: what this package has instead.
-        where: the names of the code, if there is one place.
+        source: what the paper, or the source of another preset, does.
+        here: what this package does instead.
+        where: the functions, classes or constants that implement the difference, in
+            backticks; empty if there is no single place.
     """
 
     number: str
@@ -48,10 +49,10 @@ FROM_PAPER = (
     ),
     Difference(
         "D4",
-        "The test multiplies activations by .5.",
-        "Training multiplies them by 2, as Keras does. With scaled weights the "
-        "functions are the same, but training from the same initialization takes "
-        "another path.",
+        "Testing multiplies activations by .5.",
+        "Training multiplies them by 2, as Keras does. Both networks compute the same "
+        "function if their weights are scaled accordingly, but training them from the "
+        "same initialization gives different functions.",
         "`alexnet.AlexNet`",
     ),
     Difference(
@@ -60,7 +61,7 @@ FROM_PAPER = (
         "It is divided by 10 after 5 epochs without a better validation error, three "
         "times; the fourth time ends training. `code2012` has the epochs of the "
         "authors' run, biases that keep their initial learning rate, and a conv1 that "
-        "stops early.",
+        "is frozen early.",
         "`optimizers.learning_rate`",
     ),
     Difference(
@@ -118,15 +119,16 @@ FROM_OTHER_SOURCES = (
     Difference(
         "D13",
         "`code2012`: the file has the final learning rates and notes of the epochs; it "
-        "does not say when the biases of conv1 stopped.",
-        "They follow its kernels: a tenth from epoch 67, and no change from epoch 72.",
+        "does not say when the biases of conv1 were frozen.",
+        "The biases of conv1 follow its kernels: a tenth of the learning rate from "
+        "epoch 67, and frozen from epoch 72.",
     ),
     Difference(
         "D14",
         "`caffe`, `caffenet`: the learning rate drops every 100,000 iterations of 256 "
         "images (19.98 epochs).",
-        "It drops every 20 epochs. Means and color augmentation come from the training "
-        "split, not from the published file.",
+        "It drops every 20 epochs. The mean image is computed from the training split, "
+        "not read from the published file.",
     ),
     Difference(
         "D15",
@@ -149,9 +151,10 @@ FROM_OTHER_SOURCES = (
     ),
     Difference(
         "D18",
-        "`cifar10_full`: 140 epochs, learning rate .001, 250 times the weight decay on "
-        "fc10, no flips.",
-        "20 epochs, learning rate .002, the same weight decay for all layers, flips.",
+        "`cifar10_full`: Caffe trains for 140 epochs without flips, with a learning "
+        "rate of .001 and 250 times the weight decay on fc10.",
+        "Training takes 20 epochs with flips, a learning rate of .002 and the same "
+        "weight decay for all layers.",
     ),
     Difference(
         "D19",
@@ -172,7 +175,7 @@ def markdown_tables():
 
 def _markdown_table(rows, head):
     lines = [_markdown_line(head), "|" + "---|" * len(head)]
-    # Rows of a table without the last column have no `where`.
+    # The rows from other sources have no `where`, and their table no such column.
     lines += [_markdown_line(dataclasses.astuple(row)[: len(head)]) for row in rows]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Draws the figures of `paper_figures` for named weights and data sets.
+"""Draws the figures of `paper_figures` from the names of weights and data sets.
 
     from alexnet_tf.figures import draw
     draw.draw("kernels", "kernels.png", weights="runs/textures-tiny")
@@ -10,6 +10,7 @@ import tempfile
 import numpy as np
 
 from alexnet_tf.figures import paper_figures
+from alexnet_tf import files
 from alexnet_tf.inference.classifier import find_run_data
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.inference import retrieval
@@ -27,8 +28,8 @@ FIGURES = (
     "dropout",
     "normalization",
 )
-_COUNT = 8
-_DROPOUT_COUNT = 200  # Images on which `dropout` measures errors.
+_DEFAULT_COUNT = 8
+_DEFAULT_DROPOUT_COUNT = 200
 
 
 def draw(
@@ -54,28 +55,32 @@ def draw(
     Args:
         figure: one of `FIGURES`, each a function of `paper_figures`.
         output: the PNG file to write.
-        weights, preset, layout: the network, see `load_classifier`. "normalization"
-            needs no weights, and its preset is "paper" by default.
+        weights, preset, layout: the network, see `load_classifier`. The figure
+            "normalization" ignores the weights, and its default preset is "paper".
         dataset, split, data_dir: the data. Default: those of the run; the data set
-            "textures" for a file of weights.
+            "textures" for a weights file.
         count: the number of images, of crops of one image, or of maps of a layer.
             Default: 8; 200 for "dropout", which measures errors on these images.
         seed: the random seed of the choice of images, of crops, of dropout, of the
             initialization to compare with, and of the values to normalize.
-        layer: the layer whose features define the neighbors; "input" for pixels.
-            Default: the layer before the last.
+        layer: the layer whose features define the nearest neighbors; "input" for
+            pixels. Default: the penultimate layer. This argument and the next three
+            are used by "neighbors" only.
         metric: the distance between features, see `retrieval.search`.
-        index: an index of the training split, see `retrieval.build_index`. Default:
-            it is computed.
-        index_output: the file (.npz) to write the computed index to. Default: it is
-            not kept.
+        index: the path of a retrieval index of the training split, see
+            `retrieval.build_index`. Default: the index is computed.
+        index_output: the file (.npz) to write the computed index to. Default: the
+            index is not kept.
         verbose: 1 for a progress bar, 0 for none.
 
     Raises:
-        ValueError: if arguments or classes do not fit, or an image is unreadable.
-        OSError: if weights, data or the folder of an output are missing.
+        ValueError: if an argument is invalid, the data has other classes than the
+            network, the index does not fit, or an image is unreadable.
+        OSError: if the weights, the data, the index or the folder of an output are
+            missing.
     """
-    _check_arguments(figure, output, weights, index, index_output)
+    _check_arguments(figure, output, weights, count, index, index_output)
+    retrieval.check_metric(metric)
     if figure == "normalization":
         paper_figures.normalization(presets.get(preset or "paper"), seed, output)
         return
@@ -88,21 +93,23 @@ def draw(
         return
     data = find_run_data(weights, dataset, split, data_dir, "textures")
     source = data.source()
+    if count is None:
+        count = _DEFAULT_DROPOUT_COUNT if figure == "dropout" else _DEFAULT_COUNT
     if figure == "crops":
         (example,) = _sample(source, 1, seed)
-        paper_figures.crops(classifier, example, count or _COUNT, seed, output)
+        paper_figures.crops(classifier, example, count, seed, output)
     elif figure == "activations":
         (example,) = _sample(source, 1, seed)
-        paper_figures.activations(classifier, example, count or _COUNT, output)
+        paper_figures.activations(classifier, example, count, output)
     elif figure == "predictions":
-        examples = _sample(source, count or _COUNT, seed)
+        examples = _sample(source, count, seed)
         paper_figures.predictions(classifier, source, examples, output)
     elif figure == "dropout":
-        examples = _sample(source, count or _DROPOUT_COUNT, seed)
+        examples = _sample(source, count, seed)
         paper_figures.dropout(classifier, source, examples, seed, output)
     elif figure == "neighbors":
         rows = _find_neighbors(
-            classifier, data.train_source(), _sample(source, count or _COUNT, seed),
+            classifier, data.train_source(), _sample(source, count, seed),
             layer, metric, index, index_output, verbose,
         )
         paper_figures.neighbors(classifier, source, rows, output)
@@ -111,8 +118,10 @@ def draw(
 def receptive_field_table(weights, preset=None, layout=None):
     """Returns a Markdown table of the receptive field of each layer, in pixels.
 
+    Raises the errors of `load_classifier`, and a ValueError without weights.
+
     Args:
-        weights, preset, layout: the network, see `load_classifier`, errors too.
+        weights, preset, layout: the network, see `load_classifier`.
     """
     _check_weights("receptive_fields", weights)
     model = load_classifier(weights, preset, layout).model
@@ -128,35 +137,7 @@ def receptive_field_table(weights, preset=None, layout=None):
     return "\n".join(lines)
 
 
-def check_output(name, path, suffix=""):
-    """Refuses an output file that could not be written, before the work starts.
-
-    Args:
-        name: the name of the argument that gives the path.
-        path: the path of the file.
-        suffix: the suffix that the path must have.
-
-    Raises:
-        ValueError: if the path has another suffix.
-        OSError: if its folder does not exist, or the path is a folder.
-    """
-    path = os.fspath(path)
-    if not path.endswith(suffix):
-        raise ValueError(
-            f"Expected {name} to end in {suffix}. Received: {name}={path!r}."
-        )
-    folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(
-            f"The folder of {name} does not exist: {folder}. Create it first."
-        )
-    if os.path.isdir(path):
-        raise IsADirectoryError(
-            f"Expected {name} to be a file. Received: {path}, which is a folder."
-        )
-
-
-def _check_arguments(figure, output, weights, index, index_output):
+def _check_arguments(figure, output, weights, count, index, index_output):
     if figure not in FIGURES:
         raise ValueError(
             f"Expected one of the figures {', '.join(FIGURES)}. Received: {figure=}."
@@ -165,14 +146,16 @@ def _check_arguments(figure, output, weights, index, index_output):
         _check_weights(figure, weights)
     if not output:
         raise ValueError(f"Expected a PNG file to write. Received: {output=}.")
-    check_output("output", output, ".png")
+    files.check_output("output", output, ".png")
+    if count is not None and count < 1:
+        raise ValueError(f"Expected a count of at least 1. Received: {count=}.")
     if index and index_output:
         raise ValueError(
             "Expected index or index_output, but not both. Received: "
             f"{index=}, {index_output=}."
         )
     if index_output:
-        check_output("index_output", index_output, ".npz")
+        files.check_output("index_output", index_output, ".npz")
 
 
 def _check_weights(figure, weights):
@@ -183,16 +166,16 @@ def _check_weights(figure, weights):
 
 
 def _sample(source, count, seed):
-    """Returns `count` random examples, in the order of the split."""
-    random = np.random.default_rng(seed)
-    indices = random.permutation(source.num_examples)[:count]
+    """Returns at most `count` random examples, in the order of the split."""
+    rng = np.random.default_rng(seed)
+    indices = rng.permutation(source.num_examples)[:count]
     return source.take_indices(sorted(indices.tolist()))
 
 
 def _find_neighbors(
     classifier, train_source, queries, layer, metric, index, index_output, verbose
 ):
-    """Returns the result of `retrieval.nearest_examples`, building an index first."""
+    """Returns the nearest training examples of each query, in an index or a new one."""
     layer = layer or alexnet.penultimate_layer(classifier.model)
     with tempfile.TemporaryDirectory() as folder:
         path = index or index_output or os.path.join(folder, "index.npz")

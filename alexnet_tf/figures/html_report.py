@@ -1,4 +1,4 @@
-"""Writes a run as one HTML page, which contains all of its figures."""
+"""Writes an HTML page about a run, with its figures embedded."""
 
 import base64
 import dataclasses
@@ -11,9 +11,8 @@ import tempfile
 import numpy as np
 
 from alexnet_tf.figures import differences
-from alexnet_tf.figures import draw
 from alexnet_tf.figures import paper_figures
-from alexnet_tf.files import write_text
+from alexnet_tf import files
 from alexnet_tf.inference import evaluation
 from alexnet_tf.inference import retrieval
 from alexnet_tf.inference.classifier import find_run_data
@@ -26,10 +25,10 @@ from alexnet_tf.workdir import read_environments
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_metrics
 
-_COUNT = 8  # Images in a figure.
+_MAX_IMAGES = 8  # Images in a figure; rows of nearest neighbors.
 _MAX_INDEXED = 10_000  # Training images whose features are computed for the page.
 _MAX_CLASSES = 30  # With more classes the confusion matrix would be unreadable.
-_PAIRS = 10
+_MAX_CONFUSIONS = 10
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -67,32 +66,35 @@ def write_report(
     output=None,
     verbose=0,
 ):
-    """Writes a run as one HTML page, as `python -m alexnet_tf.report` does.
+    """Writes an HTML page about a run, as `python -m alexnet_tf.report` does.
 
     Args:
         workdir: the work directory of the run.
         dataset, split, data_dir: the data. Default: those of the run.
         layer: the layer whose features define the nearest neighbors. Default: the
-            layer before the last.
-        index: an index of the training split, see `retrieval.build_index`. Default:
-            it is computed for at most 10,000 images.
-        output: the file to write. Default: report.html in the work directory.
+            penultimate layer.
+        index: the path of a retrieval index of the training split, see
+            `retrieval.build_index`. Default: an index of at most 10,000 images is
+            computed.
+        output: the HTML file to write. Default: report.html in the work directory.
         verbose: 1 for a progress bar, 0 for none.
 
     Returns:
         The path of the page.
 
     Raises:
-        ValueError: if the run records no data set and none is given, if classes or the
-            index do not fit, or if an image is unreadable.
-        OSError: if the run, its data or the folder of the output are missing.
+        ValueError: if the run records no data set and none is given, the data has
+            other classes than the network, the index does not fit, or an image is
+            unreadable.
+        OSError: if the run, its data, the index or the folder of the output are
+            missing.
     """
     if not os.path.isdir(workdir):
         raise FileNotFoundError(
             f"The run does not exist: {workdir}. Give the work directory of a run."
         )
     output = output or os.path.join(workdir, "report.html")
-    draw.check_output("output", output)
+    files.check_output("output", output)
     classifier = load_classifier(workdir)
     data = find_run_data(workdir, dataset, split, data_dir)
     if data.dataset is None:
@@ -108,21 +110,25 @@ def write_report(
             train_source = train_source.subsample(_MAX_INDEXED)
             retrieval.build_index(path, classifier, train_source, layer, verbose)
         text = page(workdir, classifier, source, train_source, path, layer, verbose)
-    write_text(output, text)
+    files.write_text(output, text)
     return output
 
 
 def page(workdir, classifier, source, train_source, index, layer, verbose=0):
-    """Returns the HTML of the page.
+    """Returns the HTML text of the page about a run.
 
     Args:
         workdir: the work directory of the run.
-        classifier: its `Classifier`.
-        source: the `Source` on which errors are measured, and whose images are shown.
-        train_source: the `Source` of the images that may be neighbors.
+        classifier: the `Classifier` of the run.
+        source: the `Source` on which errors are measured. Its images are shown.
+        train_source: the `Source` in which nearest neighbors are searched.
         index: the path of an index of `train_source`, see `retrieval.build_index`.
-        layer: the layer whose features the index holds.
+        layer: the layer whose features the index contains.
         verbose: 1 for a progress bar, 0 for none.
+
+    Raises:
+        ValueError: if the classes or the index do not fit, or an image is unreadable.
+        OSError: if the index or the data are missing.
     """
     probabilities, labels = evaluation.probabilities(
         classifier, source, "center", verbose=verbose
@@ -151,28 +157,38 @@ def page(workdir, classifier, source, train_source, index, layer, verbose=0):
 
 
 def compare_presets(preset, reference):
-    """Returns [(name, value in reference, value in preset), ...] where they differ."""
+    """Returns the differences of two presets as rows of text.
+
+    Args:
+        preset: a `presets.Preset`.
+        reference: the `presets.Preset` to compare it with.
+
+    Returns:
+        [(name, value in `reference`, value in `preset`), ...] for the values of recipe
+        and preprocessing, the layers, and the order of the layers.
+    """
     rows = []
     for part in ("recipe", "preprocessing"):
         values = dataclasses.asdict(getattr(preset, part))
-        references = dataclasses.asdict(getattr(reference, part))
+        reference_values = dataclasses.asdict(getattr(reference, part))
         rows += [
-            (name, _value_text(references[name]), _value_text(value))
+            (name, _value_text(reference_values[name]), _value_text(value))
             for name, value in values.items()
-            if value != references[name]
+            if value != reference_values[name]
         ]
-    layers, references = (
+    layers, reference_layers = (
         {layer.name: layer for layer in spec.layers} for spec in (preset, reference)
     )
-    removed = [name for name in references if name not in layers]
+    removed = [name for name in reference_layers if name not in layers]
     rows += [
-        (name, *_layer_texts(references.get(name), layers.get(name)))
+        (name, *_layer_texts(reference_layers.get(name), layers.get(name)))
         for name in [*layers, *removed]
-        if layers.get(name) != references.get(name)
+        if layers.get(name) != reference_layers.get(name)
     ]
-    shared = [name for name in references if name in layers]
-    if shared != [name for name in layers if name in references]:
-        rows.append(("order of the layers", " ".join(shared), " ".join(layers)))
+    shared = [name for name in reference_layers if name in layers]
+    if shared != [name for name in layers if name in reference_layers]:
+        orders = " ".join(reference_layers), " ".join(layers)
+        rows.append(("order of the layers", *orders))
     return rows
 
 
@@ -183,7 +199,11 @@ def _value_text(value):
 
 
 def _layer_texts(*layers):
-    """Returns texts of what differs between two layers, one of which may be None."""
+    """Returns two texts: the fields of two layers that differ.
+
+    A layer that is None gives "none", and the text of the other one has all fields. The
+    same goes for layers of different types.
+    """
     fields = [layer and dataclasses.asdict(layer) for layer in layers]
     if None in layers or type(layers[0]) is not type(layers[1]):
         return [
@@ -196,28 +216,35 @@ def _layer_texts(*layers):
     return [_fields_text({name: values[name] for name in names}) for values in fields]
 
 
-def _fields_text(values):
+def _fields_text(fields):
     return ", ".join(
-        f"{name} {value}" for name, value in values.items() if name != "name"
+        f"{name} {value}" for name, value in fields.items() if name != "name"
     )
 
 
 def _table(rows, head=()):
-    def line(cells, tag):
+    """Returns an HTML table, or a paragraph if there are no rows. Cells are escaped."""
+
+    def cells_html(cells, tag):
         return "".join(
             f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells
         )
 
     if not rows:
         return "<p>None.</p>"
-    lines = [line(head, "th")] if head else []
-    lines += [line(row, "td") for row in rows]
-    body = "".join(f"<tr>{cells}</tr>\n" for cells in lines)
+    lines = [cells_html(head, "th")] if head else []
+    lines += [cells_html(row, "td") for row in rows]
+    body = "".join(f"<tr>{line}</tr>\n" for line in lines)
     return f"<table>{body}</table>"
 
 
 def _image(draw_figure, text):
-    """Returns an HTML image of the PNG that `draw_figure` writes to a file."""
+    """Returns an HTML image with an embedded PNG.
+
+    Args:
+        draw_figure: a function that writes the PNG to a file object.
+        text: the alternative text of the image.
+    """
     file = io.BytesIO()
     draw_figure(file)
     data = base64.b64encode(file.getvalue()).decode()
@@ -238,8 +265,12 @@ def _result(classifier, source, probabilities, labels, metrics):
     train_metrics = [line for line in metrics if line["split"] == "train"]
     if train_metrics:
         last = train_metrics[-1]
-        throughputs = [line.get("images_per_second") for line in metrics]
-        throughputs = [value for value in throughputs if value]
+        # Evaluations have no throughput, nor has a log interval of one step.
+        throughputs = [
+            line["images_per_second"]
+            for line in metrics
+            if line.get("images_per_second")
+        ]
         rows += [
             ("top-1 error in training", f"{last['top1_error']:.2%}"),
             ("epochs", f"{last['epoch']:g}"),
@@ -278,7 +309,7 @@ def _predictions(classifier, source, probabilities, labels):
         ("Most confident and correct", correct),
         ("Most confident and wrong", ~correct),
     ):
-        indices = [int(index) for index in by_confidence if selected[index]][:_COUNT]
+        indices = by_confidence[selected[by_confidence]][:_MAX_IMAGES].tolist()
         content = "<p>None.</p>"
         if indices:
             content = _image(
@@ -299,7 +330,7 @@ def _confusions(source, probabilities, labels):
     pairs = [
         (names[label], names[predicted], count)
         for label, predicted, count in evaluation.confusions(
-            probabilities, labels, _PAIRS
+            probabilities, labels, _MAX_CONFUSIONS
         )
     ]
     content = _table(pairs, ("true class", "predicted class", "images"))
@@ -315,7 +346,7 @@ def _confusions(source, probabilities, labels):
 
 def _neighbors(classifier, source, train_source, index, layer):
     count = source.num_examples
-    indices = np.linspace(0, count - 1, min(_COUNT, count)).astype(int)
+    indices = np.linspace(0, count - 1, min(_MAX_IMAGES, count)).astype(int)
     queries = source.take_indices(indices.tolist())
     rows = retrieval.nearest_examples(index, classifier, queries, train_source, layer)
     text = (
@@ -331,7 +362,7 @@ def _neighbors(classifier, source, train_source, index, layer):
 
 def _preset_differences(preset):
     rows = compare_presets(preset, presets.get("paper"))
-    return _table(rows, ("what", "paper", "this run"))
+    return _table(rows, ("setting", "paper", "this run"))
 
 
 def _package_differences():

@@ -1,4 +1,4 @@
-"""The numbers behind the figures of a network's activations and weights."""
+"""Computes the values that the figures of activations and weights show."""
 
 import dataclasses
 
@@ -12,15 +12,14 @@ from alexnet_tf.models import alexnet
 def normalized(values, n, bias, alpha, beta):
     """Returns values / (bias + alpha * sum of squares)^beta, float64 [N].
 
-    The sum runs over `n` neighbors, beginning n // 2 before the value, and over fewer
-    at the ends (CC2 src/conv_util.cu:1162-1211, which thereby decides the case of an
-    even n). The paper's own bounds, i - n/2 to i + n/2, are five neighbors for n = 4
-    and for n = 5.
+    The sum runs over `n` maps, beginning n // 2 before the value's own, and over fewer
+    at the ends. Even values of n follow CC2 src/conv_util.cu:1162-1211: the paper's
+    bounds, i - n/2 to i + n/2, include five maps both for n = 4 and for n = 5.
 
     Args:
         values: float [N], the activations of N neighboring maps at one pixel.
-        n, bias, alpha, beta: the constants of section 3.3 of the paper, where bias is
-            called k.
+        n, bias, alpha, beta: the constants of section 3.3 of the paper, which calls
+            the bias k.
     """
     values = np.asarray(values, np.float64)
     before = n // 2
@@ -30,7 +29,7 @@ def normalized(values, n, bias, alpha, beta):
 
 
 def activations(classifier, encoded):
-    """Returns {layer: float32 [H, W, C] or [C]}, the activations for one image.
+    """Returns {layer: float32 [H, W, C] or [units]}, the activations for one image.
 
     The layers are those of `alexnet.activation_names`; the last entry, "prob", holds
     the probabilities of the classes. The input is the center crop.
@@ -42,9 +41,9 @@ def activations(classifier, encoded):
     model = classifier.model
     names = alexnet.activation_names(model)
     outputs = [alexnet.features(model, name).output for name in names]
-    probe = keras.Model(model.input, [*outputs, model.output])
+    extractor = keras.Model(model.input, [*outputs, model.output])
     crop = classifier.center_crop(encoded)[tf.newaxis]
-    values = probe(crop, training=False)
+    values = extractor(crop, training=False)
     return {
         name: output.numpy()[0] for name, output in zip([*names, "prob"], values)
     }
@@ -63,7 +62,8 @@ def strongest(maps, count):
 def dropout_passes(classifier, encoded, passes, seed=0):
     """Returns probabilities with dropout active, float32 [passes, N, classes].
 
-    In each pass dropout samples one network per image (paper, section 4.2).
+    In each pass dropout samples one network per image (paper, section 4.2). The seed
+    is assigned to the dropout layers of the classifier's model.
 
     Args:
         classifier: a `Classifier`.
@@ -85,10 +85,10 @@ def dropout_passes(classifier, encoded, passes, seed=0):
     crops = tf.data.Dataset.from_tensor_slices(
         tf.stack([classifier.center_crop(image) for image in encoded])
     )
-    run = tf.function(lambda batch: classifier.model(batch, training=True))
+    predict = tf.function(lambda batch: classifier.model(batch, training=True))
     return np.stack(
         [
-            np.concatenate([run(batch).numpy() for batch in crops.batch(64)])
+            np.concatenate([predict(batch).numpy() for batch in crops.batch(64)])
             for _ in range(passes)
         ]
     )
@@ -96,13 +96,14 @@ def dropout_passes(classifier, encoded, passes, seed=0):
 
 @dataclasses.dataclass(frozen=True)
 class Norms:
-    """How large the weights of a layer are.
+    """The magnitudes of the weights of a layer, without its biases.
 
     Attributes:
         layer: the name of the layer.
-        kernel: the root mean square of its kernel.
-        initial_kernel: the root mean square of a kernel that the preset initializes.
-        units: float32 [units], the Euclidean norm of the kernel of each unit.
+        kernel: the root mean square of the layer's kernel.
+        initial_kernel: the root mean square of a kernel that was initialized randomly,
+            as the preset says.
+        units: float32 [units], the Euclidean norm of the weights of each unit.
     """
 
     layer: str
@@ -112,7 +113,9 @@ class Norms:
 
 
 def norms(model, preset, seed=0):
-    """Returns the `Norms` of each layer of `model` with weights, in order.
+    """Returns a list with the `Norms` of each layer of `model` that has weights.
+
+    It sets the global random seed of Keras.
 
     Args:
         model: a model that was built from `preset`.

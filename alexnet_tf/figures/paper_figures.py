@@ -1,8 +1,8 @@
-"""Figures 3 and 4 of the paper and others, each for a loaded network.
+"""Draws Figures 3 and 4 of the paper, and others, for a loaded network.
 
-`classifier` is a `Classifier`, and `path` the PNG file to write, or a file that is open
-for writing bytes. Examples come from `Source.take_indices`. The module `draw` has the
-same figures for those who give the names of files and data sets.
+`classifier` is a `Classifier`; `path` is the PNG file to write, or a file object that
+is open for writing bytes. Examples come from `Source.take_indices`. The module `draw`
+draws the same figures from the names of files and data sets.
 """
 
 import dataclasses
@@ -20,11 +20,16 @@ from alexnet_tf.models import receptive_fields
 from alexnet_tf import plots
 from alexnet_tf import presets
 
-_PASSES = 32  # Networks that `dropout` averages, a power of 2.
+# Number of networks that `dropout` samples and averages; a power of 2.
+_NUM_PASSES = 32
 
 
 def kernels(classifier, path):
-    """Draws the kernels of the first layer (Fig. 3)."""
+    """Draws the kernels of the first layer (Fig. 3).
+
+    Args:
+        classifier, path: see the module docstring.
+    """
     weights = alexnet.rgb_kernels(classifier.model, classifier.preset)
     plots.kernels(weights, path, "conv1")
 
@@ -33,12 +38,12 @@ def predictions(classifier, source, examples, path):
     """Draws images with their five most probable classes (Fig. 4, left).
 
     Args:
-        classifier, path: see the module.
+        classifier, path: see the module docstring.
         source: a `Source` with the classes of the network.
         examples: examples of the source.
 
     Raises:
-        ValueError: if the classes differ.
+        ValueError: if the source does not fit, see `evaluation.check_fits`.
     """
     evaluation.check_fits(classifier, source)
     rows = []
@@ -52,8 +57,8 @@ def neighbors(classifier, source, rows, path):
     """Draws images, each followed by its nearest neighbors (Fig. 4, right).
 
     Args:
-        classifier, path: see the module.
-        source: a `Source` with the classes of these images.
+        classifier, path: see the module docstring.
+        source: a `Source` with the classes of the images.
         rows: the result of `retrieval.nearest_examples`.
     """
     images = [
@@ -67,9 +72,9 @@ def crops(classifier, example, count, seed, path):
     """Draws the crops that training makes of one image, before the mean is subtracted.
 
     Args:
-        classifier, path: see the module.
+        classifier, path: see the module docstring.
         example: an example of a source.
-        count: the number of crops, which follow the whole center square.
+        count: the number of crops, which are drawn after the center square.
         seed: the random seed of the crops.
     """
     preprocessing = classifier.preset.preprocessing
@@ -86,13 +91,15 @@ def crops(classifier, example, count, seed, path):
     if preprocessing.random_crop:
         positions = preprocessing.image_size - preprocessing.crop_size + 1
     flips = 1 + preprocessing.flip
-    # Section 4.1 counts 2,048 with 32 positions along a side, where there are 33.
-    paper = f" (the paper counts {2 * 32**2:,})" if positions * flips == 66 else ""
+    # Section 4.1 counts 32 positions along a side of 256 pixels, where there are 33.
+    paper_count = (
+        f" (the paper counts {2 * 32**2:,})" if (positions, flips) == (33, 2) else ""
+    )
     plots.crops(
         images,
         path,
         f"{count} of {positions} x {positions} x {flips} = "
-        f"{positions**2 * flips:,} crops and flips{paper}, with PCA color "
+        f"{positions**2 * flips:,} crops and flips{paper_count}, with PCA color "
         f"augmentation {preprocessing.pca_color_std:g}",
     )
 
@@ -101,7 +108,7 @@ def activations(classifier, example, count, path):
     """Draws the activations of each layer for one image, with receptive fields.
 
     Args:
-        classifier, path: see the module.
+        classifier, path: see the module docstring.
         example: an example of a source.
         count: the number of maps of each layer, those with the largest sums.
     """
@@ -116,7 +123,7 @@ def activations(classifier, example, count, path):
         if values.ndim == 1:
             dense_layers.append((f"{layer}: {len(values):,} units", values))
         else:
-            convolutions.append(_strongest_maps(fields[layer], values, count))
+            convolutions.append(_convolution_row(fields[layer], values, count))
     top = decode_predictions(probabilities[np.newaxis], 1, classifier.classes)
     ((_, name, probability),) = top[0]
     title = f"prob: {len(probabilities):,} classes, {name} {probability:.1%}"
@@ -130,10 +137,10 @@ def activations(classifier, example, count, path):
 
 
 def norms(classifier, seed, path):
-    """Draws how large the weights of each layer are.
+    """Draws the magnitudes of the weights of each layer.
 
     Args:
-        classifier, path: see the module.
+        classifier, path: see the module docstring.
         seed: the random seed of the initialization to compare with.
     """
     layers = internals.norms(classifier.model, classifier.preset, seed)
@@ -141,27 +148,28 @@ def norms(classifier, seed, path):
 
 
 def dropout(classifier, source, examples, seed, path):
-    """Draws averages over networks sampled by dropout, beside the full network.
+    """Compares averages over networks sampled by dropout with the full network.
 
     Args:
-        classifier, path: see the module.
+        classifier, path: see the module docstring.
         source: a `Source` with the classes of the network.
         examples: examples of the source, on which the errors are measured.
         seed: the random seed of dropout.
 
     Raises:
-        ValueError: if the network has no dropout, or the classes differ.
+        ValueError: if the network has no dropout, or the source does not fit, see
+            `evaluation.check_fits`.
     """
     evaluation.check_fits(classifier, source)
     encoded = [example["image"] for example in examples]
     labels = np.array([example["label"] for example in examples])
-    passes = internals.dropout_passes(classifier, encoded, _PASSES, seed)
+    passes = internals.dropout_passes(classifier, encoded, _NUM_PASSES, seed)
     full = np.stack([classifier.probabilities(image) for image in encoded])
 
     def error(probabilities):
         return 1 - evaluation.hits(probabilities, labels, 1).mean()
 
-    counts = [2**power for power in range(_PASSES.bit_length())]
+    counts = [2**power for power in range(_NUM_PASSES.bit_length())]
     errors = [(count, error(passes[:count].mean(axis=0))) for count in counts]
     true_classes = np.arange(len(labels)), labels
     pairs = np.stack([passes.mean(axis=0)[true_classes], full[true_classes]], axis=1)
@@ -172,12 +180,14 @@ def dropout(classifier, source, examples, seed, path):
 
 
 def normalization(preset, seed, path):
-    """Draws 20 values before and after response normalization, for n = 4 and n = 5.
+    """Draws 20 values before and after response normalization.
+
+    The values are normalized with n = 4 and with the preset's own n.
 
     Args:
-        preset: a `presets.Preset`, whose constants are used.
+        preset: the `presets.Preset` whose constants are used.
         seed: the random seed of the values.
-        path: see the module.
+        path: see the module docstring.
 
     Raises:
         ValueError: if the preset has no response normalization across maps.
@@ -191,9 +201,10 @@ def normalization(preset, seed, path):
             f"Received: preset={preset.name}."
         )
     norm = norm_layers[0]
-    # The size is that of the first layer's outputs. The ReLU sets a third to zero.
-    random = np.random.default_rng(seed)
-    before = np.maximum(random.normal(60, 120, 20), 0)
+    # The values are as large as the outputs of the first layer. As after its ReLU,
+    # about a third of them are zero.
+    rng = np.random.default_rng(seed)
+    before = np.maximum(rng.normal(60, 120, 20), 0)
     constants = norm.bias, norm.alpha, norm.beta
     afters = [
         (f"n = {n}", internals.normalized(before, n, *constants))
@@ -207,13 +218,13 @@ def normalization(preset, seed, path):
 
 
 def _title_and_image(classifier, source, example):
-    """Returns the name of an example's class, and uint8 RGB [S, S, 3]."""
+    """Returns an example's class name and its center square, uint8 RGB."""
     name = readable_name(source.classes[example["label"]])
     return name, classifier.center_square(example["image"])
 
 
-def _strongest_maps(field, values, count):
-    """Returns what `plots.activations` takes for one convolutional layer.
+def _convolution_row(field, values, count):
+    """Returns an element of `convolutions` for `plots.activations`.
 
     Args:
         field: the layer's `ReceptiveField`.
@@ -231,7 +242,7 @@ def _strongest_maps(field, values, count):
 
 
 def _without_normalization(preprocessing):
-    """Returns a preprocessing with the same crops, as RGB from 0 to 255."""
+    """Returns a preprocessing that makes the same crops in RGB from 0 to 255."""
     return dataclasses.replace(
         preprocessing,
         channel_order="rgb",
@@ -243,5 +254,5 @@ def _without_normalization(preprocessing):
 
 
 def _to_uint8(image):
-    """Rounds float pixels; PCA color augmentation can leave the range 0 to 255."""
+    """Rounds pixels, and clips those that augmentation has moved out of [0, 255]."""
     return np.rint(np.clip(image, 0, 255)).astype(np.uint8)

@@ -1,12 +1,13 @@
 """Writes a trained network in the formats that other programs run.
 
-`saved_model`, `tflite` and `onnx` write the network of a `Classifier` and run the
-result on images. They return the largest difference from the network's probabilities;
-if the outputs differ too much, they raise an error, and nothing is kept.
+`saved_model`, `tflite` and `onnx` write the network of a `Classifier`, run the written
+file on images of noise, and return the largest difference from the probabilities of the
+network. If the outputs differ too much, they raise a ValueError, and nothing is kept.
 """
 
 import contextlib
 import functools
+import glob
 import importlib
 import os
 
@@ -16,12 +17,13 @@ import tensorflow as tf
 
 from alexnet_tf.data import preprocess
 from alexnet_tf.files import atomic_write
+from alexnet_tf.files import remove_unfinished
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models.layers import LocalResponseNormalization
 
-# The root mean square of the differences between logarithms of probabilities, relative
-# to that of their deviations from the mean. Between different networks it is about 1.4,
-# even if both give nearly equal probabilities to all classes.
+# The largest relative errors that `_difference` accepts. Between the outputs of two
+# different networks the error is about 1.4, even if both networks give nearly equal
+# probabilities to all classes.
 _TOLERANCE = 1e-3
 _TOLERANCE_8_BITS = 0.5
 
@@ -30,17 +32,20 @@ def export(weights, output, format="saved_model", *, preset=None, layout=None):
     """Writes a network in another format, as `python -m alexnet_tf.export` does.
 
     Args:
-        weights, preset, layout: the network, see `load_classifier`, errors too.
+        weights, preset, layout: the network, see `load_classifier`.
         output: the file to write; a directory for "saved_model". It must not exist.
-        format: "saved_model", "tflite", "tflite_8_bits" (weights stored in 8 bits) or
-            "onnx".
+        format: "saved_model", "tflite", "tflite_8_bits" (with weights stored in 8
+            bits) or "onnx".
 
     Returns:
         The largest difference from the network's probabilities.
 
     Raises:
         FileExistsError: if `output` exists.
-        ValueError: if the format is unknown, or the outputs differ too much.
+        OSError: if the folder of `output` does not exist or cannot be written to, or
+            the weights are missing.
+        ValueError: if the format is unknown, the weights do not fit the preset, or the
+            outputs differ too much.
         ModuleNotFoundError: if the packages for ONNX are not installed.
     """
     writers = {
@@ -53,6 +58,7 @@ def export(weights, output, format="saved_model", *, preset=None, layout=None):
         raise ValueError(
             f"Expected one of the formats {', '.join(writers)}. Received: {format=}."
         )
+    # The writers check it too, but only after the network has been loaded.
     _check_new(output)
     return writers[format](load_classifier(weights, preset, layout), output)
 
@@ -60,9 +66,10 @@ def export(weights, output, format="saved_model", *, preset=None, layout=None):
 def saved_model(classifier, path):
     """Writes a SavedModel that preprocesses images of any size itself.
 
-    Endpoints that return float32 [B, classes]: `encoded` takes string [B], the bytes of
-    JPEG, PNG, BMP or GIF files; `pixels` takes uint8 [B, H, W, 3], RGB. The endpoint
-    `classes` returns their names, string [classes].
+    Two endpoints return probabilities, float32 [B, classes]: `encoded` takes string
+    [B], the bytes of JPEG, PNG, BMP or GIF files, and `pixels` takes uint8 RGB
+    [B, H, W, 3]. The endpoint `classes` returns the names of the classes, string
+    [classes].
 
     Args:
         classifier: a `Classifier`.
@@ -86,7 +93,7 @@ def saved_model(classifier, path):
         crops = preprocess.center_crop(images, preprocessing, statistics)
         return classifier.model(crops, training=False)
 
-    with _new(path) as temporary, _portable(classifier.model):
+    with _writing_new(path) as temporary, _portable(classifier.model):
         archive = keras.export.ExportArchive()
         archive.track(classifier.model)
         archive.add_endpoint(
@@ -111,7 +118,8 @@ def saved_model(classifier, path):
 def tflite(classifier, path, eight_bits=False):
     """Writes a LiteRT (TFLite) file of the network, without preprocessing.
 
-    Its input is float32 [B, S, S, 3], see `preprocess_input`.
+    Its input is float32 [B, crop, crop, 3], made by `Classifier.center_crop`, or by
+    `preprocess_input` for published weights.
 
     Args:
         classifier: a `Classifier`.
@@ -119,7 +127,7 @@ def tflite(classifier, path, eight_bits=False):
         eight_bits: whether to store the weights in 8 bits (dynamic range
             quantization).
     """
-    with _new(path) as temporary, _portable(classifier.model):
+    with _writing_new(path) as temporary, _portable(classifier.model):
         converter = tf.lite.TFLiteConverter.from_keras_model(classifier.model)
         if eight_bits:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -135,7 +143,8 @@ def tflite(classifier, path, eight_bits=False):
 def onnx(classifier, path):
     """Writes an ONNX file of the network, without preprocessing.
 
-    Its input is float32 [B, S, S, 3], see `preprocess_input`.
+    Its input is float32 [B, crop, crop, 3], made by `Classifier.center_crop`, or by
+    `preprocess_input` for published weights.
 
     Args:
         classifier: a `Classifier`.
@@ -146,14 +155,14 @@ def onnx(classifier, path):
     """
     try:
         onnxruntime = importlib.import_module("onnxruntime")
-        # Keras needs it, but its error is less clear.
+        # Keras imports tf2onnx itself, but its error for a missing one is less clear.
         importlib.import_module("tf2onnx")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "Expected onnxruntime and tf2onnx for ONNX. Received: no "
             f'{error.name}. Install them: pip install "alexnet_tf[onnx]".'
         ) from error
-    with _new(path) as temporary, _portable(classifier.model):
+    with _writing_new(path) as temporary, _portable(classifier.model):
         # Keras can export a model only after it has been called.
         expected = _expected_outputs(classifier)
         classifier.model.export(temporary, format="onnx", verbose=False)
@@ -164,15 +173,20 @@ def onnx(classifier, path):
 
 
 @contextlib.contextmanager
-def _new(path):
+def _writing_new(path):
     """Yields a temporary path that becomes `path` if the body raises no error."""
     _check_new(path)
-    # A path that ends in / could become a directory only.
-    with atomic_write(os.fspath(path).rstrip(os.sep)) as temporary:
+    # Only a directory can be renamed to a path that ends in a slash.
+    path = os.fspath(path).rstrip(os.sep)
+    # An export that was killed has left its temporary folder.
+    folder, name = os.path.split(os.path.abspath(path))
+    remove_unfinished(folder, glob.escape(name))
+    with atomic_write(path) as temporary:
         yield temporary
 
 
 def _check_new(path):
+    """Raises an error if `path` exists, or cannot be written in its folder."""
     if os.path.exists(path):
         raise FileExistsError(
             f"Expected a new name to export to. Received: {path}, which exists. "
@@ -189,7 +203,7 @@ def _check_new(path):
 
 @contextlib.contextmanager
 def _portable(model):
-    """Traces response normalization as operations that every runtime has."""
+    """Makes response normalization use operations that every runtime has."""
     layers = [
         layer
         for layer in model.layers
@@ -205,6 +219,7 @@ def _portable(model):
 
 
 def _run_tflite(path, inputs):
+    """Returns the outputs of a LiteRT file, float32 [B, classes]."""
     interpreter = tf.lite.Interpreter(model_path=path)
     (input_details,) = interpreter.get_input_details()
     (output_details,) = interpreter.get_output_details()
@@ -216,14 +231,14 @@ def _run_tflite(path, inputs):
 
 
 def _noise_images(classifier):
-    """Returns uint8 [2, H, W, 3], noise that is larger than the center crop."""
-    side = classifier.preset.preprocessing.image_size
-    shape = (2, side + 20, side + 40, 3)
+    """Returns two images of noise, uint8 [2, H, W, 3], to be resized and cropped."""
+    size = classifier.preset.preprocessing.image_size
+    shape = (2, size + 20, size + 40, 3)
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def _inputs(classifier):
-    """Returns float32 [2, S, S, 3], the center crops of `_noise_images`."""
+    """Returns the center crops of `_noise_images`, float32 [2, crop, crop, 3]."""
     return preprocess.center_crop(
         _noise_images(classifier),
         classifier.preset.preprocessing,
@@ -236,23 +251,29 @@ def _expected_outputs(classifier):
 
 
 def _difference(outputs, expected, tolerance=_TOLERANCE):
-    """Returns the largest difference between probabilities [B, classes].
+    """Returns the largest difference between probabilities, [B, classes] each.
 
     Raises:
-        ValueError: if the error is larger than `tolerance`.
+        ValueError: if their `_relative_error` is larger than `tolerance`.
     """
     outputs = np.asarray(outputs)
     error = _relative_error(outputs, expected)
     if not error <= tolerance:
         raise ValueError(
-            f"Expected outputs within {tolerance} of the network's. Received: {error}; "
-            "nothing was kept. The installed versions can't export this network."
+            f"Expected outputs with a relative error within {tolerance}. Received: "
+            f"{error}; nothing was kept. The installed versions can't export this "
+            "network."
         )
     return float(np.abs(outputs - expected).max())
 
 
 def _relative_error(outputs, expected):
-    """Returns the error of the logarithms, see `_TOLERANCE`."""
+    """Returns the relative error of the logarithms of probabilities.
+
+    It is the root mean square of their differences, relative to the root mean square of
+    the deviations of the expected logarithms from their mean over the classes. A factor
+    that all probabilities of an image share is no error.
+    """
     outputs, expected = (np.log(np.maximum(p, 1e-30)) for p in (outputs, expected))
     outputs, expected = (
         logs - logs.mean(axis=-1, keepdims=True) for logs in (outputs, expected)

@@ -1,7 +1,7 @@
-"""Finds the images whose features are nearest: the paper's Fig. 4, right.
+"""Finds the images with the nearest features, as in the paper's Fig. 4, right.
 
-An index is a file of the features of a split. A search is exact: it reads the index
-once, in blocks.
+A retrieval index is a file (.npz) with the features of all images of a split. A search
+is exact: it reads all of the index once, in blocks.
 """
 
 import contextlib
@@ -21,24 +21,33 @@ from alexnet_tf.files import atomic_write
 from alexnet_tf.models import alexnet
 from alexnet_tf.settings import check_same
 
-_BATCH = 64
-_DAMAGES = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError)
+_BATCH_SIZE = 64
 
-# Size in bytes of a block of features, and of its products with queries.
-_BLOCK = 48 * 2**20
+# Errors of `zipfile` and NumPy for damaged files and for files of another kind. A
+# RuntimeError reports an unknown compression or encryption; for a file that
+# `np.save` has written, `np.load` returns an array, which raises a TypeError if it is
+# used as a context manager.
+_DAMAGE_ERRORS = (
+    zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, RuntimeError,
+    TypeError,
+)  # fmt: skip
 
-# Names of version 0.1 in the origin of an index.
-_RENAMED_ORIGIN = {"pictures": "images"}  # word: kept
+# Size in bytes of a block of features in float64, and of its products with queries.
+_BLOCK_BYTES = 48 * 2**20
+
+# Keys and presets in the origin of an index that version 0.1 has written, and their
+# present names.
+_RENAMED_ORIGIN_KEYS = {"pictures": "images"}  # word: kept
 _RENAMED_PRESETS = {"cifar10_quick": "cifar10_full"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """The result of a search, the nearest first.
+    """The result of a search for the k nearest of each query, in ascending order.
 
     Attributes:
-        indices: int64 [Q, k], positions in the index.
-        distances: float64 [Q, k], Euclidean, or 1 - cosine.
+        indices: int64 [queries, k], the positions of the images in the index.
+        distances: float64 [queries, k], Euclidean, or 1 - cosine.
     """
 
     indices: np.ndarray
@@ -46,10 +55,10 @@ class Matches:
 
 
 def features(classifier, source, layer="fc7", verbose=1):
-    """Yields blocks of (float32 [b, D], int32 [b], names [b]) of all images, in order.
+    """Yields the features, labels and names of all images in order, in blocks.
 
-    These are the features, labels and names. The features are those of
-    `alexnet.features` for the center crop, flattened.
+    A block is (float32 [images, features], int32 [images], bytes [images]). The
+    features are the flattened outputs of `alexnet.features` for the center crop.
 
     Args:
         classifier: a `Classifier`.
@@ -58,8 +67,10 @@ def features(classifier, source, layer="fc7", verbose=1):
         verbose: 1 for a progress bar, 0 for none.
 
     Raises:
-        ValueError: if there is no such layer, an image is unreadable, or the source
-            does not hold the number of images that it declares.
+        ValueError: if there is no such layer, the images were prepared for another
+            preprocessing, an image is unreadable, or the source does not hold the
+            number of images that it declares.
+        OSError: if the data is missing or damaged.
     """
     preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
     source.check_fits(preprocessing)
@@ -75,8 +86,8 @@ def features(classifier, source, layer="fc7", verbose=1):
     batches = source.examples().map(crop, num_parallel_calls=tf.data.AUTOTUNE)
     bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
     done = 0
-    with bad_images.diagnosing(source, lambda: (done, _BATCH)):
-        for crops, labels, names in batches.batch(_BATCH).prefetch(1):
+    with bad_images.diagnosing(source, lambda: (done, _BATCH_SIZE)):
+        for crops, labels, names in batches.batch(_BATCH_SIZE).prefetch(1):
             block = extract(crops).numpy()
             yield block.reshape(len(block), -1), labels.numpy(), names.numpy()
             done += len(block)
@@ -84,11 +95,13 @@ def features(classifier, source, layer="fc7", verbose=1):
 
 
 def build_index(path, classifier, source, layer="fc7", verbose=1):
-    """Writes the `features` of all images of a source as an index.
+    """Writes a retrieval index of all images of a source.
+
+    Raises the errors of `features`.
 
     Args:
         path: the file to write (.npz). It appears when it is complete.
-        classifier, source, layer, verbose: see `features`, errors too.
+        classifier, source, layer, verbose: see `features`.
     """
     blocks = features(classifier, source, layer, verbose)
     origin = _origin(classifier, source, layer)
@@ -96,16 +109,17 @@ def build_index(path, classifier, source, layer="fc7", verbose=1):
 
 
 def write_index(path, blocks, count, origin):
-    """Writes features as .npz, one block at a time.
+    """Writes a retrieval index, one block of features at a time.
 
-    The arrays are `features` [N, D], `labels` [N], `names` [N], and `about`, the text
-    of the origin in JSON.
+    It is a .npz file with the arrays `features` [images, features], `labels` [images],
+    `names` [images], and `about`, a string with the origin in JSON.
 
     Args:
         path: the file to write. It appears when it is complete.
-        blocks: blocks as `features` yields them.
-        count: the number of images, N.
-        origin: {name: text}, the layer, images and network of the features.
+        blocks: an iterable of blocks, as `features` yields them.
+        count: the number of images in all blocks.
+        origin: {"layer", "images", "network"}, texts that say from which layer, images
+            and network the features are.
     """
     with atomic_write(path) as temporary:
         with zipfile.ZipFile(temporary, "w") as archive:
@@ -113,28 +127,35 @@ def write_index(path, blocks, count, origin):
 
 
 def read_labels(path):
-    """Returns (labels int32 [N], names as bytes [N]) of an index."""
+    """Returns the labels and names of an index, (int32 [images], bytes [images]).
+
+    Raises:
+        ValueError: if the index is damaged.
+        OSError: if there is no such file.
+    """
     return _read_array(path, "labels"), _read_array(path, "names")
 
 
 def search(path, queries, k=6, metric="l2"):
     """Returns the `Matches` of the `k` nearest features in an index to each query.
 
-    Products are computed in float64: the error of distances is a few 10^-8 of the
-    vectors' lengths, for near-duplicates too. The search holds at most 256 MB beside
-    the queries and the matches; that is 1,536 rows at a time for ImageNet's 1.28
-    million images with 4,096 features.
+    Products are computed in float64, so that the error of a distance is a few 10^-8 of
+    the vectors' lengths even for near-duplicates. A search needs at most 256 MB of
+    memory besides the queries and the matches: if images have 4,096 features, it reads
+    1,536 of them at a time.
 
     Args:
         path: the path of the index.
-        queries: float [Q, D].
+        queries: float [queries, features].
         k: the number of matches per query.
-        metric: "l2" or "cosine".
+        metric: "l2" for the Euclidean distance, "cosine" for 1 - cosine.
 
     Raises:
-        ValueError: if the index is damaged, its features have another size, or it has
-            fewer than `k` images.
+        ValueError: if there is no such metric, the index is damaged, its images have
+            another number of features, or it has fewer than `k` images.
+        OSError: if there is no such file.
     """
+    check_metric(metric)
     queries = _to_metric(queries, metric)
     indices = np.zeros((len(queries), 0), np.int64)
     squares = np.zeros((len(queries), 0))
@@ -151,28 +172,38 @@ def search(path, queries, k=6, metric="l2"):
     return Matches(indices, distances)
 
 
+def check_metric(metric):
+    """Raises a ValueError if there is no such metric, see `search`."""
+    if metric not in ("l2", "cosine"):
+        raise ValueError(f'Expected metric "l2" or "cosine". Received: {metric=}.')
+
+
 def nearest_examples(
     path, classifier, queries, source, layer="fc7", metric="l2", k=6
 ):
-    """Returns [[query, its nearest, ...], ...], examples as in Fig. 4, right.
+    """Returns a list of examples for each query: the query, then its nearest images.
 
     An image is not its own neighbor: images with the name of the query are skipped.
-    There are fewer than `k` neighbors if the index has no more.
+    All queries have the same number of neighbors, less than `k` if the index has too
+    few images.
 
     Args:
         path: the path of an index of `source`, see `build_index`.
-        classifier, layer: the network and layer of the index.
-        queries: examples, see `Source.take_indices`.
+        classifier, layer: the network and the layer that the index was built with.
+        queries: a list of examples, see `Source.take_indices`.
         source: the `Source` of the neighbors.
-        metric, k: see `search`.
+        metric: see `search`.
+        k: the number of neighbors per query.
 
     Raises:
-        ValueError: if the index belongs to another layer, network or source.
+        ValueError: if there is no such metric, the index is damaged or was built with
+            another layer, network or source, or an image is unreadable.
+        OSError: if the index or the data is missing.
     """
     check_same(
         _read_origin(path),
         _origin(classifier, source, layer),
-        f"the index {path}",
+        f"the settings of the index {path}",
         "Build the index again with index_output.",
     )
     vectors = features_of(classifier, [query["image"] for query in queries], layer)
@@ -192,11 +223,11 @@ def nearest_examples(
 
 
 def features_of(classifier, encoded, layer="fc7"):
-    """Returns the `features` of single images, float32 [N, D].
+    """Returns the features of some images, float32 [images, features].
 
     Args:
         classifier, layer: see `features`.
-        encoded: the bytes of each image file.
+        encoded: a list of the bytes of the image files.
     """
     crops = np.stack([classifier.center_crop(image) for image in encoded])
     extractor = alexnet.features(classifier.model, layer)
@@ -204,20 +235,20 @@ def features_of(classifier, encoded, layer="fc7"):
 
 
 def precision(matches, labels, query_labels, k):
-    """Returns the share of the `k` nearest that belong to the query's class.
+    """Returns the share of matches that have the label of their query, in [0, 1].
 
     Args:
-        matches: the `Matches` of Q queries.
-        labels: int [N], the labels of the index.
-        query_labels: int [Q].
-        k: the number of matches to count.
+        matches: the `Matches` of the queries.
+        labels: int [images], the labels of the index.
+        query_labels: int [queries].
+        k: the number of nearest matches to count for each query.
     """
     hits = labels[matches.indices[:, :k]] == query_labels[:, np.newaxis]
     return float(hits.mean())
 
 
 def _origin(classifier, source, layer):
-    """Returns {name: text}, which determines the features of an index."""
+    """Returns the origin of an index, see `write_index`. It determines its features."""
     return {
         "layer": layer,
         "images": f"{source} ({source.fingerprint})",
@@ -226,7 +257,7 @@ def _origin(classifier, source, layer):
 
 
 def _read_origin(path):
-    """Returns the origin of an index, in the names of this version."""
+    """Returns the origin of an index, with the present names of keys and presets."""
     text = str(_read_array(path, "about"))
     try:
         origin = json.loads(text)
@@ -234,7 +265,7 @@ def _read_origin(path):
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged_error(path, f"its origin is {text}") from error
     origin["network"] = f"{_RENAMED_PRESETS.get(preset, preset)} {fingerprint}"
-    return {_RENAMED_ORIGIN.get(name, name): value for name, value in origin.items()}
+    return {_RENAMED_ORIGIN_KEYS.get(key, key): text for key, text in origin.items()}
 
 
 def _write_members(archive, blocks, count, origin):
@@ -263,7 +294,7 @@ def _read_array(path, key):
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[key]
-    except _DAMAGES as error:
+    except _DAMAGE_ERRORS as error:
         raise _damaged_error(path, error) from error
 
 
@@ -274,34 +305,34 @@ def _damaged_error(path, reason):
     )
 
 
-def _blocks(path, dimensions, k):
-    """Yields (first row, float32 [rows, D]) of an index, in order."""
+def _blocks(path, query_features, k):
+    """Yields (index of the first image, [images, features]) of an index, in order."""
     with contextlib.ExitStack() as stack:
         try:
             archive = stack.enter_context(zipfile.ZipFile(path))
             file = stack.enter_context(archive.open("features.npy"))
             np.lib.format.read_magic(file)
-            (count, width), _, dtype = np.lib.format.read_array_header_1_0(file)
-        except _DAMAGES as error:
+            (count, num_features), _, dtype = np.lib.format.read_array_header_1_0(file)
+        except _DAMAGE_ERRORS as error:
             raise _damaged_error(path, error) from error
-        if width != dimensions or count < k:
+        if num_features != query_features or count < k:
             raise ValueError(
-                f"Expected an index of at least {k} images with {dimensions} features "
-                f"each. Received: {path} with {count} of {width}."
+                f"Expected an index of at least {k} images with {query_features} "
+                f"features each. Received: {path} with {count} of {num_features}."
             )
-        rows = max(1, _BLOCK // (8 * width))
-        for start in range(0, count, rows):
-            shape = min(rows, count - start), width
+        step = max(1, _BLOCK_BYTES // (8 * num_features))
+        for start in range(0, count, step):
+            shape = min(step, count - start), num_features
             try:
-                data = file.read(shape[0] * width * dtype.itemsize)
+                data = file.read(shape[0] * num_features * dtype.itemsize)
                 block = np.frombuffer(data, dtype).reshape(shape)
-            except _DAMAGES as error:
+            except _DAMAGE_ERRORS as error:
                 raise _damaged_error(path, error) from error
             yield start, block
 
 
 def _to_metric(vectors, metric):
-    """Converts vectors to float64, and for the cosine to length 1."""
+    """Returns vectors in float64, scaled to length 1 for the cosine."""
     vectors = np.array(vectors, np.float64)
     if metric == "cosine":
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -310,19 +341,22 @@ def _to_metric(vectors, metric):
 
 
 def _search_block(block, queries, metric, k):
-    """Returns (indices in the block, squared distances) of the nearest, [Q, <= k]."""
-    # |q - x|^2 = |q|^2 + |x|^2 - 2 q x. A zero vector counts as one of length 1, which
-    # gives it a cosine of 0 to everything.
+    """Returns the indices and squared distances of the nearest images in a block.
+
+    Both are [queries, k], or have fewer columns if the block has fewer images.
+    """
+    # |q - x|^2 = |q|^2 + |x|^2 - 2 q x. For the cosine all lengths count as 1, those of
+    # zero vectors too, whose cosine to all vectors is then 0.
     squared_lengths, squared_query_lengths = (
         np.ones(len(vectors))
         if metric == "cosine"
         else np.einsum("nd,nd->n", vectors, vectors)
         for vectors in (block, queries)
     )
-    step = max(1, _BLOCK // (8 * len(block)))
+    step = max(1, _BLOCK_BYTES // (8 * len(block)))
     parts = []
-    for first in range(0, len(queries), step):
-        group = slice(first, first + step)
+    for start in range(0, len(queries), step):
+        group = slice(start, start + step)
         squares = queries[group] @ block.T
         squares *= -2
         squares += squared_lengths
@@ -334,7 +368,10 @@ def _search_block(block, queries, metric, k):
 
 
 def _nearest(indices, squares, k):
-    """Returns the `k` columns with the least squares in each row, ascending."""
+    """Selects the `k` smallest squared distances of each row, and their indices.
+
+    Both are sorted by the squared distances, and ties by the indices.
+    """
     if squares.shape[1] > k:
         columns = np.argpartition(squares, k - 1, axis=1)[:, :k]
         indices = np.take_along_axis(indices, columns, axis=1)

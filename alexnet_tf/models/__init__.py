@@ -1,1 +1,1 @@
-"""Builds Keras models from presets, and loads and saves their weights."""
+"""Keras models of the presets, and the loading and saving of their weights."""

@@ -1,6 +1,6 @@
 """Builds the Keras model of a preset, and derives other models from it.
 
-The outputs of the layers of `paper` for a batch of B images:
+For a batch of B images, the layers of the preset `paper` have these outputs:
 
     input      [B, 224, 224, 3]   RGB minus the mean, about -136 to 162
     pad_conv1  [B, 227, 227, 3]   3 rows and columns of zeros, bottom and right
@@ -8,10 +8,10 @@ The outputs of the layers of `paper` for a batch of B images:
     pool1      [B, 27, 27, 96]
     conv2      [B, 27, 27, 256]   followed by relu2 and norm2
     pool2      [B, 13, 13, 256]
-    conv3      [B, 13, 13, 384]   conv4 likewise
-    conv5      [B, 13, 13, 256]
+    conv3      [B, 13, 13, 384]   followed by relu3; conv4 has the same shape
+    conv5      [B, 13, 13, 256]   followed by relu5
     pool5      [B, 6, 6, 256]     flattened in the order H, W, C: [B, 9216]
-    fc6, fc7   [B, 4096]          each followed by its ReLU and dropout
+    fc6, fc7   [B, 4096]          each followed by a ReLU and a dropout layer
     fc8        [B, classes]       logits
     prob       [B, classes]       float32, sums to 1
 """
@@ -42,25 +42,29 @@ def AlexNet(
 ):
     """Builds the `keras.Model` of a preset.
 
-    The input is float32 [B, S, S, 3], preprocessed for the preset. The output is
-    float32 [B, classes]; without the top, it is the maps that fc6 would take.
-    Layers have Caffe's names: `model.get_layer("conv1")`.
+    The input is float32 [B, crop_size, crop_size, 3], preprocessed as the preset
+    specifies. With the top, the output is float32 [B, classes]; without it, the
+    output is the maps that the top would start from, [B, H, W, channels]. Layers
+    have Caffe's names, for example `model.get_layer("conv1")`.
 
     Args:
         preset: a name in `presets.PRESETS`, or a `presets.Preset`.
         classes: the number of outputs of the last layer; ignored without the top.
-        weights: the path of a file or of a run's directory, as for
-            `load_weights`; None for the preset's random initialization. Without
-            the top, the file may hold the top's weights all the same.
-        include_top: whether to include the fully connected layers.
-        classifier_activation: "softmax", or None for logits.
-        input_shape: (height, width, 3), if it differs from the preset's; the
-            fully connected layers adapt to it. Without the top, height and width
-            may be None.
-        name: the name of the model; by default "alexnet_" and the preset's name.
+        weights: the path of a weights file or of a run's directory, as for
+            `load_weights`; None for the preset's random initialization. If
+            `include_top` is False, weights of the top are skipped.
+        include_top: whether to include the top: the fully connected layers and
+            their dropout layers.
+        classifier_activation: "softmax", or None for logits; ignored without the
+            top.
+        input_shape: (height, width, 3), or None for the preset's crop size. The
+            first fully connected layer adapts to it. Without the top, height and
+            width may be None.
+        name: the name of the model; None for "alexnet_" and the preset's name.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, or the images are too small for
+            a layer. The errors of `load_weights` are raised if `weights` is given.
     """
     if not isinstance(preset, presets.Preset):
         preset = presets.get(preset)
@@ -72,7 +76,7 @@ def AlexNet(
     for spec in preset.layers if include_top else _without_top(preset.layers):
         if isinstance(spec, presets.Dense) and len(x.shape) == 4:
             x = keras.layers.Flatten(name="flatten")(x)  # [B, H * W * C]
-        _check_not_shrunk(spec, x, input_shape)
+        _check_pool_input(spec, x, input_shape)
         x = _apply(spec, x, classes)
     if include_top:
         # Probabilities need float32: bfloat16 has 8 bits of precision.
@@ -84,7 +88,7 @@ def AlexNet(
         top = {spec.name for spec in preset.layers} - {
             layer.name for layer in model.layers
         }
-        # The file may hold the top's layers or not.
+        # `load_weights` rejects names to skip that the file does not have.
         skip = top and top & read_shapes(weights).keys()
         load_weights(model, weights, skip=skip)
     return model
@@ -93,18 +97,18 @@ def AlexNet(
 def features(model, layer="fc7"):
     """Returns a `keras.Model` from the input of `model` to the outputs of a layer.
 
-    If a ReLU or tanh follows the layer immediately, these are its outputs, as in
-    Caffe and in the paper's Fig. 4: fc7 gives float32 [B, 4096] of at least 0. If
-    a pooling or a normalization comes between, as after conv1 of `code2012`, they
-    are the sums before it; ask for relu1 to get the inputs of the next layer. The
-    new model shares its weights with `model`.
+    If the next layer is a ReLU or tanh, the outputs of that layer are returned, as
+    in Caffe and in the paper's Fig. 4: fc7 gives float32 [B, 4096] of at least 0.
+    If a pooling or normalization layer comes first, as after conv1 of `code2012`,
+    the outputs are those of the convolution, without an activation; relu1 gives
+    the activations. The new model shares its weights with `model`.
 
     Args:
         model: a model that `AlexNet` built.
         layer: the name of the layer.
 
     Raises:
-        ValueError: if there is no such layer.
+        ValueError: if `model` has no layer of this name.
     """
     names = [model_layer.name for model_layer in model.layers]
     if layer not in names:
@@ -113,8 +117,7 @@ def features(model, layer="fc7"):
             f"{layer=}."
         )
     index = names.index(layer)
-    following = model.layers[index + 1 : index + 2]
-    if following and is_activation(following[0]):
+    if index + 1 < len(names) and is_activation(model.layers[index + 1]):
         index += 1
     return keras.Model(
         model.input, model.layers[index].output, name=f"{model.name}_{layer}"
@@ -122,7 +125,7 @@ def features(model, layer="fc7"):
 
 
 def is_activation(layer):
-    """Returns whether the layer is a ReLU or a tanh; the softmax does not count."""
+    """Returns whether a layer of `AlexNet` is a ReLU or a tanh, and not the softmax."""
     return isinstance(layer, keras.layers.ReLU) or (
         isinstance(layer, keras.layers.Activation) and layer.name != "prob"
     )
@@ -131,26 +134,33 @@ def is_activation(layer):
 def activation_names(model):
     """Returns the names to pass to `features` for the activations of each layer.
 
-    There is one for each layer with weights, except the last: the name of that
-    layer, or of its ReLU if a pooling or a normalization comes between.
+    There is one name for each layer with weights except the last: that of the
+    layer itself, or of its ReLU or tanh if another layer comes between them.
+
+    Args:
+        model: a model that `AlexNet` built with its top.
     """
-    names, pending = [], None  # The layer whose activation is still to come.
+    names, last_weighted = [], None
     for layer in model.layers:
         if layer.weights:
             names.append(layer.name)
-            pending = layer
-        elif pending and is_activation(layer):
-            if layer.input is not pending.output:
+            last_weighted = layer
+        elif last_weighted and is_activation(layer):
+            if layer.input is not last_weighted.output:
                 names[-1] = layer.name
-            pending = None
+            last_weighted = None  # Its activation has been found.
     return names[:-1]
 
 
 def penultimate_layer(model):
-    """Returns the name of the layer whose outputs feed the last layer with weights.
+    """Returns the name of the layer that precedes the last layer with weights.
 
-    Activations, dropout and flattening do not count. It is fc7 in AlexNet, and a
-    pooling where only the last layer is fully connected.
+    Activation, dropout and flatten layers do not count. The result is pool3 for
+    `cifar10_full`, in which only the last layer is fully connected, and fc7 for the
+    other presets.
+
+    Args:
+        model: a model that `AlexNet` built with its top.
     """
     names = [
         layer.name
@@ -158,34 +168,43 @@ def penultimate_layer(model):
         if not is_activation(layer)
         and not isinstance(layer, keras.layers.Dropout | keras.layers.Flatten)
     ]
-    return names[-3]  # Before the last layer and its activation.
+    return names[-3]  # names[-2] is the last layer with weights, names[-1] is prob.
 
 
 def to_fully_convolutional(model):
-    """Converts `model` to a fully convolutional one: [B, H, W, 3] to [B, h, w, C].
+    """Returns a fully convolutional model that takes images of any size.
 
-    The fully connected layers become convolutions with copies of their weights.
-    An image of the model's input size gives one position with the same outputs; a
-    larger image gives one for each window of fc6 that fits into its maps, every 32
-    pixels. Padding is applied at the edges of the whole image only.
+    It maps float32 [B, H, W, 3] to [B, rows, columns, classes]. An image of the
+    input size of `model` gives one row and column with the outputs of `model`. For
+    each 32 more pixels (8 in `cifar10_full`), a larger image gives one more row or
+    column. Padding is applied at the edges of the whole image only.
+
+    The fully connected layers become convolutions with copies of their weights. All
+    other layers are shared with `model`.
 
     Args:
         model: a model that `AlexNet` built with its top.
     """
     inputs = x = keras.Input((None, None, 3), name="input")
-    window = None
+    flattened_shape = None
     for layer in model.layers[1:]:
         if isinstance(layer, keras.layers.Flatten):
-            window = layer.input.shape[1:]
+            flattened_shape = layer.input.shape[1:]
         elif isinstance(layer, keras.layers.Dense):
-            x, window = _as_convolution(layer, window, x), None
+            x = _apply_as_convolution(layer, flattened_shape, x)
+            flattened_shape = None
         else:
             x = layer(x)
     return keras.Model(inputs, x, name=f"{model.name}_convolutional")
 
 
 def rgb_kernels(model, preset):
-    """Returns the kernels of conv1, float32 [H, W, 3, filters], in RGB order."""
+    """Returns the kernels of conv1, float32 [H, W, 3, filters], in RGB order.
+
+    Args:
+        model: a model that `AlexNet` built.
+        preset: the `presets.Preset` of the model, which states its channel order.
+    """
     kernels = model.get_layer("conv1").kernel.numpy()
     if preset.preprocessing.channel_order == "bgr":
         return kernels[:, :, ::-1]
@@ -195,8 +214,11 @@ def rgb_kernels(model, preset):
 def neurons(model):
     """Returns {layer name: number of outputs for one image}.
 
-    It covers the input and the layers with weights, which Fig. 2 of the paper
-    counts.
+    The input and the layers with weights are counted, as in the caption of the
+    paper's Fig. 2.
+
+    Args:
+        model: a model that `AlexNet` built for images of a fixed size.
     """
     return {
         layer.name: math.prod(layer.output.shape[1:])
@@ -206,7 +228,7 @@ def neurons(model):
 
 
 def dropout_states(model):
-    """Returns the seed variables of the dropout layers, in the layers' order."""
+    """Returns the seed variables of the dropout layers, in the order of the layers."""
     return [
         layer.seed_generator.state
         for layer in model.layers
@@ -227,7 +249,7 @@ def _apply(spec, x, classes):
     """Applies the Keras layer that `spec`, an entry of `Preset.layers`, describes."""
     match spec:
         case presets.Conv():
-            return _convolution(spec, x)
+            return _apply_convolution(spec, x)
         case presets.ReLU():
             return keras.layers.ReLU(name=spec.name)(x)
         case presets.Tanh():
@@ -246,7 +268,7 @@ def _apply(spec, x, classes):
                 spec.size, spec.bias, spec.alpha, spec.beta, name=spec.name
             )(x)
         case presets.Pool():
-            return _pooling(spec, x)
+            return _apply_pooling(spec, x)
         case presets.Dropout():
             return keras.layers.Dropout(spec.rate, name=spec.name)(x)
         case presets.Dense():
@@ -258,16 +280,17 @@ def _apply(spec, x, classes):
             )(x)
 
 
-def _as_convolution(dense, window, x):
-    """Applies a `Dense` layer at each position: [B, h, w, units].
+def _apply_as_convolution(dense, flattened_shape, x):
+    """Applies a fully connected layer to each window of `x`, as a convolution.
 
     Args:
-        dense: the `keras.layers.Dense`.
-        window: (height, width, channels) of the maps that were flattened for it;
-            None if it follows another `Dense` layer.
-        x: [B, H, W, C].
+        dense: a `keras.layers.Dense`.
+        flattened_shape: the shape (height, width, channels) of the maps that are
+            flattened for `dense`, which is the shape of the window; None if `dense`
+            follows another fully connected layer.
+        x: maps of [B, H, W, C].
     """
-    height, width, channels = window or (1, 1, x.shape[-1])
+    height, width, channels = flattened_shape or (1, 1, x.shape[-1])
     convolution = keras.layers.Conv2D(
         dense.units, (height, width), name=dense.name
     )
@@ -279,7 +302,7 @@ def _as_convolution(dense, window, x):
     return x
 
 
-def _convolution(spec, x):
+def _apply_convolution(spec, x):
     padding = spec.padding
     fan_in = spec.kernel_size**2 * x.shape[-1] // spec.groups
     if not isinstance(padding, str):
@@ -297,17 +320,17 @@ def _convolution(spec, x):
     )(x)
 
 
-def _pooling(spec, x):
-    pooling = {
+def _apply_pooling(spec, x):
+    layer_class = {
         "max": keras.layers.MaxPooling2D,
         "average": keras.layers.AveragePooling2D,
     }[spec.kind]
-    return pooling(spec.size, spec.stride, spec.padding, name=spec.name)(x)
+    return layer_class(spec.size, spec.stride, spec.padding, name=spec.name)(x)
 
 
 def _kernel_initializer(init):
     if init == "torch":
-        # Uniform within sqrt(3 * scale / fan_in) = 1 / sqrt(fan_in).
+        # The limit is sqrt(3 * scale / fan_in) = 1 / sqrt(fan_in).
         return keras.initializers.VarianceScaling(
             scale=1 / 3, mode="fan_in", distribution="uniform"
         )
@@ -325,33 +348,34 @@ def _bias_initializer(spec, fan_in):
     return keras.initializers.Constant(spec.bias)
 
 
-def _check_not_shrunk(spec, x, input_shape):
+def _check_pool_input(spec, x, input_shape):
+    """Raises an error if the maps `x` are smaller than the pooling window."""
     if isinstance(spec, presets.Pool) and spec.padding == "valid":
         if any(side is not None and side < spec.size for side in x.shape[1:3]):
             raise ValueError(
-                f"Expected images large enough to leave {spec.name} at least "
-                f"{spec.size} x {spec.size} maps. Received: input_shape="
-                f"{input_shape}, which leaves {x.shape[1]} x {x.shape[2]}."
+                f"Expected images that give {spec.name} maps of at least "
+                f"{spec.size} x {spec.size} pixels. Received: input_shape="
+                f"{input_shape}, which gives {x.shape[1]} x {x.shape[2]} pixels."
             )
 
 
 def _check_arguments(input_shape, classes, include_top, activation):
     if len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(
-            "Expected images of 3 channels, (height, width, 3). Received: "
-            f"input_shape={input_shape}. Repeat the channel of gray images three "
+            "Expected an input shape of 3 channels, (height, width, 3). Received: "
+            f"input_shape={input_shape}. For gray images, repeat the channel three "
             "times."
         )
     if include_top and None in input_shape:
         raise ValueError(
             "Expected a fixed height and width, which the fully connected "
-            f"layers need. Received: input_shape={input_shape}. Give both, or "
+            f"layers need. Received: input_shape={input_shape}. Pass both, or "
             "omit these layers with include_top=False."
         )
     is_integer = isinstance(classes, numbers.Integral) and classes is not True
     if include_top and not (is_integer and classes > 0):
         raise ValueError(
-            f"Expected a positive number of classes. Received: {classes=}."
+            f"Expected a positive number of classes, an integer. Received: {classes=}."
         )
     if activation not in ("softmax", None):
         raise ValueError(

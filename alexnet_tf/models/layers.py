@@ -1,8 +1,9 @@
 """The layers of AlexNet that Keras lacks.
 
-They are serializable Keras layers for the TensorFlow backend, with inputs and
-outputs [B, H, W, C]. The normalizations compute in float32 under any dtype policy:
-activations reach hundreds for raw pixels, and their squares overflow float16.
+They are serializable Keras layers for the TensorFlow backend. Their inputs and
+outputs are [B, H, W, C]. The normalization layers compute in float32 under any dtype
+policy, because activations reach hundreds for raw pixels, and the squares of such
+activations overflow float16.
 """
 
 import functools
@@ -13,8 +14,8 @@ import tensorflow as tf
 _register = keras.saving.register_keras_serializable("alexnet_tf")
 
 
-def _check_constants(*, bias, alpha, beta, **counts):
-    for name, value in counts.items():
+def _check_constants(*, bias, alpha, beta, **sizes):
+    for name, value in sizes.items():
         if not (isinstance(value, int) and value > 0):
             raise ValueError(
                 f"Expected {name} to be a positive integer. Received: "
@@ -27,7 +28,7 @@ def _check_constants(*, bias, alpha, beta, **counts):
             )
     if not alpha >= 0:
         raise ValueError(
-            f"Expected alpha not to be negative. Received: alpha={alpha}."
+            f"Expected alpha to be 0 or positive. Received: alpha={alpha}."
         )
 
 
@@ -35,31 +36,32 @@ def _check_constants(*, bias, alpha, beta, **counts):
 class LocalResponseNormalization(keras.layers.Layer):
     """Divides the input by (bias + alpha * sum of squares)^beta across channels.
 
-    The sum runs over `2 * depth_radius + 1` neighboring channels at the same
-    pixel, over fewer at the first and last channels (paper, section 3.3). `alpha`
-    multiplies the plain sum: divide values from Caffe, PyTorch or the original
-    source by the number of channels in the sum first.
+    The sum is over `2 * depth_radius + 1` neighboring channels of the same pixel,
+    and over fewer for the first and last channels (paper, section 3.3). `alpha`
+    multiplies the sum itself. Caffe, PyTorch and the original source multiply it by
+    alpha / n, where n is the number of channels in the sum, so their alpha must be
+    divided by n.
 
     Input and output are [B, H, W, C] of any floating dtype.
 
-    Attributes:
-        use_reference_op: whether to call `tf.nn.local_response_normalization`
-            instead of the compiled `_compiled_normalization`, which takes a fifth
-            of its time. Exported models need the former, because they may run
-            where XLA is not available.
-
     Args:
         depth_radius: the number of channels on each side; 2 for the paper's n = 5.
-        bias: the paper's k.
-        alpha: the paper's alpha.
-        beta: the paper's beta.
-        groups: the number of towers; the sum does not cross from one tower into
-            another (the original code normalizes on each GPU separately,
-            layers-145.cfg:35-45).
+        bias: the paper's k, a positive number.
+        alpha: the paper's alpha, a number of at least 0.
+        beta: the paper's beta, a positive number.
+        groups: the number of towers, which are normalized separately, as on the two
+            GPUs of the original source (layers-145.cfg:35-45).
+        **kwargs: keyword arguments of `keras.layers.Layer`.
+
+    Attributes:
+        use_reference_op: whether to call `tf.nn.local_response_normalization`
+            instead of functions compiled with XLA, which take a fifth of the time.
+            Set it in models to be exported, which may run where XLA is not
+            available. It is False in a new layer and is not saved.
 
     Raises:
-        ValueError: if an argument is out of range or `groups` does not divide
-            the channels.
+        ValueError: if an argument is out of range, or `groups` does not divide the
+            number of channels.
     """
 
     def __init__(
@@ -116,35 +118,37 @@ class LocalResponseNormalization(keras.layers.Layer):
 
 @functools.cache
 def _compiled_normalization(radius, bias, alpha, beta, groups):
-    """Returns the normalization with its gradient, as three compiled functions.
+    """Returns a function that normalizes, whose gradient is compiled with XLA too.
 
-    With s = bias + alpha * sum(x^2):
+    With s = bias + alpha * sum(x^2), where x is the input, y the output, and dx and
+    dy the gradients of the loss with respect to them:
 
         y  = x s^-beta
         dx = dy s^-beta - 2 alpha beta x sum(p),   p = dy x s^-beta / s
 
-    Each function computes s again: three passes over memory are cheaper than
-    storing it. XLA fuses each function into one loop; p has a function of its own
-    (`residual`), because in `backward` XLA would compute it once per neighbor.
+    XLA fuses each of the three functions `forward`, `residual` and `backward` into
+    one loop. Each of them computes s, because this is cheaper than storing s.
+    `residual` computes p, because XLA would compute p once per neighbor if it were
+    a part of `backward`.
     """
 
     def split(values):
         """Returns float32 [B, H, W, towers, C / towers]."""
         shape = tf.concat([tf.shape(values)[:-1], [groups, -1]], axis=0)
-        width = values.shape[-1] // groups
-        split = tf.reshape(tf.cast(values, tf.float32), shape)
-        return tf.ensure_shape(split, [None, None, None, groups, width])
+        tower_width = values.shape[-1] // groups
+        towers = tf.reshape(tf.cast(values, tf.float32), shape)
+        return tf.ensure_shape(towers, [None, None, None, groups, tower_width])
 
     def merge(values, like):
-        """Undoes `split`: restores the shape and the dtype of `like`."""
+        """Reverses `split`: returns `values` with the shape and dtype of `like`."""
         return tf.cast(tf.reshape(values, tf.shape(like)), like.dtype)
 
     def window_sum(values):
-        """Sums over the neighbors of each channel in its tower."""
-        width = values.shape[-1]
+        """Sums over each channel and its neighbors in the same tower."""
+        tower_width = values.shape[-1]
         padded = tf.pad(values, 4 * [[0, 0]] + [[radius, radius]])
         return tf.add_n(
-            [padded[..., i : i + width] for i in range(2 * radius + 1)]
+            [padded[..., i : i + tower_width] for i in range(2 * radius + 1)]
         )
 
     def factors(x):
@@ -152,7 +156,8 @@ def _compiled_normalization(radius, bias, alpha, beta, groups):
         s = bias + alpha * window_sum(x * x)
         if beta == 0.75:
             root = tf.math.rsqrt(s)
-            return s, root * tf.sqrt(root)  # Takes a tenth of the time of pow.
+            # This takes a tenth of the time of the general power.
+            return s, root * tf.sqrt(root)
         return s, s**-beta
 
     @_compiled
@@ -190,19 +195,20 @@ def _compiled(function):
 class SpatialResponseNormalization(keras.layers.Layer):
     """Divides the input by (bias + alpha * sum of squares)^beta within channels.
 
-    The sum runs over the `size` x `size` pixels around each pixel in the same
-    channel, over fewer at the edges. The original network has this layer after
-    norm2, though the paper does not mention it (`type=rnorm`,
-    layers-145.cfg:107-117); Caffe calls it WITHIN_CHANNEL. `alpha` multiplies the
-    plain sum: divide values from either source by `size`^2 first.
+    The sum is over the `size` x `size` pixels around each pixel in the same channel,
+    and over fewer at the edges. The original network has this layer after norm2,
+    although the paper does not mention it (`type=rnorm`, layers-145.cfg:107-117).
+    Caffe calls it WITHIN_CHANNEL. `alpha` multiplies the sum itself; the alpha of
+    Caffe and of the original source must be divided by `size`^2.
 
     Input and output are [B, H, W, C] of any floating dtype.
 
     Args:
         size: the side of the window in pixels, an odd number.
-        bias: the constant that is added to the sum.
-        alpha: the factor of the sum.
-        beta: the exponent.
+        bias: the constant that is added to the scaled sum, a positive number.
+        alpha: the factor of the sum, a number of at least 0.
+        beta: the exponent, a positive number.
+        **kwargs: keyword arguments of `keras.layers.Layer`.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -213,7 +219,7 @@ class SpatialResponseNormalization(keras.layers.Layer):
         _check_constants(bias=bias, alpha=alpha, beta=beta, size=size)
         if size % 2 == 0:
             raise ValueError(
-                "Expected an odd window, so that it has a center. "
+                "Expected size to be odd, so that the window has a center. "
                 f"Received: size={size}."
             )
         self.size = size
@@ -247,26 +253,28 @@ class SpatialResponseNormalization(keras.layers.Layer):
 
 @_register
 class GroupedConv2D(keras.layers.Conv2D):
-    """A `keras.layers.Conv2D(groups=...)` that trains fast on a CPU.
+    """A `keras.layers.Conv2D` whose grouped convolutions train fast on a CPU.
 
-    Keras compiles its grouped convolution with XLA on a CPU, which makes training
-    `paper` take four times as long.
+    On a CPU, Keras compiles its grouped convolutions with XLA, with which training
+    the preset `paper` takes four times as long.
 
-    The first 1 / `groups` of the filters are applied to the first 1 / `groups` of
-    the channels, and so on, like the paper's two GPUs (section 3.5). The kernel is
-    [H, W, in / groups, out], as in Keras, Caffe and the `.npy` files.
+    The filters and the channels are divided into `groups` equal parts, and the
+    filters of a part are applied to the channels of the same part only, as on the
+    paper's two GPUs (section 3.5). The kernel is [height, width, in / groups, out],
+    as in Keras and in bvlc_alexnet.npy.
 
     Args:
         *args: positional arguments of `keras.layers.Conv2D`.
         implementation: "split" convolves each group separately and concatenates
-            the results; "native" runs one grouped operation, whose gradient only
-            oneDNN provides on a CPU; "auto" is "native" if there is a GPU and
+            the results; "native" runs one grouped operation, the gradient of which
+            requires oneDNN on a CPU; "auto" is "native" if there is a GPU and
             "split" otherwise.
         **kwargs: keyword arguments of `keras.layers.Conv2D`.
 
     Raises:
         ValueError: if `implementation` is unknown, `data_format` is not
-            "channels_last", or `groups` does not divide the filters or the channels.
+            "channels_last", or `groups` does not divide the number of filters or of
+            channels.
     """
 
     def __init__(self, *args, implementation="auto", **kwargs):
@@ -278,7 +286,7 @@ class GroupedConv2D(keras.layers.Conv2D):
             )
         if self.data_format != "channels_last":
             raise ValueError(
-                'Expected data_format "channels_last", images of [B, H, W, C]. '
+                'Expected data_format "channels_last", inputs of [B, H, W, C]. '
                 f"Received: data_format={self.data_format}."
             )
         self.implementation = implementation
@@ -288,8 +296,10 @@ class GroupedConv2D(keras.layers.Conv2D):
         super().build(input_shape)
 
     def convolution_op(self, inputs, kernel):
-        groups = 1 if self._is_native() else self.groups
-        convolved = [
+        # `tf.nn.conv2d` itself is grouped if the kernel has fewer channels than the
+        # inputs.
+        num_parts = 1 if self._is_native() else self.groups
+        outputs = [
             tf.nn.conv2d(
                 maps,
                 filters,
@@ -298,11 +308,11 @@ class GroupedConv2D(keras.layers.Conv2D):
                 dilations=self.dilation_rate,
             )
             for maps, filters in zip(
-                tf.split(inputs, groups, axis=-1),
-                tf.split(tf.convert_to_tensor(kernel), groups, axis=-1),
+                tf.split(inputs, num_parts, axis=-1),
+                tf.split(tf.convert_to_tensor(kernel), num_parts, axis=-1),
             )
         ]
-        return tf.concat(convolved, axis=-1)
+        return tf.concat(outputs, axis=-1)
 
     def _is_native(self):
         if self.implementation == "auto":
@@ -316,6 +326,6 @@ class GroupedConv2D(keras.layers.Conv2D):
 def _check_groups(groups, channels):
     if channels % groups:
         raise ValueError(
-            "Expected the channels to be divisible by groups. "
+            "Expected the number of channels to be divisible by groups. "
             f"Received: channels={channels}, groups={groups}."
         )

@@ -1,4 +1,4 @@
-"""Computes the receptive field of each layer: the pixels that reach an output."""
+"""Computes receptive fields: the image pixels on which a layer's outputs depend."""
 
 import dataclasses
 
@@ -9,15 +9,15 @@ from alexnet_tf.models.layers import SpatialResponseNormalization
 
 @dataclasses.dataclass(frozen=True)
 class ReceptiveField:
-    """The receptive field of a layer's outputs, along one side of the image.
+    """The receptive fields of a layer's outputs, along one side of the image.
 
     Attributes:
         layer: the name of the layer.
-        size: the number of pixels along a side that reach one output.
-        stride: the number of pixels between the fields of neighboring outputs.
-        start: the first pixel of the first output's field; negative if the field
-            begins in the padding.
-        side: the number of outputs along a side of the model's input.
+        size: the side of the field of one output, in pixels.
+        stride: the distance between the fields of neighboring outputs, in pixels.
+        start: the position of the first pixel in the field of the first output;
+            negative if the field begins in the padding.
+        side: the number of outputs along one side of the layer's maps.
     """
 
     layer: str
@@ -28,22 +28,23 @@ class ReceptiveField:
 
 
 def receptive_fields(model):
-    """Returns the `ReceptiveField` of each layer up to the first without maps.
+    """Returns a list of the `ReceptiveField` of each layer that outputs maps.
 
-    If a layer's outputs have fields of `size` and `stride`, a window of k of them
-    that moves by s has a field of size + (k - 1) * stride, and stride s * stride.
+    If the outputs of a layer have fields of `size` and `stride`, and the next layer
+    has windows of k outputs that are s outputs apart, then the fields of the next
+    layer have the size size + (k - 1) * stride and the stride s * stride.
 
     Args:
-        model: a model that `AlexNet` built for square images.
+        model: a model that `AlexNet` built for square images of a fixed size.
     """
     size, stride, start = 1, 1, 0
     fields = []
     for layer in model.layers:
         if len(layer.output.shape) != 4:
             break
-        window, step, padding = _window(layer)
+        window_size, step, padding = _window_geometry(layer)
         start -= padding * stride
-        size += (window - 1) * stride
+        size += (window_size - 1) * stride
         stride *= step
         fields.append(
             ReceptiveField(layer.name, size, stride, start, layer.output.shape[1])
@@ -51,22 +52,27 @@ def receptive_fields(model):
     return fields
 
 
-def _window(layer):
-    """Returns (window, step, padding before) of the layer's inputs along a side."""
+def _window_geometry(layer):
+    """Returns the size and the step of a layer's windows, and its padding.
+
+    All three are along one side, in inputs of the layer; the padding is the number of
+    zeros before the first input.
+    """
     if isinstance(layer, keras.layers.ZeroPadding2D):
         return 1, 1, layer.padding[0][0]
     if isinstance(layer, keras.layers.Conv2D):
-        window, step = layer.kernel_size[0], layer.strides[0]
+        window_size, step = layer.kernel_size[0], layer.strides[0]
     elif isinstance(
         layer, keras.layers.MaxPooling2D | keras.layers.AveragePooling2D
     ):
-        window, step = layer.pool_size[0], layer.strides[0]
+        window_size, step = layer.pool_size[0], layer.strides[0]
     elif isinstance(layer, SpatialResponseNormalization):
-        window, step = layer.size, 1
+        window_size, step = layer.size, 1
     else:
         return 1, 1, 0
     if getattr(layer, "padding", "same") == "valid":
-        return window, step, 0
+        return window_size, step, 0
     inputs, outputs = layer.input.shape[1], layer.output.shape[1]
     # "same" puts half of the padding before the inputs, rounded down.
-    return window, step, max((outputs - 1) * step + window - inputs, 0) // 2
+    padding = max((outputs - 1) * step + window_size - inputs, 0)
+    return window_size, step, padding // 2

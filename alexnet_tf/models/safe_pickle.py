@@ -1,10 +1,10 @@
 """Reads NumPy arrays from a pickle without running any of its code.
 
 A pickle is a program for a stack machine, and may call any function of any module.
-This reader implements only the instructions that Python 2 and 3 use for NumPy's
-arrays, dicts, lists, tuples and strings. It imports and calls nothing: a function
-that the program names is represented by its name, and the effect of the five
-functions in `_FUNCTIONS` on arrays is implemented here.
+This reader implements only the instructions that Python 2 and 3 use for NumPy arrays,
+dicts, lists, tuples, strings, integers, booleans and None. It never imports a module
+or calls a function for a pickle: a function that the program refers to is represented
+by its name, and what the five functions of `_FUNCTIONS` do is implemented here.
 """
 
 import math
@@ -16,6 +16,9 @@ import numpy as np
 # instructions would take 56 times its size in memory.
 _MAX_INSTRUCTIONS = 100_000
 _MAX_DIMENSIONS = 32
+_MAX_NAME_LENGTH = 100
+
+# The functions that a pickle may refer to, by module and name.
 _FUNCTIONS = {
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): "dtype",
@@ -29,31 +32,38 @@ _FUNCTIONS = {
         ]
     },
 }
-_CONSTANTS = {b"N": None, b"\x88": True, b"\x89": False}
-_INTEGERS = {b"J": 4, b"K": 1, b"M": 2}
 
-# Instructions that are followed by a length, which takes this many bytes, and a
-# string of that length.
-_BYTES = {
-    b"U": 1, b"T": 4, b"C": 1, b"B": 4, b"\x8e": 8, b"\x96": 8, b"\x8a": 1,
+# The instructions that push a constant.
+_CONSTANTS = {b"N": None, b"\x88": True, b"\x89": False}
+# The number of bytes of the integer that follows the instruction.
+_INTEGER_SIZES = {b"J": 4, b"K": 1, b"M": 2}
+# These instructions are followed by a length and by data of this length: a byte string,
+# a text, or an integer (LONG1). The values of the dicts are the size of the length.
+_BYTES_LENGTH_SIZES = {
+    b"U": 1, b"T": 4, b"C": 1, b"B": 4, b"\x8e": 8, b"\x96": 8,
 }  # fmt: skip
-_TEXTS = {b"\x8c": 1, b"X": 4, b"\x8d": 8}
-_TUPLES = {b")": 0, b"\x85": 1, b"\x86": 2, b"\x87": 3}
+_TEXT_LENGTH_SIZES = {b"\x8c": 1, b"X": 4, b"\x8d": 8}
+_LONG1 = b"\x8a"
+# The number of items of the tuple that the instruction makes.
+_TUPLE_SIZES = {b")": 0, b"\x85": 1, b"\x86": 2, b"\x87": 3}
+# The instructions that take all items above the last mark: TUPLE, APPENDS, SETITEMS.
 _MARKED = {b"t", b"e", b"u"}
 
 
 def load(buffer):
-    """Returns the pickled object: dicts, lists, tuples, strings and `Array`s.
+    """Returns the pickled object, with an `Array` in place of each NumPy array.
 
-    The numbers of arrays are views of `buffer`, not copies. Strings of Python 2 and
-    bytes are returned as memoryviews, and the keys of dicts as str.
+    The values of arrays are views of `buffer`, except those of arrays that Python 3
+    pickled with protocol 2, which are copies. The keys of dicts are returned as str.
+    Other byte strings, including the strings of Python 2, are returned as memoryviews
+    or bytes.
 
     Args:
         buffer: bytes, or a memory map of a file.
 
     Raises:
-        ValueError: if the pickle needs anything else, is truncated, or has more
-            than 100,000 instructions.
+        ValueError: if the pickle holds an object of another type, is damaged, or has
+            more than 100,000 instructions.
     """
     machine = _Machine(memoryview(buffer))
     try:
@@ -61,39 +71,39 @@ def load(buffer):
     except _UnsupportedPickle as error:
         raise ValueError(
             "Expected a pickle of NumPy arrays in dicts and lists. Received: "
-            f"{error} at byte {machine.position}. Other readers run any code that "
-            "a pickle contains: use one only if you trust the origin of the file."
+            f"{error} at byte {machine.position}. Use `pickle` or `numpy.load`, which "
+            "run any code in the file, only if you trust its origin."
         ) from None
 
 
 class _UnsupportedPickle(Exception):
-    """Raised with the reason why a pickle is rejected."""
+    """The reason why a pickle is rejected."""
 
 
 class _Function(str):
-    """The name of a function that the pickle refers to, a value of `_FUNCTIONS`."""
+    """The name of a function in a pickle, which is a value of `_FUNCTIONS`."""
 
 
 class Array:
     """An array in a pickle.
 
     Attributes:
-        value: a NumPy array of numbers; or, if the array holds objects, a list of
-            them, and the object itself for an array without dimensions.
+        value: a NumPy array if the array holds numbers. If it holds objects, a list of
+            the objects, or the object itself for an array without dimensions.
     """
 
     value = None
 
 
 class _DType:
-    """A dtype: a code such as "f4" or "O8", and its byte order."""
+    """A dtype in a pickle: a code such as "f4" or "O8", and a byte order."""
 
     def __init__(self, code):
         self.code, self.order = code, "="
 
 
 class _Machine:
-    """The stack machine that a pickle is a program for."""
+    """The stack machine that executes the program in a pickle."""
 
     def __init__(self, view):
         self.view = view
@@ -103,7 +113,7 @@ class _Machine:
 
     def run(self):
         for _ in range(_MAX_INSTRUCTIONS):
-            instruction = bytes(self.take(1))
+            instruction = bytes(self.read(1))
             if instruction == b".":
                 return self.pop()
             self.execute(instruction)
@@ -112,28 +122,25 @@ class _Machine:
     def execute(self, instruction):
         if instruction in _CONSTANTS:
             self.stack.append(_CONSTANTS[instruction])
-        elif instruction in _INTEGERS:
-            self.stack.append(self.integer(_INTEGERS[instruction]))
-        elif instruction in _BYTES:
-            self.string(instruction)
-        elif instruction in _TEXTS:
-            text = self.take(self.integer(_TEXTS[instruction]))
+        elif instruction in _INTEGER_SIZES:
+            self.stack.append(self.read_integer(_INTEGER_SIZES[instruction]))
+        elif instruction in _BYTES_LENGTH_SIZES:
+            self.stack.append(self.read_data(_BYTES_LENGTH_SIZES[instruction]))
+        elif instruction in _TEXT_LENGTH_SIZES:
+            text = self.read_data(_TEXT_LENGTH_SIZES[instruction])
             self.stack.append(_decode(text, "utf-8"))
-        elif instruction in _TUPLES:
-            self.stack.append(tuple(self.pop_many(_TUPLES[instruction])))
+        elif instruction == _LONG1:
+            data = self.read_data(length_size=1)
+            self.stack.append(int.from_bytes(data, "little", signed=True))
+        elif instruction in _TUPLE_SIZES:
+            self.stack.append(tuple(self.pop_many(_TUPLE_SIZES[instruction])))
         elif instruction in _MARKED:
             self.execute_marked(instruction)
         else:
             self.execute_other(instruction)
 
-    def string(self, instruction):
-        data = self.take(self.integer(_BYTES[instruction]))
-        if instruction == b"\x8a":  # An integer of that many bytes.
-            data = int.from_bytes(data, "little", signed=True)
-        self.stack.append(data)
-
     def execute_marked(self, instruction):
-        """Executes an instruction that takes all items above the last mark."""
+        """Executes an instruction of `_MARKED`."""
         if not self.marks or self.marks[-1] > len(self.stack):
             raise _UnsupportedPickle("an instruction without its mark")
         items = self.pop_many(len(self.stack) - self.marks.pop())
@@ -157,36 +164,36 @@ class _Machine:
             case b"s":
                 self.update(self.pop_many(2))
             case b"c":
-                self.name(self.line(), self.line())
+                self.push_function(self.read_line(), self.read_line())
             case b"\x93":
-                self.name(*self.pop_many(2))
+                self.push_function(*self.pop_many(2))
             case b"R":
                 self.call(*self.pop_many(2))
             case b"b":
                 self.build(self.pop())
             case b"\x80" | b"\x95":  # Protocol version; frame length.
-                self.take(1 if instruction == b"\x80" else 8)
+                self.read(1 if instruction == b"\x80" else 8)
             case _:
                 self.execute_memo(instruction)
 
     def execute_memo(self, instruction):
         match instruction:
             case b"q" | b"r":
-                key = self.integer(1 if instruction == b"q" else 4)
+                key = self.read_integer(1 if instruction == b"q" else 4)
                 self.memo[key] = self.top()
             case b"\x94":
                 self.memo[len(self.memo)] = self.top()
             case b"h" | b"j":
-                key = self.integer(1 if instruction == b"h" else 4)
+                key = self.read_integer(1 if instruction == b"h" else 4)
                 if key not in self.memo:
-                    raise _UnsupportedPickle("a reference to nothing")
+                    raise _UnsupportedPickle("a reference to an unknown object")
                 self.stack.append(self.memo[key])
             case _:
                 raise _UnsupportedPickle(f"the instruction {instruction!r}")
 
-    def name(self, module, name):
-        strings = isinstance(module, str) and isinstance(name, str)
-        if not strings or (module, name) not in _FUNCTIONS:
+    def push_function(self, module, name):
+        are_strings = isinstance(module, str) and isinstance(name, str)
+        if not are_strings or (module, name) not in _FUNCTIONS:
             raise _UnsupportedPickle(
                 f"the function {_printable(module)}.{_printable(name)}"
             )
@@ -197,27 +204,28 @@ class _Machine:
             case _Function("_reconstruct"), (_Function("ndarray"), (0,), _):
                 result = Array()
             case _Function("dtype"), (code, *_):
-                result = _DType(_text(code))
+                result = _DType(_to_str(code))
             case _Function("encode"), (str(text), str("latin1")):
-                # A pickle can encode one string many times, and each result takes
-                # memory.
+                # A small pickle can encode one string many times, and each result
+                # takes memory.
                 self.encoded_size += len(text)
                 if self.encoded_size > len(self.view):
                     raise _UnsupportedPickle("more bytes than the file has")
                 result = _encode(text)
             case _Function("_frombuffer"), (data, _DType() as dtype, shape, order):
                 result = Array()
-                result.value = _array(shape, dtype, order == "F", data)
+                result.value = _array_value(shape, dtype, order == "F", data)
             case _:
                 raise _UnsupportedPickle("an unsupported function call")
         self.stack.append(result)
 
     def build(self, state):
+        """Sets the state of the object at the top of the stack."""
         match self.top(), state:
             case Array() as array, (_, shape, _DType() as dtype, fortran, data):
-                array.value = _array(shape, dtype, bool(fortran), data)
+                array.value = _array_value(shape, dtype, bool(fortran), data)
             case _DType() as dtype, (_, order, None, None, None, *_):
-                dtype.order = _text(order)
+                dtype.order = _to_str(order)
             case _:
                 raise _UnsupportedPickle("an invalid array state")
 
@@ -228,11 +236,12 @@ class _Machine:
 
     def update(self, items):
         if not isinstance(self.top(), dict) or len(items) % 2:
-            raise _UnsupportedPickle("an entry of something other than a dict")
+            raise _UnsupportedPickle("an entry set in something other than a dict")
         for key, value in zip(items[::2], items[1::2]):
-            self.top()[_text(key)] = value
+            self.top()[_to_str(key)] = value
 
-    def take(self, size):
+    def read(self, size):
+        """Returns the next `size` bytes of the pickle as a memoryview."""
         if not 0 <= size <= len(self.view) - self.position:
             raise _UnsupportedPickle(
                 f"{size} bytes where {len(self.view) - self.position} are left"
@@ -240,16 +249,23 @@ class _Machine:
         self.position += size
         return self.view[self.position - size : self.position]
 
-    def integer(self, size):
-        # Among the integers of four bytes, only the instruction J has a sign; no
-        # length is large enough to be affected.
-        return int.from_bytes(self.take(size), "little", signed=size == 4)
+    def read_integer(self, size):
+        # Among the integers of four bytes, only that of the instruction J is signed.
+        # Reading lengths as signed too rejects arrays of 2 GiB and more; the largest
+        # array of AlexNet has 151 MB.
+        return int.from_bytes(self.read(size), "little", signed=size == 4)
 
-    def line(self):
+    def read_data(self, length_size):
+        """Returns data that are preceded by their length."""
+        return self.read(self.read_integer(length_size))
+
+    def read_line(self):
         start = self.position
-        while bytes(self.take(1)) != b"\n":
-            if self.position - start > 100:
-                raise _UnsupportedPickle("a name of more than 100 characters")
+        while bytes(self.read(1)) != b"\n":
+            if self.position - start > _MAX_NAME_LENGTH:
+                raise _UnsupportedPickle(
+                    f"a name of more than {_MAX_NAME_LENGTH} characters"
+                )
         return _decode(self.view[start : self.position - 1], "ascii")
 
     def top(self):
@@ -270,10 +286,10 @@ class _Machine:
         return items
 
 
-def _array(shape, dtype, fortran, data):
-    """Returns the value of an `Array`: an array of numbers, or a list of objects."""
-    is_tuple = isinstance(shape, tuple) and len(shape) <= _MAX_DIMENSIONS
-    if not is_tuple or not all(type(n) is int and 0 <= n for n in shape):
+def _array_value(shape, dtype, fortran, data):
+    """Returns `Array.value` for the state of an array in a pickle."""
+    is_short_tuple = isinstance(shape, tuple) and len(shape) <= _MAX_DIMENSIONS
+    if not is_short_tuple or not all(type(n) is int and 0 <= n for n in shape):
         raise _UnsupportedPickle("an invalid array shape")
     if dtype.code in ("O", "O8", "O4"):
         if not isinstance(data, list) or len(data) != math.prod(shape):
@@ -290,18 +306,26 @@ def _array(shape, dtype, fortran, data):
     return array.reshape(shape, order="F" if fortran else "C")
 
 
-def _text(item):
-    """Returns a string of Python 2 or 3, a key or the name of a type, as str."""
-    if isinstance(item, (bytes, memoryview)) and len(item) <= 100:
-        return _decode(item, "latin1")
-    if not isinstance(item, str) or isinstance(item, _Function):
-        raise _UnsupportedPickle("a key that is not a string")
-    return item
+def _to_str(name):
+    """Returns a key, the code of a dtype or a byte order as str.
+
+    Args:
+        name: a str, or the bytes or memoryview of a Python 2 string.
+    """
+    if isinstance(name, (bytes, memoryview)):
+        if len(name) > _MAX_NAME_LENGTH:
+            raise _UnsupportedPickle(
+                f"a name of more than {_MAX_NAME_LENGTH} characters"
+            )
+        return _decode(name, "latin1")
+    if not isinstance(name, str) or isinstance(name, _Function):
+        raise _UnsupportedPickle("a key or a dtype that is not a string")
+    return name
 
 
-def _decode(view, encoding):
+def _decode(data, encoding):
     try:
-        return str(view, encoding)
+        return str(data, encoding)
     except UnicodeDecodeError:
         raise _UnsupportedPickle(f"a string that is not {encoding}") from None
 

@@ -1,7 +1,7 @@
-"""Reads and writes files of weights as arrays by layer name.
+"""Reads and writes weights files as arrays by layer name.
 
     .npy          {layer: [W, b]} or {layer: {"weights": W, "biases": b}},
-                  pickled by Python 2 or 3: the layout of bvlc_alexnet.npy
+                  pickled by Python 2 or 3, as in bvlc_alexnet.npy
     .npz, .safetensors
                   arrays called conv1/kernel, conv1/bias and so on
     .weights.h5, .keras
@@ -9,11 +9,13 @@
     .pth, .pt     a state dict of PyTorch, if PyTorch is installed
     a directory   the newest checkpoint of a run
 
-Files may come from untrusted sources. None of their code is run, and an array is
-read only after its shape has been compared with the expected one: a header of a few
-bytes can announce terabytes. If an untrusted source offers several formats, take one
-of the first three: HDF5, which Keras' files contain, is read by a C library that a
-damaged file can crash (1 of 8,500 randomly damaged files did).
+Files may come from untrusted sources, and code in them is never run. A header of a few
+bytes can state a shape that takes terabytes. Therefore arrays are not read before
+`load_weights` has compared their shapes with those of the model, except those of .pth
+and .pt files, all of which PyTorch reads at once. If an untrusted source offers several
+formats, choose .npy, .npz or .safetensors: the files of Keras contain HDF5, which is
+read by a C library that a damaged file can crash (1 of 8,500 randomly damaged files
+did).
 """
 
 import contextlib
@@ -34,11 +36,12 @@ import tensorflow as tf
 
 from alexnet_tf.models import safe_pickle
 
-_NPY_HEADER_SIZE = 4096  # bytes, at most; the headers that NumPy writes have 128
-_TYPES = ("float16", "float32", "float64")
-_BIG_ENDIAN = tuple(np.dtype(code) for code in (">f2", ">f4", ">f8"))
+# The largest header that is read, in bytes. The headers that NumPy writes have 128.
+_MAX_NPY_HEADER_SIZE = 4096
+_DTYPES = ("float16", "float32", "float64")
+_SAFETENSORS_DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64"}
 
-# Names of a layer's parts in files, and ours.
+# The names of a layer's arrays in files, and in Keras.
 _PARTS = {
     "kernel": "kernel", "weights": "kernel", "weight": "kernel", "W": "kernel",
     "bias": "bias", "biases": "bias", "b": "bias",
@@ -51,7 +54,7 @@ _CHECKPOINT_KEY = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class StoredArray:
-    """An array in a file that has not been read yet.
+    """An array that is still to be read from a file.
 
     Attributes:
         shape: the shape that the file states.
@@ -66,15 +69,17 @@ class StoredArray:
 def open_arrays(path):
     """Yields {layer: {"kernel": `StoredArray`, "bias": `StoredArray`}} of a file.
 
-    The arrays can be read within the context.
+    The arrays can be read only within the context.
 
     Args:
-        path: a file, or the directory of a run.
+        path: a weights file, or the directory of a run.
 
     Raises:
-        FileNotFoundError: if there is no such file or directory.
+        FileNotFoundError: if there is no such file or directory, or the directory has
+            no checkpoint.
+        ModuleNotFoundError: if the format requires PyTorch, which is not installed.
         ValueError: if the format is unknown, or the file is damaged or holds
-            anything else.
+            something other than weights.
     """
     path = os.fspath(path)
     with contextlib.ExitStack() as stack:
@@ -85,13 +90,12 @@ def open_arrays(path):
 
 @contextlib.contextmanager
 def errors_naming(path):
-    """Converts exceptions raised while reading a file to a `ValueError` naming it."""
+    """Converts errors in reading the file `path` to a `ValueError` that names it."""
     try:
         yield
     except (FileNotFoundError, ModuleNotFoundError):
         raise
-    # The exceptions that an untrusted file can cause in six libraries cannot be
-    # listed.
+    # Six libraries read the files, and an untrusted file can cause any of their errors.
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
@@ -103,10 +107,13 @@ def write(path, arrays):
     """Writes arrays as .npy, .npz or .safetensors.
 
     Args:
-        path: a path with one of these extensions.
+        path: a path with one of these extensions, as a str.
         arrays: {layer: {"kernel": array, "bias": array}}.
+
+    Raises:
+        OSError: if the file cannot be written.
     """
-    flat = {
+    by_key = {
         f"{layer}/{part}": array
         for layer, parts in arrays.items()
         for part, array in parts.items()
@@ -115,10 +122,10 @@ def write(path, arrays):
         lists = {layer: [*parts.values()] for layer, parts in arrays.items()}
         np.save(path, np.array(lists, dtype=object), allow_pickle=True)
     elif path.endswith(".npz"):
-        np.savez(path, **flat)
+        np.savez(path, **by_key)
     else:
         try:
-            safetensors.numpy.save_file(flat, path)
+            safetensors.numpy.save_file(by_key, path)
         except safetensors.SafetensorError as error:
             raise OSError(str(error)) from error
 
@@ -133,48 +140,51 @@ def _reader(path):
     for extension, reader in _READERS.items():
         if path.endswith(extension):
             return reader
-    raise ValueError(
-        f"its name ends in none of {' '.join(_READERS)}"
-    )
+    raise ValueError(f"its name ends in none of {' '.join(_READERS)}")
 
 
 def _open_npy(path, stack):
     file = stack.enter_context(open(path, "rb"))
     buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    header = io.BytesIO(buffer[:_NPY_HEADER_SIZE])
-    shape, dtype = _npy_header(header)
+    header = io.BytesIO(buffer[:_MAX_NPY_HEADER_SIZE])
+    shape, dtype = _read_npy_header(header)
     if dtype != object or shape != ():
         raise ValueError(
             f"it holds an array of shape {shape} and type {dtype} instead of "
             "{layer: [W, b]}"
         )
-    content = safe_pickle.load(memoryview(buffer)[header.tell() :])
-    if isinstance(content, safe_pickle.Array):
-        content = content.value
-    if not isinstance(content, dict):
-        raise ValueError(f"it holds a {type(content).__name__} instead of a dict")
-    return {layer: _pickled_parts(layer, parts) for layer, parts in content.items()}
+    layers = safe_pickle.load(memoryview(buffer)[header.tell() :])
+    if isinstance(layers, safe_pickle.Array):
+        layers = layers.value
+    if not isinstance(layers, dict):
+        raise ValueError(f"it holds a {type(layers).__name__} instead of a dict")
+    return {layer: _from_pickle(layer, parts) for layer, parts in layers.items()}
 
 
-def _npy_header(file):
-    read = {
+def _read_npy_header(file):
+    """Returns the shape and the dtype of the .npy file, and moves to its data."""
+    readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
-    shape, _, dtype = read[np.lib.format.read_magic(file)](file)
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"its version of the .npy format is {version}, not 1.0 or 2.0")
+    shape, _, dtype = readers[version](file)
     return shape, dtype
 
 
-def _pickled_parts(layer, parts):
+def _from_pickle(layer, parts):
+    """Converts the unpickled value of a layer to {"kernel": ..., "bias": ...}."""
     if isinstance(parts, (list, tuple)) and len(parts) == 2:
         parts = dict(zip(("kernel", "bias"), parts))
-    known = isinstance(parts, dict) and not {*parts} - {*_PARTS}
-    if not known or len({_PARTS[key] for key in parts}) < len(parts):
+    has_valid_keys = isinstance(parts, dict) and not {*parts} - {*_PARTS}
+    if not has_valid_keys or len({_PARTS[key] for key in parts}) < len(parts):
         raise ValueError(f"{layer!r} is neither [W, b] nor weights and biases")
-    return {_PARTS[key]: _pickled_array(layer, parts[key]) for key in parts}
+    return {_PARTS[key]: _stored_array(layer, parts[key]) for key in parts}
 
 
-def _pickled_array(layer, array):
+def _stored_array(layer, array):
     if not isinstance(array, safe_pickle.Array) or not isinstance(
         array.value, np.ndarray
     ):
@@ -186,21 +196,23 @@ def _open_npz(path, stack):
     archive = stack.enter_context(zipfile.ZipFile(path))
     return _by_layer(
         {
-            member.filename.removesuffix(".npy"): _npz_array(archive, member)
+            member.filename.removesuffix(".npy"): _npz_member(archive, member)
             for member in archive.infolist()
         }
     )
 
 
-def _npz_array(archive, member):
-    # The other methods decompress the whole member to read its first bytes.
+def _npz_member(archive, member):
+    # With other compression methods, `zipfile` decompresses the whole member to read
+    # its first bytes.
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(
             f"{member.filename} uses a compression method that NumPy does not use"
         )
     with archive.open(member) as file:
-        shape, dtype = _npy_header(io.BytesIO(file.read(_NPY_HEADER_SIZE)))
-    _check_type(member.filename, dtype)
+        header = io.BytesIO(file.read(_MAX_NPY_HEADER_SIZE))
+    shape, dtype = _read_npy_header(header)
+    _check_dtype(member.filename, dtype.name)
 
     def read():
         with archive.open(member) as file:
@@ -210,25 +222,24 @@ def _npz_array(archive, member):
 
 
 def _open_safetensors(path, stack):
-    file = stack.enter_context(_safetensors(path))
+    file = stack.enter_context(_map_safetensors(path))
     return _by_layer({key: _tensor(path, file, key) for key in file.keys()})
 
 
-def _safetensors(path):
+def _map_safetensors(path):
     return safetensors.safe_open(path, framework="numpy")
 
 
 def _tensor(path, file, key):
     header = file.get_slice(key)
     code = header.get_dtype()
-    types = {"F16": "float16", "F32": "float32", "F64": "float64"}
-    _check_type(key, types.get(code, code))
+    _check_dtype(key, _SAFETENSORS_DTYPES.get(code, code))
 
     def read():
         # The file is opened again for each array, because one mapping would keep
-        # everything that was read in memory: the peak is 1.6 times the size of the
-        # arrays, and would be 2.8 times.
-        with _safetensors(path) as file:
+        # all arrays in memory that have been read: loading would need 2.8 times the
+        # size of the arrays instead of 1.6 times.
+        with _map_safetensors(path) as file:
             return file.get_tensor(key)
 
     return StoredArray(tuple(header.get_shape()), read)
@@ -240,25 +251,25 @@ def _open_h5(path, stack):
 
 def _open_keras(path, stack):
     file = stack.enter_context(open(path, "rb"))
-    # The archive's description of the model is not read, because it can name
-    # functions to call.
+    # The model's configuration in the archive is not read, because it can refer to
+    # functions that Keras would call.
     member = zipfile.ZipFile(file).getinfo("model.weights.h5")
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError("its weights are compressed, which Keras does not do")
-    # A local header has 30 bytes, of which the last four are the lengths of the
-    # name and the extra field, which come before the data.
+    # The data of a member follow its local header of 30 bytes, its name and its extra
+    # field. The last four bytes of the header are the lengths of these two.
     file.seek(member.header_offset + 26)
-    name, extra = struct.unpack("<HH", file.read(4))
-    start = member.header_offset + 30 + name + extra
-    window = _Window(file, start, member.file_size)
-    return _hdf5_arrays(stack.enter_context(h5py.File(window, "r")))
+    name_length, extra_length = struct.unpack("<HH", file.read(4))
+    start = member.header_offset + 30 + name_length + extra_length
+    section = _FileSection(file, start, member.file_size)
+    return _hdf5_arrays(stack.enter_context(h5py.File(section, "r")))
 
 
-class _Window(io.RawIOBase):
-    """A part of a file, as a file object.
+class _FileSection(io.RawIOBase):
+    """A file object for a section of another file.
 
-    That of `zipfile` reads all bytes that it seeks over: with it, HDF5 took ten
-    times as long for a file of 244 MB.
+    The file object of `zipfile` reads all bytes that it seeks over. With it, HDF5 took
+    ten times as long to read a file of 244 MB.
     """
 
     def __init__(self, file, start, size):
@@ -281,17 +292,18 @@ class _Window(io.RawIOBase):
         remaining = max(self._size - self._position, 0)
         self._file.seek(self._start + self._position)
         count = self._file.readinto(view[:remaining]) if remaining else 0
-        # HDF5 assumes that it received all the bytes that it requested, and for a
-        # damaged file it requests more than there are: the others are zeros.
+        # HDF5 assumes that it received all bytes that it requested. For a damaged
+        # file, it requests more bytes than there are, and the missing ones are zeros.
         view[count:] = bytes(len(view) - count)
         self._position += len(view)
         return len(view)
 
 
 def _hdf5_arrays(file):
-    """Returns the arrays of Keras' HDF5 file by layer name.
+    """Returns the arrays in an HDF5 file of Keras by layer name.
 
-    The groups are named after the layers' classes; the layer's name is an attribute.
+    The groups of the file are named after the classes of the layers; the name of the
+    layer is an attribute.
     """
     arrays = {}
     layers = _child(file, "layers")
@@ -309,6 +321,7 @@ def _hdf5_arrays(file):
 
 
 def _child(group, name):
+    """Returns the member of an HDF5 group, if it is stored in the same file."""
     link = group.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
         raise ValueError(f"{name} is missing, or a soft or external link")
@@ -316,10 +329,10 @@ def _child(group, name):
 
 
 def _hdf5_array(dataset):
-    # Datasets of the other kinds may refer to other files or be compressed.
+    # External and virtual datasets refer to other files, and chunks may be compressed.
     if dataset.external or dataset.is_virtual or dataset.chunks:
         raise ValueError(f"{dataset.name} is not stored as Keras stores it")
-    _check_type(dataset.name, dataset.dtype)
+    _check_dtype(dataset.name, dataset.dtype.name)
     return StoredArray(dataset.shape, lambda: dataset[...])
 
 
@@ -348,7 +361,7 @@ def _open_checkpoint(path, stack):
     if latest is None:
         raise FileNotFoundError(
             f"No checkpoint was found in {path}/checkpoints. Choose the directory "
-            "of a run that has saved one."
+            "of a run that has saved a checkpoint."
         )
     reader = tf.train.load_checkpoint(latest)
     arrays = {}
@@ -361,10 +374,10 @@ def _open_checkpoint(path, stack):
     return arrays
 
 
-def _by_layer(flat):
+def _by_layer(by_key):
     """Converts {"conv1/kernel": array} to {"conv1": {"kernel": array}}."""
     arrays = {}
-    for key, array in flat.items():
+    for key, array in by_key.items():
         match = _KEY.fullmatch(key)
         if not match:
             raise ValueError(
@@ -378,11 +391,16 @@ def _by_layer(flat):
     return arrays
 
 
-def _check_type(name, dtype):
-    # Both byte orders are allowed.
-    if str(dtype).lstrip("<>") not in _TYPES and dtype not in _BIG_ENDIAN:
+def _check_dtype(name, dtype_name):
+    """Raises an error if an array does not hold floating-point numbers.
+
+    Args:
+        name: the name of the array.
+        dtype_name: the name of its dtype, which is the same for both byte orders.
+    """
+    if dtype_name not in _DTYPES:
         raise ValueError(
-            f"{name} is of type {dtype} instead of one of {', '.join(_TYPES)}"
+            f"{name} is of type {dtype_name} instead of one of {', '.join(_DTYPES)}"
         )
 
 

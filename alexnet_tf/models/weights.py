@@ -1,4 +1,4 @@
-"""Loads weights from files into a model, and saves them."""
+"""Loads the weights of a model from a file, and saves them to a file."""
 
 import dataclasses
 import os
@@ -11,8 +11,8 @@ import numpy as np
 from alexnet_tf import files
 from alexnet_tf.models import weight_formats
 
-# torchvision/models/alexnet.py: the positions of the layers in its Sequentials.
-_TORCHVISION = {
+# The names of the layers in torchvision, and ours (torchvision/models/alexnet.py).
+_TORCHVISION_NAMES = {
     "features.0": "conv1",
     "features.3": "conv2",
     "features.6": "conv3",
@@ -27,13 +27,14 @@ _EXTENSIONS = (".npy", ".npz", ".safetensors", ".weights.h5", ".keras")
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """A summary of what `load_weights` has assigned.
+    """The result of `load_weights`.
 
     Attributes:
         path: the path of the file or directory.
-        loaded: {layer name: number of parameters} of the layers assigned to.
-        skipped: the names of skipped layers, whether of the model or of the file.
-        arrays: the number of arrays assigned.
+        loaded: {layer name: number of parameters} of the layers that were loaded.
+        skipped: the names of the layers that were skipped. Each of them is in the
+            model, in the file or in both.
+        arrays: the number of arrays that were loaded.
     """
 
     path: str
@@ -51,32 +52,38 @@ class Report:
 
 
 def load_weights(model, path, skip=(), layout=None):
-    """Assigns the arrays of a file to the layers that have their names.
+    """Loads the weights of a model from a file, by layer name.
 
-    Either all of them are assigned or none: names, shapes and values are checked
-    first. Compared with `numpy.load` of the same 60,965,224 parameters from a .npy
-    file, loading took 0.6 times as long from .npy, 1.5 from .npz, 1.6 from
-    .safetensors, 0.9 from .weights.h5 and .keras (medians of five runs), and used
-    1.5 to 1.8 times the size of the arrays in memory, besides the model itself
-    (experiments/loading.py, two CPU cores).
+    Names, shapes and values are checked before any weight of the model is changed.
+
+    Relative to `numpy.load` of 60,965,224 parameters in a .npy file, loading took 0.6
+    times as long from .npy, 1.5 times from .npz, 1.6 times from .safetensors, and 0.9
+    times from .weights.h5 and .keras. In addition to the model, it used 1.5 to 1.8
+    times the size of the arrays in memory (medians of five runs of
+    experiments/loading.py on two CPU cores).
 
     Args:
         model: a `keras.Model` whose layers have Caffe's names.
-        path: a file, or the directory of a run; `weight_formats` lists the
-            formats. A state dict of torchvision's AlexNet is recognized by its
-            names, and fits preset `owt`.
-        skip: names of layers to skip, such as ("fc8",) for other classes.
-        layout: None for kernels [height, width, in, out] and [in, out], with
-            fc6's rows in the order H, W, C; "caffe" for Caffe's kernels [out, in,
-            height, width] and [out, in], with fc6's columns in the order C, H, W.
+        path: a weights file, or the directory of a run; `weight_formats` lists the
+            formats. A state dict of torchvision's AlexNet is recognized by the names
+            of its layers, and fits the preset `owt`.
+        skip: the names of layers to skip, such as ("fc8",) if the model has other
+            classes than the file.
+        layout: None for kernels [height, width, in, out] and [in, out], with the rows
+            of fc6 in the order H, W, C; "caffe" for kernels [out, in, height, width]
+            and [out, in], with the columns of fc6 in the order C, H, W. The layout of
+            torchvision's state dicts is known, and the argument is ignored.
 
     Returns:
         A `Report`.
 
     Raises:
-        FileNotFoundError: if there is no such file or directory.
-        ValueError: if the layers of the file are not those of the model, a value
-            is not finite, or the file is damaged or malicious.
+        FileNotFoundError: if there is no such file or directory, or the directory has
+            no checkpoint.
+        ModuleNotFoundError: if the format requires PyTorch, which is not installed.
+        ValueError: if `layout` or a name in `skip` is unknown, the layers of the file
+            are not those of the model, a value is not finite, or the file is damaged
+            or malicious.
     """
     if layout not in (None, "caffe"):
         raise ValueError(
@@ -116,8 +123,8 @@ def save_weights(model, path):
     An existing file is replaced only after everything has been written.
 
     Args:
-        model: a `keras.Model`.
-        path: a path that ends in .npy (the layout of bvlc_alexnet.npy), .npz,
+        model: a `keras.Model` whose layers have a kernel and a bias or no weights.
+        path: a path that ends in .npy (for the layout of bvlc_alexnet.npy), .npz,
             .safetensors, .weights.h5 or .keras.
 
     Raises:
@@ -142,14 +149,22 @@ def save_weights(model, path):
 
 
 def read_shapes(path):
-    """Returns {layer: {"kernel": shape, "bias": shape}} of a file.
+    """Returns {layer: {"kernel": shape, "bias": shape}} of a weights file.
 
-    The axes have the order of the file. The argument and the errors are those of
-    `load_weights`.
+    The axes are in the order of the file, and torchvision's layers have our names.
+
+    Args:
+        path: a weights file, or the directory of a run, as for `load_weights`.
+
+    Raises:
+        FileNotFoundError: if there is no such file or directory, or the directory has
+            no checkpoint.
+        ModuleNotFoundError: if the format requires PyTorch, which is not installed.
+        ValueError: if the file is damaged or malicious.
     """
     with weight_formats.open_arrays(path) as stored:
         return {
-            _TORCHVISION.get(name, name): {
+            _TORCHVISION_NAMES.get(name, name): {
                 part: array.shape for part, array in parts.items()
             }
             for name, parts in stored.items()
@@ -166,20 +181,28 @@ def _variables(model):
 
 
 def _to_keras_layout(stored, layout, model):
-    """Converts names and axes of Caffe and torchvision to those of our models."""
-    if _TORCHVISION.keys() & stored.keys():
-        stored = {_TORCHVISION.get(name, name): p for name, p in stored.items()}
+    """Returns stored arrays with the names and the order of axes of `model`.
+
+    Args:
+        stored: {layer: {part: `weight_formats.StoredArray`}}.
+        layout: the argument of `load_weights`.
+        model: the model that the arrays are to be loaded into.
+    """
+    if _TORCHVISION_NAMES.keys() & stored.keys():
+        stored = {
+            _TORCHVISION_NAMES.get(name, name): parts for name, parts in stored.items()
+        }
         layout = "caffe"
     if layout is None:
         return dict(stored)
-    maps = {
-        following.name: layer.input.shape[1:]
-        for layer, following in zip(model.layers, model.layers[1:])
+    flattened_shapes = {
+        next_layer.name: layer.input.shape[1:]
+        for layer, next_layer in zip(model.layers, model.layers[1:])
         if isinstance(layer, keras.layers.Flatten)
     }
     return {
         name: {
-            part: _transposed(array, maps.get(name))
+            part: _transpose(array, flattened_shapes.get(name))
             if len(array.shape) > 1
             else array
             for part, array in parts.items()
@@ -188,33 +211,35 @@ def _to_keras_layout(stored, layout, model):
     }
 
 
-def _transposed(kernel, maps):
-    """Returns the `StoredArray` [..., in, out] of a kernel [out, in, ...].
+def _transpose(kernel, flattened_shape):
+    """Returns a `StoredArray` [..., in, out] for a kernel [out, in, ...].
 
     Args:
         kernel: a `StoredArray`.
-        maps: the shape of the maps that are flattened for this layer, or None.
+        flattened_shape: the shape (height, width, channels) of the maps that are
+            flattened for the kernel's layer; None if its inputs are not flattened.
     """
 
     def read():
         array = kernel.read()
         if array.ndim == 4:
             return array.transpose(2, 3, 1, 0)
-        if maps is not None:
-            height, width, channels = maps
+        if flattened_shape is not None:
+            height, width, channels = flattened_shape
             array = array.reshape(-1, channels, height, width)
             array = array.transpose(0, 2, 3, 1).reshape(kernel.shape)
         return array.T
 
-    return weight_formats.StoredArray(_transposed_shape(kernel.shape), read)
+    return weight_formats.StoredArray(_transpose_shape(kernel.shape), read)
 
 
-def _transposed_shape(shape):
+def _transpose_shape(shape):
     outputs, inputs, *window = shape
     return (*window, inputs, outputs)
 
 
 def _read(name, stored):
+    """Reads a `StoredArray` of the layer `name` and returns it in float32."""
     array = stored.read()
     if array.dtype.kind != "f" or array.shape != stored.shape:
         raise ValueError(f"{name} does not have the type or shape that the file states")
@@ -227,9 +252,9 @@ def _read(name, stored):
 
 def _write(model, path):
     if path.endswith(".weights.h5"):
-        # Keras creates the same file in memory for its archives. Writing it with
-        # HDF5's library is not safe on a full disk: the library keeps the file half
-        # open, and crashes the process when another file is closed.
+        # The file is copied from a .keras archive, for which Keras creates it in
+        # memory. Writing it with HDF5's library is not safe on a full disk: the library
+        # keeps the file half open, and crashes the process when another file is closed.
         model.save(f"{path}.keras")
         with zipfile.ZipFile(f"{path}.keras") as archive:
             with archive.open("model.weights.h5") as member:
@@ -241,7 +266,7 @@ def _write(model, path):
         weight_formats.write(
             path,
             {
-                name: {part: v.numpy() for part, v in parts.items()}
+                name: {part: variable.numpy() for part, variable in parts.items()}
                 for name, parts in _variables(model).items()
             },
         )
@@ -251,13 +276,13 @@ def _check_skip(skip, targets, stored):
     unknown = [name for name in skip if name not in {*targets, *stored}]
     if isinstance(skip, str) or unknown:
         raise ValueError(
-            f"Expected skip to be a tuple of layer names out of "
-            f"{', '.join(targets)}. Received: {skip=}."
+            "Expected skip to be a tuple of names of layers of the model or the file. "
+            f"The model has {', '.join(targets)}. Received: {skip=}."
         )
 
 
 def _check_layers_match(targets, stored, model, path, layout):
-    """Raises an error with both sides of each layer that differs."""
+    """Raises an error that lists the differing layers of the model and the file."""
     model_shapes, file_shapes = (
         {
             name: {part: tuple(array.shape) for part, array in parts.items()}
@@ -270,7 +295,7 @@ def _check_layers_match(targets, stored, model, path, layout):
     rows = [("layer", "model", "file")]
     for name in {**model_shapes, **file_shapes}:
         if model_shapes.get(name) != file_shapes.get(name):
-            # Names in a file may hold anything, such as control characters.
+            # Names in a file may have any length and contain control characters.
             printable = repr(name)[1:-1][:40]
             rows.append(
                 (printable, _describe(model_shapes, name), _describe(file_shapes, name))
@@ -279,7 +304,7 @@ def _check_layers_match(targets, stored, model, path, layout):
     raise ValueError(
         f"Expected the layers of {model.name}. Received: {path}, which differs "
         f"in {len(rows) - 1}:\n{table}\nChoose the preset and the number of "
-        "classes that the file was made for, or name layers to be skipped in skip."
+        "classes of the file, or pass the names of the layers to skip as skip."
         f"{'' if layout else _hint(model_shapes, file_shapes)}"
     )
 
@@ -294,9 +319,10 @@ def _describe(layers, name):
 
 
 def _hint(model_shapes, file_shapes):
+    """Returns the advice to set `layout` if a kernel fits after transposition."""
     for name in model_shapes.keys() & file_shapes.keys():
         shape = file_shapes[name].get("kernel", ())
         kernel = model_shapes[name].get("kernel")
-        if len(shape) > 1 and kernel == _transposed_shape(shape):
-            return ' Kernels would fit as [out, in, ...] with layout="caffe".'
+        if len(shape) > 1 and kernel == _transpose_shape(shape):
+            return ' The kernels fit in the order [out, in, ...]: pass layout="caffe".'
     return ""

@@ -1,11 +1,12 @@
-"""Compares the throughput of several programs in alternating rounds.
+"""Compares the throughput of AlexNet in this package and in other programs.
 
     pip install ".[bench]"
     python -m experiments.benchmarks.compare
 
-Each number is the median of three rounds. In each round every program runs once in a
-process of its own, so that other load on the machine affects all of them. Writes
-experiments/benchmarks/compare.json, from which the tables in README.md are made.
+Each number is the median of three rounds. In each round every program runs once, in a
+new process. The programs alternate, so that other load on the machine affects all of
+them. Writes experiments/benchmarks/compare.json and prints the numbers as a table in
+Markdown; the table in experiments/benchmarks/README.md is taken from them.
 """
 
 import json
@@ -30,7 +31,7 @@ TASKS = ("training", "inference")
 
 
 def run(program, task, precision):
-    """Runs one program in a process of its own.
+    """Runs one program in a new process.
 
     Args:
         program: a value of `PROGRAMS`.
@@ -40,6 +41,9 @@ def run(program, task, precision):
     Returns:
         {"rate": images per second, "peak_memory": bytes}, or None if the program
         does not have this precision.
+
+    Raises:
+        SystemExit: if the program fails.
     """
     module, *options = program
     if module == "tf1_graph" and precision != "float32":
@@ -52,12 +56,14 @@ def run(program, task, precision):
         capture_output=True, text=True,
     )  # fmt: skip
     if process.returncode:
-        sys.exit(f"{module}: {process.stderr.splitlines()[-1]}")
+        sys.exit(
+            f"{module} failed with exit status {process.returncode}:\n{process.stderr}"
+        )
     return json.loads(process.stdout.splitlines()[-1])
 
 
 def measure():
-    """Returns {precision: {task: {program: result of `run`}}}, as medians."""
+    """Returns {precision: {task: {program: medians of the results of `run`}}}."""
     return {
         precision: {task: _medians(task, precision) for task in TASKS}
         for precision in PRECISIONS
@@ -65,6 +71,7 @@ def measure():
 
 
 def _medians(task, precision):
+    """Returns {program: medians over the rounds}, for programs with the precision."""
     rounds = [
         {name: run(program, task, precision) for name, program in PROGRAMS.items()}
         for _ in range(ROUNDS)
@@ -82,15 +89,16 @@ def _medians(task, precision):
 def table(results):
     """Returns the results of `measure` as a table in Markdown."""
     lines = [
-        "| precision | task | program | images/s | alexnet_tf / program | peak, MB |",
+        "| precision | task | program | images/s | alexnet_tf / program "
+        "| peak memory, MB |",
         "|---|---|---|---|---|---|",
     ]
     for precision, tasks in results.items():
         for task, programs in tasks.items():
-            ours = programs["alexnet_tf"]["rate"]
+            own_rate = programs["alexnet_tf"]["rate"]
             lines += [
                 f"| {precision} | {task} | {name} | {result['rate']:.1f} | "
-                f"{ours / result['rate']:.2f} | "
+                f"{own_rate / result['rate']:.2f} | "
                 f"{result['peak_memory'] / 2**20:,.0f} |"
                 for name, result in programs.items()
             ]

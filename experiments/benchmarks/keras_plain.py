@@ -1,13 +1,15 @@
 """AlexNet in plain Keras: standard layers, `fit` and default settings.
 
-    python -m experiments.benchmarks.keras_plain training|inference [mixed_bfloat16]
+    python -m experiments.benchmarks.keras_plain training|inference [PRECISION]
+
+PRECISION is float32 or mixed_bfloat16.
 """
 
 import sys
 
 from experiments.benchmarks import timing
 
-BATCH = 128
+BATCH_SIZE = 128
 
 
 def build():
@@ -15,17 +17,17 @@ def build():
     import keras
     import tensorflow as tf
 
-    def norm():
-        return keras.layers.Lambda(
-            lambda x: tf.cast(
-                tf.nn.local_response_normalization(
-                    tf.cast(x, tf.float32), 2, 2.0, 1e-4, 0.75
-                ),
-                x.dtype,
-            )
-        )
-
     layers = keras.layers
+
+    def normalize(maps):
+        # TensorFlow has no bfloat16 kernel of this operation for CPUs.
+        normalized = tf.nn.local_response_normalization(
+            tf.cast(maps, tf.float32), depth_radius=2, bias=2.0, alpha=1e-4, beta=0.75
+        )
+        return tf.cast(normalized, maps.dtype)
+
+    def norm():
+        return layers.Lambda(normalize)
 
     def conv(filters, size, **kwargs):
         return layers.Conv2D(filters, size, activation="relu", **kwargs)
@@ -64,13 +66,13 @@ def main(task, precision="float32"):
     model.compile(
         keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy"
     )
-    images, labels = timing.batch(BATCH)
+    images, labels = timing.random_batch(BATCH_SIZE)
     data = tf.data.Dataset.from_tensors((images, labels.astype(np.int32)))
     functions = {
         "training": lambda: model.fit(data, verbose=0),
-        "inference": lambda: model.predict(images, batch_size=BATCH, verbose=0),
+        "inference": lambda: model.predict(images, batch_size=BATCH_SIZE, verbose=0),
     }
-    timing.report(functions[task], BATCH)
+    timing.report(functions[task], BATCH_SIZE)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""The preset `paper` of this package, with the steps of its training loop.
+"""Preset `paper` of alexnet_tf, with the training step of its training loop.
 
-    python -m experiments.benchmarks.ours training|inference [mixed_bfloat16]
+    python -m experiments.benchmarks.ours training|inference [PRECISION]
+
+PRECISION is float32 or mixed_bfloat16.
 """
 
 import sys
 
 from experiments.benchmarks import timing
 
-BATCH = 128
+BATCH_SIZE = 128
 
 
 def main(task, precision="float32"):
@@ -16,10 +18,13 @@ def main(task, precision="float32"):
     from alexnet_tf import presets
     from alexnet_tf.training import throughput
 
-    network = throughput.build(presets.get("paper"), precision, BATCH)
-    infer = tf.function(lambda: network.model(network.images, training=False))
-    functions = {"training": network.make_step(), "inference": lambda: infer().numpy()}
-    timing.report(functions[task], BATCH)
+    network = throughput.build(presets.get("paper"), precision, BATCH_SIZE)
+    predict = tf.function(lambda: network.model(network.images, training=False))
+    functions = {
+        "training": network.make_step(),
+        "inference": lambda: predict().numpy(),
+    }
+    timing.report(functions[task], BATCH_SIZE)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,32 @@
-"""The same network in PyTorch, in eager mode.
+"""AlexNet in PyTorch, in eager mode.
 
     python -m experiments.benchmarks.pytorch training|inference [PRECISION [OPTION ...]]
 
-PRECISION is float32 or mixed_bfloat16. The option `contiguous` uses contiguous memory
-in place of channels last. The option `without_norm` omits response normalization, to
-show how much of the time it takes.
+PRECISION is float32 or mixed_bfloat16. With the option `contiguous` the memory format
+is contiguous instead of channels last. With the option `without_norm` the network has no
+response normalization, which shows how much time normalization takes.
 """
 
 import sys
 
 from experiments.benchmarks import timing
 
-BATCH = 128
+BATCH_SIZE = 128
 
 
 def build(without_norm=False):
-    """Returns the network with logits as outputs, for [N, 3, 224, 224]."""
+    """Returns the network, which takes [N, 3, 224, 224] and returns logits.
+
+    Args:
+        without_norm: whether to omit response normalization.
+    """
     from torch import nn
 
     def norm():
-        # PyTorch divides alpha by the size, 5.
-        norm = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
-        return nn.Identity() if without_norm else norm
+        if without_norm:
+            return nn.Identity()
+        # PyTorch divides alpha by the size, 5, which gives the paper's 1e-4.
+        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
 
     return nn.Sequential(
         nn.ZeroPad2d((0, 3, 0, 3)),
@@ -43,29 +48,31 @@ def main(task, precision="float32", *options):
     import torch
 
     channels_last = "contiguous" not in options
-    memory = torch.channels_last if channels_last else torch.contiguous_format
-    model = build("without_norm" in options).to(memory_format=memory)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    model = build("without_norm" in options).to(memory_format=memory_format)
     optimizer = torch.optim.SGD(
         model.parameters(), 0.01, momentum=0.9, weight_decay=5e-4
     )
-    images, labels = map(torch.from_numpy, timing.batch(BATCH, channels_first=True))
-    images = images.to(memory_format=memory)
-    mixed = torch.autocast("cpu", torch.bfloat16, precision == "mixed_bfloat16")
+    images, labels = map(
+        torch.from_numpy, timing.random_batch(BATCH_SIZE, channels_first=True)
+    )
+    images = images.to(memory_format=memory_format)
+    autocast = torch.autocast("cpu", torch.bfloat16, precision == "mixed_bfloat16")
 
     def training():
         optimizer.zero_grad()
-        with mixed:
+        with autocast:
             loss = torch.nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
 
     def inference():
-        with mixed, torch.no_grad():
+        with autocast, torch.no_grad():
             model(images)
 
     model.train(task == "training")
     functions = {"training": training, "inference": inference}
-    timing.report(functions[task], BATCH)
+    timing.report(functions[task], BATCH_SIZE)
 
 
 if __name__ == "__main__":

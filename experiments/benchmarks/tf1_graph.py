@@ -2,53 +2,66 @@
 
     python -m experiments.benchmarks.tf1_graph training|inference
 
-Grouped convolutions split and concatenate their maps, normalization is
-`tf.nn.local_response_normalization`, and training is plain gradient descent with images
-of 227 x 227 pixels that pass through a feed_dict.
+A grouped convolution is one convolution per group with the maps split before and
+concatenated after them. Response normalization is
+`tf.nn.local_response_normalization`. The optimizer is plain gradient descent, and the
+images, 227 x 227 pixels, are passed by a feed_dict. The precision is float32.
 """
 
 import sys
 
 from experiments.benchmarks import timing
 
-BATCH = 128
+BATCH_SIZE = 128
 
 
-def conv(tf, x, filters, size, stride=1, padding="SAME", groups=1):
-    """Adds a convolution with a ReLU."""
-    kernel = tf.Variable(
-        tf.random.normal([size, size, int(x.shape[-1]) // groups, filters], 0, 0.01)
-    )
+def conv(tf, inputs, filters, size, stride=1, padding="SAME", groups=1):
+    """Adds a convolution with a ReLU to the graph and returns its outputs.
+
+    Args:
+        tf: the TensorFlow module.
+        inputs: [N, H, W, C].
+        filters: the number of output maps.
+        size: the width and height of the kernel.
+        stride, padding: see `tf.nn.conv2d`.
+        groups: the number of groups that the maps are split into.
+    """
+    channels = int(inputs.shape[-1]) // groups
+    kernel = tf.Variable(tf.random.normal([size, size, channels, filters], 0, 0.01))
     bias = tf.Variable(tf.zeros([filters]))
-    pairs = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1))
+    pairs = zip(tf.split(inputs, groups, -1), tf.split(kernel, groups, -1))
     maps = [
-        tf.nn.conv2d(inputs, kernels, stride, padding) for inputs, kernels in pairs
+        tf.nn.conv2d(group_inputs, group_kernel, stride, padding)
+        for group_inputs, group_kernel in pairs
     ]
     return tf.nn.relu(tf.nn.bias_add(tf.concat(maps, -1), bias))
 
 
-def dense(tf, x, units):
-    """Adds a fully connected layer without a nonlinearity."""
-    kernel = tf.Variable(tf.random.normal([int(x.shape[-1]), units], 0, 0.01))
-    return tf.nn.bias_add(tf.matmul(x, kernel), tf.Variable(tf.zeros([units])))
+def dense(tf, inputs, units):
+    """Adds a fully connected layer without a nonlinearity; returns its outputs."""
+    kernel = tf.Variable(tf.random.normal([int(inputs.shape[-1]), units], 0, 0.01))
+    bias = tf.Variable(tf.zeros([units]))
+    return tf.nn.bias_add(tf.matmul(inputs, kernel), bias)
 
 
-def build(tf, x, keep):
+def build(tf, images, keep_prob):
     """Adds the network to the current graph and returns its logits.
 
     Args:
         tf: the TensorFlow module.
-        x: float32 images [N, 227, 227, 3].
-        keep: the share of units that dropout keeps.
+        images: float32 [N, 227, 227, 3].
+        keep_prob: the probability that dropout keeps a unit.
     """
 
-    def norm(x):
-        return tf.nn.local_response_normalization(x, 2, 1.0, 2e-5, 0.75)
+    def norm(maps):
+        return tf.nn.local_response_normalization(
+            maps, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75
+        )
 
-    def pool(x):
-        return tf.nn.max_pool2d(x, 3, 2, "VALID")
+    def pool(maps):
+        return tf.nn.max_pool2d(maps, 3, 2, "VALID")
 
-    x = pool(norm(conv(tf, x, 96, 11, 4, "VALID")))
+    x = pool(norm(conv(tf, images, 96, 11, 4, "VALID")))
     x = pool(norm(conv(tf, x, 256, 5, groups=2)))
     x = conv(tf, x, 384, 3)
     x = conv(tf, x, 384, 3, groups=2)
@@ -56,7 +69,7 @@ def build(tf, x, keep):
     x = tf.reshape(x, [-1, 6 * 6 * 256])
     for _ in range(2):
         x = tf.nn.relu(dense(tf, x, 4096))
-        x = tf.nn.dropout(x, rate=1 - keep)
+        x = tf.nn.dropout(x, rate=1 - keep_prob)
     return dense(tf, x, 1000)
 
 
@@ -66,24 +79,24 @@ def main(task):
 
     tf = tensorflow.compat.v1
     tf.disable_eager_execution()
-    x = tf.placeholder(tf.float32, [None, 227, 227, 3])
-    y = tf.placeholder(tf.int64, [None])
-    keep = tf.placeholder(tf.float32, [])
-    logits = build(tensorflow, x, keep)
+    images = tf.placeholder(tf.float32, [None, 227, 227, 3])
+    labels = tf.placeholder(tf.int64, [None])
+    keep_prob = tf.placeholder(tf.float32, [])
+    logits = build(tensorflow, images, keep_prob)
     loss = tf.reduce_mean(
-        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     )
     step = tf.train.GradientDescentOptimizer(0.01).minimize(loss)
-    images, labels = timing.batch(BATCH)
-    images = np.pad(images, [(0, 0), (0, 3), (0, 3), (0, 0)])
-    feed = {x: images, y: labels}
+    pixels, classes = timing.random_batch(BATCH_SIZE)
+    pixels = np.pad(pixels, [(0, 0), (0, 3), (0, 3), (0, 0)])
+    feed = {images: pixels, labels: classes}
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         functions = {
-            "training": lambda: session.run(step, {**feed, keep: 0.5}),
-            "inference": lambda: session.run(logits, {**feed, keep: 1.0}),
+            "training": lambda: session.run(step, {**feed, keep_prob: 0.5}),
+            "inference": lambda: session.run(logits, {**feed, keep_prob: 1.0}),
         }
-        timing.report(functions[task], BATCH)
+        timing.report(functions[task], BATCH_SIZE)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Starts several workers of one run on this machine, to try out distributed training.
+"""Starts several workers of one run on this machine.
 
     python -m experiments.cluster.local 2 --dataset=textures
 
-The first argument is the number of workers; the others are flags of alexnet_tf.train.
-The output of the chief appears in this terminal, the output of worker N is written to
-worker-N.log in the current folder.
+This is for trying out distributed training without a cluster. The first argument is
+the number of workers; the others are flags of alexnet_tf.train. The output of the first
+worker, the chief, appears in this terminal. The outputs of the others are written to
+worker-1.log, worker-2.log and so on in the current folder.
 """
 
 import json
@@ -14,24 +15,24 @@ import subprocess
 import sys
 
 
-def start(count, args, outputs):
+def start(num_workers, train_flags, outputs):
     """Starts the workers and returns [subprocess.Popen, ...], the chief first.
 
     Args:
-        count: the number of workers.
-        args: flags of alexnet_tf.train.
-        outputs: one open file per worker for its stdout and stderr, or None for
-            this terminal.
+        num_workers: the number of workers.
+        train_flags: flags of alexnet_tf.train.
+        outputs: for each worker an open file for its stdout and stderr, or None to
+            print them in this terminal.
     """
-    addresses = [f"localhost:{port}" for port in _free_ports(count)]
+    addresses = [f"localhost:{port}" for port in _free_ports(num_workers)]
     command = [sys.executable, "-m", "alexnet_tf.train", "--strategy=multi_worker"]
     return [
         subprocess.Popen(
-            [*command, *args],
+            [*command, *train_flags],
             env=os.environ | {"TF_CONFIG": config(addresses, index)},
             stdout=outputs[index], stderr=outputs[index],
         )
-        for index in range(count)
+        for index in range(num_workers)
     ]
 
 
@@ -40,7 +41,7 @@ def config(addresses, index):
 
     Args:
         addresses: ["HOST:PORT", ...] of all workers.
-        index: which of them this one is.
+        index: the index of the worker's address.
     """
     return json.dumps(
         {
@@ -51,23 +52,25 @@ def config(addresses, index):
 
 
 def _free_ports(count):
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    # All are opened before the first is closed, so that no port is returned twice.
+    servers = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
     return ports
 
 
-def main(count, *args):
-    logs = [open(f"worker-{i}.log", "wb") for i in range(1, int(count))]
-    processes = start(int(count), args, [None, *logs])
+def main(argv):
+    if len(argv) < 2 or not argv[1].isdecimal() or int(argv[1]) < 1:
+        usage = __doc__.splitlines()[2].strip()
+        sys.exit(
+            f"Expected the number of workers as the first argument. Usage: {usage}"
+        )
+    num_workers = int(argv[1])
+    logs = [open(f"worker-{index}.log", "wb") for index in range(1, num_workers)]
+    processes = start(num_workers, argv[2:], [None, *logs])
     sys.exit(max(process.wait() for process in processes))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or not sys.argv[1].isdecimal():
-        sys.exit(
-            "Expected the number of workers as the first argument. Usage: "
-            + __doc__.splitlines()[2].strip()
-        )
-    main(*sys.argv[1:])
+    main(sys.argv)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# sbatch experiments/cluster/slurm.sh
+# SHARED=FOLDER sbatch experiments/cluster/slurm.sh
 #SBATCH --job-name=alexnet
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -7,9 +7,9 @@
 #SBATCH --cpus-per-task=64
 #SBATCH --requeue
 
-# Each node runs one worker that uses all of its GPUs. A job that is requeued after a
-# failure resumes from the last checkpoint. SHARED is a folder that all nodes can read
-# and write.
+# Each node runs one worker, which uses all GPUs of the node. A job that is requeued
+# after a failure resumes from the last checkpoint. FOLDER is a directory that all nodes
+# can read and write.
 srun python -m alexnet_tf.train --strategy=multi_worker \
     --dataset=imagenet2012_256 --data_dir="$SHARED/tensorflow_datasets" \
     --workdir="$SHARED/runs/imagenet2012-paper" --batch_size=2048

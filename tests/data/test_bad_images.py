@@ -1,4 +1,4 @@
-"""Training and statistics with all kinds of unreadable images."""
+"""Training and pixel statistics of data with unreadable images."""
 
 import dataclasses
 import os
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf.data import bad_images
 from alexnet_tf.data import datasets
 from alexnet_tf.data import decode
 from alexnet_tf.data import pixel_statistics
@@ -17,19 +18,23 @@ from alexnet_tf import presets
 from alexnet_tf.workdir import read_metrics
 from helpers.commands import command
 from helpers import damages
+from helpers.images import bad_third
 
 PREPROCESSING = presets.Preprocessing(image_size=64, crop_size=56)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Two classes with three files of each good kind, one also with all bad files."""
+def damaged_folder(tmp_path_factory):
+    """A folder of two classes, with all kinds of bad files in the second class.
+
+    Each class has three files of each good kind.
+    """
     root = tmp_path_factory.mktemp("images with spaces, ünd Größe, 写真")
-    for label in ("a class", "Äther"):
-        (root / label).mkdir()
+    for class_name in ("a class", "Äther"):
+        (root / class_name).mkdir()
         for name, content in damages.good().items():
             for copy in range(3):
-                (root / label / f"{name} {copy} 日本.JPEG").write_bytes(content)
+                (root / class_name / f"{name} {copy} 日本.JPEG").write_bytes(content)
     for name, content in damages.bad().items():
         (root / "Äther" / f"{name}.JPEG").write_bytes(content)
     (root / "Äther" / "loop.jpg").symlink_to("loop.jpg")
@@ -37,26 +42,26 @@ def folder(tmp_path_factory):
     return root
 
 
-GOOD = 2 * 3 * len(damages.good())
-BAD = len(damages.bad()) + 2
+NUM_GOOD = 2 * 3 * len(damages.good())
+NUM_BAD = len(damages.bad()) + 2
 
 
 @pytest.mark.parametrize("kind", damages.good())
 def test_reads_unusual_images(kind):
     encoded = damages.good()[kind]
-    assert decode.readable(encoded).numpy() == encoded
+    assert decode.ensure_readable(encoded).numpy() == encoded
 
 
 @pytest.mark.parametrize("kind", damages.bad())
 def test_rejects_unreadable_images(kind):
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decode.readable(damages.bad()[kind])
+        decode.ensure_readable(damages.bad()[kind])
 
 
-def test_allow_bad_images_replaces_them_in_place(folder):
-    source = datasets.load(f"folder:{folder}", "train")
+def test_allow_bad_images_replaces_them_in_place(damaged_folder):
+    source = datasets.load(f"folder:{damaged_folder}", "train")
     tolerant = source.allow_bad_images()
-    assert source.num_examples == tolerant.num_examples == GOOD + BAD
+    assert source.num_examples == tolerant.num_examples == NUM_GOOD + NUM_BAD
     paths = [element["name"].numpy() for element in source.read(3)]
     examples = list(tolerant.examples(3).as_numpy_iterator())
     replaced = {
@@ -72,14 +77,23 @@ def test_allow_bad_images_replaces_them_in_place(folder):
 
 
 def test_allow_bad_images_replaces_images_with_invalid_labels(make_source):
-    source = make_source(6, classes=4)  # Labels 0 1 2 3 0 1.
+    source = make_source(6, classes=4)  # The labels are 0, 1, 2, 3, 0, 1.
     three_classes = dataclasses.replace(source, classes=("0", "1", "2"))
-    labels = [int(e["label"]) for e in three_classes.allow_bad_images().examples()]
+    examples = three_classes.allow_bad_images().examples()
+    labels = [int(example["label"]) for example in examples]
     assert labels == [0, 1, 2, -1, 0, 1]
 
 
-def test_statistics_skip_bad_images(folder):
-    source = datasets.load(f"folder:{folder}", "train").allow_bad_images()
+def test_a_wrong_count_is_not_blamed_on_an_allowed_bad_image(make_source):
+    source = bad_third(make_source, image=b"no image").allow_bad_images()
+    miscounted = dataclasses.replace(source, num_examples=7)
+    with pytest.raises(ValueError, match="Expected 7 images.*Received: only 6"):
+        with bad_images.diagnosing(miscounted, lambda: (0, -1)):
+            list(miscounted.examples())
+
+
+def test_statistics_skip_bad_images(damaged_folder):
+    source = datasets.load(f"folder:{damaged_folder}", "train").allow_bad_images()
     statistics = pixel_statistics.compute(source, PREPROCESSING, verbose=0)
     squares = [
         preprocess.center_square(content, PREPROCESSING).numpy().astype(np.float64)
@@ -90,41 +104,42 @@ def test_statistics_skip_bad_images(folder):
 
 
 def train(folder, tmp_path, *flags):
+    """Returns (exit status, stdout, stderr) of two epochs of training on a folder."""
     return command(
         "train", f"--dataset=folder:{folder}", "--eval_split=train", "--preset=tiny",
         "--epochs=2", "--batch_size=10", f"--workdir={tmp_path}/run", *flags,
     )  # fmt: skip
 
 
-def test_training_names_the_first_bad_image(folder, tmp_path):
-    code, _, err = train(folder, tmp_path)
+def test_training_names_the_first_bad_image(damaged_folder, tmp_path):
+    code, _, err = train(damaged_folder, tmp_path)
     assert code == 1
     assert re.search("(Expected a JPEG, PNG, BMP or GIF image|could not be read)", err)
     assert "Äther" in err
 
 
-def test_training_skips_and_counts_bad_images(folder, tmp_path):
-    code, out, err = train(folder, tmp_path, "--on_bad_image=skip")
+def test_training_skips_and_counts_bad_images(damaged_folder, tmp_path):
+    code, out, err = train(damaged_folder, tmp_path, "--on_bad_image=skip")
     assert code == 0, err
     lines = read_metrics(str(tmp_path / "run"))
     evaluated = [line["bad_images"] for line in lines if line["split"] == "eval"]
-    assert evaluated == [BAD, BAD]
-    # Fewer than ten images, the last ones of an epoch, are not in a full batch.
+    assert evaluated == [NUM_BAD, NUM_BAD]
+    # Training skips the last images of an epoch if they do not fill a batch of ten.
     for line in lines:
-        assert BAD - 10 < line["bad_images"] <= BAD
+        assert NUM_BAD - 10 < line["bad_images"] <= NUM_BAD
 
 
-def test_too_many_bad_images_stop_training(folder, tmp_path):
+def test_too_many_bad_images_stop_training(damaged_folder, tmp_path):
     code, _, err = train(
-        folder, tmp_path, "--on_bad_image=skip", "--max_bad_images=9"
+        damaged_folder, tmp_path, "--on_bad_image=skip", "--max_bad_images=9"
     )
     assert code == 1 and "Expected at most 9 unreadable images" in err
 
 
 def test_rejects_a_data_set_without_readable_images(tmp_path):
     (tmp_path / "images" / "a").mkdir(parents=True)
-    for i in range(3):
-        (tmp_path / "images" / "a" / f"{i}.jpg").write_bytes(b"no image")
+    for index in range(3):
+        (tmp_path / "images" / "a" / f"{index}.jpg").write_bytes(b"no image")
     source = datasets.load(f"folder:{tmp_path}/images", "train").allow_bad_images()
     message = "Expected at least one readable image in folder:"
     with pytest.raises(ValueError, match=message):
@@ -133,16 +148,21 @@ def test_rejects_a_data_set_without_readable_images(tmp_path):
 
 @pytest.mark.large
 def test_ten_thousand_images_take_no_more_memory(tmp_path):
-    """Each of the images of 30,000 x 30,000 pixels would take 2.7 GB if decoded."""
-    kinds = list((damages.good() | damages.bad()).items())
+    """Memory does not grow by 500 MB while all kinds of files are read.
+
+    An image of 30,000 x 30,000 pixels would take 2.7 GB if it were decoded.
+    """
+    bad = damages.bad()
+    kinds = list((damages.good() | bad).items())
     (tmp_path / "images" / "a").mkdir(parents=True)
-    for i in range(10_000):
-        name, content = kinds[i % len(kinds)]
-        (tmp_path / "images" / "a" / f"{i} {name}.JPEG").write_bytes(content)
+    num_bad = 0
+    for index in range(10_000):
+        name, content = kinds[index % len(kinds)]
+        num_bad += name in bad
+        (tmp_path / "images" / "a" / f"{index} {name}.JPEG").write_bytes(content)
     source = datasets.load(f"folder:{tmp_path}/images", "train").allow_bad_images()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    labels = [int(e["label"]) for e in source.examples()]
-    bad = sum(kinds[i % len(kinds)][0] in damages.bad() for i in range(10_000))
-    assert labels.count(-1) == bad and len(labels) == 10_000
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 500_000  # KB
+    labels = [int(example["label"]) for example in source.examples()]
+    assert labels.count(-1) == num_bad and len(labels) == 10_000
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert growth < 500_000  # In KB.

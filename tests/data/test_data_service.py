@@ -22,10 +22,11 @@ STATISTICS = pixel_statistics.imagenet(PREPROCESSING)
 
 @pytest.fixture(scope="module")
 def service():
-    """HOST:PORT of a dispatcher with two workers, started by the command."""
+    """The HOST:PORT of a dispatcher with two workers, which the command starts."""
     processes = []
 
     def start(*args):
+        """Starts a process and returns the first line that it prints."""
         process = subprocess.Popen(
             [sys.executable, "-m", "alexnet_tf.serve_data", "--address=localhost",
              *args],
@@ -52,6 +53,7 @@ def source(image_folder):
 
 
 def epoch_batches(source, service, **changes):
+    """Returns the training batches of an epoch, [(images, labels), ...]."""
     settings = dict(batch_size=4, seed=1, epoch=0, steps=5) | changes
     return list(
         input_pipeline.training_batches(
@@ -61,7 +63,7 @@ def epoch_batches(source, service, **changes):
 
 
 def crops(batches):
-    """Returns {(label, bytes of a crop)}."""
+    """Returns the set of all (label, bytes of the crop) in batches."""
     return {
         (label, image.tobytes())
         for images, labels in batches
@@ -70,7 +72,7 @@ def crops(batches):
 
 
 def test_an_epoch_has_each_image_once(source, service):
-    """The order is not fixed, but the crops are those of the seed and the epoch."""
+    """Seed and epoch determine the crops, but not their order."""
     batches = epoch_batches(source, service)
     labels = np.concatenate([labels for _, labels in batches])
     assert sorted(labels) == sorted(2 * list(range(10)))
@@ -81,7 +83,7 @@ def test_an_epoch_has_each_image_once(source, service):
 
 
 def test_crops_equal_those_of_the_local_pipeline(source, service, monkeypatch):
-    """Both draw them from the index that a name is hashed to."""
+    """Both seed the augmentation of an image with an index hashed from its name."""
 
     def map_locally(examples, augment, *_):
         return examples.map(
@@ -90,9 +92,9 @@ def test_crops_equal_those_of_the_local_pipeline(source, service, monkeypatch):
             )
         )
 
-    monkeypatch.setattr(input_pipeline, "_map_on_data_service", map_locally)
-    local_crops = crops(epoch_batches(source, service))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(input_pipeline, "_map_on_data_service", map_locally)
+        local_crops = crops(epoch_batches(source, service))
     assert crops(epoch_batches(source, service)) == local_crops
 
 
@@ -115,7 +117,7 @@ def test_training_takes_its_crops_from_the_service(source, service, tmp_path):
 
 
 def test_training_names_a_bad_image(source, service, tmp_path, monkeypatch):
-    """The error of a worker does not tell the image's position in the epoch."""
+    """The error of a worker does not contain the position of the image in the epoch."""
     monkeypatch.setattr(pixel_statistics, "load_or_compute", lambda *_: STATISTICS)
     bad = next((tmp_path / "images" / "3").iterdir())
     bad.write_bytes(b"\xff\xd8\xff junk")
@@ -143,6 +145,7 @@ def test_training_rejects_an_unusable_service(flags, message, tmp_path):
     assert code == 1 and message in err
 
 
-def test_rejects_an_invalid_port():
-    with pytest.raises(ConnectionError, match="localhost:99999"):
-        data_service.check_dispatcher("localhost:99999")
+@pytest.mark.parametrize("address", ["localhost:99999", "no..host:80"])
+def test_rejects_an_invalid_address(address):
+    with pytest.raises(ConnectionError, match=address):
+        data_service.check_dispatcher(address)

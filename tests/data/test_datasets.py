@@ -15,7 +15,7 @@ from alexnet_tf.data import datasets
 from alexnet_tf.data import input_pipeline
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf import presets
-from helpers.images import bad_third
+from helpers.images import source_with_bad_third
 
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "tfds"
 
@@ -540,12 +540,21 @@ def test_rejects_an_unsuitable_data_set_before_downloading_it(prepared):
     before = AlexnetTfUnlabeled.prepared
     with pytest.raises(ValueError):
         datasets.load("alexnet_tf_unlabeled:1.0.0", "train", prepared + "/new")
+    with pytest.raises(ValueError):
+        datasets.split_names("alexnet_tf_unlabeled:1.0.0", prepared + "/new")
     assert AlexnetTfUnlabeled.prepared == before
 
 
 @pytest.mark.parametrize(
     "name",
-    ["no_such_data_set", "alexnet_tf_dummy:9.9.9", "foldr:x", "./images", ""],
+    [
+        "no_such_data_set",
+        "alexnet_tf_dummy:9.9.9",
+        "alexnet_tf_dummy/no_such_option=1",
+        "foldr:x",
+        "./images",
+        "",
+    ],
 )
 def test_rejects_an_unknown_data_set(tmp_path, name):
     with pytest.raises(ValueError) as error:
@@ -671,7 +680,7 @@ def test_a_missing_file_is_named_if_another_device_lacks_an_image(
 
 @pytest.mark.parametrize("values", [{"image": b"no image"}, {"label": -1}])
 def test_without_bad_images_keeps_all_others(make_source, values):
-    source = bad_third(make_source, **values)
+    source = source_with_bad_third(make_source, **values)
     undamaged = make_source(6)
     readable = source.without_bad_images()
     assert readable.num_examples == 5 and not readable.allows_bad_images
@@ -695,7 +704,7 @@ def test_without_bad_images_keeps_all_others(make_source, values):
     [({"image": b"no image"}, "8 bytes"), ({"label": -1}, "its label is -1")],
 )
 def test_take_indices_names_a_bad_image(make_source, values, reason):
-    source = bad_third(make_source, **values)
+    source = source_with_bad_third(make_source, **values)
     names = [example["name"] for example in source.take_indices([5, 1])]
     assert names == [b"images 5", b"images 1"]
     with pytest.raises(ValueError, match=f"images 2 of .*{reason}"):
@@ -749,8 +758,8 @@ def test_take_indices_keeps_the_order_of_the_indices(make_source):
 # Names of splits.
 
 
-def test_lists_the_names_of_all_splits(tmp_path, textures_folder):
-    names = datasets.split_names("textures", str(textures_folder))
+def test_lists_the_names_of_all_splits(tmp_path, textures_data_dir):
+    names = datasets.split_names("textures", str(textures_data_dir))
     assert names == ["train", "validation"]
     for split in ("train", "val"):
         (tmp_path / split / "a").mkdir(parents=True)

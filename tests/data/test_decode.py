@@ -19,10 +19,10 @@ from helpers.encoded_images import preprocessing_of
 from helpers.encoded_images import run_both_ways
 
 
-def encode_with_pillow(pixels, form, mode="RGB", **options):
+def encode_with_pillow(pixels, image_format, mode="RGB", **options):
     image = pytest.importorskip("PIL.Image")
     file = io.BytesIO()
-    image.fromarray(pixels).convert(mode).save(file, form, **options)
+    image.fromarray(pixels).convert(mode).save(file, image_format, **options)
     return file.getvalue()
 
 
@@ -78,9 +78,9 @@ FORMS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_kind_of_image_becomes_rgb(form):
-    make, to_rgb, max_error = FORMS[form]
+@pytest.mark.parametrize("image_format", FORMS)
+def test_every_kind_of_image_becomes_rgb(image_format):
+    make, to_rgb, max_error = FORMS[image_format]
     y, x = np.mgrid[:256, :256]
     # The pixels are smooth, so that quality 100 loses next to nothing.
     pixels = np.stack([y, (x + y) // 2, 255 - x], axis=-1).astype(np.uint8)
@@ -109,19 +109,19 @@ def test_decodes_the_first_frame_of_an_animation():
     assert (crop == 10).all()
 
 
-@pytest.mark.parametrize("form", ["jpeg", "png"])
-def test_image_shape_is_height_then_width(form):
-    encoded = encode(photograph(31, 57), form)
+@pytest.mark.parametrize("image_format", ["jpeg", "png"])
+def test_image_shape_is_height_then_width(image_format):
+    encoded = encode(photograph(31, 57), image_format)
     assert tuple(run_both_ways(decode.image_shape, encoded)) == (31, 57)
 
 
-@pytest.mark.parametrize("form", ["jpeg", "png", "bmp", "gif"])
+@pytest.mark.parametrize("image_format", ["jpeg", "png", "bmp", "gif"])
 @pytest.mark.parametrize("shape", [(5, 9), (300, 17)])
-def test_image_shape_reads_every_header(form, shape):
+def test_image_shape_reads_every_header(image_format, shape):
     pixels = np.zeros((*shape, 3), np.uint8)
     encoded = (
-        encode_with_pillow(pixels, form.upper()) if form in ("bmp", "gif")
-        else encode(pixels, form)
+        encode_with_pillow(pixels, image_format.upper()) if image_format in ("bmp", "gif")
+        else encode(pixels, image_format)
     )  # fmt: skip
     assert run_both_ways(decode.image_shape, encoded).tolist() == list(shape)
 
@@ -146,10 +146,10 @@ def test_rejects_bytes_that_are_not_an_image(encoded):
         list(tf.data.Dataset.from_tensors(encoded).map(crop))
 
 
-def huge(form):
+def huge(image_format):
     """A few hundred bytes whose header claims 30,000 x 30,000 pixels."""
-    small = bytearray(encode(np.zeros((8, 8, 3), np.uint8), form))
-    if form == "jpeg":
+    small = bytearray(encode(np.zeros((8, 8, 3), np.uint8), image_format))
+    if image_format == "jpeg":
         position = small.index(b"\xff\xc0") + 5
         small[position : position + 4] = struct.pack(">HH", 30_000, 30_000)
     else:
@@ -158,8 +158,8 @@ def huge(form):
     return bytes(small)
 
 
-@pytest.mark.parametrize("form", ["jpeg", "png"])
-def test_rejects_a_huge_image_by_its_header(form):
+@pytest.mark.parametrize("image_format", ["jpeg", "png"])
+def test_rejects_a_huge_image_by_its_header(image_format):
     paper, tiny = preprocessing_of("paper"), preprocessing_of("tiny")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for function in (
@@ -167,7 +167,7 @@ def test_rejects_a_huge_image_by_its_header(form):
         tf.function(lambda e: preprocess.center_square(e, tiny)),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match="134,217,728 pix"):
-            function(tf.constant(huge(form)))
+            function(tf.constant(huge(image_format)))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert after - before < 500 * 1024  # The image itself would take 2.6 GB.
 

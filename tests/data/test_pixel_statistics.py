@@ -100,7 +100,7 @@ def test_components_are_columns_in_ascending_order(tmp_path):
     )
 
 
-def test_statistics_are_of_the_central_square(tmp_path):
+def test_statistics_are_of_the_center_square(tmp_path):
     """All of the square counts, and the black bars beside it do not."""
     image = np.zeros((SIZE, 2 * SIZE, 3), np.uint8)
     image[:, SIZE // 2 : SIZE // 2 + SIZE] = random_images(1)[0]
@@ -261,6 +261,35 @@ def test_read_returns_what_was_written(tmp_path):
     pixel_statistics.write(result, str(tmp_path / "copy.npz"))
     assert_equal(pixel_statistics.read(str(tmp_path / "copy.npz")), result)
     assert not [name for name in os.listdir(tmp_path) if ".tmp" in name]
+
+
+@pytest.mark.parametrize(
+    "mean_image", [np.float32(9), np.full((4, 4, 3), "9"), np.zeros((3, 4, 3))]
+)
+def test_read_rejects_arrays_that_are_not_a_mean_image(tmp_path, mean_image):
+    path = str(tmp_path / "statistics.npz")
+    np.savez(path, mean_image=mean_image, covariance=np.eye(3))
+    with pytest.raises(ValueError, match="damaged .*Restore the file from a copy"):
+        pixel_statistics.read(path)
+
+
+# In an archive, byte 4 is the required version and byte 6 the flag of encryption.
+@pytest.mark.parametrize("position, value", [(None, None), (4, 99), (6, 1)])
+def test_read_rejects_files_that_are_not_archives_of_arrays(tmp_path, position, value):
+    path = tmp_path / "statistics.npz"
+    with open(path, "wb") as file:
+        if position is None:
+            np.save(file, np.zeros((4, 4, 3)))
+        else:
+            np.savez(file, mean_image=np.zeros((4, 4, 3)), covariance=np.eye(3))
+    if position is not None:
+        content = bytearray(path.read_bytes())
+        # The directory at the end repeats these fields two bytes later.
+        for start in (0, content.index(b"PK\x01\x02") + 2):
+            content[start + position] = value
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged .*Restore the file from a copy"):
+        pixel_statistics.read(str(path))
 
 
 @pytest.mark.parametrize("name", ["imagenet2012", "imagenet2012:5.1.0"])

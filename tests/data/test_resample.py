@@ -16,12 +16,12 @@ from helpers.encoded_images import run_both_ways
 
 
 @functools.lru_cache
-def resized_square(shape, form, resize, size):
+def resized_square(shape, image_format, resize, size):
     """The central square of the whole image, resized by `tf.image`."""
     pixels = photograph(*shape)
-    if form == "jpeg":
+    if image_format == "jpeg":
         pixels = tf.io.decode_jpeg(
-            encode(pixels, form), dct_method="INTEGER_ACCURATE"
+            encode(pixels, image_format), dct_method="INTEGER_ACCURATE"
         )
     sides = (size, size)
     if resize == "short_side":
@@ -31,14 +31,14 @@ def resized_square(shape, form, resize, size):
     return np.rint(resized[top : top + size, left : left + size])
 
 
-def assert_crop(preset, shape, form, offset):
+def assert_crop(preset, shape, image_format, offset):
     p = preprocessing_of(preset)
     crop = run_both_ways(
         lambda encoded, offset: preprocess.decode_crop(encoded, offset, p),
-        encode(photograph(*shape), form),
+        encode(photograph(*shape), image_format),
         offset,
     )
-    square = resized_square(shape, form, p.resize, p.image_size)
+    square = resized_square(shape, image_format, p.resize, p.image_size)
     (y, x), size = offset, p.crop_size
     error = np.abs(crop - square[y : y + size, x : x + size])
     assert crop.dtype == np.uint8 and crop.shape == (size, size, 3)
@@ -48,7 +48,7 @@ def assert_crop(preset, shape, form, offset):
 
 
 @pytest.mark.parametrize(
-    "preset, form",
+    "preset, image_format",
     [
         ("paper", "jpeg"),
         ("caffe", "png"),
@@ -71,16 +71,16 @@ def assert_crop(preset, shape, form, offset):
         (7, 5),
     ],
 )
-def test_a_crop_is_that_of_the_whole_image(shape, preset, form):
-    assert_crop(preset, shape, form, (7, 20))
+def test_a_crop_is_that_of_the_whole_image(shape, preset, image_format):
+    assert_crop(preset, shape, image_format, (7, 20))
 
 
 @pytest.mark.parametrize(
     "offset", [(0, 0), (32, 32), (0, 32), (32, 0), (16, 16)]
 )
-@pytest.mark.parametrize("form", ["jpeg", "png"])
-def test_a_crop_begins_at_its_offset_short_side(offset, form):
-    assert_crop("paper", (375, 500), form, offset)
+@pytest.mark.parametrize("image_format", ["jpeg", "png"])
+def test_a_crop_begins_at_its_offset_short_side(offset, image_format):
+    assert_crop("paper", (375, 500), image_format, offset)
 
 
 @pytest.mark.parametrize("offset", [(0, 0), (29, 29), (0, 29), (29, 0)])
@@ -89,15 +89,15 @@ def test_a_crop_begins_at_its_offset_squash(offset):
 
 
 @pytest.mark.parametrize(
-    "form", ["jpeg", pytest.param("png", marks=pytest.mark.large)]
+    "image_format", ["jpeg", pytest.param("png", marks=pytest.mark.large)]
 )
 @pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_full"])
-def test_a_crop_has_the_bits_of_the_whole_square(preset, form):
+def test_a_crop_has_the_bits_of_the_whole_square(preset, image_format):
     """This holds for images of any size and for any offset."""
     p, random = preprocessing_of(preset), np.random.default_rng(0)
     decode_crop = tf.function(lambda e, o: preprocess.decode_crop(e, o, p))
     for _ in range(25):
-        encoded = encode(photograph(*random.integers(20, 700, 2)), form)
+        encoded = encode(photograph(*random.integers(20, 700, 2)), image_format)
         square = preprocess.center_square(encoded, p).numpy()
         y, x = random.integers(0, p.image_size - p.crop_size + 1, 2)
         expected = square[y : y + p.crop_size, x : x + p.crop_size]

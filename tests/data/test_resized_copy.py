@@ -246,6 +246,40 @@ def test_names_in_the_data_never_become_paths(tmp_path):
     assert sorted(copy.classes) == ["$HOME;..\\%2e%2e", "class0"]
 
 
+class AlexnetTfTestOnly(tfds.core.GeneratorBasedBuilder):
+    """A data set without a training split."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=["a"]),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features)
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"test": [(0, {"image": np.zeros((5, 6, 3), np.uint8), "label": 0})]}
+
+    def _generate_examples(self):
+        pass
+
+
+def test_copies_a_data_set_without_a_training_split(tmp_path):
+    """There are no pixel statistics to store then."""
+    name, complete = prepare("alexnet_tf_test_only", tmp_path, data_dir=str(tmp_path))
+    assert (name, complete) == ("alexnet_tf_test_only_73_raw", True)
+    assert datasets.load(name, None, str(tmp_path)).num_examples == 1
+    assert not list(tmp_path.rglob("alexnet_tf_statistics_*"))
+
+
+def test_rejects_a_negative_worker_index(tmp_path, data):
+    with pytest.raises(ValueError, match="non-negative worker_index below num_workers"):
+        prepare(data, tmp_path / "out", worker_index=-1)
+
+
 def test_reports_a_full_disk(tmp_path, data, monkeypatch):
     class FullDiskWriter(tf.io.TFRecordWriter):
         def write(self, record):

@@ -12,7 +12,7 @@ from alexnet_tf.data.textures import textures_dataset_builder
 
 
 @pytest.fixture(scope="module")
-def splits(textures_folder):
+def splits(textures_data_dir):
     """{split: [(encoded, label, pixels)]} of all images."""
     return {
         split: [
@@ -22,7 +22,7 @@ def splits(textures_folder):
                 tf.io.decode_jpeg(example["image"]).numpy(),
             )
             for example in datasets.load(
-                "textures", split, str(textures_folder)
+                "textures", split, str(textures_data_dir)
             ).examples()
         ]
         for split in ("train", "validation")
@@ -31,9 +31,9 @@ def splits(textures_folder):
 
 @pytest.mark.parametrize("split, count", [("train", 2000), (None, 500)])
 def test_textures_load_like_any_data_set(
-    textures_folder, splits, split, count
+    textures_data_dir, splits, split, count
 ):
-    source = datasets.load("textures", split, str(textures_folder))
+    source = datasets.load("textures", split, str(textures_data_dir))
     assert source.split == (split or "validation")
     assert source.classes == textures_dataset_builder.CLASSES
     assert source.num_examples == count == len(splits[source.split])
@@ -119,9 +119,9 @@ def test_gratings_have_the_direction_of_their_names(kind, varies):
     assert (rows > 2 * columns, columns > 2 * rows) == tuple(map(bool, varies))
 
 
-def test_expands_the_home_folder(textures_folder, monkeypatch):
+def test_expands_the_home_folder(textures_data_dir, monkeypatch):
     """Shells do not expand the ~ in --data_dir=~/data."""
-    parent, name = os.path.split(textures_folder)
+    parent, name = os.path.split(textures_data_dir)
     monkeypatch.setenv("HOME", parent)
     source = datasets.load("textures", "validation", f"~/{name}")
     assert source.num_examples == 500

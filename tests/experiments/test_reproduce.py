@@ -22,7 +22,7 @@ def experiments(monkeypatch):
 
 
 @pytest.fixture
-def harness(tmp_path, monkeypatch, make_source, skip_figures):
+def harness(tmp_path, monkeypatch, make_source, figures_as_text):
     """The harness, with a temporary log and random images in place of CIFAR-10."""
     from experiments import harness, run_log
 

@@ -1,4 +1,4 @@
-"""The tables of differences in README.md are those of the data."""
+"""Tests the table rows, and that README.md contains the tables."""
 
 import pathlib
 
@@ -7,7 +7,7 @@ from alexnet_tf.figures import differences
 README = pathlib.Path(__file__).parents[2] / "README.md"
 
 
-def test_the_readme_contains_exactly_the_generated_tables():
+def test_readme_contains_exactly_the_generated_tables():
     text = README.read_text(encoding="utf-8")
     tables = differences.markdown_tables()
     for table in tables:

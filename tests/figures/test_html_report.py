@@ -1,4 +1,4 @@
-"""The page of a run has the right numbers, and a browser shows it."""
+"""Tests the HTML page of a run: its values, its figures, and how a browser shows it."""
 
 import dataclasses
 import html.parser
@@ -23,8 +23,11 @@ from helpers.networks import untrained_classifier
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Returns a run of three epochs on 60 images of 3 classes, with its page."""
+def run_with_report(tmp_path_factory):
+    """Returns the path of a run of three epochs on 60 images of 3 classes.
+
+    The command `report` has written its page.
+    """
     from helpers.images import write_image_folder
 
     folder = tmp_path_factory.mktemp("report")
@@ -41,8 +44,8 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
-class Page(html.parser.HTMLParser):
-    """The headings, table cells, images and open tags of an HTML page."""
+class ParsedPage(html.parser.HTMLParser):
+    """The headings, table cells, images and unclosed tags of an HTML page."""
 
     def __init__(self, text):
         super().__init__()
@@ -67,8 +70,8 @@ class Page(html.parser.HTMLParser):
             self.rows[-1].append(data)
 
 
-def test_the_page_describes_the_run(run):
-    page = Page((run / "report.html").read_text())
+def test_page_describes_the_run(run_with_report):
+    page = ParsedPage((run_with_report / "report.html").read_text())
     assert page.open == []
     assert page.headings == [
         "Result", "Curves", "Kernels of the first layer", "Most confident and correct",
@@ -78,11 +81,11 @@ def test_the_page_describes_the_run(run):
     ]  # fmt: skip
     rows = {row[0]: row[1:] for row in page.rows if len(row) > 1}
     assert rows["parameters"] == ["64,611"]
-    last = (run / "metrics.jsonl").read_text().splitlines()[-1]
+    last = (run_with_report / "metrics.jsonl").read_text().splitlines()[-1]
     error = float(re.search(r'"top1_error": ([\d.e-]+)', last)[1])
     assert rows["top-1 error"][0].startswith(f"{error:.2%} (95% interval")
     assert rows["epochs"] == ["3"] and rows["steps"] == ["9"]
-    # These come from the flags, the preset and the machine.
+    # The next rows are differences of the preset, flags and the environment.
     assert ["batch_size", "128", "20"] in page.rows
     assert ["drop6", "rate 0.5", "rate 0.25"] in page.rows
     assert ["dropout", "0.25"] in page.rows
@@ -90,27 +93,28 @@ def test_the_page_describes_the_run(run):
     assert rows["numpy"] == [np.__version__]
 
 
-def test_the_page_refers_to_no_other_file(run):
-    text = (run / "report.html").read_text()
-    page = Page(text)
+def test_page_refers_to_no_other_file(run_with_report):
+    text = (run_with_report / "report.html").read_text()
+    page = ParsedPage(text)
     assert len(page.images) >= 5
     for image in page.images:
         assert image["src"].startswith("data:image/png;base64,") and image["alt"]
-    without = re.sub(r'src="data:[^"]*"', "", text)
-    assert not re.search(r"<(script|link|iframe)|url\(|src=|href=", without)
+    without_images = re.sub(r'src="data:[^"]*"', "", text)
+    assert not re.search(r"<(script|link|iframe)|url\(|src=|href=", without_images)
 
 
 @pytest.fixture
-def page(tmp_path, make_source):
-    """Returns page(count), the page of an untrained network.
+def make_page(tmp_path, make_source):
+    """Returns make_page(count), which makes the page of an untrained network.
 
-    The names of its classes look like HTML tags.
+    It returns (classifier, source with `count` images, HTML text). The names of the
+    classes look like HTML tags.
     """
 
     def make(count=12):
         classifier = untrained_classifier()
-        names = tuple(f"<b>{number}&" for number in range(10))
-        source = dataclasses.replace(make_source(count), classes=names)
+        class_names = tuple(f"<b>{number}&" for number in range(10))
+        source = dataclasses.replace(make_source(count), classes=class_names)
         index = str(tmp_path / "index.npz")
         retrieval.build_index(index, classifier, source, "fc7", verbose=0)
         text = html_report.page(
@@ -121,51 +125,51 @@ def page(tmp_path, make_source):
     return make
 
 
-def test_names_of_classes_and_flags_are_escaped(page, tmp_path):
+def test_class_names_and_flags_are_escaped(make_page, tmp_path):
     (tmp_path / "flags.txt").write_text("--note=<b>bold</b>\n")
-    classifier, source, text = page()
+    classifier, source, text = make_page()
     assert "&lt;b&gt;bold" in text and "<b>" not in text
     probabilities, labels = evaluation.probabilities(
         classifier, source, "center", verbose=0
     )
-    rows = Page(text).rows
+    rows = ParsedPage(text).rows
     for label, predicted, count in evaluation.confusions(probabilities, labels, 10):
         assert [f"<b>{label}&", f"<b>{predicted}&", str(count)] in rows
 
 
-def test_a_run_of_one_step_on_three_images_has_a_page(page, tmp_path):
+def test_page_of_one_step_on_three_images(make_page, tmp_path):
     """The throughput is unknown, and there are fewer than six neighbors."""
     append_metrics(
         str(tmp_path), split="train", step=1, epoch=1, loss=2.3, top1_error=0.9,
         top5_error=0.5, learning_rate=0.01, images_per_second=None,
     )
-    _, _, text = page(3)
-    rows = {row[0]: row[1:] for row in Page(text).rows if len(row) > 1}
+    _, _, text = make_page(3)
+    rows = {row[0]: row[1:] for row in ParsedPage(text).rows if len(row) > 1}
     assert rows["images per second"] == ["-"] and rows["steps"] == ["1"]
     assert "the 2 nearest of 3 images of images, split train" in (
         " ".join(text.split())
     )
 
 
-def test_the_figures_show_the_measured_images(page, monkeypatch):
-    given = {"predictions": []}
+def test_figures_show_the_evaluated_images(make_page, monkeypatch):
+    plotted = {"predictions": []}
     monkeypatch.setattr(
-        plots, "confusion", lambda counts, names, file: given.update(counts=counts)
+        plots, "confusion", lambda counts, names, file: plotted.update(counts=counts)
     )
     monkeypatch.setattr(
-        plots, "predictions", lambda rows, file: given["predictions"].append(rows)
+        plots, "predictions", lambda rows, file: plotted["predictions"].append(rows)
     )
-    classifier, source, _ = page()
+    classifier, source, _ = make_page()
     probabilities, labels = evaluation.probabilities(
         classifier, source, "center", verbose=0
     )
     predicted = probabilities.argmax(axis=1)
-    counts = given["counts"]
+    counts = plotted["counts"]
     assert counts.sum() == 12 and counts.trace() == (predicted == labels).sum()
-    for label, other, count in evaluation.confusions(probabilities, labels, 100):
-        assert counts[label, other] == count
+    for label, wrong_label, count in evaluation.confusions(probabilities, labels, 100):
+        assert counts[label, wrong_label] == count
     # The last figure shows the wrong predictions, the most confident one first.
-    rows = given["predictions"][-1]
+    rows = plotted["predictions"][-1]
     order = np.argsort(-probabilities.max(axis=1), kind="stable")
     wrong = [index for index in order if predicted[index] != labels[index]][:8]
     assert [title for title, _, _ in rows] == [f"<b>{labels[i]}&" for i in wrong]
@@ -174,11 +178,11 @@ def test_the_figures_show_the_measured_images(page, monkeypatch):
     )
 
 
-def test_a_browser_shows_it(run, tmp_path):
+def test_browser_shows_page_without_overflow(run_with_report, tmp_path):
     browser = shutil.which("chromium")
     if browser is None:
         pytest.skip("chromium is not installed")
-    image = tmp_path / "page.png"
+    screenshot = tmp_path / "page.png"
     subprocess.run(
         [
             browser, "--headless", "--no-sandbox", "--disable-gpu",
@@ -187,11 +191,11 @@ def test_a_browser_shows_it(run, tmp_path):
             "--host-resolver-rules=MAP * ~NOTFOUND",
             "--hide-scrollbars", f"--user-data-dir={tmp_path / 'user'}",
             "--window-size=1200,5000",
-            f"--screenshot={image}", f"file://{run / 'report.html'}",
+            f"--screenshot={screenshot}", f"file://{run_with_report / 'report.html'}",
         ],
         check=True, capture_output=True, timeout=120,
     )  # fmt: skip
-    pixels = matplotlib_image.imread(image)[..., :3]
+    pixels = matplotlib_image.imread(screenshot)[..., :3]
     assert pixels.shape[:2] == (5000, 1200)
     colors = np.rint(255 * pixels).astype(int).reshape(-1, 3)
     # The curves of both splits and the frames of the queries have these colors.
@@ -201,7 +205,7 @@ def test_a_browser_shows_it(run, tmp_path):
     assert pixels[:, 1190:1195].std() < 0.05
 
 
-def test_refuses_folders_that_are_not_runs(tmp_path):
+def test_rejects_folders_that_are_not_runs(tmp_path):
     code, _, error = command("report", tmp_path)
     assert code == 1 and "network.json" in error
     code, _, error = command("report", tmp_path / "none")
@@ -209,19 +213,21 @@ def test_refuses_folders_that_are_not_runs(tmp_path):
     assert command("report")[0] == 1
 
 
-def test_refuses_an_output_folder_that_does_not_exist(run, tmp_path):
+def test_rejects_output_folder_that_does_not_exist(run_with_report, tmp_path):
     with pytest.raises(FileNotFoundError, match="folder of output.*none"):
-        html_report.write_report(run, output=tmp_path / "none" / "report.html")
+        html_report.write_report(
+            run_with_report, output=tmp_path / "none" / "report.html"
+        )
 
 
-def test_a_run_without_flags_needs_a_data_set(run, tmp_path):
-    shutil.copytree(run, tmp_path / "run")
+def test_run_without_flags_needs_a_data_set(run_with_report, tmp_path):
+    shutil.copytree(run_with_report, tmp_path / "run")
     os.remove(tmp_path / "run" / "flags.txt")
     code, _, error = command("report", tmp_path / "run")
     assert code == 1 and "flags.txt" in error and "dataset=None" in error
 
 
-def test_presets_are_compared_in_all_values():
+def test_compare_presets_lists_all_differences():
     paper = presets.get("paper")
     assert html_report.compare_presets(paper, paper) == []
     changed = presets.override(paper, epochs=3, flip=False, dropout=0.1)
@@ -238,12 +244,14 @@ def test_presets_are_compared_in_all_values():
     before, after = rows["order of the layers"]
     assert before.startswith("conv1 relu1 norm1 pool1")
     assert after.startswith("conv1 norm1 pool1 relu1")
-    rows = [row[0] for row in html_report.compare_presets(presets.get("owt"), paper)]
-    assert "norm1" in rows and "drop5" in rows
+    assert before.split() == [layer.name for layer in paper.layers]
+    owt = html_report.compare_presets(presets.get("owt"), paper)
+    names = [row[0] for row in owt]
+    assert "norm1" in names and "drop5" in names
 
 
-def test_the_page_has_the_differences_from_the_paper(run):
-    rows = Page((run / "report.html").read_text()).rows
+def test_page_lists_differences_from_the_paper(run_with_report):
+    rows = ParsedPage((run_with_report / "report.html").read_text()).rows
     for row in (*differences.FROM_PAPER, *differences.FROM_OTHER_SOURCES):
         cells = [cell.replace("`", "") for cell in dataclasses.astuple(row) if cell]
         assert cells in rows

@@ -1,4 +1,4 @@
-"""The numbers behind the figures, compared with the layers' outputs."""
+"""Tests activations, norms and dropout samples against the outputs of layers."""
 
 import dataclasses
 
@@ -15,42 +15,42 @@ from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import LocalResponseNormalization
 from alexnet_tf import presets
 
-PAPER = dict(bias=2.0, alpha=1e-4, beta=0.75)
+PAPER_CONSTANTS = dict(bias=2.0, alpha=1e-4, beta=0.75)
 
 
-def make_classifier(name="tiny", **values):
-    """Returns an untrained classifier with 10 classes."""
+def make_classifier(name="tiny"):
+    """Returns an untrained classifier with 10 classes and random pixel statistics."""
     keras.utils.set_random_seed(0)
-    preset = presets.override(presets.get(name), **values)
+    preset = presets.get(name)
     side = preset.preprocessing.image_size
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     statistics = pixel_statistics.Statistics(
-        random.uniform(80, 150, (side, side, 3)).astype(np.float32),
+        rng.uniform(80, 150, (side, side, 3)).astype(np.float32),
         np.diag([900.0, 400.0, 100.0]),
     )
     model = alexnet_tf.AlexNet(preset, 10)
     return Classifier(model, preset, tuple("0123456789"), statistics)
 
 
-def jpegs(count):
-    """Returns the bytes of JPEGs of noise."""
-    random = np.random.default_rng(1)
+def make_jpegs(count):
+    """Returns a list of the bytes of JPEGs of noise."""
+    rng = np.random.default_rng(1)
     return [
-        tf.io.encode_jpeg(random.integers(0, 256, (80, 90, 3), np.uint8)).numpy()
+        tf.io.encode_jpeg(rng.integers(0, 256, (80, 90, 3), np.uint8)).numpy()
         for _ in range(count)
     ]
 
 
-def test_five_neighbors_give_the_outputs_of_the_layer():
+def test_normalized_over_five_maps_equals_the_layer():
     values = np.random.default_rng(0).normal(0, 200, 20)
-    layer = LocalResponseNormalization(depth_radius=2, **PAPER)
+    layer = LocalResponseNormalization(depth_radius=2, **PAPER_CONSTANTS)
     expected = layer(values[None, None, None].astype(np.float32))[0, 0, 0]
     np.testing.assert_allclose(
-        internals.normalized(values, 5, **PAPER), expected, rtol=1e-5
+        internals.normalized(values, 5, **PAPER_CONSTANTS), expected, rtol=1e-5
     )
 
 
-def test_four_neighbors_are_two_before_and_one_after():
+def test_four_maps_are_two_before_the_value_itself_and_one_after():
     values = np.array([1.0, 2, 3, 4, 5, 6])
     outputs = internals.normalized(values, 4, bias=1.0, alpha=1.0, beta=1.0)
     sums = [1 + 4, 1 + 4 + 9, 1 + 4 + 9 + 16, 4 + 9 + 16 + 25, 9 + 16 + 25 + 36,
@@ -58,8 +58,8 @@ def test_four_neighbors_are_two_before_and_one_after():
     np.testing.assert_allclose(outputs, values / (1 + np.array(sums)))
 
 
-def test_activations_are_those_of_the_layers():
-    classifier, (image,) = make_classifier(), jpegs(1)
+def test_activations_equal_the_outputs_of_layers():
+    classifier, (image,) = make_classifier(), make_jpegs(1)
     outputs = internals.activations(classifier, image)
     assert [*outputs] == [
         "conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "prob"
@@ -81,7 +81,7 @@ def test_activations_are_those_of_the_layers():
     ],
 )
 @pytest.mark.parametrize("tanh", [False, True])
-def test_activations_are_the_inputs_of_the_next_layer(preset, names, tanh):
+def test_activation_names_select_outputs_after_the_nonlinearity(preset, names, tanh):
     """In some presets the ReLU follows the pooling."""
     spec = presets.override(presets.get(preset), init="he")
     if tanh:
@@ -103,44 +103,44 @@ def test_activations_are_the_inputs_of_the_next_layer(preset, names, tanh):
             assert outputs.min() == 0
 
 
-def test_the_strongest_maps_come_first():
+def test_strongest_maps_come_first():
     maps = np.zeros((2, 2, 4))
     maps[0, 0] = [1, 5, 0, 3]
     maps[1, 1] = [1, 0, 4, 3]
     assert internals.strongest(maps, 3).tolist() == [3, 1, 2]
 
 
-def test_dropout_passes_differ_and_can_be_repeated():
-    classifier, images = make_classifier(), jpegs(3)
+def test_dropout_passes_differ_and_depend_on_the_seed():
+    classifier, images = make_classifier(), make_jpegs(3)
     passes = internals.dropout_passes(classifier, images, 4, seed=1)
     assert passes.shape == (4, 3, 10)
     np.testing.assert_allclose(passes.sum(axis=2), 1, rtol=1e-5)
     assert np.abs(passes[0] - passes[1]).max() > 0
     repeated = internals.dropout_passes(classifier, images, 4, seed=1)
     np.testing.assert_array_equal(repeated, passes)
-    other = internals.dropout_passes(classifier, images, 1, seed=2)
-    assert np.abs(other - passes[0]).max()
+    with_other_seed = internals.dropout_passes(classifier, images, 1, seed=2)
+    assert np.abs(with_other_seed - passes[0]).max() > 0
 
 
-def test_the_average_of_many_passes_agrees_with_the_full_network():
+def test_average_of_many_dropout_passes_approximates_the_full_network():
     """Before training, the outputs are nearly linear in the dropped units."""
-    classifier, images = make_classifier(), jpegs(2)
+    classifier, images = make_classifier(), make_jpegs(2)
     mean = internals.dropout_passes(classifier, images, 300).mean(axis=0)
     full = [classifier.probabilities(image) for image in images]
     single = internals.dropout_passes(classifier, images, 1)[0]
     assert np.abs(mean - full).max() < np.abs(single - full).max() / 4
 
 
-def test_refuses_networks_without_dropout():
+def test_dropout_passes_reject_networks_without_dropout():
     with pytest.raises(ValueError, match="dropout.*preset cifar10_full"):
-        internals.dropout_passes(make_classifier("cifar10_full"), jpegs(1), 2)
+        internals.dropout_passes(make_classifier("cifar10_full"), make_jpegs(1), 2)
 
 
-def test_norms_are_those_of_the_weights():
+def test_norms_equal_norms_of_the_weights():
     classifier = make_classifier()
     layer = classifier.model.get_layer("conv2")
     kernel = np.zeros(layer.kernel.shape, np.float32)
-    kernel[0, 0, :, 3] = 2.0  # 8 weights of one unit, one for each map of its group.
+    kernel[0, 0, :, 3] = 2.0  # Sets 8 weights of unit 3, one per map of its group.
     layer.set_weights([kernel, np.full(32, 0.5)])
     norms = {
         norm.layer: norm
@@ -154,12 +154,12 @@ def test_norms_are_those_of_the_weights():
     expected = np.zeros(32)
     expected[3] = 2 * 8**0.5
     np.testing.assert_allclose(conv2.units, expected, rtol=1e-6)
-    # He initialization has a variance of 2 / fan_in, here 8 maps of 5 x 5.
+    # He initialization has a variance of 2 / fan_in; fan_in is 8 maps of 5 x 5.
     assert conv2.initial_kernel == pytest.approx((2 / 200) ** 0.5, rel=0.05)
     assert norms["fc8"].initial_kernel == pytest.approx(0.01, rel=0.1)
 
 
-def test_tanh_replaces_the_relu():
+def test_tanh_layer_outputs_tanh_of_the_convolution():
     preset = presets.get("tiny")
     layers = tuple(
         presets.Tanh(layer.name) if isinstance(layer, presets.ReLU) else layer
@@ -180,7 +180,7 @@ def test_tanh_replaces_the_relu():
     "name, layer",
     [("paper", "fc7"), ("owt", "fc7"), ("tiny", "fc7"), ("cifar10_full", "pool3")],
 )
-def test_the_penultimate_layer_feeds_the_last_one(name, layer):
+def test_penultimate_layer_feeds_the_last_one(name, layer):
     shape = {"paper": (67, 67, 3), "owt": (63, 63, 3)}.get(name)
     model = alexnet_tf.AlexNet(name, 10, input_shape=shape)
     assert alexnet.penultimate_layer(model) == layer

@@ -1,4 +1,4 @@
-"""The figures pass the numbers of the network to `plots`."""
+"""Tests the values that the figures pass to `plots`."""
 
 import dataclasses
 
@@ -16,8 +16,11 @@ from helpers.networks import untrained_classifier
 
 
 @pytest.fixture
-def given(monkeypatch):
-    """Returns given(name), the arguments that `plots.NAME` was called with."""
+def plotted(monkeypatch):
+    """Returns plotted(name), the arguments that `plots.NAME` was called with.
+
+    Nothing is drawn.
+    """
     calls = {}
     for name in (
         "kernels", "predictions", "neighbors", "crops", "activations", "norms",
@@ -30,25 +33,25 @@ def given(monkeypatch):
 
 
 def center_square(classifier, example):
-    """Returns the center square, by the function that training uses."""
+    """Returns the center square of an example's image, uint8 RGB."""
     return preprocess.center_square(
         example["image"], classifier.preset.preprocessing
     ).numpy()
 
 
-def test_kernels_are_those_of_conv1(given):
+def test_kernels_shows_kernels_of_conv1(plotted):
     classifier = untrained_classifier()
     paper_figures.kernels(classifier, "out.png")
-    kernels, path, _ = given("kernels")
+    kernels, path, _ = plotted("kernels")
     np.testing.assert_array_equal(kernels, classifier.model.get_layer("conv1").kernel)
     assert path == "out.png"
 
 
-def test_predictions_are_the_five_most_probable(given, make_source):
+def test_predictions_shows_the_five_most_probable_classes(plotted, make_source):
     classifier, source = untrained_classifier(), make_source(11)
     examples = source.take_indices([10, 4])
     paper_figures.predictions(classifier, source, examples, "out.png")
-    rows, path = given("predictions")
+    rows, path = plotted("predictions")
     assert [title for title, _, _ in rows] == ["0", "4"] and path == "out.png"
     for (_, image, classes), example in zip(rows, examples):
         np.testing.assert_array_equal(image, center_square(classifier, example))
@@ -61,7 +64,7 @@ def test_predictions_are_the_five_most_probable(given, make_source):
 
 
 @pytest.mark.parametrize("figure", ["predictions", "dropout"])
-def test_refuses_other_classes(make_source, figure):
+def test_rejects_sources_with_other_classes(make_source, figure):
     classifier, source = untrained_classifier(), make_source(11, classes=5)
     arguments = [classifier, source, source.take_indices([0])]
     if figure == "dropout":
@@ -70,11 +73,11 @@ def test_refuses_other_classes(make_source, figure):
         getattr(paper_figures, figure)(*arguments, "out.png")
 
 
-def test_neighbors_keep_their_order(given, make_source):
+def test_neighbors_keeps_the_order_of_rows(plotted, make_source):
     classifier, source = untrained_classifier(), make_source(11)
     rows = [source.take_indices([3, 10, 0]), source.take_indices([1, 2, 5])]
     paper_figures.neighbors(classifier, source, rows, "out.png")
-    (images, _) = given("neighbors")
+    (images, _) = plotted("neighbors")
     assert [[title for title, _ in row] for row in images] == [
         ["3", "0", "0"], ["1", "2", "5"],
     ]  # fmt: skip
@@ -83,9 +86,9 @@ def test_neighbors_keep_their_order(given, make_source):
 
 
 def find_offset(crop, square):
-    """Returns ((y, x), flipped), the position of a crop in the center square.
+    """Finds a crop in the center square, and returns its ((y, x), flipped).
 
-    Rounding may differ by a gray level unless the scale is a whole number.
+    Pixels may differ by one gray level, since both images are rounded.
     """
     size = len(crop)
     for y, x in np.ndindex(*(side - size + 1 for side in square.shape[:2])):
@@ -97,16 +100,18 @@ def find_offset(crop, square):
 
 
 @pytest.mark.parametrize("preset", ["tiny", "caffe", "code2012"])
-def test_crops_are_those_of_training(given, make_source, preset):
-    """They show the pixels of the image for every kind of mean."""
-    preprocessing = presets.get(preset).preprocessing
+def test_crops_shows_crops_of_training(plotted, make_source, preset):
+    """The presets subtract three kinds of mean, which the figure does not show."""
     classifier = untrained_classifier()
-    changed = dataclasses.replace(
-        preprocessing, image_size=72, crop_size=64, pca_color_std=0.0
+    preprocessing = dataclasses.replace(
+        presets.get(preset).preprocessing,
+        image_size=72,
+        crop_size=64,
+        pca_color_std=0.0,
     )
     classifier = dataclasses.replace(
         classifier,
-        preset=dataclasses.replace(classifier.preset, preprocessing=changed),
+        preset=dataclasses.replace(classifier.preset, preprocessing=preprocessing),
         statistics=dataclasses.replace(
             classifier.statistics,
             mean_image=np.random.default_rng(0).uniform(0, 255, (72, 72, 3)),
@@ -114,14 +119,14 @@ def test_crops_are_those_of_training(given, make_source, preset):
     )
     (example,) = make_source(11).take_indices([3])
     paper_figures.crops(classifier, example, 6, 5, "out.png")
-    images, _, title = given("crops")
+    images, _, title = plotted("crops")
     (_, square), *crops = images
     np.testing.assert_array_equal(square, center_square(classifier, example))
     offsets = [find_offset(crop, square) for _, crop in crops]
-    # Training draws the same with these seeds.
+    # Training draws the same offsets and flips with these seeds.
     for index, (offset, flipped) in enumerate(offsets):
         seeds = tf.unstack(tf.random.split(tf.constant([5, index]), 3))
-        expected = preprocess.random_offset(seeds[0], changed).numpy()
+        expected = preprocess.random_offset(seeds[0], preprocessing).numpy()
         assert offset == tuple(expected)
         assert flipped == bool(preprocess.random_flip(seeds[1]))
     assert {flipped for _, flipped in offsets} == {False, True}
@@ -137,7 +142,7 @@ def test_crops_are_those_of_training(given, make_source, preset):
         ({"crop_size": 227, "mean": "channel"}, "30 x 30 x 2 = 1,800 crops"),
     ],
 )
-def test_crops_are_counted(given, make_source, changes, text):
+def test_title_of_crops_counts_possible_crops(plotted, make_source, changes, text):
     classifier = untrained_classifier()
     preprocessing = dataclasses.replace(
         presets.get("paper").preprocessing, **changes
@@ -145,18 +150,18 @@ def test_crops_are_counted(given, make_source, changes, text):
     preset = dataclasses.replace(classifier.preset, preprocessing=preprocessing)
     classifier = dataclasses.replace(classifier, preset=preset)
     paper_figures.crops(classifier, *make_source(11).take_indices([0]), 1, 0, "out.png")
-    _, _, title = given("crops")
+    _, _, title = plotted("crops")
     assert text in title and title.startswith("1 of ")
 
 
-def test_crops_have_pca_color_augmentation(given, make_source):
+def test_crops_shows_pca_color_augmentation(plotted, make_source):
     classifier = untrained_classifier(pca_color_std=0.5, flip=False, random_crop=False)
     (example,) = make_source(11).take_indices([0])
     paper_figures.crops(classifier, example, 1, 0, "out.png")
     preprocessing = classifier.preset.preprocessing
     first = (preprocessing.image_size - preprocessing.crop_size) // 2
     last = first + preprocessing.crop_size
-    (_, square), (_, crop) = given("crops")[0]
+    (_, square), (_, crop) = plotted("crops")[0]
     pixels = square[first:last, first:last].astype(float)
     seed = tf.unstack(tf.random.split(tf.constant([0, 0]), 3))[2]
     shift = preprocess.pca_color_shift(seed, classifier.statistics, 0.5).numpy()
@@ -165,11 +170,11 @@ def test_crops_have_pca_color_augmentation(given, make_source):
     np.testing.assert_allclose(crop, np.clip(pixels + shift, 0, 255), atol=1.51)
 
 
-def test_activations_are_those_of_the_strongest_maps(given, make_source):
+def test_activations_shows_the_strongest_maps(plotted, make_source):
     classifier = untrained_classifier()
     (example,) = make_source(11).take_indices([7])
     paper_figures.activations(classifier, example, 3, "out.png")
-    image, convolutions, dense_layers, _ = given("activations")
+    image, convolutions, dense_layers, _ = plotted("activations")
     preprocessing = classifier.preset.preprocessing
     first = (preprocessing.image_size - preprocessing.crop_size) // 2
     last = first + preprocessing.crop_size
@@ -178,7 +183,8 @@ def test_activations_are_those_of_the_strongest_maps(given, make_source):
     outputs = internals.activations(classifier, example["image"])
     title, field, maps = convolutions[1]
     assert title == "conv2: 32 maps, 7 x 7\neach output sees 51 pixels"
-    # The fields of the 7 outputs begin at -16, 8 pixels apart; this is the fourth.
+    # The receptive fields of the 7 outputs are 8 pixels apart, and the first begins at
+    # pixel -16. The central output is the fourth.
     assert field == (3 * 8 - 16, 3 * 8 - 16 + 50)
     conv2 = np.moveaxis(outputs["conv2"], -1, 0)
     strongest = np.argsort(-conv2.sum(axis=(1, 2)))[:3]
@@ -191,20 +197,20 @@ def test_activations_are_those_of_the_strongest_maps(given, make_source):
     assert titles[2] == f"prob: 10 classes, {predicted} {probability:.1%}"
 
 
-def test_norms_are_those_of_internals(given):
+def test_norms_shows_norms_of_all_layers(plotted):
     classifier = untrained_classifier()
     paper_figures.norms(classifier, 3, "out.png")
-    layers, _, title = given("norms")
+    layers, _, title = plotted("norms")
     expected = internals.norms(classifier.model, classifier.preset, 3)
     assert [norm.kernel for norm in layers] == [norm.kernel for norm in expected]
     assert title == "tiny"
 
 
-def test_dropout_averages_more_and_more_networks(given, make_source):
+def test_dropout_shows_averages_of_1_to_32_networks(plotted, make_source):
     classifier, source = untrained_classifier(), make_source(12)
     examples = source.take_indices([*range(12)])
     paper_figures.dropout(classifier, source, examples, 2, "out.png")
-    errors, full_error, pairs, _, title = given("dropout")
+    errors, full_error, pairs, _, title = plotted("dropout")
     labels = np.arange(12, dtype=np.int32) % 10
     encoded = [example["image"] for example in examples]
     passes = internals.dropout_passes(classifier, encoded, 32, 2)
@@ -219,9 +225,9 @@ def test_dropout_averages_more_and_more_networks(given, make_source):
     assert title == "12 images of images, split train, center crop"
 
 
-def test_normalization_has_the_constants_of_the_preset(given):
+def test_normalization_uses_the_constants_of_the_preset(plotted):
     paper_figures.normalization(presets.get("code2012"), 1, "out.png")
-    before, afters, _, title = given("normalization")
+    before, afters, _, title = plotted("normalization")
     assert before.shape == (20,) and before.min() == 0 and 3 < (before == 0).sum() < 12
     assert [label for label, _ in afters] == ["n = 4", "n = 5"]
     for n, (_, after) in zip((4, 5), afters):

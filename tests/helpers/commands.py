@@ -1,9 +1,9 @@
 """Runs the commands of the package as a user would, many times in one process.
 
-Importing TensorFlow takes seconds, and two commands define the same absl flags, so that
-they cannot share a process. Therefore one server process imports the libraries and
-forks for each run of a command. It can fork because imports use no device, and so start
-no threads (test_imports.py).
+Importing TensorFlow takes seconds, and commands that define the same absl flags cannot
+share a process. Therefore one server process imports the libraries and forks for each
+run of a command. It can fork because the imports set up no device and so start no
+threads, as `test_importing_all_libraries_touches_no_device` checks.
 """
 
 import atexit
@@ -18,7 +18,8 @@ import subprocess
 import sys
 import traceback
 
-_LIBRARIES = (
+# Importing these modules imports TensorFlow, Keras, TFDS and Matplotlib.
+_PRELOADED = (
     "training.loop",
     "training.throughput",
     "inference.export_formats",
@@ -56,17 +57,21 @@ def _server():
 
 
 def _run(module, args):
-    """Returns the exit status; like `app.run`, without usage text for wrong flags."""
+    """Runs `module.main` as `app.run` does, but prints no usage text for wrong flags.
+
+    Returns:
+        The exit status.
+    """
     from absl import app, flags
 
     sys.argv = [module.__name__, *args]
     try:
         module.main(flags.FLAGS(sys.argv))
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
             return 1
-        return end.code or 0
+        return error.code or 0
     except (app.UsageError, flags.Error) as error:
         print(error, file=sys.stderr)
         return 1
@@ -77,6 +82,7 @@ def _run(module, args):
 
 
 def _run_and_reply(name, args):
+    """Runs a command and prints its exit status and output as a line of JSON."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         module = importlib.import_module(f"alexnet_tf.{name}")
@@ -85,8 +91,9 @@ def _run_and_reply(name, args):
 
 
 def _serve():
-    for library in _LIBRARIES:
-        importlib.import_module(f"alexnet_tf.{library}")
+    """Runs the commands that stdin names, one a line, each in a child process."""
+    for name in _PRELOADED:
+        importlib.import_module(f"alexnet_tf.{name}")
     preprocess = importlib.import_module("alexnet_tf.data.preprocess")
     # XLA takes .2 seconds for each process; conftest does the same for the tests.
     preprocess._compiled = preprocess._uncompiled

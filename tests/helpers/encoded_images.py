@@ -1,4 +1,4 @@
-"""Encoded images of known pixels, and a runner of operations on them."""
+"""Images of known pixels, their encodings, and a check of operations on them."""
 
 import dataclasses
 
@@ -14,7 +14,11 @@ def preprocessing_of(name, **changes):
 
 
 def run_both_ways(op, *arguments):
-    """Runs `op` eagerly and in `tf.data.map`, and checks that the results agree."""
+    """Runs `op` eagerly and in `Dataset.map`, and checks that the results agree.
+
+    Returns:
+        The result as a NumPy array.
+    """
     arguments = tuple(map(tf.convert_to_tensor, arguments))
     eager = op(*arguments)
     dataset = tf.data.Dataset.from_tensors(arguments).map(op)
@@ -25,15 +29,20 @@ def run_both_ways(op, *arguments):
 
 
 def photograph(height, width):
-    """uint8 RGB [height, width, 3]: waves, and noise of all frequencies."""
+    """Returns uint8 RGB [height, width, 3]: waves, and noise of all frequencies."""
     y, x = np.mgrid[:height, :width]
     waves = np.stack([y / 17 + x / 29, x / 11, (x + y) / 23], axis=-1)
     noise = np.random.default_rng(height).normal(0, 25, waves.shape)
     return np.clip(127 + 95 * np.sin(waves) + noise, 0, 255).astype(np.uint8)
 
 
-def encode(pixels, form):
-    """The bytes of pixels [H, W, C] as a PNG (lossless) or a JPEG."""
-    if form == "png":
+def encode(pixels, image_format):
+    """Encodes pixels as a PNG or a JPEG, and returns the bytes.
+
+    Args:
+        pixels: uint8 [H, W, C]; also uint16 for a PNG.
+        image_format: "png", which is lossless, or "jpeg", of quality 95.
+    """
+    if image_format == "png":
         return tf.io.encode_png(pixels).numpy()
     return tf.io.encode_jpeg(pixels, quality=95).numpy()

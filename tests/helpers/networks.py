@@ -12,16 +12,17 @@ from alexnet_tf.inference.classifier import Classifier
 from alexnet_tf import presets
 from helpers import reference
 
-# Filters and units of the narrow models. Their pool5 is 2 x 2, so that the order
-# in which its maps are flattened matters to fc6, and the last window of conv1
-# extends beyond the edge wherever that of the full-size model does.
+# Filters and units of the narrow models.
 WIDTHS = dict(
     conv1=16, conv2=24, conv3=12, conv4=16, conv5=8, conv6=8,
     fc6=20, fc7=18, fc8=7,
 )  # fmt: skip
 CIFAR10_WIDTHS = dict(conv1=6, conv2=8, conv3=10, fc10=7)
 
-# Height and width of the images that the narrow models are tested with.
+# Height and width of the images that the narrow models are tested with. The outputs of
+# pool5 are then 2 x 2 pixels, so that fc6 depends on the order in which they are
+# flattened; and the last window of conv1 extends beyond the edge of the image in the
+# models whose full-size conv1 does so too.
 SIDES = {
     "paper": 96,
     "code2012": 96,
@@ -34,7 +35,15 @@ SIDES = {
 
 @functools.cache
 def reference_outputs(family):
-    """Returns images, labels, weights, and the reference's logits and gradients."""
+    """Returns a batch, random weights, and what the reference computes from them.
+
+    Args:
+        family: a key of `reference.FAMILIES`.
+
+    Returns:
+        (images, labels, weights, logits, gradients); the weights and the gradients
+        are {layer name: (kernel, bias)}.
+    """
     rng = np.random.default_rng(7)
     images = rng.normal(0, 60, (4, SIDES[family], SIDES[family], 3))
     labels = rng.integers(0, 7, 4)
@@ -45,7 +54,7 @@ def reference_outputs(family):
 
 
 def narrow_widths(name):
-    """Returns the number of filters or units by layer name."""
+    """Returns {layer name: number of filters or units} of a preset's narrow model."""
     return CIFAR10_WIDTHS if name == "cifar10_full" else WIDTHS
 
 
@@ -63,12 +72,12 @@ def narrow_preset(name):
 
 
 def with_layer_values(preset, name_or_class, **values):
-    """Returns a copy of `preset` with `values` set in the layers that match.
+    """Returns a copy of `preset` with new values in some of its layers.
 
     Args:
         preset: a `presets.Preset`.
         name_or_class: the name of one layer, or the class of several.
-        **values: new values of fields of these layers.
+        **values: new values of the fields of these layers.
     """
     layers = tuple(
         dataclasses.replace(layer, **values)
@@ -85,7 +94,7 @@ def relative_error(actual, expected):
 
 
 def untrained_classifier(seed=0, **changes):
-    """Returns an untrained `tiny` for 10 classes with distinct probabilities.
+    """Returns an untrained `tiny` for 10 classes as a `Classifier`.
 
     Args:
         seed: the random seed of the initialization.
@@ -94,7 +103,7 @@ def untrained_classifier(seed=0, **changes):
     keras.utils.set_random_seed(seed)
     preset = presets.override(presets.get("tiny"), **changes)
     model = alexnet_tf.AlexNet(preset, 10)
-    # Larger logits, so that the probabilities of the classes differ clearly.
+    # Larger logits make the probabilities of the classes differ clearly.
     kernel = model.get_layer("fc8").kernel
     kernel.assign(50 * kernel.value)
     return Classifier(

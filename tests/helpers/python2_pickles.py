@@ -1,8 +1,9 @@
-"""Writes the .npy files that `numpy.save` wrote under Python 2, byte by byte.
+"""Writes .npy files as `numpy.save` wrote them under Python 2, byte by byte.
 
-They hold protocol 2 of pickle, as Python 2's cPickle used it for NumPy's arrays:
-strings are byte strings, and so is the data of an array. Today's `numpy.load`
-reads them with `allow_pickle=True, encoding="latin1"`; a test verifies that.
+They contain a pickle of protocol 2, as Python 2's cPickle wrote NumPy's arrays:
+strings are byte strings, and so is the data of an array. Today's `numpy.load` reads
+them with `allow_pickle=True, encoding="latin1"`, as
+`test_numpy_reads_our_python2_files` checks.
 """
 
 import io
@@ -12,11 +13,12 @@ import numpy as np
 
 
 def save(path, value):
-    """Writes a zero-dimensional array that holds `value` as a .npy file.
+    """Writes a .npy file with a zero-dimensional array that contains `value`.
 
     Args:
         path: a `pathlib.Path`.
-        value: dicts, lists and NumPy arrays of numbers, nested.
+        value: a NumPy array of numbers; or a list, or a dict with str keys, of such
+            values.
     """
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
@@ -26,28 +28,31 @@ def save(path, value):
 
 
 def _object_array(value):
-    dtype = _call(b"numpy\ndtype", _string("O8"), _number(0), _number(1))
-    state = [_number(3), _string("|"), b"N", b"N", b"N"]
-    state += [_number(-1), _number(-1), _number(63)]
-    dtype += _tuple(*state) + b"b"
+    dtype = _dtype("O8", byte_order="|", flags=63)
     return _array(b")", dtype, b"](" + _encode(value) + b"e")
 
 
 def _encode(value):
     match value:
         case np.ndarray():
-            code, order = value.dtype.str[1:], value.dtype.str[0]
-            dtype = _call(b"numpy\ndtype", _string(code), _number(0), _number(1))
-            state = [_number(3), _string(order), b"N", b"N", b"N"]
-            state += [_number(-1), _number(-1), _number(0)]
+            byte_order, code = value.dtype.str[0], value.dtype.str[1:]
+            dtype = _dtype(code, byte_order, flags=0)
             shape = _tuple(*map(_number, value.shape))
-            dtype += _tuple(*state) + b"b"
             return _array(shape, dtype, _string(value.tobytes()))
         case dict():
-            pairs = (_string(k) + _encode(v) for k, v in value.items())
+            pairs = (_string(key) + _encode(item) for key, item in value.items())
             return b"}(" + b"".join(pairs) + b"u"
         case list():
             return b"](" + b"".join(map(_encode, value)) + b"e"
+
+
+def _dtype(code, byte_order, flags):
+    """Returns the opcodes of a NumPy dtype and of its state, of version 3."""
+    dtype = _call(b"numpy\ndtype", _string(code), _number(0), _number(1))
+    # Version, byte order, subdtype, names, fields, item size, alignment, flags.
+    state = [_number(3), _string(byte_order), b"N", b"N", b"N"]
+    state += [_number(-1), _number(-1), _number(flags)]
+    return dtype + _tuple(*state) + b"b"
 
 
 def _array(shape, dtype, data):

@@ -16,16 +16,19 @@ def small_preset(**overrides):
     """Returns the preset `tiny` with a recipe for a few steps.
 
     Args:
-        **overrides: values of the preset, see `presets.override`.
+        **overrides: arguments of `presets.override`.
     """
     defaults = dict(epochs=2, batch_size=12, schedule="constant", dropout=0.5)
     return presets.override(presets.get("tiny"), **defaults | overrides)
 
 
 def shallow_preset(**overrides):
-    """Returns `small_preset` with one convolution, one norm and one dropout.
+    """Returns `small_preset` with one convolution, one normalization and one dropout.
 
-    It is traced in half the time.
+    Its training step is traced in half the time.
+
+    Args:
+        **overrides: arguments of `presets.override`.
     """
     preset = small_preset(**overrides)
     names = "conv1 relu1 norm1 pool1 flatten fc7 relu7 drop7 fc8".split()
@@ -38,8 +41,8 @@ def train_briefly(path, source, *, preset=None, devices=1, **kwargs):
 
     Args:
         path: a `pathlib.Path`, created if it does not exist.
-        source: the `Source` of both splits.
-        preset: a `presets.Preset`; None for `shallow_preset()`.
+        source: the `Source` to train on and to validate on.
+        preset: a `presets.Preset`. Default: `shallow_preset()`.
         devices: the number of virtual CPU devices.
         **kwargs: arguments of `loop.train`.
 
@@ -58,7 +61,12 @@ def train_briefly(path, source, *, preset=None, devices=1, **kwargs):
 
 
 class CallAtStep(keras.callbacks.Callback):
-    """Calls a function once, when the optimizer has reached a step."""
+    """Calls a function once, at the end of the step with a given number.
+
+    Args:
+        step: the number of the step, in all epochs; the first is 1.
+        function: a function without arguments.
+    """
 
     def __init__(self, step, function):
         super().__init__()
@@ -76,7 +84,10 @@ def run_weights(path):
 
 
 def final_arrays(path):
-    """Returns {name: array} of the newest checkpoint, without its bookkeeping."""
+    """Returns {name: array} of the variables in the newest checkpoint of a run.
+
+    The counter of the checkpoints that have been saved is omitted.
+    """
     latest = tf.train.latest_checkpoint(str(path / "checkpoints"))
     reader = tf.train.load_checkpoint(latest)
     return {
@@ -87,7 +98,7 @@ def final_arrays(path):
 
 
 def layers_of(path):
-    """Returns {layer name: [kernel, bias]} of the newest checkpoint."""
+    """Returns {layer name: [kernel, bias]} of the newest checkpoint of a run."""
     arrays = {}
     for name, array in sorted(final_arrays(path).items()):
         if name.startswith("layers/"):

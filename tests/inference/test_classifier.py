@@ -474,29 +474,33 @@ def test_export_rejects_the_outputs_of_another_network(eight_bits):
 @pytest.mark.parametrize("content", ["file", "directory"])
 def test_an_export_appears_when_it_is_complete(tmp_path, content):
     path, leftover = tmp_path / "out", tmp_path / ".out.killed.tmp"
+    unrelated = tmp_path / ".out.tflite.killed.tmp"
 
     def write(path):
         os.mkdir(path) if content == "directory" else open(path, "w").close()
 
-    leftover.mkdir()  # As an export that was killed leaves it.
+    # Exports that were killed leave such folders.
+    leftover.mkdir()
+    unrelated.mkdir()
     write(leftover / "out")
-    with export_formats._new(str(path)) as temporary:
+    with export_formats._writing_new(str(path)) as temporary:
         assert not os.path.exists(temporary)
         write(temporary)
         assert not path.exists()
-    assert path.exists() and {*os.listdir(tmp_path)} == {"out", leftover.name}
-    with export_formats._new(f"{tmp_path}/other/") as temporary:
+    # The folder of the export that was killed is removed, and no other file's.
+    assert path.exists() and {*os.listdir(tmp_path)} == {"out", unrelated.name}
+    with export_formats._writing_new(f"{tmp_path}/other/") as temporary:
         write(temporary)
     assert (tmp_path / "other").exists()
     with pytest.raises(FileExistsError, match="new name"):
-        with export_formats._new(str(path)):
+        with export_formats._writing_new(str(path)):
             pass
 
 
 @pytest.mark.parametrize("content", ["file", "directory"])
 def test_an_export_that_fails_is_removed(tmp_path, content):
     with pytest.raises(RuntimeError):
-        with export_formats._new(str(tmp_path / "out")) as path:
+        with export_formats._writing_new(str(tmp_path / "out")) as path:
             os.mkdir(path) if content == "directory" else open(path, "w").close()
             raise RuntimeError("no such operation")
     assert os.listdir(tmp_path) == []

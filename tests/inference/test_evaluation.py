@@ -17,7 +17,7 @@ from alexnet_tf.inference import retrieval
 from alexnet_tf.models import alexnet
 from alexnet_tf import presets
 from helpers.commands import command
-from helpers.images import bad_third
+from helpers.images import source_with_bad_third
 from helpers.images import write_image_folder
 from helpers import networks
 from helpers.networks import untrained_classifier
@@ -82,7 +82,7 @@ def test_rejects_a_source_with_a_wrong_count(make_source, count):
 @pytest.mark.parametrize("protocol", ["center", "dense"])
 def test_rejects_labels_that_are_no_class(make_source, protocol):
     """Images whose class is secret have the label -1."""
-    source = bad_third(make_source, label=-1)
+    source = source_with_bad_third(make_source, label=-1)
     classifier = untrained_classifier()
     with pytest.raises(ValueError, match="label from 0 to 9.*2 of .*label is -1"):
         if protocol == "dense":

@@ -1,4 +1,4 @@
-"""The index and the search, compared with NumPy's matrix of all distances."""
+"""Tests retrieval indexes, and searches against NumPy's matrix of all distances."""
 
 import dataclasses
 import tracemalloc
@@ -12,10 +12,13 @@ from alexnet_tf.models import alexnet
 from helpers.networks import untrained_classifier
 
 
-def write(path, vectors, parts=3):
-    """Writes an index of `vectors` in blocks, and returns its path."""
-    blocks = np.array_split(vectors, parts)
-    labels = np.array_split(np.arange(len(vectors), dtype=np.int32) % 4, parts)
+def write_index(path, vectors):
+    """Writes an index of `vectors` in three blocks, and returns its path.
+
+    The labels are 0 to 3 in turn; a name is "BLOCK-POSITION".
+    """
+    blocks = np.array_split(vectors, 3)
+    labels = np.array_split(np.arange(len(vectors), dtype=np.int32) % 4, 3)
     names = [
         np.array([f"{i}-{j}".encode() for j in range(len(block))], object)
         for i, block in enumerate(blocks)
@@ -30,14 +33,14 @@ def write(path, vectors, parts=3):
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
-@pytest.mark.parametrize("block", [1, 60 * 8 * 7, 2**20])
-def test_the_search_is_exact(tmp_path, monkeypatch, metric, block):
-    """Blocks of one row, of seven rows and of all rows give the same."""
-    monkeypatch.setattr(retrieval, "_BLOCK", block)
-    random = np.random.default_rng(0)
-    vectors = random.normal(3, 1, (50, 60)).astype(np.float32)
-    queries = random.normal(3, 1, (9, 60)).astype(np.float32)
-    path = write(tmp_path / "index.npz", vectors)
+@pytest.mark.parametrize("block_bytes", [1, 60 * 8 * 7, 2**20])
+def test_search_is_exact(tmp_path, monkeypatch, metric, block_bytes):
+    """Blocks have one image, seven images, or all."""
+    monkeypatch.setattr(retrieval, "_BLOCK_BYTES", block_bytes)
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(3, 1, (50, 60)).astype(np.float32)
+    queries = rng.normal(3, 1, (9, 60)).astype(np.float32)
+    path = write_index(tmp_path / "index.npz", vectors)
     matches = retrieval.search(path, queries, 6, metric)
     if metric == "l2":
         distances = np.linalg.norm(queries[:, None] - vectors[None], axis=2)
@@ -53,45 +56,49 @@ def test_the_search_is_exact(tmp_path, monkeypatch, metric, block):
     )
 
 
-def test_an_image_is_nearest_to_itself(tmp_path):
+def test_search_finds_each_vector_nearest_to_itself(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
-    path = write(tmp_path / "index.npz", vectors)
+    path = write_index(tmp_path / "index.npz", vectors)
     matches = retrieval.search(path, vectors, 1)
     assert matches.indices[:, 0].tolist() == list(range(20))
     np.testing.assert_allclose(matches.distances, 0, atol=1e-6)
 
 
-def test_near_duplicates_keep_their_order(tmp_path):
-    """Their distances are a millionth of their length."""
+def test_search_orders_near_duplicates(tmp_path):
+    """Their distances are a millionth of their lengths."""
     vector = np.random.default_rng(0).uniform(0, 300, 4096).astype(np.float32)
     vectors = np.repeat(vector[np.newaxis], 30, axis=0)
     vectors[:, 0] = 4 + np.arange(30) * 1e-2
-    path = write(tmp_path / "index.npz", vectors)
+    path = write_index(tmp_path / "index.npz", vectors)
     matches = retrieval.search(path, vectors[[20]], 4)
     assert matches.indices[0, 0] == 20
     assert sorted(matches.indices[0, 1:3]) == [19, 21]
     np.testing.assert_allclose(matches.distances[0, 1:3], 1e-2, rtol=0.01)
 
 
-@pytest.mark.parametrize("rows, queries", [(60_000, 50), (60_000, 1), (4_000, 6_000)])
-def test_a_search_keeps_to_its_memory(tmp_path, rows, queries):
-    """It holds 256 MB with blocks of 48; here both are divided by 16."""
-    features = np.random.default_rng(0).normal(size=(rows, 64)).astype(np.float32)
-    path = write(tmp_path / "index.npz", features)
+@pytest.mark.parametrize(
+    "num_images, num_queries", [(60_000, 50), (60_000, 1), (4_000, 6_000)]
+)
+def test_search_needs_limited_memory(tmp_path, num_images, num_queries):
+    """The limit is 256 MB with blocks of 48 MB; here both are divided by 16."""
+    features = np.random.default_rng(0).normal(size=(num_images, 64))
+    features = features.astype(np.float32)
+    path = write_index(tmp_path / "index.npz", features)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrieval, "_BLOCK", retrieval._BLOCK // 16)
+        patch.setattr(retrieval, "_BLOCK_BYTES", retrieval._BLOCK_BYTES // 16)
         tracemalloc.start()
-        retrieval.search(path, features[:queries])
+        retrieval.search(path, features[:num_queries])
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    # The queries in float64, and the six best matches of each while they change.
-    beside = queries * (64 * 8 + 6 * 16 * 8)
-    assert 2 * 2**20 < peak < 256 * 2**20 / 16 + beside
+    # The queries in float64, and arrays of the six nearest matches of each query, which
+    # are not part of the limit.
+    not_limited = num_queries * (64 * 8 + 6 * 16 * 8)
+    assert 2 * 2**20 < peak < 256 * 2**20 / 16 + not_limited
 
 
-def test_an_index_is_an_npz_without_pickles(tmp_path):
+def test_index_is_an_npz_file_without_pickles(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
-    path = write(tmp_path / "index.npz", vectors)
+    path = write_index(tmp_path / "index.npz", vectors)
     with np.load(path, allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["features"], vectors)
     labels, names = retrieval.read_labels(path)
@@ -101,14 +108,14 @@ def test_an_index_is_an_npz_without_pickles(tmp_path):
 
 
 @pytest.mark.parametrize("shape, k", [((4, 7), 3), ((4, 8), 21)])
-def test_refuses_features_of_another_size_and_too_few_images(tmp_path, shape, k):
-    path = write(tmp_path / "index.npz", np.zeros((20, 8), np.float32))
+def test_search_rejects_wrong_feature_counts_and_too_few_images(tmp_path, shape, k):
+    path = write_index(tmp_path / "index.npz", np.zeros((20, 8), np.float32))
     with pytest.raises(ValueError, match="20 of 8"):
         retrieval.search(path, np.zeros(shape, np.float32), k)
 
 
-def test_an_index_appears_when_it_is_complete(tmp_path):
-    path = write(tmp_path / "index.npz", np.zeros((4, 2), np.float32))
+def test_failed_write_keeps_the_index_before(tmp_path):
+    path = write_index(tmp_path / "index.npz", np.zeros((4, 2), np.float32))
     before = path.read_bytes()
 
     def blocks():
@@ -121,11 +128,11 @@ def test_an_index_appears_when_it_is_complete(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["index.npz"]
 
 
-def test_precision():
+def test_precision_is_the_share_of_equal_labels():
     matches = retrieval.Matches(np.array([[0, 1, 2], [3, 0, 1]]), None)
-    labels, queries = np.array([5, 6, 5, 7]), np.array([5, 7])
-    assert retrieval.precision(matches, labels, queries, 1) == 1.0
-    assert retrieval.precision(matches, labels, queries, 3) == pytest.approx(0.5)
+    labels, query_labels = np.array([5, 6, 5, 7]), np.array([5, 7])
+    assert retrieval.precision(matches, labels, query_labels, 1) == 1.0
+    assert retrieval.precision(matches, labels, query_labels, 3) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("layer, size", [("fc7", 128), ("input", 64 * 64 * 3)])
@@ -147,43 +154,57 @@ def test_features_cover_all_images_in_order(make_source, layer, size):
     np.testing.assert_allclose(features[69], np.ravel(expected), atol=1e-5)
 
 
-def test_refuses_a_source_with_a_wrong_count(make_source):
+def test_features_rejects_a_source_with_a_wrong_count(make_source):
     source = dataclasses.replace(make_source(10), num_examples=11)
     with pytest.raises(ValueError, match="Expected 11 images"):
         [*retrieval.features(untrained_classifier(), source, verbose=0)]
 
 
-def test_a_zero_vector_has_cosine_0_to_everything(tmp_path):
+def test_zero_vectors_have_cosine_0_to_all_vectors(tmp_path):
     features = np.array([[0, 0, 0], [1, 0, 0], [0.6, 0.8, 0]], np.float32)
-    path = str(tmp_path / "i.npz")
-    blocks = [(features, np.zeros(3, np.int32), np.array([b"a", b"b", b"c"]))]
-    retrieval.write_index(path, blocks, 3, {})
+    path = write_index(tmp_path / "index.npz", features)
     matches = retrieval.search(path, np.array([[2.0, 0, 0]]), 3, "cosine")
     assert matches.indices.tolist() == [[1, 2, 0]]
     np.testing.assert_allclose(matches.distances, [[0, 0.4, 1]], atol=1e-6)
 
 
-@pytest.mark.parametrize("content", ["text", "half", "other", "flipped", "compressed"])
-def test_refuses_files_that_are_not_indices(tmp_path, content):
-    path = tmp_path / "i.npz"
-    if content == "text":
+def flip_bit(path, position):
+    """Flips a bit of the byte at `position`."""
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["text", "truncated", "no features", "wrong bit", "compressed, wrong bit", "npy"],
+)
+def test_rejects_files_that_are_not_indexes(tmp_path, damage):
+    path, features = tmp_path / "index.npz", np.zeros((9, 3), np.float32)
+    if damage == "text":
         path.write_text("no index")
+    elif damage == "npy":
+        with open(path, "wb") as file:
+            np.save(file, features)
+    elif damage == "no features":
+        np.savez(path, labels=features)
+    elif damage == "compressed, wrong bit":
+        np.savez_compressed(path, features=features)
+        flip_bit(path, 100)
     else:
-        name = "labels" if content == "other" else "features"
-        save = np.savez_compressed if content == "compressed" else np.savez
-        save(path, **{name: np.zeros((9, 3), np.float32)})
-    if content in ("flipped", "compressed"):
-        data = bytearray(path.read_bytes())
-        data[100 if content == "compressed" else 160] ^= 1
-        path.write_bytes(data)
-    if content == "half":
+        np.savez(path, features=features)
+    if damage == "wrong bit":
+        flip_bit(path, 160)
+    if damage == "truncated":
         path.write_bytes(path.read_bytes()[:80])
-    with pytest.raises(ValueError, match="index that index_output.*i.npz"):
-        retrieval.search(str(path), np.zeros((1, 3), np.float32), 2)
+    with pytest.raises(ValueError, match="index that index_output.*index.npz"):
+        retrieval.search(str(path), features[:1], 2)
+    with pytest.raises(ValueError, match="index that index_output.*index.npz"):
+        retrieval.read_labels(str(path))
 
 
-def test_an_image_is_not_its_own_neighbor(tmp_path, make_source):
-    """The nearest neighbor of a copy with another name is the image."""
+def test_images_are_not_their_own_neighbors(tmp_path, make_source):
+    """For a copy with another name, the nearest neighbor is the original image."""
     classifier, source = untrained_classifier(), make_source(12)
     path = str(tmp_path / "index.npz")
     retrieval.build_index(path, classifier, source, "fc6", verbose=0)
@@ -211,23 +232,25 @@ def test_an_image_is_not_its_own_neighbor(tmp_path, make_source):
     assert [len(row) for row in rows] == [12, 12]
 
 
-def test_refuses_an_index_of_something_else(tmp_path, make_source):
+def test_rejects_an_index_of_another_layer_network_or_source(tmp_path, make_source):
     classifier, source = untrained_classifier(), make_source(12)
     path = str(tmp_path / "index.npz")
     retrieval.build_index(path, classifier, source, "fc6", verbose=0)
     queries = source.take_indices([0])
-    for other, images, layer, message in (
+    for query_classifier, query_source, layer, message in (
         (classifier, source, "fc7", "index.npz: layer=fc6. Received: layer=fc7"),
         (untrained_classifier(seed=1), source, "fc6", "Received: network=tiny"),
         (classifier, make_source(13), "fc6", "Received: images=images, split train"),
         (untrained_classifier(crop_size=65), source, "fc6", "Received: network=tiny"),
     ):
         with pytest.raises(ValueError, match=message):
-            retrieval.nearest_examples(path, other, queries, images, layer)
+            retrieval.nearest_examples(
+                path, query_classifier, queries, query_source, layer
+            )
 
 
 def test_reads_an_index_of_version_0_1(tmp_path, make_source):
-    """Its origin has the names of that version."""
+    """The keys of its origin, and a preset, have been renamed since."""
     classifier, source = untrained_classifier(), make_source(12)
     path = str(tmp_path / "index.npz")
     old_origin = {
@@ -247,7 +270,7 @@ def test_reads_an_index_of_version_0_1(tmp_path, make_source):
 
 
 @pytest.mark.parametrize("origin", [{}, [], {"network": 3}])
-def test_refuses_an_index_without_its_origin(tmp_path, make_source, origin):
+def test_rejects_an_index_without_its_origin(tmp_path, make_source, origin):
     path = str(tmp_path / "index.npz")
     blocks = [(np.zeros((1, 3), np.float32), np.zeros(1, np.int32), np.array([b"a"]))]
     retrieval.write_index(path, blocks, 1, origin)

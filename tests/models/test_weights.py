@@ -234,7 +234,7 @@ def test_loads_full_size_weights(tmp_path, family):
     widths = {
         layer.name: layer.bias.shape[0] for layer in model.layers if layer.weights
     }
-    arrays = reference.draw(family, widths, images, rng)
+    arrays = reference.draw_weights(family, widths, images, rng)
     logits, _ = reference.forward(family, arrays, images)
     arrays = {
         name: [part.astype(np.float32) for part in parts]

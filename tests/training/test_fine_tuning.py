@@ -30,7 +30,7 @@ from helpers.runs import final_arrays
 from helpers.runs import layers_of
 from helpers.runs import small_preset
 
-pytestmark = pytest.mark.usefixtures("skip_figures")
+pytestmark = pytest.mark.usefixtures("figures_as_text")
 
 train_briefly = functools.partial(runs.train_briefly, preset=small_preset())
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")

@@ -32,7 +32,7 @@ from helpers.runs import run_metrics
 from helpers.runs import shallow_preset
 from helpers.runs import train_briefly
 
-pytestmark = pytest.mark.usefixtures("skip_figures")
+pytestmark = pytest.mark.usefixtures("figures_as_text")
 
 
 def assert_same(expected, actual, atol=0.0):

@@ -1,16 +1,17 @@
 """The data set `textures`: colored gratings and spots of ten classes.
 
-The images are drawn from a seed, without a download, and exercise all of the code
-that reads a data set: they are JPEGs of varying size and aspect ratio in TFDS's format.
-Each image has two random colors, so that color says nothing about the class; each class
-is closed under mirroring, so that flips do not change a label.
+The images are generated from seeds, without a download. They are JPEGs of varying size
+and aspect ratio in TFDS's format, so that they exercise all of the code that reads a
+data set. Each image has two random colors, so that the class can't be recognized by
+color. The mirror image of each image is of the same class, so that flips do not change
+a label.
 """
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-# In the order of the labels.
+# The label of a class is its index.
 CLASSES = (
     "horizontal_grating",
     "shallow_grating",
@@ -23,7 +24,7 @@ CLASSES = (
     "tall_spots",
     "rings",
 )
-_COUNTS = {"train": 2000, "validation": 500}
+_NUM_EXAMPLES = {"train": 2000, "validation": 500}
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -31,7 +32,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     name = "textures"
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "2,000 + 500 images of 10 classes."}
+    RELEASE_NOTES = {"1.0.0": "2,000 training and 500 validation images."}
     pkg_dir_path = None
 
     def _info(self):
@@ -47,60 +48,73 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        return {split: self._generate_examples(split) for split in _COUNTS}
+        return {split: self._generate_examples(split) for split in _NUM_EXAMPLES}
 
     def _generate_examples(self, split):
-        for index in range(_COUNTS[split]):
+        split_index = list(_NUM_EXAMPLES).index(split)
+        for index in range(_NUM_EXAMPLES[split]):
             label = index % len(CLASSES)
-            pixels = draw(CLASSES[label], (list(_COUNTS).index(split), index))
+            pixels = draw(CLASSES[label], (split_index, index))
             encoded = tf.io.encode_jpeg(pixels, quality=90).numpy()
             yield index, {"image": encoded, "label": label}
 
 
-def draw(kind, seed):
-    """Draws an image of one of `CLASSES`, uint8 RGB [H, W, 3].
+def draw(class_name, seed):
+    """Draws an image of one class, uint8 RGB [H, W, 3].
 
-    H and W are random, from 64 to 160 pixels; scale, phase, tilt, contrast and both
-    colors are random too.
+    H and W are random, from 64 to 160 pixels. The scale, phase, tilt and noise of the
+    pattern and both colors are random too.
 
     Args:
-        kind: a name in `CLASSES`.
-        seed: an integer or a tuple of integers; equal seeds give equal images.
+        class_name: a name in `CLASSES`.
+        seed: an integer or a tuple of integers. Equal seeds give equal images.
     """
-    random = np.random.default_rng(seed)
-    height, width = random.integers(64, 161, 2)
-    mirror = random.choice([-1, 1])
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(64, 161, 2)
+    mirror = rng.choice([-1, 1])
     y, x = np.mgrid[:height, :width].astype(np.float64)
-    tilt = random.normal(0, np.pi / 60)
+    tilt = rng.normal(0, np.pi / 60)
     y, x = (
         np.cos(tilt) * y - np.sin(tilt) * x,
         np.sin(tilt) * y + np.cos(tilt) * x,
     )
-    # Periods per pixel: 5 to 8 periods fit into the short side.
-    pitch = random.uniform(5, 8) / min(height, width)
-    pattern = _pattern(kind, y * pitch, mirror * x * pitch, random)
-    colors = _colors(random)  # [2, 3]
+    # The short side has 5 to 8 periods.
+    periods_per_pixel = rng.uniform(5, 8) / min(height, width)
+    pattern = _pattern(
+        class_name, y * periods_per_pixel, mirror * x * periods_per_pixel, rng
+    )
+    colors = _colors(rng)  # [2, 3]
     mix = (pattern[..., None] + 1) / 2  # [H, W, 1]
     pixels = mix * colors[0] + (1 - mix) * colors[1]
-    pixels += random.normal(0, random.uniform(2, 12), pixels.shape)
+    pixels += rng.normal(0, rng.uniform(2, 12), pixels.shape)
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
-def _pattern(kind, y, x, random):
-    """Returns a pattern, float64 [H, W] in [-1, 1]; y and x are in periods."""
-    y, x = y + random.uniform(), x + random.uniform()
+def _pattern(class_name, y, x, rng):
+    """Returns the pattern of a class at a random phase, float64 [H, W] in [-1, 1].
+
+    Args:
+        class_name: a name in `CLASSES`.
+        y, x: float64 [H, W], the coordinates of the pixels in periods of the pattern.
+        rng: a `np.random.Generator`.
+    """
+    y, x = y + rng.uniform(), x + rng.uniform()
 
     def grating(degrees):
         angle = np.deg2rad(degrees)
         return np.cos(2 * np.pi * (np.cos(angle) * y + np.sin(angle) * x))
 
-    def spots(stretch):
-        # The distance to the center of the cell, in a grid with shifted rows.
-        v = y * np.sqrt(stretch)
-        u = x / np.sqrt(stretch) + 0.5 * (np.floor(v) % 2)
-        return np.hypot((v % 1) - 0.5, (u % 1) - 0.5)
+    def center_distance(stretch):
+        """Returns the distance to the center of the cell, in a grid of cells.
 
-    match kind:
+        Every second row of the grid is shifted by half a cell. A stretch above 1 makes
+        the cells wide, and a stretch below 1 makes them tall.
+        """
+        row = y * np.sqrt(stretch)
+        column = x / np.sqrt(stretch) + 0.5 * (np.floor(row) % 2)
+        return np.hypot((row % 1) - 0.5, (column % 1) - 0.5)
+
+    match class_name:
         case "horizontal_grating":
             return grating(0)
         case "shallow_grating":
@@ -114,18 +128,21 @@ def _pattern(kind, y, x, random):
         case "diagonal_plaid":
             return (grating(45) + grating(-45)) / 2
         case "round_spots":
-            return np.tanh(12 * (0.3 - spots(1)))
+            return np.tanh(12 * (0.3 - center_distance(1)))
         case "wide_spots":
-            return np.tanh(12 * (0.3 - spots(3)))
+            return np.tanh(12 * (0.3 - center_distance(3)))
         case "tall_spots":
-            return np.tanh(12 * (0.3 - spots(1 / 3)))
+            return np.tanh(12 * (0.3 - center_distance(1 / 3)))
         case "rings":
-            return np.tanh(12 * (0.12 - np.abs(spots(1) - 0.33)))
+            return np.tanh(12 * (0.12 - np.abs(center_distance(1) - 0.33)))
 
 
-def _colors(random):
-    """Draws two colors, [2, 3] in [0, 255], at least 80 levels apart."""
+def _colors(rng):
+    """Draws two random colors, float64 RGB [2, 3] in [0, 255].
+
+    Their distance is more than 80 gray levels, so that the pattern is visible.
+    """
     while True:
-        colors = random.uniform(0, 255, (2, 3))
+        colors = rng.uniform(0, 255, (2, 3))
         if np.linalg.norm(colors[0] - colors[1]) > 80:
             return colors
