@@ -36,7 +36,7 @@ class Conv:
         groups: the number of towers; the filters of a tower are applied to the maps of
             the same tower only.
         init: the distribution of the initial kernel.
-        bias: the initial value of all biases, which `init="torch"` ignores.
+        bias: the initial value of all biases; not used if `init` is "torch".
     """
 
     name: str
@@ -121,7 +121,7 @@ class Dense:
     Attributes:
         units: the number of outputs; None for one output for each class.
         init: the distribution of the initial kernel.
-        bias: the initial value of all biases, which `init="torch"` ignores.
+        bias: the initial value of all biases; not used if `init` is "torch".
     """
 
     name: str
@@ -208,9 +208,10 @@ class Recipe:
         patience: the number of epochs without a lower validation error after which
             "plateau" divides the learning rate by 10.
         epochs: the maximum number of epochs.
-        layer_lr_multipliers: tuples of (layer name, epoch, factor). From this epoch on,
-            the learning rate of the layer is multiplied by the factor, which replaces
-            an earlier factor. A layer with factor 0 is not updated at all.
+        layer_lr_multipliers: tuples of (layer name, epoch, factor), by epoch. From this
+            epoch on, the learning rate of the layer is multiplied by the factor, and no
+            longer by the factor of an earlier tuple. A layer with factor 0 is not
+            updated at all.
     """
 
     batch_size: int = 128

@@ -1,13 +1,15 @@
-"""The work directory of a training run: what it trains, and what it has measured.
+"""The work directory of a training run: its settings, its metrics and its lock.
 
     flags.txt          the resolved flags, one per line, usable as an absl flagfile
-    metrics.jsonl      one JSON object per line
+    metrics.jsonl      the metrics of training steps and of evaluations, one JSON object
+                       per line
+    metrics.csv        the metrics of each epoch, from Keras' `CSVLogger`
     network.json       the preset with all its values, and the names of the classes
     data.json          the number of images of each split
-    environment.jsonl  the machine and the versions, one line per launch
+    environment.jsonl  the machine and the software versions, one JSON object per launch
     statistics.npz     the mean image and the RGB covariance used by preprocessing,
                        see `pixel_statistics`
-    checkpoints/       see `checkpoints`
+    checkpoints/       the model, the optimizer and the progress, see `checkpoints`
 """
 
 import contextlib
@@ -21,7 +23,7 @@ from alexnet_tf import settings
 
 STATISTICS_FILE = "statistics.npz"
 
-# The names that flags.txt of version 0.1 has for today's flags and values.
+# Flags and values in a flags.txt of version 0.1, with their present names.
 _RENAMED_FLAGS = {
     "colour_noise": "pca_color_std",  # word: kept
     "colour_noise_divisor": "pca_color_divisor",  # word: kept
@@ -36,7 +38,7 @@ _RENAMED_VALUES = {
 
 
 class WorkDirectoryInUse(ValueError):
-    """Another process trains in the work directory."""
+    """The work directory is locked by another training run."""
 
 
 def create_or_verify(path, flags, may_change=()):
@@ -46,30 +48,35 @@ def create_or_verify(path, flags, may_change=()):
 
     Args:
         path: the directory; it is created if it does not exist.
-        flags: {flag: value}, all flags that define the run.
+        flags: {flag: value}, all flags that define the run. Flags with the value None
+            are omitted from flags.txt.
         may_change: names of flags that may change when a run is resumed.
 
     Raises:
-        ValueError: if it holds a checkpoint of a run with other flags.
-        PermissionError: if it cannot be written to.
+        ValueError: if the directory holds a checkpoint of a run with other flags, or
+            if flags.txt is damaged.
+        PermissionError: if the directory cannot be written to.
     """
-    texts = {
+    flag_texts = {
         name: _flag_text(value) for name, value in flags.items() if value is not None
     }
     try:
         os.makedirs(path, exist_ok=True)
         if has_checkpoint(path):
             before, now = (
-                {f"--{name}": text for name, text in each.items()
-                 if name not in may_change}
-                for each in (read_flags(path), texts)
+                {
+                    f"--{name}": text
+                    for name, text in texts.items()
+                    if name not in may_change
+                }
+                for texts in (read_flags(path), flag_texts)
             )
             settings.check_same(
-                before, now, f"the run in {path}",
+                before, now, f"the settings of the run in {path}",
                 "Give the same flags to resume it, or another --workdir to start a "
                 "new run.",
             )
-        lines = [f"--{name}={text}\n" for name, text in texts.items()]
+        lines = [f"--{name}={text}\n" for name, text in flag_texts.items()]
         write_text(os.path.join(path, "flags.txt"), "".join(lines))
     except OSError as error:
         raise _not_writable_error(path, error) from error
@@ -77,36 +84,37 @@ def create_or_verify(path, flags, may_change=()):
 
 @contextlib.contextmanager
 def locked(path):
-    """Reserves the work directory for this process until the body ends.
+    """Locks the work directory for this run until the body ends.
 
-    The operating system releases the lock however the process ends.
+    The operating system releases the lock when the process ends, even if it is killed.
+    On a file system without locks, nothing is locked.
 
     Args:
         path: the directory; it is created if it does not exist.
 
     Raises:
-        WorkDirectoryInUse: if another process holds it.
-        PermissionError: if it cannot be created.
+        WorkDirectoryInUse: if another run has locked the directory.
+        PermissionError: if the directory cannot be created or opened.
     """
     try:
         os.makedirs(path, exist_ok=True)
-        folder = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError as error:
         raise _not_writable_error(path, error) from error
     try:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise WorkDirectoryInUse(
                 "Expected a work directory that no other run uses. Received: "
-                f"workdir={path}, in which a run is in progress. Wait for its end, or "
-                "give another --workdir."
+                f"workdir={path}, in which a run is in progress. Wait until that run "
+                "ends, or give another --workdir."
             ) from error
         except OSError:
-            pass  # The file system has no locks.
+            pass  # The file system does not support locks.
         yield
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def has_checkpoint(path):
@@ -115,130 +123,163 @@ def has_checkpoint(path):
 
 
 def write_network(path, preset, classes):
-    """Writes network.json: a `presets.Preset` and the names of the classes."""
+    """Writes network.json.
+
+    Args:
+        path: the work directory.
+        preset: the `presets.Preset` of the network.
+        classes: the names of the classes, in the order of the outputs.
+    """
     network = {"preset": presets.to_dict(preset), "classes": list(classes)}
     write_text(os.path.join(path, "network.json"), json.dumps(network, indent=1))
 
 
 def read_network(path):
-    """Reads network.json of a run: (`presets.Preset`, names of the classes).
+    """Reads network.json, which `write_network` has written.
+
+    Returns:
+        (the `presets.Preset`, the names of the classes as a tuple).
 
     Raises:
         FileNotFoundError: if `path` is not the work directory of a run.
         ValueError: if the file is damaged.
     """
-    file = os.path.join(path, "network.json")
-    if not os.path.exists(file):
+    json_path = os.path.join(path, "network.json")
+    if not os.path.exists(json_path):
         raise FileNotFoundError(
             f"{path} is not the work directory of a run: it has no network.json."
         )
-    with open(file, encoding="utf-8") as lines:
-        text = lines.read()
     try:
-        content = json.loads(text)
-        return presets.from_dict(content["preset"]), tuple(content["classes"])
+        with open(json_path, encoding="utf-8") as file:
+            network = json.load(file)
+        return presets.from_dict(network["preset"]), tuple(network["classes"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{file} is damaged or was written by another version: expected a preset "
-            f"and its classes ({error!r})."
+            f"{json_path} is damaged or was written by another version: expected a "
+            f"preset and the names of the classes ({error!r})."
         ) from error
 
 
 def preset_of_weights(weights, preset=None):
     """Returns the `presets.Preset` of the network that weights belong to.
 
-    The work directory of a run says which that is; a file does not.
+    The work directory of a run contains its preset, but a weights file does not name
+    one.
 
     Args:
         weights: the work directory of a run, or a weights file.
-        preset: the name of a preset; None for the run's own.
+        preset: the name of a preset, required for a weights file. For a run it may be
+            None, or the name of the run's preset.
 
     Raises:
-        ValueError: if no preset is given for a file, or another one for a run.
-        FileNotFoundError: if the directory is not that of a run.
+        ValueError: if `preset` is missing for a weights file, is unknown, or is not
+            that of the run, or if network.json is damaged.
+        FileNotFoundError: if `weights` is a directory, but not that of a run.
     """
     if os.path.isdir(weights):
-        found, _ = read_network(weights)
-        if preset not in (None, found.name):
+        run_preset, _ = read_network(weights)
+        if preset not in (None, run_preset.name):
             raise ValueError(
-                f"Expected the preset of the run {weights}, {found.name}. Received: "
-                f"preset={preset!r}."
+                f"Expected the preset of the run {weights}, {run_preset.name}. "
+                f"Received: preset={preset!r}."
             )
-        return found
+        return run_preset
     if preset is None:
         raise ValueError(
-            "Expected a preset, which a weights file does not name. Received: "
-            f"weights={weights} alone. Give preset=caffe for bvlc_alexnet.npy, "
+            "Expected a preset, because a weights file does not name one. Received: "
+            f"weights={weights} alone. Give preset=caffe for bvlc_alexnet.npy, or "
             "preset=owt for torchvision's file."
         )
     return presets.get(preset)
 
 
 def write_image_counts(path, counts):
-    """Writes data.json: {the name of a data set and split: its number of images}."""
+    """Writes data.json.
+
+    Args:
+        path: the work directory.
+        counts: {name of a data set and its split: its number of images}.
+    """
     write_text(os.path.join(path, "data.json"), json.dumps(counts))
 
 
 def verify_image_counts(path, counts):
-    """Refuses to resume a run whose data sets have grown or shrunk.
+    """Checks that the data sets of a run to resume have neither grown nor shrunk.
 
-    A checkpoint knows its position in the data as a number of steps, and the number
-    of images says how many steps make an epoch.
+    A checkpoint stores the position in the data as a number of steps, and the number
+    of images determines how many steps make an epoch.
 
     Args:
         path: the work directory.
-        counts: the present numbers, as for `write_image_counts`.
+        counts: the present numbers of images, as for `write_image_counts`.
 
     Raises:
-        ValueError: if a number differs.
+        ValueError: if a number of images differs, or if data.json is damaged.
         FileNotFoundError: if there is no data.json.
     """
-    with open(os.path.join(path, "data.json"), encoding="utf-8") as file:
-        before = json.load(file)
+    json_path = os.path.join(path, "data.json")
+    try:
+        with open(json_path, encoding="utf-8") as file:
+            before = dict(json.load(file))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{json_path} is damaged: expected the number of images of each split "
+            f"({error!r}). Give another --workdir to start a new run."
+        ) from error
     settings.check_same(
-        before, counts, f"the run in {path}, which are its numbers of images",
+        before, counts, f"the run in {path} with its numbers of images",
         "Restore the images, or give another --workdir to start a new run.",
     )
 
 
 def append_metrics(path, **values):
-    """Appends one line to metrics.jsonl."""
-    _append(_metrics_file(path), values)
+    """Appends one line to metrics.jsonl.
+
+    Raises:
+        OSError: if the disk is full or the file cannot be written to.
+    """
+    _append_line(_metrics_path(path), values)
 
 
 def read_metrics(path):
-    """Reads the lines of metrics.jsonl as dictionaries, in order."""
-    return _read(_metrics_file(path))
+    """Reads the lines of metrics.jsonl as dictionaries, in order.
+
+    An incomplete last line is ignored. Without the file, the list is empty.
+
+    Raises:
+        ValueError: if a line is not a JSON object.
+    """
+    return _read_lines(_metrics_path(path))
 
 
 def append_environment(path, **values):
-    """Appends one line to environment.jsonl."""
-    _append(os.path.join(path, "environment.jsonl"), values)
+    """Appends one line to environment.jsonl; raises as `append_metrics` does."""
+    _append_line(os.path.join(path, "environment.jsonl"), values)
 
 
 def read_environments(path):
-    """Reads the lines of environment.jsonl as dictionaries, in order."""
-    return _read(os.path.join(path, "environment.jsonl"))
+    """Reads the lines of environment.jsonl, as `read_metrics` does."""
+    return _read_lines(os.path.join(path, "environment.jsonl"))
 
 
 def read_flags(path):
     """Reads flags.txt as {flag: value as text}; empty if there is no such file.
 
-    Flags and values of version 0.1 come under their present names.
+    Flags and values of version 0.1 are returned under their present names.
 
     Raises:
         ValueError: if a line does not have the form --flag=value.
     """
-    file = os.path.join(path, "flags.txt")
-    if not os.path.exists(file):
+    flags_path = os.path.join(path, "flags.txt")
+    if not os.path.exists(flags_path):
         return {}
     values = {}
-    with open(file, encoding="utf-8", errors="replace") as lines:
-        for line in lines:
+    with open(flags_path, encoding="utf-8", errors="replace") as file:
+        for line in file:
             name, equals, value = line.rstrip("\n").partition("=")
             if not equals or not name.startswith("--"):
                 raise ValueError(
-                    f"Expected lines of --flag=value in {file}. Received: "
+                    f"Expected lines of --flag=value in {flags_path}. Received: "
                     f"{line.rstrip()!r}. Restore the line, or remove it."
                 )
             name = _RENAMED_FLAGS.get(name[2:], name[2:])
@@ -247,29 +288,34 @@ def read_flags(path):
 
 
 def truncate_metrics(path, step, epochs):
-    """Removes what was measured after a step, which will be measured again.
+    """Removes the metrics after a step, because a resumed run will write them again.
 
     Args:
         path: the work directory.
         step: the last step whose lines in metrics.jsonl are kept.
-        epochs: the number of completed epochs, whose lines in metrics.csv are kept.
+        epochs: the number of completed epochs. Their evaluations in metrics.jsonl and
+            their lines in metrics.csv are kept.
     """
-    kept = [
+    kept_lines = [
         line
         for line in read_metrics(path)
         if line["step"] <= step
-        # The last step of an epoch may have been saved, but not its evaluation.
+        # A checkpoint may have been saved after the last step of an epoch, but before
+        # its evaluation.
         and (line.get("split") != "eval" or line["epoch"] <= epochs)
     ]
-    write_text(_metrics_file(path), "".join(json.dumps(line) + "\n" for line in kept))
-    table = os.path.join(path, "metrics.csv")
-    if os.path.exists(table):
-        with open(table, encoding="utf-8") as file:
-            lines = file.readlines()
-        write_text(table, "".join(lines[: 1 + epochs]))
+    write_text(
+        _metrics_path(path), "".join(json.dumps(line) + "\n" for line in kept_lines)
+    )
+    csv_path = os.path.join(path, "metrics.csv")
+    if os.path.exists(csv_path):
+        with open(csv_path, encoding="utf-8") as file:
+            csv_lines = file.readlines()
+        write_text(csv_path, "".join(csv_lines[: 1 + epochs]))
 
 
 def _flag_text(value):
+    """Formats a flag's value in the way that absl parses it."""
     if isinstance(value, dict):
         value = [f"{name}:{number:g}" for name, number in value.items()]
     if isinstance(value, (tuple, list)):
@@ -284,11 +330,11 @@ def _not_writable_error(path, error):
     )
 
 
-def _metrics_file(path):
+def _metrics_path(path):
     return os.path.join(path, "metrics.jsonl")
 
 
-def _append(path, values):
+def _append_line(path, values):
     try:
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
@@ -300,16 +346,16 @@ def _append(path, values):
         ) from error
 
 
-def _read(path):
-    """Reads whole lines only: a kill may have cut the last one short."""
+def _read_lines(path):
+    """Reads complete lines only, because a kill may have cut off the last one."""
     if not os.path.exists(path):
         return []
     with open(path, encoding="utf-8", errors="replace") as file:
         lines = [line for line in file if line.endswith("\n")]
-    return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
+    return [_parse_line(path, number, line) for number, line in enumerate(lines, 1)]
 
 
-def _parse(path, number, line):
+def _parse_line(path, number, line):
     try:
         values = json.loads(line)
         if isinstance(values, dict):

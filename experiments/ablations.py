@@ -16,7 +16,7 @@ Arms with the same seed have the same initial weights and the same order of imag
 size and learning rate are the best of four combinations, which were tried with the
 unmodified network on training images that no arm uses; these trials were not logged.
 Test errors are measured on all 5,000 test images that were available, and training
-errors on the first 2,000 training images; both without dropout after the last epoch.
+errors on the first 2,000 training images; both after the last epoch, without dropout.
 Training errors are those of center crops. Verdicts are based on the test error of
 center crops; the difference with ten-crop evaluation is given next to it.
 

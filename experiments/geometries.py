@@ -56,8 +56,8 @@ GEOMETRIES = {
     ),
     "224, zeros on all sides (SAME)": (
         _with_padding("same"),
-        "published weights fit, but conv1 has 56 x 56 maps, and all windows are shifted "
-        "by 3 pixels",
+        "published weights fit, but conv1 has 56 outputs a side, and all windows are "
+        "shifted by 3 pixels",
     ),
     "224, zeros on all sides, also for pooling (SAME)": (
         _with_padding("same", "same"),

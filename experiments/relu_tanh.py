@@ -7,8 +7,8 @@ times faster with ReLUs than with tanh, with learning rates chosen independently
 without regularization of any kind. The paper does not say which four-layer network
 this was. Here it is `cifar10_full`, without weight decay and flips.
 
-The runs with seed 0 search the learning rate of each nonlinearity: the one with the
-lowest training error after 5 epochs is chosen from seven. The runs with the other
+The runs with seed 0 search the learning rate of each nonlinearity: seven are tried, and
+the one with the lowest training error after 5 epochs is chosen. The runs with the other
 seeds use the chosen learning rates, and only these runs are compared. The training
 error is measured on all 50,000 training images after each epoch.
 

@@ -1,4 +1,4 @@
-"""The numbers of the preset table, compared with the sources."""
+"""The values in the table of presets are those of their sources."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ NAMES = [
     "cifar10_full",
     "tiny",
 ]
-# Fields of a recipe, in the order in which the recipes below list them.
+# The fields of a recipe, in the order of the values in `RECIPES`.
 FIELDS = (
     "batch_size",
     "learning_rate",
@@ -48,7 +48,7 @@ WITH_MAP_NORMS = (
 )  # fmt: skip
 
 
-def layers(name, kind):
+def layers_of_class(name, kind):
     """Returns the layers of a class in the preset called `name`."""
     return [layer for layer in presets.get(name).layers if isinstance(layer, kind)]
 
@@ -58,30 +58,30 @@ def layer_names(name):
     return [layer.name for layer in presets.get(name).layers]
 
 
-def test_names():
-    """The table has these presets in this order, each under its own name."""
+def test_presets_have_these_names_in_this_order():
+    """The key of each preset in the table is its name."""
     assert list(presets.PRESETS) == NAMES
     assert [preset.name for preset in presets.PRESETS.values()] == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_recipe(name):
-    """Batch size, learning rates, momentum, weight decay, schedule and epochs."""
+def test_recipes_have_the_values_of_their_sources(name):
+    """Each recipe has the pinned value of each field in `FIELDS`."""
     recipe = presets.get(name).recipe
     assert tuple(getattr(recipe, field) for field in FIELDS) == RECIPES[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_boundaries_lie_within_training(name):
-    """They are in order, before the last epoch, and only given to "step"."""
+def test_only_step_schedules_have_boundaries(name):
+    """The boundaries are in order and lie within the epochs of training."""
     recipe = presets.get(name).recipe
     assert list(recipe.boundaries) == sorted(set(recipe.boundaries))
     assert all(0 < epoch < recipe.epochs for epoch in recipe.boundaries)
     assert (recipe.schedule == "step") == bool(recipe.boundaries)
 
 
-def test_caffe_epochs_are_its_iterations():
-    """450,000 steps of 256 of 1,281,167 images, a boundary every 100,000 steps."""
+def test_epochs_of_caffe_equal_its_iterations():
+    """Caffe trains for 450,000 steps and changes the rate every 100,000 steps."""
     recipe = presets.get("caffe").recipe
     steps = 1_281_167 / recipe.batch_size
     assert recipe.epochs == round(450_000 / steps)
@@ -90,12 +90,13 @@ def test_caffe_epochs_are_its_iterations():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_groups(name):
-    """conv2, conv4 and conv5 have two groups, in networks of one tower none has."""
-    grouped = [conv.name for conv in layers(name, presets.Conv) if conv.groups == 2]
-    one_tower = name in ("single_tower", "owt", "cifar10_full")
-    assert grouped == ([] if one_tower else ["conv2", "conv4", "conv5"])
-    assert {conv.groups for conv in layers(name, presets.Conv)} - {2} == {1}
+def test_only_networks_of_two_towers_have_groups(name):
+    """conv2, conv4 and conv5 have two groups, and all other convolutions have one."""
+    convolutions = layers_of_class(name, presets.Conv)
+    grouped = [conv.name for conv in convolutions if conv.groups == 2]
+    has_one_tower = name in ("single_tower", "owt", "cifar10_full")
+    assert grouped == ([] if has_one_tower else ["conv2", "conv4", "conv5"])
+    assert {conv.groups for conv in convolutions} - {2} == {1}
 
 
 @pytest.mark.parametrize(
@@ -107,19 +108,20 @@ def test_groups(name):
         ("cifar10_full", [32, 32, 64, None]),
     ],
 )
-def test_widths(name, widths):
-    """Numbers of filters and of units; None is the number of classes."""
-    filters = [layer.filters for layer in layers(name, presets.Conv)]
-    units = [layer.units for layer in layers(name, presets.Dense)]
+def test_layers_have_the_widths_of_their_sources(name, widths):
+    """Widths are numbers of filters or units; None is the number of classes."""
+    filters = [layer.filters for layer in layers_of_class(name, presets.Conv)]
+    units = [layer.units for layer in layers_of_class(name, presets.Dense)]
     assert filters + units == widths
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "cifar10_full"])
-def test_kernels(name):
-    """11x11 with stride 4, then 5x5 and 3x3 with stride 1."""
-    kernels = [(conv.kernel_size, conv.stride) for conv in layers(name, presets.Conv)]
-    deep = 4 if name == "paper_conv6" else 3
-    assert kernels == [(11, 4), (5, 1)] + [(3, 1)] * deep
+def test_kernels_have_the_sizes_and_strides_of_alexnet(name):
+    """The sizes are 11, 5 and then 3; the strides are 4 for conv1 and 1 for others."""
+    convolutions = layers_of_class(name, presets.Conv)
+    kernels = [(conv.kernel_size, conv.stride) for conv in convolutions]
+    num_deep = 4 if name == "paper_conv6" else 3
+    assert kernels == [(11, 4), (5, 1)] + [(3, 1)] * num_deep
 
 
 @pytest.mark.parametrize(
@@ -135,9 +137,9 @@ def test_kernels(name):
         ("owt", ((2, 2), (2, 2))),
     ],
 )
-def test_padding(name, padding):
-    """conv1 has its own padding; the other convolutions keep the size of the maps."""
-    conv1, *others = layers(name, presets.Conv)
+def test_only_conv1_may_change_the_size_of_maps(name, padding):
+    """The padding of conv1 depends on the source; the other convolutions use "same"."""
+    conv1, *others = layers_of_class(name, presets.Conv)
     assert conv1.padding == padding
     assert {conv.padding for conv in others} == {"same"}
 
@@ -154,22 +156,23 @@ def test_padding(name, padding):
         ("caffenet", 1.0, 2e-5, 1),
     ],
 )
-def test_map_norms(name, bias, alpha, groups):
-    """norm1 and norm2: k, the alpha that multiplies the plain sum, beta .75, n = 5.
+def test_map_norms_have_the_constants_of_their_sources(name, bias, alpha, groups):
+    """norm1 and norm2 have the same constants.
 
-    `groups` is 2 where each tower is normalized alone.
+    bias is k, alpha multiplies the sum itself, and groups is 2 if each tower is
+    normalized separately. For all presets, beta is .75 and n is 5.
     """
     for norm, norm_name in zip(
-        layers(name, presets.ResponseNorm), ("norm1", "norm2"), strict=True
+        layers_of_class(name, presets.ResponseNorm), ("norm1", "norm2"), strict=True
     ):
         assert (norm.name, norm.bias, norm.groups) == (norm_name, bias, groups)
         assert norm.alpha == pytest.approx(alpha, rel=1e-12)
         assert (norm.beta, 2 * norm.depth_radius + 1) == (0.75, 5)
 
 
-def test_spatial_norms():
-    """code2012 has one of 5x5, cifar10_full two of 3x3, the others have none."""
-    all_norms = {name: layers(name, presets.SpatialNorm) for name in NAMES}
+def test_spatial_norms_have_the_constants_of_their_sources():
+    """`code2012` has one of 5x5, `cifar10_full` two of 3x3, and the others none."""
+    all_norms = {name: layers_of_class(name, presets.SpatialNorm) for name in NAMES}
     assert {name: len(norms) for name, norms in all_norms.items() if norms} == {
         "code2012": 1,
         "cifar10_full": 2,
@@ -183,9 +186,9 @@ def test_spatial_norms():
 
 
 @pytest.mark.parametrize("name", ["owt", "cifar10_full"])
-def test_no_norm_across_maps(name):
-    """`owt` has no normalization at all; `cifar10_full` normalizes within maps."""
-    assert layers(name, presets.ResponseNorm) == []
+def test_owt_and_cifar10_full_have_no_norm_across_maps(name):
+    """`owt` has no normalization layer, and `cifar10_full` normalizes within maps."""
+    assert layers_of_class(name, presets.ResponseNorm) == []
 
 
 @pytest.mark.parametrize(
@@ -205,22 +208,22 @@ def test_no_norm_across_maps(name):
         ),
     ],
 )
-def test_order_of_norms_and_pools(name, order):
-    """Normalization precedes pooling, except in CaffeNet and on CIFAR-10."""
+def test_norms_and_pools_have_the_order_of_their_sources(name, order):
+    """Normalization precedes pooling, except in `caffenet` and `cifar10_full`."""
     names = layer_names(name)
     assert names[: names.index("conv3") + 1] == order.split()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pools(name):
-    """All windows are 3x3 with stride 2; `cifar10_full` pads, and averages twice."""
-    cifar10 = name == "cifar10_full"
-    for pool in layers(name, presets.Pool):
+def test_pooling_windows_are_3x3_with_stride_2(name):
+    """`cifar10_full` pads with "same", and pool2 and pool3 average; others do not."""
+    is_cifar10 = name == "cifar10_full"
+    for pool in layers_of_class(name, presets.Pool):
         assert (pool.size, pool.stride) == (3, 2)
-        assert pool.padding == ("same" if cifar10 else "valid")
-        averages = cifar10 and pool.name != "pool1"
-        assert pool.kind == ("average" if averages else "max")
-    assert len(layers(name, presets.Pool)) == 3
+        assert pool.padding == ("same" if is_cifar10 else "valid")
+        is_average = is_cifar10 and pool.name != "pool1"
+        assert pool.kind == ("average" if is_average else "max")
+    assert len(layers_of_class(name, presets.Pool)) == 3
 
 
 @pytest.mark.parametrize(
@@ -228,9 +231,12 @@ def test_pools(name):
     [(name, ["fc7", "fc8"]) for name in (*WITH_MAP_NORMS, "tiny")]
     + [("owt", ["fc6", "fc7"]), ("cifar10_full", [])],
 )
-def test_dropout(name, next_layers):
-    """It drops half of the inputs of fc7 and fc8, in `owt` those of fc6 and fc7."""
-    dropouts = layers(name, presets.Dropout)
+def test_dropout_precedes_two_dense_layers(name, next_layers):
+    """It drops half of the inputs of fc7 and fc8, or of fc6 and fc7 in `owt`.
+
+    `cifar10_full` has no dropout.
+    """
+    dropouts = layers_of_class(name, presets.Dropout)
     assert {dropout.rate for dropout in dropouts} <= {0.5}
     names = layer_names(name)
     positions = [names.index(dropout.name) for dropout in dropouts]
@@ -238,8 +244,8 @@ def test_dropout(name, next_layers):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_last_layer(name):
-    """It has one unit for each class, and its biases are initialized to 0."""
+def test_last_layer_has_one_unit_for_each_class(name):
+    """The biases of this layer are initialized to 0."""
     last = presets.get(name).layers[-1]
     assert (last.units, last.bias) == (None, 0.0)
 
@@ -258,8 +264,8 @@ def test_last_layer(name):
         ("tiny", 73, 64, "short_side"),
     ],
 )
-def test_sizes(name, image, crop, resize):
-    """Sides of images and crops in pixels, and how images are resized."""
+def test_images_have_the_sizes_of_their_sources(name, image, crop, resize):
+    """The sides of images and crops, in pixels, and the way of resizing are pinned."""
     preprocessing = presets.get(name).preprocessing
     assert preprocessing.image_size == image
     assert preprocessing.crop_size == crop
@@ -267,12 +273,12 @@ def test_sizes(name, image, crop, resize):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_normalization(name):
-    """Caffe's networks take BGR minus the mean at the position of the crop."""
+def test_inputs_are_normalized_as_in_their_sources(name):
+    """The networks of Caffe take BGR minus the mean at the position of the crop."""
     preprocessing = presets.get(name).preprocessing
-    caffe = name in ("caffe", "caffenet")
-    assert preprocessing.channel_order == ("bgr" if caffe else "rgb")
-    assert preprocessing.mean_position == ("crop" if caffe else "center")
+    is_caffe = name in ("caffe", "caffenet")
+    assert preprocessing.channel_order == ("bgr" if is_caffe else "rgb")
+    assert preprocessing.mean_position == ("crop" if is_caffe else "center")
     by_channel = name in ("owt", "tiny")
     assert preprocessing.mean == ("channel" if by_channel else "image")
     assert preprocessing.divide_by_std == by_channel
@@ -280,46 +286,47 @@ def test_normalization(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pca_color_augmentation(name):
-    """It has the paper's .1 or is off; only the code of 2012 divides by 1.1."""
+def test_pca_color_augmentation_has_the_std_of_the_paper(name):
+    """It is off in Caffe's networks, and only `code2012` divides by 1.1 after it."""
     preprocessing = presets.get(name).preprocessing
-    without = name in ("caffe", "caffenet", "cifar10_full")
-    assert preprocessing.pca_color_std == (0.0 if without else 0.1)
+    is_off = name in ("caffe", "caffenet", "cifar10_full")
+    assert preprocessing.pca_color_std == (0.0 if is_off else 0.1)
     divisor = 1.1 if name == "code2012" else 1.0
     assert preprocessing.pca_color_divisor == divisor
 
 
-def test_published_means():
-    """Only `owt` has published means and standard deviations, in the order R, G, B."""
-    preprocessing = presets.get("owt").preprocessing
-    assert preprocessing.channel_mean == pytest.approx((123.675, 116.28, 103.53))
-    assert preprocessing.channel_std == pytest.approx((58.395, 57.12, 57.375))
-    others = [presets.get(name).preprocessing for name in NAMES if name != "owt"]
-    assert {other.channel_mean for other in others} == {None}
-    assert {other.channel_std for other in others} == {None}
+def test_only_owt_has_published_means():
+    """The means and standard deviations are in the order R, G, B."""
+    owt = presets.get("owt").preprocessing
+    assert owt.channel_mean == pytest.approx((123.675, 116.28, 103.53))
+    assert owt.channel_std == pytest.approx((58.395, 57.12, 57.375))
+    for name in NAMES:
+        if name != "owt":
+            preprocessing = presets.get(name).preprocessing
+            assert preprocessing.channel_mean is preprocessing.channel_std is None
 
 
-def test_unknown_preset():
+def test_get_rejects_unknown_presets():
     """The error message lists the presets and the name that was received."""
     with pytest.raises(ValueError, match="paper.*tiny.*preset='alexnet'"):
         presets.get("alexnet")
 
 
 def test_presets_cannot_be_changed():
-    """An experiment cannot change the table for the experiments after it."""
+    """An experiment cannot change a preset of other experiments."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         presets.get("paper").recipe.learning_rate = 1.0
 
 
-def test_override_nothing():
-    """Without values, or with values of None, the preset is returned unchanged."""
+def test_override_without_values_changes_nothing():
+    """None means that the value of the preset is kept."""
     paper = presets.get("paper")
     assert presets.override(paper) == paper
     assert presets.override(paper, learning_rate=None, init=None) == paper
 
 
-def test_override_values():
-    """Values replace those of the recipe or of the preprocessing, by their name."""
+def test_override_replaces_values_of_recipe_and_preprocessing():
+    """The argument names are names of fields; 0 and False are values, unlike None."""
     paper = presets.get("paper")
     changed = presets.override(paper, learning_rate=0.5, flip=False, epochs=0)
     assert changed.recipe == dataclasses.replace(
@@ -332,8 +339,8 @@ def test_override_values():
     assert paper == presets.PRESETS["paper"]
 
 
-def test_override_initialization():
-    """`init` applies to all kernels, and sets all biases to 0."""
+def test_override_replaces_the_initialization_of_all_kernels():
+    """With "he", all initial biases become 0."""
     changed = presets.override(presets.get("paper"), init="he").layers
     for layer, expected in zip(changed, presets.get("paper").layers, strict=True):
         if isinstance(expected, presets.Conv | presets.Dense):
@@ -341,8 +348,8 @@ def test_override_initialization():
         assert layer == expected
 
 
-def test_override_dropout():
-    """`dropout` applies to all dropout layers; 0 does not mean "unchanged"."""
+def test_override_replaces_all_dropout_rates():
+    """0 is a dropout rate, and does not keep the rates of the preset."""
     changed = presets.override(presets.get("paper"), dropout=0.0).layers
     for layer, expected in zip(changed, presets.get("paper").layers, strict=True):
         if isinstance(expected, presets.Dropout):
@@ -351,7 +358,7 @@ def test_override_dropout():
 
 
 def test_override_rejects_unknown_fields_and_too_large_crops():
-    """A crop may not be larger than its image."""
+    """The error messages contain the values that were received."""
     paper = presets.get("paper")
     with pytest.raises(ValueError, match="Received.*learning_rat.*0.1"):
         presets.override(paper, learning_rat=0.1)
@@ -368,35 +375,37 @@ def test_override_rejects_unknown_fields_and_too_large_crops():
         {"init": "foo"},
         {"crop_size": 257},
         {"widht": 3},
+        {"schedule": "stp"},
+        {"mean": "pixel"},
+        {"resize": "long_side"},
     ],
 )
 def test_override_rejects_values_out_of_range(values):
-    """The error message names the value."""
+    """The error message contains the name of the value."""
     with pytest.raises(ValueError, match=next(iter(values))):
         presets.override(presets.get("paper"), **values)
 
 
 def test_override_replaces_the_given_values_only():
-    """The values belong to the recipe, the preprocessing and the layers."""
-    before = presets.get("paper")
-    after = presets.override(
-        before, epochs=3, mean="channel", init="he", dropout=0.1, flip=None
+    """Values of the recipe, the preprocessing and the layers can be combined."""
+    paper = presets.get("paper")
+    changed = presets.override(
+        paper, epochs=3, mean="channel", init="he", dropout=0.1, flip=None
     )
-    assert after.recipe == dataclasses.replace(before.recipe, epochs=3)
-    assert after.preprocessing == dataclasses.replace(
-        before.preprocessing, mean="channel"
+    assert changed.recipe == dataclasses.replace(paper.recipe, epochs=3)
+    assert changed.preprocessing == dataclasses.replace(
+        paper.preprocessing, mean="channel"
     )
-    for old, new in zip(before.layers, after.layers, strict=True):
-        if isinstance(new, presets.Conv | presets.Dense):
-            assert new == dataclasses.replace(old, init="he", bias=0.0)
-        elif isinstance(new, presets.Dropout):
-            assert new == dataclasses.replace(old, rate=0.1)
-        else:
-            assert new == old
+    for layer, expected in zip(changed.layers, paper.layers, strict=True):
+        if isinstance(expected, presets.Conv | presets.Dense):
+            expected = dataclasses.replace(expected, init="he", bias=0.0)
+        elif isinstance(expected, presets.Dropout):
+            expected = dataclasses.replace(expected, rate=0.1)
+        assert layer == expected
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
-def test_json_round_trip(name):
+def test_from_dict_reverses_to_dict(name):
     preset = presets.get(name)
     text = json.dumps(presets.to_dict(preset))
     assert presets.from_dict(json.loads(text)) == preset
@@ -418,16 +427,16 @@ def map_sides(model):
     }
 
 
-def test_ablating_a_tower_gives_the_authors_half_network():
-    """Network #145-half: 48, 128, 192 and 192 filters, and all 256 of conv5."""
+def test_ablating_a_tower_gives_the_half_network_of_the_authors():
+    """Their network #145-half has half of the filters, but all 256 of conv5."""
     preset = presets.ablate(presets.get("code2012"), "tower")
     filters = [layer.filters for layer in preset.layers if hasattr(layer, "filters")]
     assert filters == [48, 128, 192, 192, 256]
     assert alexnet.AlexNet(preset).count_params() == 59_798_312
 
 
-def test_ablating_overlap_gives_the_authors_map_sizes():
-    """Network #147: 55, 28, 26, 13, 13, 11, 6."""
+def test_ablating_overlap_gives_the_map_sizes_of_the_authors():
+    """The sides of the maps are those of their network #147."""
     preset = presets.ablate(presets.get("paper"), "overlap")
     model = alexnet.AlexNet(preset)
     sides = map_sides(model)
@@ -439,33 +448,43 @@ def test_ablating_overlap_gives_the_authors_map_sizes():
     assert [sides[name] for name in ("pool1", "pool2", "pool3")] == [16, 8, 4]
 
 
-def removed_layers(before, after):
-    """Returns the names of the layers that only the preset `before` has."""
-    return [layer.name for layer in before.layers if layer not in after.layers]
+def removed_layers(original, ablated):
+    """Returns the names of the layers of `original` that `ablated` does not have."""
+    return [layer.name for layer in original.layers if layer not in ablated.layers]
 
 
 def test_ablating_norm_removes_the_normalizations_only():
-    """The authors' network #148 lacks all three."""
-    before = presets.get("code2012")
-    after = presets.ablate(before, "norm")
-    assert removed_layers(before, after) == ["norm1", "norm2", "cnorm2"]
-    assert alexnet.AlexNet(after).count_params() == 60_965_224
+    """The network #148 of the authors does not have these three layers either."""
+    original = presets.get("code2012")
+    ablated = presets.ablate(original, "norm")
+    assert removed_layers(original, ablated) == ["norm1", "norm2", "cnorm2"]
+    assert alexnet.AlexNet(ablated).count_params() == 60_965_224
 
 
 @pytest.mark.parametrize(
     "layer, removed_params",
-    # The removed layer's weights, and those of the next layer if it gets fewer input
-    # maps: without conv3, conv4 has 192 x 128 x 9 in each tower instead of
-    # 192 x 192 x 9.
+    # Without conv3, conv4 has fewer input maps: its kernels have 192 x 128 x 9 weights
+    # in each tower instead of 192 x 192 x 9.
     [("conv3", 885_120 + 2 * 192 * 64 * 9), ("conv4", 663_936)],
 )
 def test_ablating_a_convolution_removes_its_relu_too(layer, removed_params):
-    before = presets.get("paper")
-    after = presets.ablate(before, layer)
-    assert removed_layers(before, after) == [layer, f"relu{layer[-1]}"]
-    assert alexnet.AlexNet(after).count_params() == 60_965_224 - removed_params
+    original = presets.get("paper")
+    ablated = presets.ablate(original, layer)
+    assert removed_layers(original, ablated) == [layer, f"relu{layer[-1]}"]
+    assert alexnet.AlexNet(ablated).count_params() == 60_965_224 - removed_params
     conv6 = presets.ablate(presets.get("paper_conv6"), "conv6")
-    assert conv6.layers == before.layers
+    assert conv6.layers == original.layers
+
+
+def test_ablating_a_convolution_removes_its_tanh_too():
+    paper = presets.get("paper")
+    layers = tuple(
+        presets.Tanh(layer.name) if isinstance(layer, presets.ReLU) else layer
+        for layer in paper.layers
+    )
+    original = dataclasses.replace(paper, layers=layers)
+    ablated = presets.ablate(original, "conv4")
+    assert removed_layers(original, ablated) == ["conv4", "relu4"]
 
 
 @pytest.mark.parametrize(
@@ -477,6 +496,6 @@ def test_ablate_rejects_parts_that_the_preset_lacks(name, part):
         presets.ablate(presets.get(name), part)
 
 
-def test_override_ablates_parts():
+def test_override_ablates_parts_as_ablate_does():
     ablated = presets.override(presets.get("paper"), ablate=("norm", "conv4"))
     assert ablated == presets.ablate(presets.get("paper"), "norm", "conv4")

@@ -1,4 +1,4 @@
-"""Property tests: any input gives a right result, or an error that says why not."""
+"""Property tests: any input gives a correct result or an error that explains it."""
 
 import dataclasses
 import json
@@ -24,6 +24,11 @@ fuzzed = settings(
 )
 
 
+def assert_explains(error):
+    """Checks that an error has the form "Expected ... Received: ..."."""
+    assert "Expected" in str(error) and "Received" in str(error)
+
+
 # ---- Crops ----------------------------------------------------------------------
 
 
@@ -35,7 +40,7 @@ fuzzed = settings(
     data=st.data(),
 )
 def test_crops_of_any_size_have_the_right_color(height, width, image_size, data):
-    """In a crop of an image of one color, each pixel has that color."""
+    """Each pixel of a crop has the color of the image, which has only one color."""
     crop_size = data.draw(st.integers(1, image_size))
     offset = data.draw(st.tuples(*[st.integers(0, image_size - crop_size)] * 2))
     resize = data.draw(st.sampled_from(["short_side", "squash"]))
@@ -43,22 +48,31 @@ def test_crops_of_any_size_have_the_right_color(height, width, image_size, data)
         image_size=image_size, crop_size=crop_size, resize=resize
     )
     encoded = tf.io.encode_png(tf.fill([height, width, 3], tf.constant(77, tf.uint8)))
-    # `decode_crop` would be traced for each `Preprocessing`.
-    crop = preprocess._decode_crop(preprocessing, encoded, tf.constant(offset)).numpy()
-    assert crop.shape == (crop_size, crop_size, 3) and (crop == 77).all()
+    # The public `decode_crop` would trace a `tf.function` for each `Preprocessing`.
+    crop = preprocess._decode_crop(preprocessing, encoded, tf.constant(offset))
+    assert crop.shape == (crop_size, crop_size, 3) and (crop.numpy() == 77).all()
 
 
 # ---- Presets --------------------------------------------------------------------
 
-NUMBERS = st.one_of(st.floats(), st.integers(-5, 2000))
-FIELDS = {
-    field.name: {
-        "bool": st.booleans(), "int": st.integers(-5, 2000), "float": NUMBERS,
-    }.get(str(field.type).split(" ")[0])
+INTEGERS = st.integers(-5, 2000)
+NUMBERS = st.one_of(st.floats(), INTEGERS)
+STRATEGIES = {"bool": st.booleans(), "int": INTEGERS, "float": NUMBERS}
+
+
+def type_name(field):
+    """Returns the name of the type of a field, without "| None"."""
+    return str(field.type).split(" ")[0]
+
+
+# {argument of `presets.override`: strategy for its value}. Fields of other types than
+# those in `STRATEGIES` are omitted.
+OVERRIDES = {
+    field.name: STRATEGIES[type_name(field)]
     for part in (presets.Recipe, presets.Preprocessing)
     for field in dataclasses.fields(part)
-}  # fmt: skip
-FIELDS = {name: strategy for name, strategy in FIELDS.items() if strategy} | {
+    if type_name(field) in STRATEGIES
+} | {
     "dropout": NUMBERS,
     "init": st.sampled_from(["he", "torch", "xavier", ""]),
     "ablate": st.lists(st.sampled_from(["norm", "overlap", "tower", "conv3", "fc6"])),
@@ -67,36 +81,34 @@ FIELDS = {name: strategy for name, strategy in FIELDS.items() if strategy} | {
 
 @fuzzed
 @given(name=st.sampled_from(sorted(presets.PRESETS)), data=st.data())
-def test_overrides_make_a_preset_that_can_be_saved_or_raise(name, data):
-    fields = data.draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=4))
-    values = {field: data.draw(FIELDS[field]) for field in fields}
+def test_override_returns_a_preset_that_can_be_saved_or_explains_the_error(name, data):
+    arguments = data.draw(st.lists(st.sampled_from(sorted(OVERRIDES)), max_size=4))
+    values = {key: data.draw(OVERRIDES[key]) for key in arguments}
     try:
         preset = presets.override(presets.get(name), **values)
     except ValueError as error:
-        assert "Expected" in str(error) and "Received" in str(error)
+        assert_explains(error)
         return
     saved = json.loads(json.dumps(presets.to_dict(preset), allow_nan=False))
     assert presets.from_dict(saved) == preset
-    for field in set(fields) - {"dropout", "init", "ablate"}:
-        parts = vars(preset.recipe) | vars(preset.preprocessing)
-        assert parts[field] == values[field]
+    fields = vars(preset.recipe) | vars(preset.preprocessing)
+    for field in values.keys() - {"dropout", "init", "ablate"}:
+        assert fields[field] == values[field]
 
 
 # ---- Lists and splits -----------------------------------------------------------
 
 
-def assert_explained(error):
-    assert "Expected" in str(error) and "Received" in str(error)
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def list_folder(tmp_path_factory):
+    """A folder with two empty images, for list files."""
     path = tmp_path_factory.mktemp("lists")
     (path / "a.jpg").touch()
     (path / "a b.jpg").touch()
     return path
 
 
+# Random bytes, and lines of a path, a separator and a label, some of them invalid.
 LINES = st.one_of(
     st.binary(max_size=30),
     st.tuples(
@@ -109,17 +121,16 @@ LINES = st.one_of(
 
 @fuzzed
 @given(lines=st.lists(LINES, max_size=4))
-def test_lists_are_read_or_the_line_is_named(folder, lines):
-    (folder / "list.txt").write_bytes(b"\n".join(lines))
+def test_a_list_is_loaded_or_the_error_names_the_line(list_folder, lines):
+    (list_folder / "list.txt").write_bytes(b"\n".join(lines))
     try:
-        source = datasets.load(f"list:{folder}/list.txt", "train")
+        source = datasets.load(f"list:{list_folder}/list.txt", "train")
     except ValueError as error:
-        assert_explained(error)
+        assert_explains(error)
         return
     except FileNotFoundError as error:
-        assert re.search(
-            r"no image at .* on line \d of .*list\.txt", str(error), re.DOTALL
-        )
+        message = r"no image at .* on line \d of .*list\.txt"
+        assert re.search(message, str(error), re.DOTALL)
         return
     examples = list(source.examples().as_numpy_iterator())
     assert len(examples) == source.num_examples > 0
@@ -136,11 +147,11 @@ def test_lists_are_read_or_the_line_is_named(folder, lines):
         st.from_regex(r"(train|test|all)\[[0-9%:]{0,8}\](\+train)?", fullmatch=True),
     )
 )
-def test_splits_are_not_empty_or_are_refused(folder, split):
-    (folder / "ten.txt").write_text("a.jpg 0\n" * 10)
+def test_a_split_has_images_or_the_error_explains_it(list_folder, split):
+    (list_folder / "ten.txt").write_text("a.jpg 0\n" * 10)
     try:
-        source = datasets.load(f"list:{folder}/ten.txt", split)
+        source = datasets.load(f"list:{list_folder}/ten.txt", split)
     except ValueError as error:
-        assert_explained(error)
+        assert_explains(error)
         return
     assert 0 < source.num_examples == len(list(source.examples())) <= 20

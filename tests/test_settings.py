@@ -1,11 +1,11 @@
-"""The check that something is continued with the settings that it began with."""
+"""The check that a run or a copy is continued with unchanged settings."""
 
 import pytest
 
 from alexnet_tf.settings import check_same
 
 
-def test_accepts_equal_settings():
+def test_check_same_accepts_equal_settings():
     check_same({"seed": 3, "layer": None}, {"seed": 3}, "the run", "Stop.")
 
 
@@ -18,7 +18,7 @@ def test_accepts_equal_settings():
         ({"a": 1, "b": 2}, {"a": 3, "b": 4}, "a=1 b=2. Received: a=3 b=4. Stop."),
     ],
 )
-def test_names_what_has_changed(before, now, message):
+def test_check_same_names_the_changed_settings(before, now, message):
     with pytest.raises(ValueError) as error:
         check_same(before, now, "the run", "Stop.")
     assert str(error.value).endswith(message)

@@ -1,15 +1,21 @@
 """Files that version 0.1 has written can still be used.
 
-fixtures/version_0_1.tar.gz was written by the last commit with the old flag names:
+Commit ccdcd1e, the last one with the old names of flags and settings, has written
+fixtures/version_0_1.tar.gz:
 
-    data_64 in prep/   `alexnet_tf.prepare` of twelve 24 x 20 images, --image_size=64
-    run/               two epochs of `alexnet_tf.train --dataset=data_64 --preset=tiny`
-                       without conv2 to conv5, whose flags.txt says three
-    index.npz          fc7 of data_64 by that run, from `alexnet_tf.visualize`
-    code2012.keras     a narrow code2012 of 3 classes, from `keras.Model.save`
-    cifar10_quick/     network.json of that preset
-    image.png          one of the twelve images
-    expected.json      what that version computed with these files
+    prep/data_64/       A prepared data set of twelve images of 24 x 20 pixels, from
+                        `prepare --image_size=64 --images_per_shard=5`.
+    run/                A work directory of `train --dataset=data_64 --preset=tiny
+                        --ablate=conv2,conv3,conv4,conv5`. All flags are in flags.txt.
+                        The run was stopped after two of three epochs.
+    index.npz           The retrieval index of that run for the layer fc7 and data_64,
+                        from `visualize`.
+    code2012.keras      A narrow code2012 with 3 classes, from `keras.Model.save`.
+    cifar10_quick/      The network.json of a run with the preset cifar10_quick.
+    image.png           One of the twelve images.
+    expected.json       Results that version 0.1 computed from these files.
+
+In version 0.1, --images_per_shard was --pictures_per_shard and --ablate was --without.
 """
 
 import json
@@ -35,7 +41,11 @@ ARCHIVE = pathlib.Path(__file__).parent / "fixtures" / "version_0_1.tar.gz"
 
 
 @pytest.fixture
-def old(tmp_path, monkeypatch):
+def version_0_1_dir(tmp_path, monkeypatch):
+    """The folder of the extracted archive, which is also the working directory.
+
+    The paths in flags.txt are relative to that folder.
+    """
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
     monkeypatch.chdir(tmp_path)
@@ -43,21 +53,25 @@ def old(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def expected(old):
-    return json.loads((old / "expected.json").read_text())
+def expected(version_0_1_dir):
+    """The contents of expected.json."""
+    return json.loads((version_0_1_dir / "expected.json").read_text())
 
 
-def test_the_fixtures_are_small():
-    assert ARCHIVE.stat().st_size < 300_000
+def test_the_archive_has_at_most_300_kb():
+    assert ARCHIVE.stat().st_size <= 300_000
 
 
-def test_flags_have_their_new_names(old):
+def test_read_flags_renames_old_flags(version_0_1_dir):
     flags = read_flags("run")
     assert flags["pca_color_std"] == "0.05" and flags["pca_color_divisor"] == "1.1"
     assert flags["pca_color_epochs"] == "2" and flags["boundaries"] == "1"
     assert flags["ablate"] == "conv2,conv3,conv4,conv5"
     assert not {"colour_noise", "drops", "without"} & flags.keys()  # word: kept
-    (old / "run" / "flags.txt").write_text(
+
+
+def test_read_flags_renames_old_values_of_a_flag(version_0_1_dir):
+    (version_0_1_dir / "run" / "flags.txt").write_text(
         "--preset=cifar10_quick\n--schedule=dexp\n--dataset=dexp\n"
     )
     assert read_flags("run") == {
@@ -67,7 +81,7 @@ def test_flags_have_their_new_names(old):
     }
 
 
-def test_a_network_has_its_new_names(old):
+def test_read_network_renames_old_presets_and_fields(version_0_1_dir):
     preset, classes = read_network("run")
     assert (preset.name, classes) == ("tiny", ("c0", "c1", "c2"))
     assert preset.preprocessing.pca_color_std == 0.05
@@ -76,18 +90,18 @@ def test_a_network_has_its_new_names(old):
     assert read_network("cifar10_quick")[0] == presets.get("cifar10_full")
 
 
-def test_a_run_classifies_as_before(old, expected):
+def test_a_run_predicts_the_same_probabilities(version_0_1_dir, expected):
     classifier = load_classifier("run")
     assert classifier.fingerprint == expected["fingerprint"]
     np.testing.assert_allclose(
-        classifier.probabilities((old / "image.png").read_bytes()),
+        classifier.probabilities((version_0_1_dir / "image.png").read_bytes()),
         expected["probabilities_after_2_epochs"],
         rtol=1e-4,
     )
 
 
 @pytest.mark.usefixtures("figures_as_text")
-def test_a_run_is_resumed_with_the_same_result(old, expected):
+def test_a_resumed_run_has_the_same_result(version_0_1_dir, expected):
     train_dataset(
         "data_64", "tiny", "run", data_dir="prep", eval_split="train",
         ablate=("conv2", "conv3", "conv4", "conv5"), freeze=("conv1", "fc7"),
@@ -95,7 +109,10 @@ def test_a_run_is_resumed_with_the_same_result(old, expected):
         pca_color_divisor=1.1, pca_color_epochs=2, epochs=3, batch_size=4,
         schedule="step", boundaries=(1,),
     )
-    assert [m["step"] for m in read_metrics("run") if m["split"] == "eval"] == [3, 6, 9]
+    eval_steps = [
+        line["step"] for line in read_metrics("run") if line["split"] == "eval"
+    ]
+    assert eval_steps == [3, 6, 9]
     kernel, bias = load_classifier("run").model.get_layer("fc8").get_weights()
     np.testing.assert_allclose(bias, expected["fc8_bias_after_3_epochs"], atol=1e-5)
     np.testing.assert_allclose(
@@ -103,7 +120,7 @@ def test_a_run_is_resumed_with_the_same_result(old, expected):
     )
 
 
-def test_a_run_with_other_flags_is_refused_by_their_new_names(old):
+def test_the_error_for_changed_flags_has_their_new_names(version_0_1_dir):
     with pytest.raises(ValueError, match="--pca_color_std=0.05.* Received: .*_std=0.1"):
         train_dataset(
             "data_64", "tiny", "run", data_dir="prep", eval_split="train",
@@ -111,29 +128,32 @@ def test_a_run_with_other_flags_is_refused_by_their_new_names(old):
         )
 
 
-def test_an_index_finds_the_same_neighbors(old, expected):
+def test_a_retrieval_index_gives_the_same_neighbors(version_0_1_dir, expected):
     source = datasets.load("data_64", "train", "prep")
-    (row,) = retrieval.nearest_examples(
+    (neighbors,) = retrieval.nearest_examples(
         "index.npz", load_classifier("run"), source.take_indices([0]), source, "fc7"
     )
-    assert [example["name"].decode() for example in row] == expected["nearest"]
+    names = [example["name"].decode() for example in neighbors]
+    assert names == expected["nearest"]
 
 
-def test_a_prepared_data_set_is_read(old):
+def test_loads_a_prepared_data_set(version_0_1_dir):
     source = datasets.load("data_64", "train", "prep")
     assert source.num_examples == 12 and source.classes == ("c0", "c1", "c2")
     assert source.prepared == {"image_size": 64, "resize": "short_side"}
 
 
-def test_a_prepared_data_set_has_the_settings_of_today(old):
-    path = old / "prep" / "data_64" / "1.0.0" / "prepare.json"
+def test_read_settings_renames_old_settings_of_a_copy(version_0_1_dir):
+    path = version_0_1_dir / "prep" / "data_64" / "1.0.0" / "prepare.json"
     settings = resized_copy.read_settings(path)
     assert settings["image_format"] == "jpeg" and settings["quality"] == 95
     assert settings["images_per_shard"] == 5 and "form" not in settings
 
 
-def test_a_keras_file_is_loaded(old, expected):
-    assert alexnet_tf.AlexNet  # Registers the layers.
+def test_keras_loads_a_saved_model(version_0_1_dir, expected):
+    # The package imports its modules lazily: its layers are registered with Keras when
+    # a name such as this one is first used.
+    alexnet_tf.AlexNet
     model = keras.models.load_model("code2012.keras")
     images = np.random.default_rng(0).normal(0, 50, (1, 80, 80, 3))
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""The work directory of a run: its flags, its metrics, its lock."""
+"""The work directory of a run: its flags, its metrics and its lock."""
 
 import os
 import subprocess
@@ -15,20 +15,22 @@ from alexnet_tf.workdir import truncate_metrics
 from alexnet_tf.workdir import WorkDirectoryInUse
 
 
-def test_flags_txt_is_a_flagfile(tmp_path):
+def test_create_or_verify_writes_a_flagfile(tmp_path):
     path = tmp_path / "new" / "run"
     create_or_verify(str(path), {"seed": 3, "boundaries": (1, 2), "init": None})
     assert (path / "flags.txt").read_text() == "--seed=3\n--boundaries=1,2\n"
 
 
-def test_the_same_flags_are_accepted_again(tmp_path):
-    for _ in range(2):
-        create_or_verify(str(tmp_path), {"seed": 3})
-
-
-def pretend_to_save_a_checkpoint(path):
+def write_empty_checkpoint(path):
+    """Makes the work directory `path` look like that of a run with a checkpoint."""
     (path / "checkpoints").mkdir()
     (path / "checkpoints" / "checkpoint").write_text("")
+
+
+def test_accepts_the_same_flags_again(tmp_path):
+    create_or_verify(str(tmp_path), {"seed": 3})
+    write_empty_checkpoint(tmp_path)
+    create_or_verify(str(tmp_path), {"seed": 3})
 
 
 def test_flags_may_change_before_the_first_checkpoint(tmp_path):
@@ -37,18 +39,18 @@ def test_flags_may_change_before_the_first_checkpoint(tmp_path):
     assert (tmp_path / "flags.txt").read_text() == "--seed=4\n"
 
 
-def test_rejects_other_flags_by_name(tmp_path):
+def test_names_the_flags_that_have_changed(tmp_path):
     create_or_verify(str(tmp_path), {"seed": 3, "epochs": 9})
-    pretend_to_save_a_checkpoint(tmp_path)
-    with pytest.raises(ValueError, match="--seed=3. Received: --seed=4.") as e:
+    write_empty_checkpoint(tmp_path)
+    with pytest.raises(ValueError, match="--seed=3. Received: --seed=4.") as error:
         create_or_verify(str(tmp_path), {"seed": 4, "epochs": 9})
-    assert "epochs" not in str(e.value)
+    assert "epochs" not in str(error.value)
     assert (tmp_path / "flags.txt").read_text() == "--seed=3\n--epochs=9\n"
 
 
-def test_some_flags_may_change_when_a_run_is_resumed(tmp_path):
+def test_flags_in_may_change_may_change_when_a_run_is_resumed(tmp_path):
     create_or_verify(str(tmp_path), {"devices": 1})
-    pretend_to_save_a_checkpoint(tmp_path)
+    write_empty_checkpoint(tmp_path)
     create_or_verify(str(tmp_path), {"devices": 2}, may_change=("devices",))
     assert (tmp_path / "flags.txt").read_text() == "--devices=2\n"
 
@@ -59,7 +61,7 @@ def test_names_a_work_directory_that_cannot_be_created(tmp_path):
         create_or_verify(str(tmp_path / "file" / "run"), {})
 
 
-def test_metrics_come_back_in_order(tmp_path):
+def test_reads_metrics_in_the_order_they_were_written(tmp_path):
     for step in (1, 2):
         append_metrics(str(tmp_path), step=step, loss=0.1)
     assert read_metrics(str(tmp_path)) == [
@@ -75,17 +77,17 @@ def test_ignores_a_truncated_last_line(tmp_path):
     assert read_metrics(str(tmp_path)) == [{"step": 1}]
 
 
-def test_metrics_after_a_step_are_removed(tmp_path):
+def test_truncate_metrics_removes_the_metrics_after_a_step(tmp_path):
     for step in (10, 20, 30):
         append_metrics(str(tmp_path), step=step)
     (tmp_path / "metrics.csv").write_text("epoch,loss\n0,3\n1,2\n")
     truncate_metrics(str(tmp_path), step=20, epochs=1)
-    assert [m["step"] for m in read_metrics(str(tmp_path))] == [10, 20]
+    assert [line["step"] for line in read_metrics(str(tmp_path))] == [10, 20]
     assert (tmp_path / "metrics.csv").read_text() == "epoch,loss\n0,3\n"
 
 
 @pytest.mark.parametrize("line", ['{"step": 1', "[1, 2]", "\ufffd\x00"])
-def test_names_a_damaged_line(tmp_path, line):
+def test_names_a_damaged_line_of_the_metrics(tmp_path, line):
     append_metrics(str(tmp_path), step=1)
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write(line + "\n")
@@ -94,14 +96,14 @@ def test_names_a_damaged_line(tmp_path, line):
 
 
 @pytest.mark.parametrize("content", [b"--seed=3\nnonsense\n", b"\xff\xfe=1\n"])
-def test_names_damaged_flags(tmp_path, content):
+def test_names_a_damaged_file_of_flags(tmp_path, content):
     (tmp_path / "flags.txt").write_bytes(content)
     with pytest.raises(ValueError, match="--flag=value in .*flags.txt. Received"):
         read_flags(str(tmp_path))
 
 
 def test_a_directory_is_locked_by_one_run(tmp_path):
-    """Another process is refused, and the lock is released after an error."""
+    """The lock is released after an error, and when the process is killed."""
     code = (
         "import sys; from alexnet_tf.workdir import locked\n"
         "with locked(sys.argv[1]): print('locked', flush=True); input()"
@@ -109,12 +111,12 @@ def test_a_directory_is_locked_by_one_run(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as other:
-        assert other.stdout.readline() == "locked\n"
+    ) as process:
+        assert process.stdout.readline() == "locked\n"
         with pytest.raises(WorkDirectoryInUse, match=f"workdir={tmp_path}, in which a"):
             with locked(str(tmp_path)):
                 pass
-        other.kill()
+        process.kill()
     with pytest.raises(RuntimeError), locked(str(tmp_path)):
         raise RuntimeError("an error")
     with locked(str(tmp_path)):
@@ -133,10 +135,10 @@ def test_reports_a_full_disk_when_metrics_are_written(tmp_path):
 
 
 def test_a_truncated_line_is_removed_before_lines_are_appended(tmp_path):
-    """A kill or a full disk leaves such a line."""
+    """A process that is killed or a full disk leaves such a line."""
     append_metrics(str(tmp_path), step=1)
     with open(tmp_path / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write('{"step": 2, "lo')
-    truncate_metrics(str(tmp_path), 5, 0)
+    truncate_metrics(str(tmp_path), step=5, epochs=0)
     append_metrics(str(tmp_path), step=2)
     assert read_metrics(str(tmp_path)) == [{"step": 1}, {"step": 2}]

@@ -184,7 +184,7 @@ def nearest_examples(
     """Returns a list of examples for each query: the query, then its nearest images.
 
     An image is not its own neighbor: images with the name of the query are skipped.
-    All queries have the same number of neighbors, less than `k` if the index has too
+    All queries have the same number of neighbors, fewer than `k` if the index has too
     few images.
 
     Args:
@@ -248,7 +248,7 @@ def precision(matches, labels, query_labels, k):
 
 
 def _origin(classifier, source, layer):
-    """Returns the origin of an index, see `write_index`. It determines its features."""
+    """Returns the origin of a new index, see `write_index`."""
     return {
         "layer": layer,
         "images": f"{source} ({source.fingerprint})",

@@ -1,4 +1,4 @@
-"""Batches and a model become trained weights."""
+"""Trains models on batches of images."""
 
 from alexnet_tf import lazy
 

@@ -18,8 +18,8 @@ from alexnet_tf.training import metrics
 from alexnet_tf.workdir import read_metrics
 
 _log = logging.getLogger(__name__)
-DRAW_SECONDS = 30
-DRAW_SHARE = 0.05
+DRAW_SECONDS = 30  # The shortest time between two drawings.
+DRAW_SHARE = 0.05  # The largest share of a run's time that drawing may take.
 _GRADIENT_IMAGES = 32  # Images over which the recorded gradients are averaged.
 
 
@@ -28,7 +28,8 @@ def keras_callbacks(workdir, resumed):
 
     Args:
         workdir: an existing directory.
-        resumed: whether to append to an existing metrics.csv.
+        resumed: whether the run is resumed, so that an existing metrics.csv is
+            continued instead of overwritten.
     """
     return [
         keras.callbacks.TensorBoard(
@@ -41,20 +42,22 @@ def keras_callbacks(workdir, resumed):
 
 
 class FigureWriter(keras.callbacks.Callback):
-    """Draws curves.png and conv1.png, at most once in `DRAW_SECONDS`.
+    """Draws curves.png and conv1.png at the end of epochs.
 
-    It draws less often if drawing would take more than `DRAW_SHARE` of the
-    run's time. TensorBoard receives what Keras' own callback does not write:
-    the kernels of the first layer, histograms of all weights and of the
-    gradients of the loss, and the training throughput. The gradients are those
-    of the center crops of the split's first 32 images, without dropout and
-    weight decay. An error while drawing is logged, and training continues.
+    It skips an epoch if less than `DRAW_SECONDS` have passed since the last
+    drawing, or if drawing would take more than `DRAW_SHARE` of the run's time.
+    TensorBoard receives what Keras' callback does not write: the kernels of the
+    first layer, histograms of all weights and of the gradients of the loss, and
+    the training throughput in images per second, 0 if it was not measured. The
+    gradients are computed on the center crops of the first 32 images of
+    `source`, without dropout and weight decay. An error while drawing is
+    logged, and training continues.
 
     Args:
         workdir: an existing directory.
         preset: the `presets.Preset` of the model.
         source: the `Source` that the model is trained on.
-        statistics: the `pixel_statistics.Statistics` of its preprocessing.
+        statistics: the `pixel_statistics.Statistics` that preprocessing uses.
         model: the model, which returns logits.
     """
 
@@ -63,10 +66,10 @@ class FigureWriter(keras.callbacks.Callback):
         self._workdir, self._preset, self._source = workdir, preset, source
         self._statistics = statistics
         self._logits_model = model
-        self._drawn_at, self._wait = time.monotonic(), DRAW_SECONDS
+        self._drawn_at, self._min_interval = time.monotonic(), DRAW_SECONDS
 
     def draw(self):
-        """Draws both figures now."""
+        """Draws curves.png and conv1.png now."""
         with _logging_errors("curves.png"):
             plots.curves(
                 read_metrics(self._workdir),
@@ -81,22 +84,24 @@ class FigureWriter(keras.callbacks.Callback):
             )
 
     def on_train_begin(self, logs=None):
-        self._events = tf.summary.create_file_writer(
+        self._event_writer = tf.summary.create_file_writer(
             os.path.join(self._workdir, "tensorboard", "images")
         )
 
     def on_epoch_end(self, epoch, logs=None):
-        began = time.monotonic()
-        if began - self._drawn_at < self._wait:
+        start = time.monotonic()
+        if start - self._drawn_at < self._min_interval:
             return
         self.draw()
         with (
             _logging_errors("the figures of TensorBoard"),
-            self._events.as_default(epoch),
+            self._event_writer.as_default(epoch),
         ):
             self._write_events()
         self._drawn_at = time.monotonic()
-        self._wait = max(DRAW_SECONDS, (self._drawn_at - began) / DRAW_SHARE)
+        self._min_interval = max(
+            DRAW_SECONDS, (self._drawn_at - start) / DRAW_SHARE
+        )
 
     def _write_events(self):
         kernels = alexnet.rgb_kernels(self._logits_model, self._preset)
@@ -106,7 +111,8 @@ class FigureWriter(keras.callbacks.Callback):
         gradients = loss_gradients(self._logits_model, *self._gradient_batch)
         for path, gradient in gradients.items():
             _write_histogram(f"gradients/{path}", gradient.numpy())
-        # The last line is the evaluation's; the training's comes before it.
+        # The last line has the metrics of the evaluation, and the line before it
+        # has those of the training steps.
         throughput = read_metrics(self._workdir)[-2]["images_per_second"]
         tf.summary.scalar("images_per_second", throughput or 0)
 
@@ -122,7 +128,7 @@ class FigureWriter(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def _logging_errors(figure):
-    """Logs errors of drawing `figure`: a failed figure must not end a run."""
+    """Logs errors while drawing `figure`, because they must not end a run."""
     try:
         yield
     except Exception as error:
@@ -132,8 +138,12 @@ def _logging_errors(figure):
 def histogram(values, buckets=30):
     """Returns the histogram of an array in TensorBoard's format.
 
-    `tf.summary.histogram` makes 30 float64 numbers of each value on the way:
-    9 GB for the 38 million weights of fc6.
+    `tf.summary.histogram` is not used, because it allocates 30 float64 numbers
+    for each value, 9 GB for the 38 million weights of fc6.
+
+    Args:
+        values: an array of any shape.
+        buckets: the number of buckets.
 
     Returns:
         float64 [buckets, 3]: left edge, right edge and count of each bucket.
@@ -148,19 +158,20 @@ def _write_histogram(name, values):
 
 
 def loss_gradients(model, images, labels):
-    """Computes the gradients of the loss by all trainable variables.
+    """Computes the gradients of the loss with respect to all trainable variables.
 
-    The loss is the mean over the images, without dropout and weight decay.
+    The loss is the mean cross-entropy of the images, without dropout and weight
+    decay.
 
     Args:
         model: a model that returns logits and is compiled with its optimizer.
-        images, labels: float32 [B, S, S, 3], int32 [B].
+        images, labels: float32 [B, crop, crop, 3], int32 [B].
 
     Returns:
         {path of a variable: float32 tensor}.
     """
     variables = model.trainable_variables
-    # float16 can't represent the unscaled gradients.
+    # Many unscaled gradients are too small for float16.
     scale = model.optimizer.scale_loss(tf.constant(1.0))
     with tf.GradientTape() as tape:
         logits = tf.cast(model(images, training=False), tf.float32)
@@ -173,11 +184,11 @@ def loss_gradients(model, images, labels):
 
 
 def epoch_logs(workdir):
-    """Returns the last metrics of a run under the names that Keras gives them."""
-    lines = {line["split"]: line for line in read_metrics(workdir)}
+    """Returns the last metrics of a run as the `logs` of `Callback.on_epoch_end`."""
+    last_lines = {line["split"]: line for line in read_metrics(workdir)}
     keys = ("loss", "top1_error", "top5_error")
     return {
-        **{key: lines["train"][key] for key in keys},
-        **{f"val_{key}": lines["eval"][key] for key in keys},
-        "learning_rate": lines["train"]["learning_rate"],
+        **{key: last_lines["train"][key] for key in keys},
+        **{f"val_{key}": last_lines["eval"][key] for key in keys},
+        "learning_rate": last_lines["train"]["learning_rate"],
     }

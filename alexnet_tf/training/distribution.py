@@ -12,7 +12,7 @@ from alexnet_tf.data import bad_images
 _log = logging.getLogger(__name__)
 _MAX_PROCESSES_PER_NODE = 1024
 
-# The errors that TensorFlow raises when another process does not answer.
+# The errors that TensorFlow raises when another worker does not respond.
 _LOST_WORKER_ERRORS = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -27,12 +27,13 @@ def make_strategy(num_devices=None):
     """Makes the `tf.distribute.Strategy` for this machine.
 
     Args:
-        num_devices: the number of GPUs to use, all by default. Without a GPU,
-            the number of virtual CPU devices, 1 by default; more than one can
-            be made only before TensorFlow has initialized its devices.
+        num_devices: the number of GPUs to use, by default all. On a machine
+            without a GPU, the number of virtual CPU devices, by default 1. They
+            can be created only before TensorFlow initializes its devices.
 
     Raises:
-        ValueError: if there are fewer devices.
+        ValueError: if there are fewer GPUs, or if TensorFlow has already
+            initialized fewer virtual CPU devices.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and num_devices and num_devices > len(gpus):
@@ -40,22 +41,22 @@ def make_strategy(num_devices=None):
             f"Expected at most {len(gpus)} devices, the GPUs of this machine. "
             f"Received: num_devices={num_devices}."
         )
-    kind, count = ("GPU", num_devices or len(gpus)) if gpus else (
-        "CPU", num_devices or 1
-    )
+    device_type = "GPU" if gpus else "CPU"
+    count = num_devices or len(gpus) or 1
     if count == 1:
         return tf.distribute.get_strategy()
-    if kind == "CPU":
+    if not gpus:
         _make_virtual_cpus(count)
     return tf.distribute.MirroredStrategy(
-        [f"{kind}:{i}" for i in range(count)],
-        # In one process, TensorFlow's collectives on CPUs refuse a second
-        # strategy of another size.
-        tf.distribute.ReductionToOneDevice() if kind == "CPU" else None,
+        [f"{device_type}:{i}" for i in range(count)],
+        # TensorFlow's collective operations on CPUs fail if a process makes a
+        # second strategy with another number of devices.
+        None if gpus else tf.distribute.ReductionToOneDevice(),
     )
 
 
 def _make_virtual_cpus(count):
+    """Makes virtual CPU devices, unless `count` or more have been initialized."""
     try:
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0],
@@ -66,7 +67,7 @@ def _make_virtual_cpus(count):
         if available < count:
             raise ValueError(
                 f"Expected at most {available} devices, because TensorFlow has "
-                f"already initialized as many. Received: num_devices={count}. "
+                f"already initialized that many. Received: num_devices={count}. "
                 "Make the strategy before anything else uses TensorFlow."
             ) from error
 
@@ -74,12 +75,12 @@ def _make_virtual_cpus(count):
 def make_multi_worker_strategy():
     """Makes a `tf.distribute.MultiWorkerMirroredStrategy` of several processes.
 
-    The environment names the processes: TF_CONFIG, or the variables that Slurm
-    sets for the processes of srun. The call waits until all of them have
-    started. It must come before TensorFlow has initialized its devices.
+    The worker processes are named by TF_CONFIG, or otherwise by the environment
+    variables that Slurm's srun sets. This function returns when all of them have
+    started. It must be called before TensorFlow initializes its devices.
 
     Raises:
-        ValueError: if the environment does not name the processes, or if
+        ValueError: if the environment does not name the worker processes, or if
             TF_CONFIG is malformed.
     """
     resolver = _resolver()
@@ -89,11 +90,12 @@ def make_multi_worker_strategy():
 
 def _resolver():
     if "TF_CONFIG" in os.environ:
-        _check_config(os.environ["TF_CONFIG"])
+        _check_tf_config(os.environ["TF_CONFIG"])
         return tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    if "SLURM_PROCID" in os.environ:
-        # Slurm assigns the GPUs to the processes. These arguments keep TensorFlow
-        # from doing so and from calling nvidia-smi.
+    # A batch script has SLURM_PROCID too, although srun has not started it.
+    if {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"} <= os.environ.keys():
+        # Slurm assigns the GPUs to the processes. With these arguments, TensorFlow
+        # neither assigns GPUs nor calls nvidia-smi.
         return tf.distribute.cluster_resolver.SlurmClusterResolver(
             gpus_per_node=_MAX_PROCESSES_PER_NODE, gpus_per_task=1, auto_set_gpu=False
         )
@@ -104,12 +106,12 @@ def _resolver():
     )
 
 
-def _check_config(text):
+def _check_tf_config(text):
     try:
         config = json.loads(text)
         workers = config["cluster"]["worker"]
-        kind, index = config["task"]["type"], int(config["task"]["index"])
-        valid = kind == "worker" and 0 <= index < len(workers)
+        task_type, index = config["task"]["type"], int(config["task"]["index"])
+        valid = task_type == "worker" and 0 <= index < len(workers)
         valid = valid and list(config["cluster"]) == ["worker"]
     except (ValueError, KeyError, TypeError):
         valid = False
@@ -122,7 +124,7 @@ def _check_config(text):
 
 
 def worker_count_and_index(strategy):
-    """Returns (the number of workers, the index of this one from 0)."""
+    """Returns (the number of workers, the index of this worker from 0)."""
     resolver = strategy.cluster_resolver
     if resolver is None:
         return 1, 0
@@ -137,8 +139,13 @@ def is_chief(strategy):
 def all_reduce_mean(strategy, value):
     """Returns the mean of a number over all workers.
 
-    Every worker must call it, and each call returns only after all workers have
-    made theirs, so that it is a barrier too.
+    This function is also a barrier: every worker must call it, and it returns
+    only after all workers have called it.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`.
+        value: the number of this worker. It is returned unchanged if there is
+            only one worker.
 
     Raises:
         WorkerLost: if another worker has stopped.
@@ -164,10 +171,9 @@ def chief_first(strategy):
 
 @contextlib.contextmanager
 def detecting_lost_workers(strategy):
-    """Converts the errors that a lost worker causes inside the block.
+    """Raises `WorkerLost` for the errors that a lost worker causes inside the block.
 
-    Raises:
-        WorkerLost: in place of TensorFlow's error, if there are several workers.
+    Errors of a run with a single worker are not converted.
     """
     try:
         yield
@@ -176,8 +182,8 @@ def detecting_lost_workers(strategy):
             raise
         raise WorkerLost(
             "Another worker of this run has stopped "
-            f"({bad_images.short_message(error)}). Its output tells the reason. Start "
-            "all workers again; they resume from the last checkpoint."
+            f"({bad_images.short_message(error)}). Its output contains the reason. "
+            "Start all workers again; they resume from the last checkpoint."
         ) from error
 
 

@@ -17,7 +17,9 @@ def describe():
     """Describes the command, the software versions, the machine and its devices.
 
     Returns:
-        {name: text}, with "command", "python", "processors", "gpus" and others.
+        {name: text}: "command"; the versions of "python", "alexnet_tf",
+        "tensorflow", "keras", "tensorflow-datasets" and "numpy"; "system",
+        "processors" and "gpus".
     """
     gpus = [
         tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
@@ -26,8 +28,8 @@ def describe():
     return {
         "command": _command(),
         "alexnet_tf": alexnet_tf.__version__,
-        # The modules' versions, since the installed package may have another
-        # name: tensorflow-cpu is one of TensorFlow's.
+        # Versions are read from the modules, because the installed package may
+        # have another name, such as tensorflow-cpu.
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "tensorflow-datasets": tfds.__version__,
@@ -42,15 +44,15 @@ def describe():
 def _command():
     """Returns the command as it was typed.
 
-    `python -m MODULE` replaces the module's name by a file's path in `sys.argv`.
+    With `python -m MODULE`, `sys.argv[0]` is the path of the module's file.
     """
-    module = sys.modules["__main__"].__spec__
-    program = ["python", "-m", module.name] if module else sys.argv[:1]
+    spec = sys.modules["__main__"].__spec__
+    program = ["python", "-m", spec.name] if spec else sys.argv[:1]
     return shlex.join([*program, *sys.argv[1:]])
 
 
 def _processors():
-    """Returns the number of CPUs that this process may use, and their model."""
+    """Returns the CPUs that this process may use, as "COUNT x MODEL NAME"."""
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     else:
@@ -60,8 +62,8 @@ def _processors():
 
 def _processor_name():
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            for line in lines:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
                 if line.startswith("model name"):
                     return line.split(":", 1)[1].strip()
     except OSError:

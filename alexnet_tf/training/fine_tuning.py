@@ -18,20 +18,20 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class FineTuning:
-    """How training starts from the weights of a trained model.
+    """The settings of a run that starts from the weights of a trained model.
 
     Attributes:
         weights: the weights to load, as for `load_weights`; None for random
             initialization.
         reinit: names of layers that keep their random initialization.
         freeze: names of layers that are not trained.
-        lr_mult: {layer name: its learning rate relative to other layers}.
+        lr_mult: {layer name: the factor that its learning rate is multiplied by}.
         cache_features: whether to compute the outputs of the frozen backbone
             only once, for the center crop of each image. All convolutions must
-            be frozen. There are no random crops, flips and PCA color
-            augmentation then, and features take 80 KB of memory per image if
-            the backbone ends with pool5.
-        layout: the layout of the weight file, as for `load_weights`.
+            be frozen. Training then has no random crops, flips and PCA color
+            augmentation. The features take 80 KB of memory per image if pool5
+            is the last layer of the backbone.
+        layout: the axis order of a weights file, as for `load_weights`.
     """
 
     weights: str | None = None
@@ -43,15 +43,16 @@ class FineTuning:
 
 
 def freeze_layers(model, plan):
-    """Makes the layers in `plan.freeze` of `model` not trainable.
+    """Freezes the layers of `model` that `plan.freeze` names.
 
     Args:
         model: the model.
         plan: a `FineTuning`.
 
     Raises:
-        ValueError: if the plan names a layer that does not exist or has no
-            weights, freezes all layers, or trains a layer that it freezes.
+        ValueError: if `reinit`, `freeze` or `lr_mult` names a layer that does not
+            exist or has no weights, if all layers would be frozen, or if `reinit`
+            or `lr_mult` names a frozen layer.
     """
     names = [layer.name for layer in model.layers if layer.weights]
     for field in ("reinit", "freeze", "lr_mult"):
@@ -79,7 +80,15 @@ def freeze_layers(model, plan):
 
 
 def load_initial_weights(model, plan):
-    """Loads the plan's weights into all layers of `model` except `plan.reinit`."""
+    """Loads `plan.weights`, if any, into all layers except those in `plan.reinit`.
+
+    Args:
+        model: the model.
+        plan: a `FineTuning`.
+
+    Raises:
+        The errors of `load_weights`.
+    """
     if plan.weights:
         report = load_weights(
             model, plan.weights, skip=plan.reinit, layout=plan.layout
@@ -90,16 +99,18 @@ def load_initial_weights(model, plan):
 def initial_statistics(plan, preprocessing):
     """Returns the `pixel_statistics.Statistics` that belong to the plan's weights.
 
-    These are the statistics of the run if the weights are those of a run, and
-    the published ones of ImageNet otherwise, because weights expect the pixel
-    values that they were trained with.
+    If `plan.weights` is the work directory of a run, the statistics are those of
+    that run, because its images were normalized with them. For a weights file
+    they are the published statistics of ImageNet.
 
     Args:
         plan: a `FineTuning` with weights.
         preprocessing: the `presets.Preprocessing` of the new run.
 
     Raises:
-        ValueError: if the run used another image size.
+        ValueError: if the run used another image size, or if its statistics are
+            damaged.
+        FileNotFoundError: if the work directory has no statistics.
     """
     if not os.path.isdir(plan.weights):
         return pixel_statistics.imagenet(preprocessing)
@@ -117,33 +128,36 @@ def initial_statistics(plan, preprocessing):
 def split_backbone(model):
     """Splits `model` into a frozen backbone and a trainable head.
 
-    The head begins with the first layer that is trainable or a dropout. Both
-    parts share their weights with `model`.
+    The head begins with the first layer that is a dropout or has trainable
+    weights. Backbone and head share their weights with `model`.
+
+    Args:
+        model: a model with trainable weights, see `freeze_layers`.
 
     Returns:
-        (backbone, head), two `keras.Model`.
+        (backbone, head), two instances of `keras.Model`.
 
     Raises:
-        ValueError: if a convolution is not frozen.
+        ValueError: if a convolution belongs to the head.
     """
-    first = next(
+    first_head_layer = next(
         layer
         for layer in model.layers
         if layer.trainable_variables or isinstance(layer, keras.layers.Dropout)
     )
-    head_layers = model.layers[model.layers.index(first) :]
+    head_layers = model.layers[model.layers.index(first_head_layer) :]
     convolutions = [
         layer.name for layer in head_layers if isinstance(layer, keras.layers.Conv2D)
     ]
     if convolutions:
         raise ValueError(
-            "Expected all convolutions frozen, so that their features can be "
+            "Expected all convolutions to be frozen, so that their features can be "
             f"cached. Received: {', '.join(convolutions)}, which are not among the "
             "frozen first layers."
         )
     return (
-        keras.Model(model.input, first.input),
-        keras.Model(first.input, model.output, name=model.name),
+        keras.Model(model.input, first_head_layer.input),
+        keras.Model(first_head_layer.input, model.output, name=model.name),
     )
 
 
@@ -151,15 +165,19 @@ def compute_features(backbone, batches, source):
     """Computes the outputs of `backbone` for all images of `source`.
 
     Args:
-        backbone: the first part of a model, from `split_backbone`.
+        backbone: the backbone from `split_backbone`.
         batches: the `input_pipeline.evaluation_batches` of `source`.
         source: a `Source` of N images.
 
     Returns:
         (features, labels): tensors in CPU memory, float32 [N, ...] and int32 [N].
+        If the source `allows_bad_images`, unreadable ones are labeled
+        `PADDING_LABEL`.
 
     Raises:
-        ValueError: if an image is unreadable.
+        ValueError: if an image is unreadable, unless the source
+            `allows_bad_images`, or if the number of images is not N.
+        OSError: if files of the data set are missing or damaged.
     """
     count = source.num_examples
     compute = tf.function(lambda images: backbone(images, training=False))
@@ -168,12 +186,12 @@ def compute_features(backbone, batches, source):
     done = 0
     with bad_images.diagnosing(source, lambda: (done, -1)):
         for images, batch_labels in batches:
-            # Padding is at the end of the last batch.
+            # The last batch is padded at its end.
             size = min(len(images), count - done)
             features[done : done + size] = compute(images)[:size]
             labels[done : done + size] = batch_labels[:size]
             done += size
-    # tf.data copies every array that it is given, once per epoch, but not
-    # tensors. They are placed on the CPU, which has enough memory.
+    # tf.data would copy NumPy arrays once per epoch, but it does not copy tensors.
+    # GPU memory might be too small for them.
     with tf.device("CPU:0"):
         return tf.constant(features), tf.constant(labels)

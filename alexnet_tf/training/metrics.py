@@ -8,19 +8,20 @@ from alexnet_tf.data.source import PADDING_LABEL
 
 
 def top_k_hits(logits, labels, k):
-    """Counts which labels are among the k most probable classes.
+    """Returns whether each label is among the k classes with the highest scores.
 
     If several classes tie for the last of the k places, each of them gets an
-    equal share of the places that are left (CHM layer_kernels.cu:55-82): a
-    model that gives all classes the same score is right in k of `classes`
-    cases, not always.
+    equal share of the remaining places (CHM layer_kernels.cu:55-82). A model
+    that gives all classes the same score then has k / classes hits per image
+    instead of one.
 
     Args:
-        logits: float [B, classes], or probabilities.
-        labels: int32 [B].
+        logits: float [B, classes], logits or probabilities.
+        labels: int32 [B], in [0, classes).
+        k: the number of places.
 
     Returns:
-        float32 [B]: 1 for a hit, 0 for a miss, in between for ties.
+        float32 [B]: 1 for a hit, 0 for a miss, a fraction for ties.
     """
     scores = tf.gather(logits, labels, batch_dims=1)[:, tf.newaxis]  # [B, 1]
     above = tf.reduce_sum(tf.cast(logits > scores, tf.float32), axis=1)
@@ -33,7 +34,8 @@ def cross_entropy(logits, labels):
     """Computes the cross-entropy of each image in nats.
 
     Args:
-        logits, labels: as in `top_k_hits`; labels may be `PADDING_LABEL`.
+        logits: float [B, classes].
+        labels: int32 [B], in [0, classes) or `PADDING_LABEL`.
 
     Returns:
         float32 [B], 0 where the label is `PADDING_LABEL`.
@@ -45,10 +47,16 @@ def cross_entropy(logits, labels):
 
 
 def batch_sums(logits, labels):
-    """Sums loss, hits and images of a batch, without those of `PADDING_LABEL`.
+    """Sums the losses and the hits of a batch, and counts its images.
+
+    Images labeled `PADDING_LABEL` are ignored.
+
+    Args:
+        logits, labels: as for `cross_entropy`.
 
     Returns:
-        float32 [4]: cross-entropy in nats, top-1 hits, top-5 hits, images.
+        float32 [4]: the sum of the cross-entropies in nats, of the top-1 hits and
+        of the top-5 hits, and the number of images.
     """
     is_image = tf.cast(labels != PADDING_LABEL, tf.float32)
     losses, labels = cross_entropy(logits, labels), tf.maximum(labels, 0)
@@ -62,16 +70,19 @@ def batch_sums(logits, labels):
 
 
 def mean_metrics(totals):
-    """Divides added-up `batch_sums` by their number of images.
+    """Computes the mean loss and the errors from the sum of several `batch_sums`.
+
+    Args:
+        totals: array [4], the sum of the results of `batch_sums`.
 
     Returns:
         {"loss": in nats, "top1_error": in [0, 1], "top5_error": in [0, 1]}; NaN
-        if there was no readable image.
+        if the number of images is 0.
     """
-    loss, top1, top5, count = (float(total) for total in totals)
+    loss, top1_hits, top5_hits, count = (float(total) for total in totals)
     count = count or math.nan
     return {
         "loss": loss / count,
-        "top1_error": 1 - top1 / count,
-        "top5_error": 1 - top5 / count,
+        "top1_error": 1 - top1_hits / count,
+        "top5_error": 1 - top5_hits / count,
     }

@@ -2,12 +2,14 @@
 
 import keras
 
-# PAPER 5: the learning rate is divided by 10, three times before the end.
+# In the paper (section 5), the learning rate is divided by 10 three times before the
+# end of training.
 _DROP_FACTOR = 10
 _MAX_DROPS = 3
 
-# "stepped_exponential" of the authors' later code: 4 levels from 1 down to 1/250
-# (cuda-convnet2, layers/layer-params-imagenet-1gpu.cfg:6).
+# "stepped_exponential" has 4 levels, from the initial learning rate down to a 250th of
+# it, as in the authors' later code (cuda-convnet2,
+# layers/layer-params-imagenet-1gpu.cfg:6).
 _LEVELS = 4
 _TARGET_FACTOR = 250
 
@@ -21,10 +23,14 @@ class MomentumSGD(keras.optimizers.SGD):
 
     (paper, section 5; CHM weights.cu:146-198). Decay applies to kernels only
     (CHM layer.cu:565). Keras' `SGD(weight_decay=...)` differs: it does not add
-    the decay to v, which makes it ten times weaker at momentum .9.
+    the decay to v, so that the decay is ten times weaker at momentum .9.
 
-    The multipliers are constants of a traced step: after changing them, the
-    step must be traced again.
+    Attributes:
+        kernel_decay: the weight decay of the kernels. The attribute
+            `weight_decay` of Keras remains None, because Keras would apply its
+            rule too.
+        bias_lr_multiplier, lr_multipliers: see below. They are constants of a
+            traced training step, which must be traced again after a change.
 
     Args:
         learning_rate: the learning rate of the kernels, lr.
@@ -32,8 +38,10 @@ class MomentumSGD(keras.optimizers.SGD):
         weight_decay: the weight decay of the kernels.
         bias_lr_multiplier: the learning rate of the biases, relative to that
             of the kernels.
-        lr_multipliers: {layer name: the learning rate of its variables,
-            relative to other layers}; variables with 0 do not change at all.
+        lr_multipliers: {layer name: the factor that the learning rate of its
+            variables is multiplied by}, 1 by default. Variables with a factor
+            of 0 do not change at all.
+        **kwargs: arguments of `keras.optimizers.SGD`.
     """
 
     def __init__(
@@ -60,7 +68,7 @@ class MomentumSGD(keras.optimizers.SGD):
         index = self._get_variable_index(variable)
         multiplier = self.lr_multipliers.get(self._layer_names[index], 1.0)
         if multiplier == 0:
-            return  # Remaining velocity is not applied either (CHM weights.cu:148).
+            return  # The velocity is not applied either (CHM weights.cu:148).
         learning_rate = learning_rate * multiplier
         if self._are_kernels[index]:
             gradient = gradient + self.kernel_decay * variable
@@ -85,21 +93,22 @@ def is_kernel(variable):
 def learning_rate(recipe, epoch, errors):
     """Returns the learning rate of an epoch, or None if training has ended.
 
-    It depends on nothing but the arguments, so that a resumed run continues
+    The result depends only on the arguments, so that a resumed run continues
     with the same learning rate.
 
     Args:
         recipe: a `presets.Recipe`. Its schedule is one of
-            "plateau": divided by 10 after each `patience` epochs without a
-                lower error; training ends at the fourth such time (paper,
-                section 5: when the validation error stopped improving, three
-                times);
-            "step": divided by 10 before each epoch in `boundaries`;
-            "stepped_exponential": four levels, each for a quarter of the
-                epochs, the last of which is a 250th of the first;
-            "constant".
+            "plateau": the learning rate is divided by 10 whenever the
+                validation error has not reached a new minimum for `patience`
+                epochs. At the fourth such time, training ends. (The authors
+                divided it three times, when the validation error stopped
+                improving; paper, section 5.)
+            "step": it is divided by 10 before each epoch in `boundaries`.
+            "stepped_exponential": it has four levels, each for a quarter of
+                the epochs. The last level is a 250th of the first.
+            "constant": it does not change.
         epoch: the number of the epoch, from 0.
-        errors: the validation errors of the epochs before it, in order.
+        errors: the validation errors of the previous epochs, in order.
     """
     if epoch >= recipe.epochs:
         return None
@@ -129,17 +138,18 @@ def multipliers(recipe, epoch, kernel_learning_rate):
 
     Returns:
         (the learning rate of the biases relative to that of the kernels,
-        {layer name: its learning rate relative to other layers}).
+        {layer name: the factor that its learning rate is multiplied by}).
     """
-    biases = recipe.bias_lr_multiplier
+    bias_multiplier = recipe.bias_lr_multiplier
     if kernel_learning_rate and not recipe.bias_lr_follows_schedule:
-        biases *= recipe.learning_rate / kernel_learning_rate
-    layers = {
+        bias_multiplier *= recipe.learning_rate / kernel_learning_rate
+    # Of several entries for one layer, the last that has begun applies.
+    layer_multipliers = {
         layer: factor
         for layer, first_epoch, factor in recipe.layer_lr_multipliers
         if first_epoch <= epoch
     }
-    return biases, layers
+    return bias_multiplier, layer_multipliers
 
 
 def _count_plateaus(errors, patience):

@@ -1,4 +1,4 @@
-"""Timing of steps, and how many of them to run in one call of a `tf.function`."""
+"""Times training steps, and chooses how many to run per call of a `tf.function`."""
 
 import contextlib
 import statistics
@@ -8,9 +8,9 @@ import time
 class StepTimer:
     """Chooses how many steps to run per call, so that a call takes about a second.
 
-    Many steps per call keep Python out of the loop; with few, signals, the
-    progress bar and checkpoints are handled in time. The count never changes
-    what is computed.
+    Between two calls, Python handles signals, the progress bar and checkpoints.
+    More steps per call save time, and fewer steps let Python react sooner. The
+    number of steps per call does not affect the computed weights and metrics.
 
     Attributes:
         count: the number of steps to run in the next call.
@@ -18,8 +18,9 @@ class StepTimer:
     Args:
         seconds: the time that a call should take.
         limit: the largest number of steps per call.
-        mean_over_workers: a function that averages a number over all workers,
-            so that they agree on one count; see `distribution.all_reduce_mean`.
+        mean_over_workers: a function that returns the mean of a number over all
+            workers, so that all of them choose the same count, see
+            `distribution.all_reduce_mean`. The default is for a single worker.
     """
 
     def __init__(self, seconds=1.0, limit=100, mean_over_workers=float):
@@ -29,27 +30,27 @@ class StepTimer:
         self._limit = limit
         self._steps = 0
         self._elapsed = 0.0
-        self._compiled = False
+        self._is_compiled = False
 
     @contextlib.contextmanager
     def measure(self, count):
-        """Measures a call that runs `count` steps, as a context manager."""
+        """Returns a context manager that measures a call of `count` steps."""
         start = time.perf_counter()
         yield
         elapsed = time.perf_counter() - start
-        if self._compiled:
+        if self._is_compiled:
             self._steps += count
             self._elapsed += elapsed
-            fitting = int(self._seconds * count / elapsed)
-            fitting = max(1, min(fitting, 2 * self.count, self._limit))
-            self.count = int(self._mean_over_workers(fitting))
-        self._compiled = True
+            next_count = int(self._seconds * count / elapsed)
+            next_count = max(1, min(next_count, 2 * self.count, self._limit))
+            self.count = int(self._mean_over_workers(next_count))
+        self._is_compiled = True
 
     def lap(self):
-        """Returns the steps per second since the last lap.
+        """Returns the steps per second since `lap` was last called.
 
-        The first call, which compiles the function, is not counted; the result
-        is None if there was no other call.
+        The first measured call is ignored, because it compiles the function.
+        The result is None if no other call was measured.
         """
         steps_per_second = self._steps / self._elapsed if self._elapsed else None
         self._steps, self._elapsed = 0, 0.0
@@ -57,7 +58,12 @@ class StepTimer:
 
 
 def median_seconds(run, repeats=5):
-    """Returns the median time of `repeats` calls of `run`, after two warm-up calls."""
+    """Returns the median time of a call in seconds, after two warm-up calls.
+
+    Args:
+        run: a function without arguments.
+        repeats: the number of timed calls.
+    """
     run()
     run()
     durations = []

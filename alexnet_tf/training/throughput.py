@@ -1,7 +1,7 @@
-"""Throughput of a network and of an input pipeline: the library of `benchmark`.
+"""Measures the throughput of networks and of input pipelines for `benchmark`.
 
-All times are medians of several runs in one process. They can be compared only
-with other times of the same machine and run.
+All times are medians of several runs in one process. They are comparable only
+with times measured on the same machine by the same command.
 """
 
 import dataclasses
@@ -25,18 +25,18 @@ from alexnet_tf import presets
 from alexnet_tf.training.step_timer import median_seconds
 from alexnet_tf.training import steps
 
-_MATRIX_SIZE = 4096  # Rows and columns of the matrices that are multiplied.
-_IMAGES = 2048  # Images that each measurement of a pipeline stage processes.
-_STEPS = 4  # Timed steps in each turn of training on images or on noise.
+_MATRIX_SIZE = 4096  # The number of rows and columns of the multiplied matrices.
+_NUM_IMAGES = 2048  # The number of images that a pipeline stage is measured on.
+_STEPS_PER_TURN = 4  # The number of timed steps in a turn of "train" or "noise".
 
 
 def matrix_rate(precision, repeats=5):
     """Measures the arithmetic operations per second of a 4096 x 4096 matrix product.
 
     Args:
-        precision: a Keras dtype policy, as in `loop.train`. The matrices have
-            its compute dtype.
-        repeats: as in `median_seconds`.
+        precision: a Keras dtype policy, as in `loop.train`, whose compute dtype
+            the matrices have.
+        repeats: the number of timed products, whose median is used.
     """
     dtype = keras.DTypePolicy(precision).compute_dtype
     shape = [_MATRIX_SIZE, _MATRIX_SIZE]
@@ -49,28 +49,24 @@ def matrix_rate(precision, repeats=5):
 def operations(model):
     """Counts the arithmetic operations for one image.
 
-    Each multiplication by a weight counts as two. Training also computes the
-    gradients of the weights and of the inputs, but not of the image.
+    Each multiplication by a weight counts as two operations, because its result
+    is added to a sum. Training also computes the gradients of each layer's
+    kernel and of its input, except the gradient of the image.
 
     Returns:
         (operations of inference, operations of training).
     """
-    products = {
-        layer.name: _products(layer)
-        for layer in model.layers
-        if layer.weights
-    }
-    inference = 2 * sum(products.values())
-    first = next(iter(products))
-    return inference, 3 * inference - 2 * products[first]
+    products = [_count_products(layer) for layer in model.layers if layer.weights]
+    inference = 2 * sum(products)
+    return inference, 3 * inference - 2 * products[0]
 
 
-def _products(layer):
+def _count_products(layer):
     """Counts the multiplications of weights and inputs for one image."""
-    positions = 1
+    num_positions = 1
     if isinstance(layer, GroupedConv2D):
-        positions = math.prod(layer.output.shape[1:3])
-    return positions * math.prod(layer.kernel.shape)
+        num_positions = math.prod(layer.output.shape[1:3])
+    return num_positions * math.prod(layer.kernel.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +77,10 @@ class Network:
         model: the model, which returns logits.
         optimizer: the optimizer of `model`.
         preset: the `presets.Preset` that the model was built from.
-        images, labels: float32 [B, S, S, 3], int32 [B].
+        images, labels: the batch, float32 [B, crop, crop, 3] and int32 [B].
+
+    The argument `repeats` of its methods is the number of timed calls, whose
+    median is used.
     """
 
     model: keras.Model
@@ -91,11 +90,11 @@ class Network:
     labels: tf.Tensor
 
     def make_step(self, batches=None):
-        """Makes a function that runs one training step, as `loop.train` does.
+        """Returns a function that runs one training step, as `loop.train` does.
 
         Args:
-            batches: a `tf.data.Dataset` of (images, labels), which is repeated;
-                by default the network's own batch.
+            batches: a `tf.data.Dataset` of (images, labels), which is repeated.
+                Default: the batch of this network.
         """
         if batches is None:
             batches = tf.data.Dataset.from_tensors((self.images, self.labels))
@@ -116,42 +115,43 @@ class Network:
         return len(self.labels) / median_seconds(lambda: run()[0, 0].numpy(), repeats)
 
     def update_seconds(self, repeats=5):
-        """Measures the time that the optimizer takes for one step."""
+        """Measures the time in seconds of one update of the weights."""
         variables = self.model.trainable_variables
         gradients = [tf.random.normal(v.shape, stddev=1e-6) for v in variables]
+        # `apply` returns None, but there must be a tensor to wait for.
         run = tf.function(
             lambda: self.optimizer.apply(gradients, variables) or tf.constant(0)
         )
         return median_seconds(lambda: run().numpy(), repeats)
 
     def layer_seconds(self, repeats=5):
-        """Measures each layer by itself.
+        """Measures each layer separately on random inputs.
 
-        Backward passes are those of training: the gradient of the image is not
-        computed.
+        As in training, the backward pass does not compute the gradients of the
+        inputs of layers that come before the first weights.
 
         Returns:
             [(layer name, seconds of the forward pass, seconds of the forward and
             backward passes), ...].
         """
-        rows, after_weights = [], False
+        results, follows_weights = [], False
         for layer in self.model.layers[1:]:
             shape = len(self.labels), *layer.input.shape[1:]
             inputs = tf.cast(tf.random.normal(shape), layer.input.dtype)
-            forward, both = _passes(layer, inputs, after_weights)
-            after_weights |= bool(layer.weights)
-            rows.append(
+            forward, forward_and_backward = _passes(layer, inputs, follows_weights)
+            follows_weights |= bool(layer.weights)
+            results.append(
                 (
                     layer.name,
                     median_seconds(lambda: forward().numpy(), repeats),
-                    median_seconds(lambda: both().numpy(), repeats),
+                    median_seconds(lambda: forward_and_backward().numpy(), repeats),
                 )
             )
-        return rows
+        return results
 
 
 def build(preset, precision, batch_size):
-    """Builds a `Network` of 1000 classes with a batch of noise.
+    """Builds a `Network` with 1000 classes and a batch of random images and labels.
 
     Args:
         preset: a `presets.Preset`.
@@ -162,10 +162,10 @@ def build(preset, precision, batch_size):
     with steps.dtype_policy(precision):
         model = alexnet.AlexNet(preset, classifier_activation=None)
     optimizer = steps.make_optimizer(model, preset.recipe, precision)
-    side = preset.preprocessing.crop_size
-    random = np.random.default_rng(0)
-    images = random.normal(0, 50, (batch_size, side, side, 3))
-    labels = random.integers(0, 1000, batch_size)
+    crop_size = preset.preprocessing.crop_size
+    rng = np.random.default_rng(0)
+    images = rng.normal(0, 50, (batch_size, crop_size, crop_size, 3))
+    labels = rng.integers(0, 1000, batch_size)
     return Network(
         model,
         optimizer,
@@ -176,12 +176,12 @@ def build(preset, precision, batch_size):
 
 
 def _passes(layer, inputs, with_input_gradient):
-    """Makes the functions (forward, forward and backward) of a layer.
+    """Returns two functions: a layer's forward pass, and forward and backward passes.
 
-    Each returns one number, so that fetching it waits for the whole pass.
+    Each returns one number, because fetching it waits for the passes to end.
     """
 
-    # A sum over all values would be another pass over the outputs.
+    # A sum would read all outputs once more, and change the measured time.
     def first_value(values):
         return tf.reshape(values, [-1])[0]
 
@@ -190,7 +190,7 @@ def _passes(layer, inputs, with_input_gradient):
         return first_value(layer(inputs, training=True))
 
     @tf.function
-    def both():
+    def forward_and_backward():
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = layer(inputs, training=True)
@@ -201,33 +201,35 @@ def _passes(layer, inputs, with_input_gradient):
         results = [outputs, *gradients]
         return tf.add_n([tf.cast(first_value(r), tf.float32) for r in results])
 
-    return forward, both
+    return forward, forward_and_backward
 
 
 def stage_rates(source, preset, statistics, network, repeats=3):
-    """Measures a pipeline stage by stage, each with all stages before it.
+    """Measures the throughput of each stage of training on a source.
 
     The stages are
-        "read": the encoded bytes;
-        "decode": whole images, which only serve for comparison;
-        "augment": random crops, as for training;
-        "batch": these crops in batches;
-        "train": training steps on these batches;
-        "noise": training steps on the batch of `network`, in turn with "train".
-    The last three are omitted if `source` has less than one batch.
+        "read": encoded images are read;
+        "decode": they are decoded completely, only for comparison;
+        "augment": they are read and turned into random crops, as for training;
+        "batch": the random crops are batched;
+        "train": training steps run on these batches;
+        "noise": training steps run on the batch of `network`, for comparison.
+    Steps of "train" and "noise" run in turns. "batch", "train" and "noise" are
+    omitted if `source` has fewer images than a batch.
 
     Args:
         source: a `Source`.
-        preset: a `presets.Preset`.
-        statistics: a `pixel_statistics.Statistics`.
+        preset: the `presets.Preset` whose preprocessing is used.
+        statistics: the `pixel_statistics.Statistics` that preprocessing uses.
         network: the `Network` to train, whose batch size is used.
-        repeats: the number of runs that each median is taken over.
+        repeats: the number of timed runs of a stage, whose median is used.
 
     Returns:
         {stage: images per second}.
     """
-    # Repeated, so that the time to start a pipeline does not count.
-    examples = source.examples().repeat().take(_IMAGES)
+    # A small data set is repeated, so that starting the pipeline takes a negligible
+    # share of the measured time.
+    examples = source.examples().repeat().take(_NUM_IMAGES)
 
     def decode(example):
         return tf.io.decode_image(example["image"], 3, expand_animations=False)
@@ -245,7 +247,7 @@ def stage_rates(source, preset, statistics, network, repeats=3):
         "augment": examples.enumerate().map(augment, **parallel),
     }
     throughputs = {
-        name: _IMAGES / _read_seconds(dataset, repeats)
+        name: _NUM_IMAGES / _read_seconds(dataset, repeats)
         for name, dataset in stages.items()
     }
     batch_size = len(network.labels)
@@ -256,12 +258,12 @@ def stage_rates(source, preset, statistics, network, repeats=3):
         source, preset.preprocessing, statistics,
         batch_size=batch_size, seed=0, epoch=0, steps=steps_per_epoch,
     )
-    count = _IMAGES // batch_size
-    seconds = _read_seconds(batches.repeat().take(count), repeats)
-    throughputs["batch"] = count * batch_size / seconds
+    num_batches = max(1, _NUM_IMAGES // batch_size)
+    seconds = _read_seconds(batches.repeat().take(num_batches), repeats)
+    throughputs["batch"] = num_batches * batch_size / seconds
     train_steps = [network.make_step(batches), network.make_step()]
     turns = [
-        [batch_size / median_seconds(step, _STEPS) for step in train_steps]
+        [batch_size / median_seconds(step, _STEPS_PER_TURN) for step in train_steps]
         for _ in range(repeats)
     ]
     throughputs["train"], throughputs["noise"] = np.median(turns, axis=0).tolist()
@@ -269,10 +271,10 @@ def stage_rates(source, preset, statistics, network, repeats=3):
 
 
 def _read_seconds(dataset, repeats):
-    """Measures how long it takes to read a data set to its end."""
+    """Measures the time in seconds to read a data set to its end."""
 
     def read():
-        # Within one graph, without Python for each element.
+        # One call of TensorFlow reads all elements, without a loop in Python.
         dataset.reduce(tf.constant(0), lambda count, *_: count + 1).numpy()
 
     return median_seconds(read, repeats)
@@ -280,25 +282,30 @@ def _read_seconds(dataset, repeats):
 
 def peak_memory():
     """Returns the largest number of bytes that this process has held in memory."""
+    # Linux reports units of 1024 bytes.
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def measure_network(name, precision, batch_size=128, repeats=5, layers=False):
-    """Measures a network in a process of its own.
+    """Measures a network in a new process.
+
+    The new process makes the time to the first step and the peak memory independent of
+    earlier measurements.
 
     Args:
         name: a name in `presets.PRESETS`.
         precision: a Keras dtype policy, as in `loop.train`.
-        batch_size: the number of images in a batch of noise.
-        repeats: the number of runs whose median is taken.
-        layers: whether to measure each layer by itself, too.
+        batch_size: the number of images in the batch of random images.
+        repeats: the number of timed runs, whose median is used.
+        layers: whether to measure each layer separately, too.
 
     Returns:
         A dictionary: "preset", "precision"; "training" and "inference" in images per
-        second; "seconds_to_first_step", from the start of the process; "peak_memory"
-        of training in bytes; "update_seconds" of the optimizer; "matrix_rate" in
-        operations per second, and the "fraction_of_matrix_rate" that training reaches;
-        with `layers` also "layers", see `Network.layer_seconds`.
+        second; "seconds_to_first_step", counted from before the process starts;
+        "peak_memory" of training in bytes; "update_seconds" of the optimizer;
+        "matrix_rate" in operations per second, see `matrix_rate`;
+        "fraction_of_matrix_rate", the operations per second of training divided by
+        "matrix_rate"; and "layers" if requested, see `Network.layer_seconds`.
     """
     return _in_new_process(
         _measure_network, name, precision, batch_size, repeats, layers, time.time()
@@ -308,16 +315,17 @@ def measure_network(name, precision, batch_size=128, repeats=5, layers=False):
 def measure_pipelines(
     names, preset_name, precision, batch_size=128, repeats=5, data_dir=None
 ):
-    """Measures the input pipelines of data sets in a process of its own.
+    """Measures the input pipelines of data sets in a new process.
 
     Args:
         names: the names of the data sets, see `datasets`.
-        preset_name, precision, batch_size: the network that is trained on them.
-        repeats: the number of runs whose median is taken.
+        preset_name, precision, batch_size: the preset, the precision and the batch
+            size of the network that is trained on the data sets, see `build`.
+        repeats: the number of timed runs, whose median is used.
         data_dir: the directory of TFDS's data sets.
 
     Returns:
-        {name: {stage: images per second}}, see `stage_rates`.
+        {name of a data set: {stage: images per second}}, see `stage_rates`.
     """
     return _in_new_process(
         _measure_pipelines, names, preset_name, precision, batch_size, repeats, data_dir
@@ -329,20 +337,20 @@ def _in_new_process(function, *args):
         return pool.apply(function, args)
 
 
-def _measure_network(name, precision, batch_size, repeats, layers, started):
+def _measure_network(name, precision, batch_size, repeats, layers, start):
     network = build(presets.get(name), precision, batch_size)
     result = {"preset": name, "precision": precision}
     network.make_step()()
-    # All processes of a machine share one clock.
-    result["seconds_to_first_step"] = time.time() - started
+    # `time.time` has the same origin in all processes of a machine.
+    result["seconds_to_first_step"] = time.time() - start
     result["training"] = network.training_rate(repeats)
     result["peak_memory"] = peak_memory()
     result["inference"] = network.inference_rate(repeats)
     result["update_seconds"] = network.update_seconds(repeats)
     result["matrix_rate"] = matrix_rate(precision, repeats)
     _, training_operations = operations(network.model)
-    rate = result["training"] * training_operations
-    result["fraction_of_matrix_rate"] = rate / result["matrix_rate"]
+    operations_per_second = result["training"] * training_operations
+    result["fraction_of_matrix_rate"] = operations_per_second / result["matrix_rate"]
     if layers:
         result["layers"] = network.layer_seconds(repeats)
     return result

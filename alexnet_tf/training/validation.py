@@ -13,30 +13,32 @@ from alexnet_tf.training.step_timer import StepTimer
 
 
 def evaluator(model, strategy):
-    """Makes a function that measures `metrics.mean_metrics` on a whole source.
+    """Makes a function that measures `metrics.mean_metrics` on all images of a source.
 
     Args:
         model: a model that returns logits.
-        strategy: the `tf.distribute.Strategy` of its variables.
+        strategy: the `tf.distribute.Strategy` that `model` was made with.
 
     Returns:
-        evaluate(batches, source, batch_size, on_step=None), which reads
+        evaluate(batches, source, batch_size, on_step=None), which reads the
         `input_pipeline.evaluation_batches` of `source` and calls `on_step()`
-        about once a second. It raises ValueError if an image is unreadable or
-        was not counted exactly once. If the source `allows_bad_images`, the
-        result has their number ("bad_images").
+        about once a second. It raises ValueError if an image is unreadable, or
+        if the images are more or fewer than `source.num_examples`. If the
+        source `allows_bad_images`, unreadable images are skipped, and the
+        result has their number under the key "bad_images". ValueError is then
+        raised if no image is readable.
     """
 
-    def step(images, labels):
+    def replica_step(images, labels):
         return metrics.batch_sums(model(images, training=False), labels)
 
     @tf.function
     def run_steps(iterator, steps):
         total = tf.zeros([4], tf.float64)
         for _ in tf.range(steps):
-            per_replica = strategy.run(step, args=next(iterator))
-            batch = strategy.reduce("SUM", per_replica, axis=None)
-            total += tf.cast(batch, tf.float64)
+            per_replica = strategy.run(replica_step, args=next(iterator))
+            sums = strategy.reduce("SUM", per_replica, axis=None)
+            total += tf.cast(sums, tf.float64)
         return total
 
     def evaluate(batches, source, batch_size, on_step=None):
@@ -44,7 +46,7 @@ def evaluator(model, strategy):
         timer = StepTimer(
             mean_over_workers=functools.partial(distribution.all_reduce_mean, strategy)
         )
-        batches = input_pipeline.ReleasableIterator(batches)
+        releasable = input_pipeline.ReleasableIterator(batches)
         totals, done = np.zeros(4), 0
         while done < steps:
             count = min(timer.count, steps - done)
@@ -54,21 +56,22 @@ def evaluator(model, strategy):
                     source, lambda: (done * batch_size, count * batch_size)
                 ),
             ):
-                totals += run_steps(batches.iterator, tf.constant(count)).numpy()
+                totals += run_steps(releasable.iterator, tf.constant(count)).numpy()
             done += count
             if on_step:
                 on_step()
         with bad_images.diagnosing(source, lambda: (done * batch_size, 0)):
-            # If `num_examples` fills all batches, only this read finds out that
-            # the source holds more images.
-            batches.iterator.get_next_as_optional()
-        batches.close()
+            # If `num_examples` is a multiple of the batch size, only this read
+            # detects that the source has more images.
+            releasable.iterator.get_next_as_optional()
+        releasable.close()
         return _checked_metrics(source, totals)
 
     return evaluate
 
 
 def _checked_metrics(source, totals):
+    """Returns the metrics, unless the number of evaluated images is wrong."""
     measured, count = metrics.mean_metrics(totals), int(totals[3])
     if source.allows_bad_images:
         if count == 0:

@@ -3,8 +3,8 @@
     python -m experiments.benchmarks.pytorch training|inference [PRECISION [OPTION ...]]
 
 PRECISION is float32 or mixed_bfloat16. With the option `contiguous` the memory format
-is contiguous instead of channels last. With the option `without_norm` the network has no
-response normalization, which shows how much time normalization takes.
+is contiguous instead of channels last. With the option `without_norm` the network has
+no response normalization, which shows how much time normalization takes.
 """
 
 import sys

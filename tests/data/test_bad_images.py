@@ -18,7 +18,7 @@ from alexnet_tf import presets
 from alexnet_tf.workdir import read_metrics
 from helpers.commands import command
 from helpers import damages
-from helpers.images import bad_third
+from helpers.images import source_with_bad_third
 
 PREPROCESSING = presets.Preprocessing(image_size=64, crop_size=56)
 
@@ -85,7 +85,7 @@ def test_allow_bad_images_replaces_images_with_invalid_labels(make_source):
 
 
 def test_a_wrong_count_is_not_blamed_on_an_allowed_bad_image(make_source):
-    source = bad_third(make_source, image=b"no image").allow_bad_images()
+    source = source_with_bad_third(make_source, image=b"no image").allow_bad_images()
     miscounted = dataclasses.replace(source, num_examples=7)
     with pytest.raises(ValueError, match="Expected 7 images.*Received: only 6"):
         with bad_images.diagnosing(miscounted, lambda: (0, -1)):

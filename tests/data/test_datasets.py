@@ -20,12 +20,22 @@ from helpers.images import source_with_bad_third
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "tfds"
 
 
-def write_files(root, *paths):
-    """Writes files that hold their own paths, for tests that decode no image."""
-    for path in paths:
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(path)
+def write_files(root, *names):
+    """Writes files below `root` that contain their names instead of images."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+def write_list(path, classes=4, per_class=25):
+    """Writes a list file of the files that `write_classes` writes."""
+    lines = [
+        f"{class_name}/{index}.jpg {label}\n"
+        for label, class_name in enumerate("abcdefghij"[:classes])
+        for index in range(per_class)
+    ]
+    path.write_text("".join(lines))
 
 
 def load_folder(root, split=None):
@@ -37,7 +47,12 @@ def load_list(path, split="train"):
 
 
 def contents(source, seed=None):
-    """Returns [(text, label)] of all examples, in the order of the source."""
+    """Returns [(text of the file, label), ...] of all examples.
+
+    Args:
+        source: a `Source` of files that `write_files` has written.
+        seed: the shuffle seed, or None for the order of the source.
+    """
     examples = []
     for example in source.examples(seed):
         assert example["label"].dtype == tf.int32
@@ -49,14 +64,21 @@ def contents(source, seed=None):
 
 
 def write_classes(root, classes=4, per_class=25):
-    names = "abcdefghij"[:classes]
-    write_files(root, *(f"{c}/{i}.jpg" for c in names for i in range(per_class)))
+    """Writes class folders "a", "b", ..., with files "0.jpg", "1.jpg", ..."""
+    write_files(
+        root,
+        *(
+            f"{class_name}/{index}.jpg"
+            for class_name in "abcdefghij"[:classes]
+            for index in range(per_class)
+        ),
+    )
 
 
-# Class folders.
+# ---- Class folders --------------------------------------------------------------
 
 
-def test_class_folders_are_the_training_split(tmp_path):
+def test_a_folder_of_class_folders_is_the_training_split(tmp_path):
     write_files(tmp_path, "zebra/1.jpg", "ant/2.jpg", "ant/1.jpg", "bee/x y.png")
     source = load_folder(tmp_path, "train")
     assert source.classes == ("ant", "bee", "zebra")
@@ -71,7 +93,7 @@ def test_class_folders_are_the_training_split(tmp_path):
     assert str(source) == f"folder:{tmp_path}, split train"
 
 
-def test_names_of_examples_are_paths(tmp_path):
+def test_names_of_examples_are_the_paths_of_the_files(tmp_path):
     write_files(tmp_path, "ant/1.jpg", "bee/x y.png")
     for example in load_folder(tmp_path, "train").examples():
         path = tmp_path / example["image"].numpy().decode()
@@ -156,7 +178,7 @@ def test_rejects_splits_with_different_classes(tmp_path, paths, split):
 
 
 def test_splits_that_are_not_used_may_contain_anything(tmp_path):
-    """For instance the development kit of ILSVRC, or a README beside the lists."""
+    """Examples are the development kit of ILSVRC, and a README beside list files."""
     write_files(tmp_path, "train/a/1.jpg", "val/a/2.jpg", "devkit/data/meta.mat")
     assert contents(load_folder(tmp_path, "train")) == [("train/a/1.jpg", 0)]
     assert contents(load_folder(tmp_path)) == [("val/a/2.jpg", 0)]
@@ -180,12 +202,12 @@ def test_names_a_folder_that_does_not_exist(tmp_path, name):
         load_folder(tmp_path / name, "train")
 
 
-# Parts of splits.
+# ---- Parts of splits ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("per_class", [9, 25])
 @pytest.mark.parametrize("cut", ["90%", "50%", "7"])
-def test_two_parts_make_up_a_split(tmp_path, per_class, cut):
+def test_two_parts_make_up_a_split_of_folders(tmp_path, per_class, cut):
     write_classes(tmp_path, per_class=per_class)
     first = load_folder(tmp_path, f"train[:{cut}]")
     second = load_folder(tmp_path, f"train[{cut}:]")
@@ -196,35 +218,36 @@ def test_two_parts_make_up_a_split(tmp_path, per_class, cut):
     assert contents(first) + contents(second) == contents(train)
     assert train.num_examples == len(set(contents(train))) == 4 * per_class
     assert first.classes == second.classes == train.classes
-    assert len({s.fingerprint for s in (first, second, train)}) == 3
+    fingerprints = {source.fingerprint for source in (first, second, train)}
+    assert len(fingerprints) == 3
 
 
-def test_parts_hold_all_classes(tmp_path):
-    """Files are found class by class, but parts of a split mix the classes."""
+def test_parts_have_images_of_all_classes(tmp_path):
+    """Parts are taken from a shuffled split, since files are listed class by class."""
     write_classes(tmp_path, classes=4, per_class=25)
-    for split, fewest in [("train[:80%]", 15), ("train[80%:]", 1)]:
+    for split, min_count in [("train[:80%]", 15), ("train[80%:]", 1)]:
         labels = [label for _, label in contents(load_folder(tmp_path, split))]
-        assert len(collections.Counter(labels)) == 4
-        assert min(collections.Counter(labels).values()) >= fewest
+        counts = collections.Counter(labels)
+        assert len(counts) == 4 and min(counts.values()) >= min_count
 
 
 @pytest.mark.parametrize("kind", ["folder", "list"])
 def test_adding_an_image_moves_no_other_between_parts(tmp_path, kind):
-    """Nor does moving the folder: training images are never evaluated on later."""
+    """Moving the folder moves no image either.
 
-    def trained_on(root, per_class=25):
-        paths = [f"{c}/{i}.jpg" for c in "abcd" for i in range(per_class)]
-        write_files(root, *paths)
-        (root / "list").write_text("".join(
-            f"{path} {'abcd'.index(path[0])}\n" for path in paths
-        ))
+    Otherwise a run would later be evaluated on some of its training images.
+    """
+
+    def training_files(root, per_class=25):
+        write_classes(root, per_class=per_class)
+        write_list(root / "list", per_class=per_class)
         name = f"folder:{root}" if kind == "folder" else f"list:{root}/list"
         return [path for path, _ in contents(datasets.load(name, "train[:80]"))]
 
-    before = trained_on(tmp_path / "first")
-    assert trained_on(tmp_path / "second") == before
-    after = trained_on(tmp_path / "first", per_class=26)
-    # Four more images in a hundred push a few out of the training part, none into it.
+    before = training_files(tmp_path / "first")
+    assert training_files(tmp_path / "second") == before
+    after = training_files(tmp_path / "first", per_class=26)
+    # The training part has 80 images, so that four new images push at most four out.
     kept = [path for path in after if "/25." not in path]
     assert kept == before[: len(kept)] and 76 <= len(kept) <= 80
 
@@ -261,10 +284,10 @@ def test_without_a_split_to_evaluate_on_the_error_suggests_one(tmp_path):
     assert 'train_split="train[:90%]", eval_split="train[90%:]"' in str(error.value)
 
 
-# The order of the examples.
+# ---- The order of the examples --------------------------------------------------
 
 
-def test_the_seed_determines_the_order(tmp_path):
+def test_the_seed_determines_the_order_of_a_folder(tmp_path):
     write_classes(tmp_path)
     source = load_folder(tmp_path, "train")
     unshuffled, first, second = (contents(source, seed) for seed in (None, 1, 2))
@@ -276,10 +299,7 @@ def test_the_seed_determines_the_order(tmp_path):
 
 def test_the_seed_determines_the_order_of_a_list(tmp_path):
     write_classes(tmp_path)
-    (tmp_path / "list").write_text("".join(
-        f"{label}/{i}.jpg {index}\n"
-        for index, label in enumerate("abcd") for i in range(25)
-    ))
+    write_list(tmp_path / "list")
     source = load_list(tmp_path / "list")
     assert contents(source, 1) == contents(source, 1) != contents(source, 2)
     assert sorted(contents(source, 1)) == sorted(contents(source))
@@ -287,7 +307,7 @@ def test_the_seed_determines_the_order_of_a_list(tmp_path):
         assert path.startswith("abcd"[label])
 
 
-# List files.
+# ---- List files -----------------------------------------------------------------
 
 
 def test_loads_a_list_of_paths_and_labels(tmp_path):
@@ -308,23 +328,23 @@ def test_loads_a_list_of_paths_and_labels(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "list"])
-def test_finds_file_names_that_are_not_utf_8(tmp_path, kind):
-    """Old disks have such names; errors can print them too."""
+def test_file_names_need_not_be_utf_8(tmp_path, kind):
+    """Old disks have such names, and errors name these files too."""
     write_files(tmp_path, "a/1.jpg", "b/2.jpg")
-    name = os.fsencode(tmp_path / "a") + b"/caf\xe9.jpg"
-    with open(name, "w") as file:
+    path = os.fsencode(tmp_path / "a") + b"/caf\xe9.jpg"
+    with open(path, "w") as file:
         file.write("no image")
     (tmp_path / "list").write_bytes(b"a/1.jpg 0\na/caf\xe9.jpg 0\nb/2.jpg 1\n")
-    path = f"folder:{tmp_path}" if kind == "folder" else f"list:{tmp_path}/list"
-    source = datasets.load(path, "train")
-    names = [e["name"].numpy() for e in source.examples()]
-    assert name in names and len(contents(source)) == 3
-    examples = source.examples().skip(names.index(name))
+    name = f"folder:{tmp_path}" if kind == "folder" else f"list:{tmp_path}/list"
+    source = datasets.load(name, "train")
+    names = [example["name"].numpy() for example in source.examples()]
+    assert path in names and len(contents(source)) == 3
+    examples = source.examples().skip(names.index(path))
     error = tf.errors.InvalidArgumentError(None, None, "")
     assert "caf\udce9.jpg" in str(bad_images.diagnose(error, source, examples))
 
 
-def test_loads_a_list_in_the_current_folder(tmp_path, monkeypatch):
+def test_loads_a_list_in_the_working_directory(tmp_path, monkeypatch):
     write_files(tmp_path, "1.jpg")
     (tmp_path / "list.txt").write_text("1.jpg 0\n")
     monkeypatch.chdir(tmp_path)
@@ -336,9 +356,10 @@ def test_loads_a_folder_of_lists(tmp_path):
     write_files(tmp_path, "1.jpg", "2.jpg", "3.jpg")
     (tmp_path / "train.txt").write_text("1.jpg 0\n2.jpg 4\n")
     (tmp_path / "val.txt").write_text("3.jpg 1\n")
-    assert load_list(tmp_path, None).split == "val"
-    # The training list determines the classes, not the list that is loaded.
-    assert load_list(tmp_path, None).classes == tuple("01234")
+    validation = load_list(tmp_path, None)
+    assert validation.split == "val"
+    # val.txt has no label above 1: the training list determines the classes.
+    assert validation.classes == tuple("01234")
     assert contents(load_list(tmp_path, "val")) == [("3.jpg", 1)]
     assert sorted(contents(load_list(tmp_path))) == [("1.jpg", 0), ("2.jpg", 4)]
 
@@ -363,7 +384,7 @@ def test_names_a_missing_image_of_a_list(tmp_path):
     assert "line 2 of" in str(error.value)
 
 
-def test_names_a_label_that_the_training_list_does_not_have(tmp_path):
+def test_names_a_label_above_those_of_the_training_list(tmp_path):
     write_files(tmp_path, "1.jpg", "2.jpg")
     (tmp_path / "train.txt").write_text("1.jpg 1\n")
     (tmp_path / "test.txt").write_text("2.jpg 2\n")
@@ -416,14 +437,14 @@ def test_the_fingerprint_depends_on_the_list(tmp_path):
 
 
 def test_the_fingerprint_depends_on_the_contents_of_a_file(tmp_path):
-    """Otherwise the pixel statistics of the old images would be used."""
+    """Otherwise the stored pixel statistics of other images would be used."""
     write_files(tmp_path, "a/1.jpg")
     before = load_folder(tmp_path, "train").fingerprint
     (tmp_path / "a" / "1.jpg").write_text("another image")
     assert load_folder(tmp_path, "train").fingerprint != before
 
 
-# TFDS.
+# ---- TFDS -----------------------------------------------------------------------
 
 
 class AlexnetTfDummy(tfds.core.GeneratorBasedBuilder):
@@ -435,7 +456,7 @@ class AlexnetTfDummy(tfds.core.GeneratorBasedBuilder):
         "label": tfds.features.ClassLabel(names=["a", "b", "c"]),
     }
     SPLITS = ("train",)
-    prepared = 0
+    times_prepared = 0
 
     def _info(self):
         return tfds.core.DatasetInfo(
@@ -443,7 +464,7 @@ class AlexnetTfDummy(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        type(self).prepared += 1
+        type(self).times_prepared += 1
         return {split: self._generate_examples() for split in self.SPLITS}
 
     def _generate_examples(self):
@@ -460,28 +481,28 @@ class AlexnetTfUnlabeled(AlexnetTfDummy):
         "image": tfds.features.Image(shape=(None, None, 3)),
         "boxes": tfds.features.Scalar(np.int64),
     }
-    prepared = 0
+    times_prepared = 0
 
 
 class AlexnetTfTested(AlexnetTfDummy):
-    """A data set with a split to evaluate on."""
+    """A data set that also has a split to evaluate on."""
 
     SPLITS = ("train", "test")
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """The data_dir of the data sets above, which are prepared when they are loaded."""
+def tfds_data_dir(tmp_path_factory):
+    """The data_dir into which the data sets above are prepared when they are loaded."""
     return str(tmp_path_factory.mktemp("tfds"))
 
 
-def test_prepares_a_tfds_data_set_once(prepared):
-    before = AlexnetTfDummy.prepared
+def test_prepares_a_tfds_data_set_once(tfds_data_dir):
+    before = AlexnetTfDummy.times_prepared
     for _ in range(2):
-        source = datasets.load("alexnet_tf_dummy", "train", prepared)
-    assert AlexnetTfDummy.prepared <= before + 1
+        source = datasets.load("alexnet_tf_dummy", "train", tfds_data_dir)
+    assert AlexnetTfDummy.times_prepared <= before + 1
     assert source.classes == ("a", "b", "c") and source.num_examples == 12
-    assert source.folder == f"{prepared}/alexnet_tf_dummy/1.0.0"
+    assert source.folder == f"{tfds_data_dir}/alexnet_tf_dummy/1.0.0"
     labels = {}
     for example in source.examples():
         assert example["label"].dtype == tf.int32
@@ -491,58 +512,59 @@ def test_prepares_a_tfds_data_set_once(prepared):
     assert labels == {20 * index: index % 3 for index in range(12)}
 
 
-def test_names_of_a_tfds_data_set_are_unique(prepared):
-    source = datasets.load("alexnet_tf_dummy", "train", prepared)
-    names = {e["name"].numpy().decode() for e in source.examples()}
+def test_names_of_a_tfds_data_set_are_unique(tfds_data_dir):
+    source = datasets.load("alexnet_tf_dummy", "train", tfds_data_dir)
+    names = {example["name"].numpy().decode() for example in source.examples()}
     assert len(names) == 12
     assert all(name.startswith("alexnet_tf_dummy-train") for name in names)
 
 
-def test_two_parts_make_up_a_split_of_tfds(prepared):
+def test_two_parts_make_up_a_split_of_tfds(tfds_data_dir):
     first, second, train = (
-        datasets.load("alexnet_tf_dummy", split, prepared)
+        datasets.load("alexnet_tf_dummy", split, tfds_data_dir)
         for split in ("train[:75%]", "train[75%:]", "train")
     )
     assert (first.num_examples, second.num_examples) == (9, 3)
     names = [
-        [e["name"].numpy() for e in source.examples()]
+        [example["name"].numpy() for example in source.examples()]
         for source in (first, second, train)
     ]
     assert sorted(names[0] + names[1]) == sorted(names[2])
-    assert len({s.fingerprint for s in (first, second, train)}) == 3
+    fingerprints = {source.fingerprint for source in (first, second, train)}
+    assert len(fingerprints) == 3
 
 
-def test_rejects_a_tfds_data_set_without_a_split_to_evaluate_on(prepared):
+def test_rejects_a_tfds_data_set_without_a_split_to_evaluate_on(tfds_data_dir):
     message = "has only train. Use parts of a split: train_split="
     with pytest.raises(ValueError, match=message):
-        datasets.load("alexnet_tf_dummy", None, prepared)
+        datasets.load("alexnet_tf_dummy", None, tfds_data_dir)
 
 
-def test_selects_the_test_split_of_a_tfds_data_set(prepared):
-    source = datasets.load("alexnet_tf_tested", None, prepared)
+def test_selects_the_test_split_of_a_tfds_data_set(tfds_data_dir):
+    source = datasets.load("alexnet_tf_tested", None, tfds_data_dir)
     assert source.split == "test" and source.num_examples == 12
 
 
 @pytest.mark.parametrize("split", ["nosuch", "train[:x]", "train[:200%]"])
-def test_rejects_an_unknown_split_of_tfds(prepared, split):
+def test_rejects_an_unknown_split_of_tfds(tfds_data_dir, split):
     with pytest.raises(ValueError, match="one of the splits train of") as error:
-        datasets.load("alexnet_tf_dummy", split, prepared)
+        datasets.load("alexnet_tf_dummy", split, tfds_data_dir)
     assert f"Received: split={split!r}" in str(error.value)
 
 
-def test_rejects_a_tfds_data_set_without_labels(prepared):
+def test_rejects_a_tfds_data_set_without_labels(tfds_data_dir):
     with pytest.raises(ValueError, match='"image" and "label".*Received: alex'):
-        datasets.load("alexnet_tf_unlabeled", "train", prepared)
+        datasets.load("alexnet_tf_unlabeled", "train", tfds_data_dir)
 
 
-def test_rejects_an_unsuitable_data_set_before_downloading_it(prepared):
+def test_rejects_a_data_set_without_labels_before_downloading_it(tfds_data_dir):
     """Data for object detection can take hours to download."""
-    before = AlexnetTfUnlabeled.prepared
+    before = AlexnetTfUnlabeled.times_prepared
     with pytest.raises(ValueError):
-        datasets.load("alexnet_tf_unlabeled:1.0.0", "train", prepared + "/new")
+        datasets.load("alexnet_tf_unlabeled:1.0.0", "train", tfds_data_dir + "/new")
     with pytest.raises(ValueError):
-        datasets.split_names("alexnet_tf_unlabeled:1.0.0", prepared + "/new")
-    assert AlexnetTfUnlabeled.prepared == before
+        datasets.split_names("alexnet_tf_unlabeled:1.0.0", tfds_data_dir + "/new")
+    assert AlexnetTfUnlabeled.times_prepared == before
 
 
 @pytest.mark.parametrize(
@@ -563,7 +585,8 @@ def test_rejects_an_unknown_data_set(tmp_path, name):
     assert f"dataset={name!r}" in str(error.value)
 
 
-# The second data set has configurations, which are one more level of folders.
+# The second data set has configurations, each of which is a folder in the folder of
+# the data set.
 @pytest.mark.parametrize("name", ["imagenet2012", "imagenet2012_subset/1pct"])
 def test_without_imagenet_the_error_says_which_archives_go_where(tmp_path, name):
     with pytest.raises(FileNotFoundError) as error:
@@ -585,10 +608,11 @@ def test_the_error_names_the_cause_when_preparing_fails(tmp_path):
     assert f"{type(error.value.__cause__).__name__}: " in str(error.value)
 
 
-# Real images.
+# ---- Real images ----------------------------------------------------------------
 
 
 def shared_data_dir(name):
+    """Returns the data_dir with a real data set; skips the test if there is none."""
     if not (SHARED / name).is_dir():
         pytest.skip(f"needs ../shared/tfds/{name}: real data, not in git")
     return str(SHARED)
@@ -608,12 +632,12 @@ def test_loads_imagenet():
     )
     labels = []
     for images, batch_labels in batches.as_numpy_iterator():
-        real = images[batch_labels >= 0]
-        assert np.abs(real).max() <= 255
-        assert real.std(axis=(1, 2, 3)).min() > 5
-        labels += batch_labels[batch_labels >= 0].tolist()
-    stored = [int(e["label"]) for e in validation.examples()]
-    assert labels == stored and len(labels) == validation.num_examples
+        is_image = batch_labels >= 0  # The others are padding.
+        assert np.abs(images[is_image]).max() <= 255
+        assert images[is_image].std(axis=(1, 2, 3)).min() > 5
+        labels += batch_labels[is_image].tolist()
+    stored_labels = [int(example["label"]) for example in validation.examples()]
+    assert labels == stored_labels and len(labels) == validation.num_examples
 
 
 def test_loads_cifar10():
@@ -621,21 +645,24 @@ def test_loads_cifar10():
     source = datasets.load("cifar10", None, data_dir)
     assert source.split == "test" and len(source.classes) == 10
     assert source.classes[0] == "airplane"
-    counts = collections.Counter(int(e["label"]) for e in source.examples())
-    assert counts.total() == source.num_examples and len(counts) == 10
-    first = next(iter(source.examples()))["image"]
-    assert tf.io.decode_image(first).shape == (32, 32, 3)
+    labels = [int(example["label"]) for example in source.examples()]
+    assert len(labels) == source.num_examples and len(set(labels)) == 10
+    first_image = next(iter(source.examples()))["image"]
+    assert tf.io.decode_image(first_image).shape == (32, 32, 3)
 
 
-# Errors of pipelines.
+# ---- Errors of pipelines --------------------------------------------------------
 
 
 def error_of_two_devices(first):
-    """Returns the error of two devices: one can't read a file, the other lacks it.
+    """Returns the error that TensorFlow raises if both of two devices fail.
+
+    One device cannot read a missing file, and the other one receives an image less
+    than the source promises.
 
     Args:
-        first: 0 if the missing file is reported first and gives the error its type, 1
-            if the wrong count does.
+        first: 0 if the missing file is the first cause, 1 if the wrong count is. The
+            first cause determines the type of the error.
     """
     causes = [
         "NOT_FOUND:  a.jpg; No such file",
@@ -653,7 +680,7 @@ def error_of_two_devices(first):
 def test_a_missing_file_is_named_if_another_device_lacks_an_image(
     make_source, tmp_path
 ):
-    """Either error may come first, and the missing file may not be reported at all."""
+    """TensorFlow may report either cause first, or only the wrong count."""
     source, missing = make_source(12), str(tmp_path / "a.jpg")
     examples = tf.data.Dataset.from_tensors(missing).map(
         lambda path: {
@@ -675,18 +702,18 @@ def test_a_missing_file_is_named_if_another_device_lacks_an_image(
     assert isinstance(diagnosis, ValueError) and "only 11" in str(diagnosis)
 
 
-# Sources made from sources.
+# ---- Sources derived from sources -----------------------------------------------
 
 
 @pytest.mark.parametrize("values", [{"image": b"no image"}, {"label": -1}])
-def test_without_bad_images_keeps_all_others(make_source, values):
+def test_without_bad_images_keeps_the_good_images(make_source, values):
     source = source_with_bad_third(make_source, **values)
     undamaged = make_source(6)
     readable = source.without_bad_images()
     assert readable.num_examples == 5 and not readable.allows_bad_images
-    names, labels = zip(
-        *((e["name"], e["label"]) for e in readable.examples().as_numpy_iterator())
-    )
+    examples = list(readable.examples().as_numpy_iterator())
+    names = tuple(example["name"] for example in examples)
+    labels = tuple(int(example["label"]) for example in examples)
     assert names == tuple(b"images %d" % index for index in (0, 1, 3, 4, 5))
     assert labels == (0, 1, 3, 4, 5)
     assert readable.example_ids() == {*names} < source.example_ids()
@@ -714,35 +741,31 @@ def test_take_indices_names_a_bad_image(make_source, values, reason):
 def test_subsample_takes_every_nth_image(make_source):
     source = make_source(25)
     sample = source.subsample(10)
-    names = [e["name"].decode() for e in sample.examples().as_numpy_iterator()]
-    assert names == [f"images {number}" for number in range(0, 25, 3)]
+    examples = sample.examples().as_numpy_iterator()
+    names = [example["name"].decode() for example in examples]
+    assert names == [f"images {index}" for index in range(0, 25, 3)]
     assert sample.num_examples == 9 and str(sample).endswith("one in 3")
     assert sample.fingerprint != source.fingerprint
     assert source.subsample(25) is source
 
 
 def test_examples_in_memory_are_the_same(make_source):
-    """Each example is read once, and all of them are shuffled."""
+    """The source is read once, and shuffling mixes all examples."""
     reads = []
     source = make_source(12)
     counted = dataclasses.replace(
         source, read=lambda seed: reads.append(seed) or source.read(seed)
     )
     in_memory = counted.in_memory()
-    before, after = (
-        [
-            (e["image"], int(e["label"]), e["name"])
-            for e in a_source.examples().as_numpy_iterator()
-        ]
-        for a_source in (source, in_memory)
-    )
-    assert after == before and reads == [None]
+    expected = list(source.examples().as_numpy_iterator())
+    assert list(in_memory.examples().as_numpy_iterator()) == expected
+    assert reads == [None]
     orders = [
-        [e["name"] for e in in_memory.examples(seed).as_numpy_iterator()]
+        [example["name"] for example in in_memory.examples(seed).as_numpy_iterator()]
         for seed in (1, 1, 2)
     ]
     assert orders[0] == orders[1] != orders[2]
-    assert sorted(orders[2]) == sorted(name for *_, name in before)
+    assert sorted(orders[2]) == sorted(example["name"] for example in expected)
     miscounted = dataclasses.replace(source, num_examples=13)
     with pytest.raises(ValueError, match="Expected 13 images.*Received: only 12"):
         miscounted.in_memory()
@@ -751,11 +774,12 @@ def test_examples_in_memory_are_the_same(make_source):
 def test_take_indices_keeps_the_order_of_the_indices(make_source):
     source = make_source(12)
     examples = source.take_indices([7, 0, 7])
-    assert [e["name"] for e in examples] == [b"images 7", b"images 0", b"images 7"]
+    names = [example["name"] for example in examples]
+    assert names == [b"images 7", b"images 0", b"images 7"]
     assert source.take_indices([]) == []
 
 
-# Names of splits.
+# ---- Names of splits ------------------------------------------------------------
 
 
 def test_lists_the_names_of_all_splits(tmp_path, textures_data_dir):

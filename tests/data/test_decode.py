@@ -1,4 +1,4 @@
-"""Every kind of image becomes RGB, and bytes that are not an image are refused."""
+"""Decoding of all kinds of images to RGB, and errors for bytes that are no image."""
 
 import dataclasses
 import io
@@ -20,9 +20,18 @@ from helpers.encoded_images import run_both_ways
 
 
 def encode_with_pillow(pixels, image_format, mode="RGB", **options):
-    image = pytest.importorskip("PIL.Image")
+    """Encodes pixels in a format that `tf.io` cannot write, and returns the bytes.
+
+    Args:
+        pixels: uint8 [H, W, 3], or [H, W] for gray.
+        image_format: the name of the format in Pillow.
+        mode: Pillow's name of the color space of the file.
+        **options: options of the format.
+    """
+    pillow_image = pytest.importorskip("PIL.Image")
     file = io.BytesIO()
-    image.fromarray(pixels).convert(mode).save(file, image_format, **options)
+    image = pillow_image.fromarray(pixels).convert(mode)
+    image.save(file, image_format, **options)
     return file.getvalue()
 
 
@@ -35,58 +44,65 @@ def _with_alpha(pixels):
 
 
 def _16_bit(pixels):
-    # The low byte must be dropped, not rounded up.
+    # Decoding must drop the low byte, 255, and not round it up.
     return pixels.astype(np.uint16) * 256 + 255
 
 
-# name: (pixels -> bytes, pixels -> RGB, gray levels that the format loses)
-FORMS = {
+def _rgb(pixels):
+    return pixels
+
+
+# {kind of image: (function from uint8 RGB pixels to bytes, function from the same
+# pixels to the expected RGB pixels, largest error in gray levels)}.
+KINDS = {
     "gray jpeg": (
-        lambda p: tf.io.encode_jpeg(p[..., :1], quality=100).numpy(), _gray, 2
+        lambda rgb: tf.io.encode_jpeg(rgb[..., :1], quality=100).numpy(), _gray, 2
     ),
     "progressive jpeg": (
-        lambda p: tf.io.encode_jpeg(
-            p, quality=100, progressive=True, chroma_downsampling=False
+        lambda rgb: tf.io.encode_jpeg(
+            rgb, quality=100, progressive=True, chroma_downsampling=False
         ).numpy(),
-        lambda p: p,
+        _rgb,
         4,
     ),
     "cmyk jpeg": (
-        lambda p: encode_with_pillow(
-            p, "JPEG", "CMYK", quality=100, subsampling=0
+        lambda rgb: encode_with_pillow(
+            rgb, "JPEG", "CMYK", quality=100, subsampling=0
         ),
-        lambda p: p,
+        _rgb,
         4,
     ),
-    "rgba png": (lambda p: encode(_with_alpha(p), "png"), lambda p: p, 0),
-    "gray png": (lambda p: encode(p[..., :1], "png"), _gray, 0),
+    "rgba png": (lambda rgb: encode(_with_alpha(rgb), "png"), _rgb, 0),
+    "gray png": (lambda rgb: encode(rgb[..., :1], "png"), _gray, 0),
     "gray-alpha png": (
-        lambda p: encode(_with_alpha(p)[..., [0, 3]], "png"), _gray, 0
+        lambda rgb: encode(_with_alpha(rgb)[..., [0, 3]], "png"), _gray, 0
     ),
-    "16-bit png": (lambda p: encode(_16_bit(p), "png"), lambda p: p, 0),
+    "16-bit png": (lambda rgb: encode(_16_bit(rgb), "png"), _rgb, 0),
     "16-bit gray png": (
-        lambda p: encode(_16_bit(p)[..., :1], "png"), _gray, 0
+        lambda rgb: encode(_16_bit(rgb)[..., :1], "png"), _gray, 0
     ),
-    "gif": (lambda p: encode_with_pillow(p[..., 0], "GIF", "L"), _gray, 0),
+    "gif": (lambda rgb: encode_with_pillow(rgb[..., 0], "GIF", "L"), _gray, 0),
     "palette png": (
-        lambda p: encode_with_pillow(p[..., 0], "PNG", "P"), _gray, 0
+        lambda rgb: encode_with_pillow(rgb[..., 0], "PNG", "P"), _gray, 0
     ),
-    "bmp": (lambda p: encode_with_pillow(p, "BMP"), lambda p: p, 0),
+    "bmp": (lambda rgb: encode_with_pillow(rgb, "BMP"), _rgb, 0),
     "gray bmp": (
-        lambda p: encode_with_pillow(p[..., 0], "BMP", "L"), _gray, 0
+        lambda rgb: encode_with_pillow(rgb[..., 0], "BMP", "L"), _gray, 0
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("image_format", FORMS)
-def test_every_kind_of_image_becomes_rgb(image_format):
-    make, to_rgb, max_error = FORMS[image_format]
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_image_becomes_rgb(kind):
+    to_bytes, to_rgb, max_error = KINDS[kind]
     y, x = np.mgrid[:256, :256]
-    # The pixels are smooth, so that quality 100 loses next to nothing.
+    # JPEGs of quality 100 lose next to nothing of smooth pixels.
     pixels = np.stack([y, (x + y) // 2, 255 - x], axis=-1).astype(np.uint8)
-    encoded = make(pixels)
+    encoded = to_bytes(pixels)
     crop = run_both_ways(
-        lambda e: preprocess.decode_crop(e, [3, 30], preprocessing_of("paper")),
+        lambda encoded: preprocess.decode_crop(
+            encoded, [3, 30], preprocessing_of("paper")
+        ),
         encoded,
     )
     expected = to_rgb(pixels)[3:227, 30:254].astype(int)
@@ -95,15 +111,17 @@ def test_every_kind_of_image_becomes_rgb(image_format):
 
 
 def test_decodes_the_first_frame_of_an_animation():
-    image = pytest.importorskip("PIL.Image")
+    pillow_image = pytest.importorskip("PIL.Image")
     frames = [
-        image.fromarray(np.full((40, 50), level, np.uint8))
+        pillow_image.fromarray(np.full((40, 50), level, np.uint8))
         for level in (10, 200)
     ]
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     crop = run_both_ways(
-        lambda e: preprocess.decode_crop(e, [0, 0], preprocessing_of("tiny")),
+        lambda encoded: preprocess.decode_crop(
+            encoded, [0, 0], preprocessing_of("tiny")
+        ),
         file.getvalue(),
     )
     assert (crop == 10).all()
@@ -119,10 +137,10 @@ def test_image_shape_is_height_then_width(image_format):
 @pytest.mark.parametrize("shape", [(5, 9), (300, 17)])
 def test_image_shape_reads_every_header(image_format, shape):
     pixels = np.zeros((*shape, 3), np.uint8)
-    encoded = (
-        encode_with_pillow(pixels, image_format.upper()) if image_format in ("bmp", "gif")
-        else encode(pixels, image_format)
-    )  # fmt: skip
+    if image_format in ("bmp", "gif"):
+        encoded = encode_with_pillow(pixels, image_format.upper())
+    else:
+        encoded = encode(pixels, image_format)
     assert run_both_ways(decode.image_shape, encoded).tolist() == list(shape)
 
 
@@ -146,34 +164,35 @@ def test_rejects_bytes_that_are_not_an_image(encoded):
         list(tf.data.Dataset.from_tensors(encoded).map(crop))
 
 
-def huge(image_format):
-    """A few hundred bytes whose header claims 30,000 x 30,000 pixels."""
-    small = bytearray(encode(np.zeros((8, 8, 3), np.uint8), image_format))
+def huge_image(image_format):
+    """Returns a few hundred bytes with the header of 30,000 x 30,000 pixels."""
+    encoded = bytearray(encode(np.zeros((8, 8, 3), np.uint8), image_format))
     if image_format == "jpeg":
-        position = small.index(b"\xff\xc0") + 5
-        small[position : position + 4] = struct.pack(">HH", 30_000, 30_000)
+        position = encoded.index(b"\xff\xc0") + 5
+        encoded[position : position + 4] = struct.pack(">HH", 30_000, 30_000)
     else:
-        small[16:24] = struct.pack(">ii", 30_000, 30_000)
-        small[29:33] = struct.pack(">I", zlib.crc32(small[12:29]))
-    return bytes(small)
+        encoded[16:24] = struct.pack(">ii", 30_000, 30_000)
+        encoded[29:33] = struct.pack(">I", zlib.crc32(encoded[12:29]))
+    return bytes(encoded)
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "png"])
 def test_rejects_a_huge_image_by_its_header(image_format):
     paper, tiny = preprocessing_of("paper"), preprocessing_of("tiny")
+    encoded = tf.constant(huge_image(image_format))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for function in (
-        lambda e: preprocess.decode_crop(e, [0, 0], paper),
-        tf.function(lambda e: preprocess.center_square(e, tiny)),
+        lambda encoded: preprocess.decode_crop(encoded, [0, 0], paper),
+        tf.function(lambda encoded: preprocess.center_square(encoded, tiny)),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match="134,217,728 pix"):
-            function(tf.constant(huge(image_format)))
+            function(encoded)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert after - before < 500 * 1024  # The image itself would take 2.6 GB.
 
 
 def test_an_error_names_the_huge_image(make_source):
-    source, encoded = make_source(3), huge("png")
+    source, encoded = make_source(3), huge_image("png")
     huge_images = dataclasses.replace(
         source,
         read=lambda seed: source.read(seed).map(

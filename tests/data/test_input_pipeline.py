@@ -1,4 +1,4 @@
-"""Batches are a function of seed and epoch, and no image is lost."""
+"""Input pipelines: the order, crops and sharing of batches, and errors of images."""
 
 import dataclasses
 import os
@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from alexnet_tf import presets
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import datasets
 from alexnet_tf.data import input_pipeline
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data.source import PIPELINE_OPTIONS
+from alexnet_tf import presets
 
 PREPROCESSING = presets.get("tiny").preprocessing
 STATISTICS = pixel_statistics.imagenet(PREPROCESSING)
 
 
-def training(source, **changes):
+def training_batches(source, **changes):
     """Returns the training batches of an epoch, [(images, labels), ...]."""
     settings = dict(batch_size=6, seed=1, epoch=0, steps=3) | changes
     return list(
@@ -29,18 +29,20 @@ def training(source, **changes):
     )
 
 
-def evaluation(source, batch_size, **changes):
+def evaluation_batches(source, batch_size, **changes):
+    """Returns a `tf.data.Dataset` of the evaluation batches."""
     return input_pipeline.evaluation_batches(
         source, PREPROCESSING, STATISTICS, batch_size=batch_size, **changes
     )
 
 
-def concatenated(batches):
-    """Returns (images, labels) of several batches as one."""
+def concatenate(batches):
+    """Returns (images, labels) of several batches as one batch."""
     return tuple(map(np.concatenate, zip(*batches)))
 
 
 def assert_same(batches, other_batches):
+    """Checks that two non-empty lists of batches are equal bit for bit."""
     assert len(batches) == len(other_batches) > 0
     pairs = zip(batches, other_batches)
     for (images, labels), (other_images, other_labels) in pairs:
@@ -48,25 +50,25 @@ def assert_same(batches, other_batches):
         np.testing.assert_array_equal(labels, other_labels)
 
 
-def merged(parts, num_replicas):
-    """Returns the batches of which each replica has been given a part."""
+def merge_replicas(parts, num_replicas):
+    """Returns whole batches, given the parts of all replicas in turn."""
     return [
-        concatenated(parts[i : i + num_replicas])
+        concatenate(parts[i : i + num_replicas])
         for i in range(0, len(parts), num_replicas)
     ]
 
 
 @pytest.fixture
 def source(make_source):
-    """20 images, each of another class."""
+    """A `Source` of 20 images, each of a different class."""
     return make_source(20, classes=20)
 
 
-def test_an_epoch_is_the_same_each_time(source):
-    assert_same(training(source), training(source))
+def test_equal_arguments_give_equal_epochs(source):
+    assert_same(training_batches(source), training_batches(source))
 
 
-def test_an_epoch_is_the_same_each_time_its_dataset_is_read(source):
+def test_a_dataset_has_the_same_batches_each_time_it_is_read(source):
     dataset = input_pipeline.training_batches(
         source, PREPROCESSING, STATISTICS, batch_size=6, seed=1, epoch=0, steps=3
     )
@@ -74,23 +76,23 @@ def test_an_epoch_is_the_same_each_time_its_dataset_is_read(source):
 
 
 @pytest.mark.parametrize("changes", [{"epoch": 1}, {"seed": 2}])
-def test_another_epoch_or_seed_has_other_crops_and_another_order(source, changes):
-    images, labels = concatenated(training(source))
-    other_images, other_labels = concatenated(training(source, **changes))
+def test_crops_and_order_depend_on_epoch_and_seed(source, changes):
+    images, labels = concatenate(training_batches(source))
+    other_images, other_labels = concatenate(training_batches(source, **changes))
     assert labels.tolist() != other_labels.tolist()
     for label in set(labels) & set(other_labels):
         image = images[labels == label]
         assert (image != other_images[other_labels == label]).any()
 
 
-def test_all_crops_of_one_image_differ(make_source):
-    """In 36 repetitions of the same image no two crops are equal."""
+def test_all_crops_of_an_image_differ(make_source):
+    """No two crops are equal in 36 repetitions of the same image."""
     source = make_source(1)
     repeated = dataclasses.replace(
         source, num_examples=12, read=lambda seed: source.read(seed).repeat(12)
     )
     images = [
-        concatenated(training(repeated, steps=2, seed=seed, epoch=epoch))[0]
+        concatenate(training_batches(repeated, steps=2, seed=seed, epoch=epoch))[0]
         for seed, epoch in [(1, 0), (1, 1), (2, 0)]
     ]
     flat = np.concatenate(images).reshape(36, -1)
@@ -99,34 +101,36 @@ def test_all_crops_of_one_image_differ(make_source):
 
 @pytest.mark.parametrize("first_step", [1, 2])
 def test_first_step_skips_the_first_steps_of_the_epoch(source, first_step):
-    assert_same(
-        training(source)[first_step:], training(source, first_step=first_step)
-    )
+    batches = training_batches(source)
+    resumed = training_batches(source, first_step=first_step)
+    assert_same(batches[first_step:], resumed)
 
 
-def test_no_batch_is_left_after_the_last_step(source):
-    assert training(source, first_step=3) == []
+def test_there_are_no_batches_after_the_last_step(source):
+    assert training_batches(source, first_step=3) == []
 
 
 @pytest.mark.parametrize("num_replicas", [2, 3])
-def test_the_parts_for_the_replicas_make_up_the_batches(source, num_replicas):
-    parts = training(source, num_replicas=num_replicas)
+def test_the_parts_of_the_replicas_make_up_the_batches(source, num_replicas):
+    parts = training_batches(source, num_replicas=num_replicas)
     assert len(parts) == 3 * num_replicas
     assert all(len(labels) == 6 // num_replicas for _, labels in parts)
-    assert_same(training(source), merged(parts, num_replicas))
+    assert_same(training_batches(source), merge_replicas(parts, num_replicas))
 
 
 @pytest.mark.parametrize("shuffle_buffer", [1, 4, 100])
-def test_an_image_occurs_at_most_once_an_epoch(source, shuffle_buffer):
-    _, labels = concatenated(training(source, shuffle_buffer=shuffle_buffer))
+def test_an_image_occurs_at_most_once_in_an_epoch(source, shuffle_buffer):
+    _, labels = concatenate(training_batches(source, shuffle_buffer=shuffle_buffer))
     assert len(labels) == len(set(labels)) == 18
     if shuffle_buffer > 1:
         assert labels.tolist() != sorted(labels)
 
 
 def test_every_image_occurs_in_some_epoch(source):
-    seen = [concatenated(training(source, epoch=e))[1] for e in range(4)]
-    assert set(np.concatenate(seen)) == set(range(20))
+    labels = [
+        concatenate(training_batches(source, epoch=epoch))[1] for epoch in range(4)
+    ]
+    assert set(np.concatenate(labels)) == set(range(20))
 
 
 def test_the_shuffle_seed_of_the_source_differs_by_epoch_and_seed(source):
@@ -152,13 +156,13 @@ def test_shuffling_loses_no_image(source):
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2])
-def test_shapes_and_types_are_static(source, num_replicas):
+def test_shapes_and_dtypes_are_static(source, num_replicas):
     for dataset in (
         input_pipeline.training_batches(
             source, PREPROCESSING, STATISTICS,
             batch_size=6, seed=1, epoch=0, steps=3, num_replicas=num_replicas,
         ),
-        evaluation(source, 6, num_replicas=num_replicas),
+        evaluation_batches(source, 6, num_replicas=num_replicas),
     ):
         assert dataset.element_spec == (
             tf.TensorSpec((6 // num_replicas, 64, 64, 3), tf.float32),
@@ -167,11 +171,11 @@ def test_shapes_and_types_are_static(source, num_replicas):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 7, 20, 32])
-def test_evaluation_sees_every_image_once_and_pads(source, batch_size):
-    batches = list(evaluation(source, batch_size).as_numpy_iterator())
+def test_evaluation_has_every_image_once_and_padding(source, batch_size):
+    batches = list(evaluation_batches(source, batch_size).as_numpy_iterator())
     assert len(batches) == -(-20 // batch_size)
     assert all(len(labels) == batch_size for _, labels in batches)
-    images, labels = concatenated(batches)
+    images, labels = concatenate(batches)
     assert labels[:20].tolist() == list(range(20))
     assert (labels[20:] == -1).all() and (images[20:] == 0).all()
     assert np.abs(images[:20]).max(axis=(1, 2, 3)).min() > 1
@@ -179,14 +183,15 @@ def test_evaluation_sees_every_image_once_and_pads(source, batch_size):
 
 @pytest.mark.parametrize("num_replicas", [2, 3])
 def test_evaluation_gives_every_replica_a_full_part(source, num_replicas):
-    batches = list(evaluation(source, 6).as_numpy_iterator())
-    parts = list(evaluation(source, 6, num_replicas=num_replicas).as_numpy_iterator())
-    assert_same(batches, merged(parts, num_replicas))
+    batches = list(evaluation_batches(source, 6).as_numpy_iterator())
+    dataset = evaluation_batches(source, 6, num_replicas=num_replicas)
+    parts = list(dataset.as_numpy_iterator())
+    assert_same(batches, merge_replicas(parts, num_replicas))
 
 
 def test_evaluation_is_the_same_each_time(source):
     assert_same(*(
-        list(evaluation(source, 6).as_numpy_iterator()) for _ in range(2)
+        list(evaluation_batches(source, 6).as_numpy_iterator()) for _ in range(2)
     ))
 
 
@@ -196,9 +201,9 @@ def test_an_error_names_the_image_with_an_invalid_label(make_source, classes):
     too_few = dataclasses.replace(source, classes=source.classes[:classes])
     first_invalid = f"images {classes}"
     with pytest.raises(tf.errors.InvalidArgumentError, match=first_invalid):
-        list(evaluation(too_few, 1))
+        list(evaluation_batches(too_few, 1))
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
-        training(too_few, batch_size=20, steps=1)
+        training_batches(too_few, batch_size=20, steps=1)
     for examples in (
         too_few.examples(), input_pipeline.shuffled(too_few, 1, 0, 16384)
     ):  # fmt: skip
@@ -207,8 +212,7 @@ def test_an_error_names_the_image_with_an_invalid_label(make_source, classes):
         assert "its label is" in str(diagnosis)
 
 
-def test_rejects_a_negative_label_of_an_image(make_source):
-    """The label of padding is not valid for an image."""
+def test_rejects_an_image_with_the_label_of_padding(make_source):
     source = make_source(4)
     negative = dataclasses.replace(
         source,
@@ -217,17 +221,22 @@ def test_rejects_a_negative_label_of_an_image(make_source):
         ),
     )
     with pytest.raises(tf.errors.InvalidArgumentError, match="images 0"):
-        list(evaluation(negative, 2))
+        list(evaluation_batches(negative, 2))
 
 
-def folder_with(tmp_path, bad):
-    """Returns a source of 5 good JPEGs, and of bad.jpg with the bytes bad(good)."""
+def source_with_damaged_file(tmp_path, damage):
+    """Returns a `Source` of five good JPEGs and of bad.jpg, in one class folder.
+
+    Args:
+        tmp_path: the folder to write to.
+        damage: a function from the bytes of a good JPEG to those of bad.jpg.
+    """
     (tmp_path / "only").mkdir()
     image = np.random.default_rng(0).integers(0, 256, (90, 80, 3), np.uint8)
     good = tf.io.encode_jpeg(image).numpy()
     for index in range(5):
         (tmp_path / "only" / f"{index}.jpg").write_bytes(good)
-    (tmp_path / "only" / "bad.jpg").write_bytes(bad(good))
+    (tmp_path / "only" / "bad.jpg").write_bytes(damage(good))
     return datasets.load(f"folder:{tmp_path}", "train")
 
 
@@ -241,27 +250,27 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_an_error_names_the_unreadable_image_in_training(tmp_path, damage):
-    source = folder_with(tmp_path, DAMAGES[damage])
+    source = source_with_damaged_file(tmp_path, DAMAGES[damage])
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
-        training(source, batch_size=6, steps=1)
+        training_batches(source, batch_size=6, steps=1)
     examples = input_pipeline.shuffled(source, 1, 0, 16384)
-    assert_named(source, bad_images.diagnose(error.value, source, examples))
+    diagnosis = bad_images.diagnose(error.value, source, examples)
+    assert_names_bad_image(diagnosis, source)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_an_error_names_the_unreadable_image_in_evaluation(tmp_path, damage):
-    source = folder_with(tmp_path, DAMAGES[damage])
+    source = source_with_damaged_file(tmp_path, DAMAGES[damage])
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
-        list(evaluation(source, 4))
-    assert_named(
-        source, bad_images.diagnose(error.value, source, source.examples())
-    )
+        list(evaluation_batches(source, 4))
+    diagnosis = bad_images.diagnose(error.value, source, source.examples())
+    assert_names_bad_image(diagnosis, source)
 
 
-def assert_named(source, diagnosis):
+def assert_names_bad_image(diagnosis, source):
+    """Checks the path and the size of bad.jpg in an error."""
     path = f"{source.folder}/only/bad.jpg"
-    with open(path, "rb") as file:
-        size = len(file.read())
+    size = os.path.getsize(path)
     assert isinstance(diagnosis, ValueError)
     assert f"{path} of {source.name}, split train" in str(diagnosis)
     assert f"({size} bytes)" in str(diagnosis)
@@ -273,7 +282,7 @@ def test_an_error_without_an_unreadable_image_is_returned_unchanged(source):
 
 
 def test_color_augmentation_ends_after_its_epochs(make_source):
-    """The original code switched it off, and its divisor with it."""
+    """Images are not divided by `pca_color_divisor` either, as in the original code."""
     source = make_source(4)
     augmented = presets.override(
         presets.get("tiny"), pca_color_std=0.3, pca_color_divisor=1.1,
@@ -304,9 +313,9 @@ def test_color_augmentation_ends_after_its_epochs(make_source):
 # ---- Several workers -------------------------------------------------------------
 
 
-def merged_workers(parts):
-    """Returns the batches of a single process, given those of all workers."""
-    return [concatenated(shares) for shares in zip(*parts, strict=True)]
+def merge_workers(shares):
+    """Returns the batches of a single process, given the lists of all workers."""
+    return [concatenate(parts) for parts in zip(*shares, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -319,8 +328,8 @@ def merged_workers(parts):
     ],
 )
 def test_workers_share_the_batches_of_one_process(source, num_workers, first_step):
-    parts = [
-        training(
+    shares = [
+        training_batches(
             source,
             num_replicas=num_workers,
             num_workers=num_workers,
@@ -329,18 +338,20 @@ def test_workers_share_the_batches_of_one_process(source, num_workers, first_ste
         )
         for i in range(num_workers)
     ]
-    assert_same(merged_workers(parts), training(source, first_step=first_step))
+    batches = training_batches(source, first_step=first_step)
+    assert_same(merge_workers(shares), batches)
 
 
 def test_each_worker_has_the_parts_of_its_devices(source):
-    """Each batch has four parts, two for the devices of either worker."""
+    """A batch has four parts, and each of two workers has two devices."""
     settings = dict(batch_size=8, steps=2, num_replicas=4)
-    all_parts = training(source, **settings)
-    parts = [
-        training(source, num_workers=2, worker_index=i, **settings) for i in range(2)
+    parts = training_batches(source, **settings)
+    shares = [
+        training_batches(source, num_workers=2, worker_index=i, **settings)
+        for i in range(2)
     ]
-    assert_same(parts[0], all_parts[0:2] + all_parts[4:6])
-    assert_same(parts[1], all_parts[2:4] + all_parts[6:8])
+    assert_same(shares[0], parts[0:2] + parts[4:6])
+    assert_same(shares[1], parts[2:4] + parts[6:8])
 
 
 @pytest.mark.parametrize(
@@ -350,9 +361,9 @@ def test_each_worker_has_the_parts_of_its_devices(source):
     "batch_size", [6, pytest.param(12, marks=pytest.mark.large), 30]
 )
 def test_workers_evaluate_each_image_once(source, num_workers, batch_size):
-    parts = [
+    shares = [
         list(
-            evaluation(
+            evaluation_batches(
                 source,
                 batch_size,
                 num_replicas=num_workers,
@@ -362,8 +373,8 @@ def test_workers_evaluate_each_image_once(source, num_workers, batch_size):
         )
         for i in range(num_workers)
     ]
-    batches = list(evaluation(source, batch_size).as_numpy_iterator())
-    assert_same(merged_workers(parts), batches)
+    batches = list(evaluation_batches(source, batch_size).as_numpy_iterator())
+    assert_same(merge_workers(shares), batches)
 
 
 def test_workers_share_cached_features():
@@ -375,7 +386,7 @@ def test_workers_share_cached_features():
         (input_pipeline.cached_evaluation_batches, {}),
     ]:
         batches = make_batches(features, labels, batch_size=6, **settings)
-        parts = [
+        shares = [
             list(
                 make_batches(
                     features,
@@ -389,24 +400,24 @@ def test_workers_share_cached_features():
             )
             for i in range(2)
         ]
-        assert_same(merged_workers(parts), list(batches.as_numpy_iterator()))
+        assert_same(merge_workers(shares), list(batches.as_numpy_iterator()))
 
 
 # ---- Threads ---------------------------------------------------------------------
 
 
 def test_pipelines_are_not_tuned_and_limit_their_parallel_calls(source):
-    """There are as many calls at a time as threads, and no autotuning thread."""
+    """As many parallel calls run as there are threads, and no autotuning thread."""
     features, labels = np.zeros((12, 3), np.float32), np.zeros(12, np.int32)
     epoch = dict(seed=0, epoch=0, steps=2)
     pipelines = [
         input_pipeline.training_batches(
             source, PREPROCESSING, STATISTICS, batch_size=6, **epoch
         ),
-        evaluation(source, 6),
-        evaluation(source.allow_bad_images(), 6),
-        evaluation(source.in_memory(), 6),
-        evaluation(source.without_bad_images(), 6),
+        evaluation_batches(source, 6),
+        evaluation_batches(source.allow_bad_images(), 6),
+        evaluation_batches(source.in_memory(), 6),
+        evaluation_batches(source.without_bad_images(), 6),
         input_pipeline.cached_training_batches(
             features, labels, batch_size=6, **epoch
         ),
@@ -418,22 +429,22 @@ def test_pipelines_are_not_tuned_and_limit_their_parallel_calls(source):
         assert options.experimental_optimization.apply_default_optimizations is False
     consumed = []
 
-    def record(x):
-        consumed.append(int(x))
-        return x
+    def record(number):
+        consumed.append(int(number))
+        return number
 
     numbers = tf.data.Dataset.range(10_000).map(
-        lambda x: tf.py_function(record, [x], tf.int64)
+        lambda number: tf.py_function(record, [number], tf.int64)
     )
-    mapped = numbers.with_options(PIPELINE_OPTIONS).map(
-        lambda x: x + 1, num_parallel_calls=tf.data.AUTOTUNE
+    successors = numbers.with_options(PIPELINE_OPTIONS).map(
+        lambda number: number + 1, num_parallel_calls=tf.data.AUTOTUNE
     )
-    next(iter(mapped))
+    next(iter(successors))
     assert len(consumed) <= 3 * os.cpu_count()
 
 
 def test_an_iterator_is_released_in_the_background():
-    may_end, released = threading.Event(), threading.Event()
+    may_finish, released = threading.Event(), threading.Event()
 
     class SlowIterator:
         def __iter__(self):
@@ -443,12 +454,12 @@ def test_an_iterator_is_released_in_the_background():
             raise StopIteration
 
         def __del__(self):
-            may_end.wait(60)
+            may_finish.wait(60)
             released.set()
 
     batches = input_pipeline.ReleasableIterator(SlowIterator())
     batches.close()
     assert not released.is_set()
-    may_end.set()
+    may_finish.set()
     assert released.wait(60)
     assert not hasattr(batches, "iterator")

@@ -1,4 +1,4 @@
-"""A crop is that of the whole resized image, whatever the image's size."""
+"""Crops against the same part of the whole resized image, for images of any size."""
 
 import functools
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from alexnet_tf import presets
 from alexnet_tf.data import preprocess
 from alexnet_tf.data import resample
+from alexnet_tf import presets
 from helpers.encoded_images import encode
 from helpers.encoded_images import photograph
 from helpers.encoded_images import preprocessing_of
@@ -17,7 +17,10 @@ from helpers.encoded_images import run_both_ways
 
 @functools.lru_cache
 def resized_square(shape, image_format, resize, size):
-    """The central square of the whole image, resized by `tf.image`."""
+    """Returns the central square of a photograph, resized as a whole by `tf.image`.
+
+    The square is float32 [size, size, 3], rounded to gray levels.
+    """
     pixels = photograph(*shape)
     if image_format == "jpeg":
         pixels = tf.io.decode_jpeg(
@@ -32,17 +35,20 @@ def resized_square(shape, image_format, resize, size):
 
 
 def assert_crop(preset, shape, image_format, offset):
-    p = preprocessing_of(preset)
+    """Checks a crop of a photograph against the same part of `resized_square`."""
+    preprocessing = preprocessing_of(preset)
     crop = run_both_ways(
-        lambda encoded, offset: preprocess.decode_crop(encoded, offset, p),
+        lambda encoded, offset: preprocess.decode_crop(encoded, offset, preprocessing),
         encode(photograph(*shape), image_format),
         offset,
     )
-    square = resized_square(shape, image_format, p.resize, p.image_size)
-    (y, x), size = offset, p.crop_size
+    square = resized_square(
+        shape, image_format, preprocessing.resize, preprocessing.image_size
+    )
+    (y, x), size = offset, preprocessing.crop_size
     error = np.abs(crop - square[y : y + size, x : x + size])
     assert crop.dtype == np.uint8 and crop.shape == (size, size, 3)
-    # Positions have few bits: they are off by up to a 17th of a pixel.
+    # Sampling positions are rounded, by up to a seventeenth of a pixel (see below).
     assert error.max() <= 1 and (error > 0).mean() < 0.15
     assert crop.std() > 10
 
@@ -71,7 +77,7 @@ def assert_crop(preset, shape, image_format, offset):
         (7, 5),
     ],
 )
-def test_a_crop_is_that_of_the_whole_image(shape, preset, image_format):
+def test_a_crop_equals_that_of_the_whole_image(shape, preset, image_format):
     assert_crop(preset, shape, image_format, (7, 20))
 
 
@@ -79,12 +85,12 @@ def test_a_crop_is_that_of_the_whole_image(shape, preset, image_format):
     "offset", [(0, 0), (32, 32), (0, 32), (32, 0), (16, 16)]
 )
 @pytest.mark.parametrize("image_format", ["jpeg", "png"])
-def test_a_crop_begins_at_its_offset_short_side(offset, image_format):
+def test_short_side_crops_begin_at_the_offset(offset, image_format):
     assert_crop("paper", (375, 500), image_format, offset)
 
 
 @pytest.mark.parametrize("offset", [(0, 0), (29, 29), (0, 29), (29, 0)])
-def test_a_crop_begins_at_its_offset_squash(offset):
+def test_squashed_crops_begin_at_the_offset(offset):
     assert_crop("caffe", (375, 500), "jpeg", offset)
 
 
@@ -93,21 +99,26 @@ def test_a_crop_begins_at_its_offset_squash(offset):
 )
 @pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_full"])
 def test_a_crop_has_the_bits_of_the_whole_square(preset, image_format):
-    """This holds for images of any size and for any offset."""
-    p, random = preprocessing_of(preset), np.random.default_rng(0)
-    decode_crop = tf.function(lambda e, o: preprocess.decode_crop(e, o, p))
+    """The sizes of the images and the offsets are random."""
+    preprocessing, rng = preprocessing_of(preset), np.random.default_rng(0)
+    size = preprocessing.crop_size
+
+    @tf.function
+    def decode_crop(encoded, offset):
+        return preprocess.decode_crop(encoded, offset, preprocessing)
+
     for _ in range(25):
-        encoded = encode(photograph(*random.integers(20, 700, 2)), image_format)
-        square = preprocess.center_square(encoded, p).numpy()
-        y, x = random.integers(0, p.image_size - p.crop_size + 1, 2)
-        expected = square[y : y + p.crop_size, x : x + p.crop_size]
+        encoded = encode(photograph(*rng.integers(20, 700, 2)), image_format)
+        square = preprocess.center_square(encoded, preprocessing).numpy()
+        y, x = rng.integers(0, preprocessing.image_size - size + 1, 2)
+        expected = square[y : y + size, x : x + size]
         crop = decode_crop(tf.constant(encoded), tf.constant([y, x], tf.int32))
         np.testing.assert_array_equal(crop, expected)
 
 
 @pytest.mark.parametrize("upright", [False, True])
 def test_a_line_of_pixels_is_interpolated_linearly(upright):
-    """1 x 500 becomes 256 x 128,000, of which two pixels fill the middle."""
+    """1 x 500 pixels become 256 x 128,000, so that a crop shows a blend of two."""
     line = np.random.default_rng(0).integers(0, 256, (500, 3), np.uint8)
     positions = (128_000 - 256) // 2 + 20 + np.arange(224) + 0.5
     expected = np.stack(
@@ -117,13 +128,15 @@ def test_a_line_of_pixels_is_interpolated_linearly(upright):
         ],
         axis=-1,
     )
-    along, across = (0, 1) if upright else (1, 0)
+    long_axis, short_axis = (0, 1) if upright else (1, 0)
     crop = run_both_ways(
-        lambda e, o: preprocess.decode_crop(e, o, preprocessing_of("paper")),
-        encode(np.expand_dims(line, across), "png"),
+        lambda encoded, offset: preprocess.decode_crop(
+            encoded, offset, preprocessing_of("paper")
+        ),
+        encode(np.expand_dims(line, short_axis), "png"),
         (20, 7) if upright else (7, 20),
     )
-    crop = np.moveaxis(crop, along, 0)
+    crop = np.moveaxis(crop, long_axis, 0)
     assert np.abs(crop - expected[:, np.newaxis]).max() <= 0.51
 
 
@@ -138,11 +151,13 @@ def test_a_line_of_pixels_is_interpolated_linearly(upright):
     ],
 )
 def test_windows_contain_the_crop_and_lie_within_the_image(resize, width):
-    """Images are 1 to 3000 pixels high, and as wide as high if `width` is None.
+    """The images are 1 to 3000 pixels high, and as wide as high if `width` is None.
 
-    The first and the last offset of a crop are tried.
+    The crops are those with the first and the last offset.
     """
-    p = presets.Preprocessing(image_size=256, crop_size=224, resize=resize)
+    preprocessing = presets.Preprocessing(
+        image_size=256, crop_size=224, resize=resize
+    )
     heights = np.arange(1, 3001)
     widths = heights if width is None else 0 * heights + width
     shapes = np.stack([heights, widths], 1)
@@ -150,35 +165,38 @@ def test_windows_contain_the_crop_and_lie_within_the_image(resize, width):
     @tf.function
     def windows(offset):
         def window(shape):
-            step, position = resample.sampling_grid(shape, offset, p)
-            return (*resample.crop_window(shape, offset, p)[:3], position)
+            _, position = resample.sampling_grid(shape, offset, preprocessing)
+            window_and_step = resample.crop_window(shape, offset, preprocessing)[:3]
+            return (*window_and_step, position)
 
         dtypes = (tf.int32, tf.int32, tf.float64, tf.float64)
         return tf.map_fn(window, tf.constant(shapes, tf.int32), dtypes)
 
     for offset in ([0, 0], [32, 32]):
-        first, last, step, position = (t.numpy() for t in windows(offset))
-        assert (0 <= first).all() and (first < last).all() and (last <= shapes).all()
-        end = position + 224 * step
-        assert (first <= np.maximum(position, 0)).all()
-        assert (last >= np.minimum(end, shapes)).all()
+        start, end, step, position = (array.numpy() for array in windows(offset))
+        assert (0 <= start).all() and (start < end).all() and (end <= shapes).all()
+        crop_end = position + 224 * step
+        assert (start <= np.maximum(position, 0)).all()
+        assert (end >= np.minimum(crop_end, shapes)).all()
 
 
 @pytest.mark.parametrize("resize", ["short_side", "squash"])
 def test_positions_are_off_by_a_seventeenth_of_a_pixel_at_most(resize):
-    """This holds at the end of the central square, in pixels after resizing."""
-    p = presets.Preprocessing(image_size=256, crop_size=224, resize=resize)
+    """The error is measured at the end of the central square, in resized pixels."""
+    preprocessing = presets.Preprocessing(
+        image_size=256, crop_size=224, resize=resize
+    )
     sides = np.arange(1, 3001)
 
     @tf.function
     def sampling_grids():
         return tf.map_fn(
-            lambda side: resample.sampling_grid([side, side], [0, 0], p),
+            lambda side: resample.sampling_grid([side, side], [0, 0], preprocessing),
             tf.constant(sides, tf.int32),
             (tf.float64, tf.float64),
         )
 
-    step, position = (t.numpy()[:, 0] for t in sampling_grids())
+    step, position = (array.numpy()[:, 0] for array in sampling_grids())
     error = np.abs(position + 256 * step - sides) / (sides / 256)
     assert error.max() == pytest.approx(0.0577, abs=1e-4)
     assert np.percentile(error, 90) < 1 / 120

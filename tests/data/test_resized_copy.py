@@ -24,17 +24,18 @@ PREPROCESSING = presets.get("tiny").preprocessing
 
 @pytest.fixture
 def data(tmp_path):
-    """A folder of 2 x 11 images of 80 x 80 pixels."""
+    """The name of a data set of two classes of eleven images, 80 x 80 pixels each."""
     return write_image_folder(tmp_path / "pets", classes=2, count=11)
 
 
 def prepare(data, output_dir, **values):
+    """Calls `resized_copy.prepare` with small values, or with `values`."""
     args = dict(image_size=73, image_format="raw", images_per_shard=4, verbose=0)
     return resized_copy.prepare(data, str(output_dir), **args | values)
 
 
 def records(output_dir):
-    """Returns {file name: contents} of the files of records."""
+    """Returns {file name: contents} of all record files."""
     return {path.name: path.read_bytes() for path in output_dir.rglob("*.tfrecord-*")}
 
 
@@ -49,12 +50,12 @@ def records(output_dir):
         ("folder:/data/2012", "squash", "raw", "images_2012_256_squash_raw"),
     ],
 )
-def test_names_are_valid_in_tfds(dataset, resize, image_format, name):
+def test_names_of_copies_are_valid_in_tfds(dataset, resize, image_format, name):
     assert resized_copy.data_set_name(dataset, 256, resize, image_format) == name
 
 
 def test_rejects_a_copy_with_another_preprocessing(tmp_path, data):
-    """A square that was cut out, for instance, can't be squashed any more."""
+    """For instance, an image that was cropped to a square cannot be squashed."""
     squash = dataclasses.replace(PREPROCESSING, resize="squash")
     names = [
         resized_copy.prepare(
@@ -79,41 +80,42 @@ def test_rejects_a_copy_with_another_preprocessing(tmp_path, data):
 
 
 def test_raw_copies_are_bit_exact(tmp_path, data):
-    """Compares training images, statistics and the images that TFDS decodes."""
+    """Training images, statistics and the images that TFDS decodes are compared."""
     name, complete = prepare(data, tmp_path / "out")
     assert (name, complete) == ("pets_73_raw", True)
-    before = datasets.load(data, "train")
-    after = datasets.load(name, "train", str(tmp_path / "out"))
-    assert after.classes == before.classes and after.num_examples == 22
-    squares = tfds.load(name, split="train", data_dir=str(tmp_path / "out"))
-    copies = zip(after.examples(), squares, strict=True)
-    for original, (copy, square) in zip(before.examples(), copies, strict=True):
-        labels = {int(example["label"]) for example in (original, copy, square)}
-        assert len(labels) == 1
-        expected = preprocess.center_square(original["image"], PREPROCESSING)
-        np.testing.assert_array_equal(square["image"], expected)
+    original = datasets.load(data, "train")
+    copy = datasets.load(name, "train", str(tmp_path / "out"))
+    assert copy.classes == original.classes and copy.num_examples == 22
+    decoded = tfds.load(name, split="train", data_dir=str(tmp_path / "out"))
+    for examples in zip(original.examples(), copy.examples(), decoded, strict=True):
+        assert len({int(example["label"]) for example in examples}) == 1
+        original_image, copied_image, decoded_image = (
+            example["image"] for example in examples
+        )
+        expected = preprocess.center_square(original_image, PREPROCESSING)
+        np.testing.assert_array_equal(decoded_image, expected)
         for seed in range(4):
-            actual, expected = (
+            expected, actual = (
                 preprocess.training_image(
-                    example["image"], tf.constant([0, seed]), PREPROCESSING,
+                    image, tf.constant([0, seed]), PREPROCESSING,
                     pixel_statistics.imagenet(PREPROCESSING),
                 )
-                for example in (copy, original)
+                for image in (original_image, copied_image)
             )
             np.testing.assert_array_equal(actual, expected)
     expected, actual = (
         pixel_statistics.compute(source, PREPROCESSING, verbose=0)
-        for source in (before, after)
+        for source in (original, copy)
     )
     np.testing.assert_array_equal(actual.mean_image, expected.mean_image)
     np.testing.assert_array_equal(actual.covariance, expected.covariance)
     batches = input_pipeline.training_batches(
-        after, PREPROCESSING, actual, batch_size=11, seed=0, epoch=0, steps=2
+        copy, PREPROCESSING, actual, batch_size=11, seed=0, epoch=0, steps=2
     )
     assert [images.shape for images, _ in batches] == [(11, 64, 64, 3)] * 2
 
 
-def test_jpeg_quality_determines_the_error(tmp_path, data):
+def test_higher_jpeg_quality_gives_smaller_errors(tmp_path, data):
     def mean_error(quality):
         output_dir = tmp_path / str(quality)
         name, _ = prepare(data, output_dir, image_format="jpeg", quality=quality)
@@ -132,7 +134,7 @@ def test_jpeg_quality_determines_the_error(tmp_path, data):
     assert mean_error(100) < mean_error(90) < mean_error(30)
 
 
-def test_machines_share_the_work(tmp_path, data):
+def test_workers_share_the_work(tmp_path, data):
     prepare(data, tmp_path / "one")
     complete = [
         prepare(data, tmp_path / "three", worker_index=i, num_workers=3)[1]
@@ -144,30 +146,30 @@ def test_machines_share_the_work(tmp_path, data):
 
 
 def test_writes_only_missing_files(tmp_path, data):
-    """A missing file of records is written, and the others are not touched."""
+    """A record file that is missing is written, and the others are not touched."""
     out = tmp_path / "out"
     prepare(data, out)
     before = records(out)
     next(out.rglob("*-00002-of-*")).unlink()
-    times = {file: file.stat().st_mtime_ns for file in out.rglob("*.tfrecord-*")}
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.tfrecord-*")}
     prepare(data, out)
     assert records(out) == before
-    assert times == {file: file.stat().st_mtime_ns for file in times}
+    assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
 def test_continues_a_copy_that_version_0_1_has_begun(tmp_path, data):
-    """Two settings had other names in its settings file."""
+    """Version 0.1 wrote two settings to prepare.json under other names."""
     out = tmp_path / "out"
     prepare(data, out)
     before = records(out)
     next(out.rglob("*-00002-of-*")).unlink()
     path = next(out.rglob("prepare.json"))
     settings = json.loads(path.read_text())
-    old = {
+    renamed = {
         "form": settings.pop("image_format"),
         "pictures_per_shard": settings.pop("images_per_shard"),  # word: kept
     }
-    path.write_text(json.dumps(old | settings))
+    path.write_text(json.dumps(renamed | settings))
     with pytest.raises(ValueError, match="images_per_shard=4. Received: .*=5. Give"):
         prepare(data, out, images_per_shard=5)
     assert prepare(data, out) == ("pets_73_raw", True)
@@ -175,7 +177,7 @@ def test_continues_a_copy_that_version_0_1_has_begun(tmp_path, data):
 
 
 def test_parts_of_a_split_keep_the_order_of_the_split(tmp_path):
-    """Also if it is in several files, from which TFDS reads 16 images in turn."""
+    """The split is in two record files, from which TFDS reads 16 images in turn."""
     name, _ = prepare(
         write_image_folder(tmp_path / "pets", classes=2, count=20),
         tmp_path, images_per_shard=20,
@@ -198,9 +200,9 @@ def test_parts_of_a_split_keep_the_order_of_the_split(tmp_path):
 
 
 def _position(name):
-    """Returns (file, number of the record) from the name that TFDS gives an image."""
-    file, _, record = name.decode().rpartition("__")
-    return file, int(record)
+    """Returns (file name, index of the record) from TFDS's name of an example."""
+    file_name, _, index = name.decode().rpartition("__")
+    return file_name, int(index)
 
 
 def test_rejects_other_settings_for_a_copy_that_was_begun(tmp_path, data):
@@ -217,7 +219,7 @@ def test_a_bad_image_is_named_and_only_complete_files_are_left(tmp_path, data):
         prepare(data, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.tmp"))
     assert not list((tmp_path / "out").rglob("dataset_info.json"))
-    # All files but the last of a split have 4 examples, and the last is not written.
+    # The last file of a split may have fewer than 4 examples, but it is not written.
     for path in (tmp_path / "out").rglob("*.tfrecord-*"):
         count = sum(1 for _ in tf.data.TFRecordDataset(str(path)))
         assert count == 4
@@ -233,7 +235,7 @@ def test_rejects_class_names_that_tfds_would_change(tmp_path, name):
 
 
 def test_names_in_the_data_never_become_paths(tmp_path):
-    """Neither names of classes nor names of images are parts of a path written to."""
+    """No path that is written contains the name of a class or of an image."""
     data = write_image_folder(tmp_path / "in/pets", count=2)
     (tmp_path / "in/pets/class1").rename(tmp_path / "in/pets/$HOME;..\\%2e%2e")
     for image in list(tmp_path.rglob("0.jpg")):
@@ -241,7 +243,8 @@ def test_names_in_the_data_never_become_paths(tmp_path):
     before = set(tmp_path.rglob("*"))
     name, _ = prepare(data, tmp_path / "out")
     new = set(tmp_path.rglob("*")) - before - {tmp_path / "out"}
-    assert new and all((tmp_path / "out" / name) in {p, *p.parents} for p in new)
+    copy_dir = tmp_path / "out" / name
+    assert new and all(copy_dir in {path, *path.parents} for path in new)
     copy = datasets.load(name, "train", str(tmp_path / "out"))
     assert sorted(copy.classes) == ["$HOME;..\\%2e%2e", "class0"]
 

@@ -1,4 +1,4 @@
-"""The data set `textures`: its images, their classes and how it is loaded."""
+"""The data set `textures`: loading it, its images and its classes."""
 
 import collections
 import os
@@ -13,7 +13,7 @@ from alexnet_tf.data.textures import textures_dataset_builder
 
 @pytest.fixture(scope="module")
 def splits(textures_data_dir):
-    """{split: [(encoded, label, pixels)]} of all images."""
+    """{split: [(encoded, label, pixels), ...]} of all images."""
     return {
         split: [
             (
@@ -47,7 +47,7 @@ def test_classes_are_balanced(splits, split, per_class):
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_images_are_jpegs_of_many_sizes(splits, split):
+def test_images_are_jpegs_of_many_shapes(splits, split):
     encoded, _, images = zip(*splits[split])
     assert all(content.startswith(b"\xff\xd8\xff") for content in encoded)
     shapes = np.array([image.shape for image in images])
@@ -59,14 +59,19 @@ def test_images_are_jpegs_of_many_sizes(splits, split):
 
 
 def test_no_two_images_are_the_same(splits):
-    encoded = [e for examples in splits.values() for e, _, _ in examples]
-    assert len(set(encoded)) == 2500
+    images = {
+        encoded for examples in splits.values() for encoded, _, _ in examples
+    }
+    assert len(images) == 2500
 
 
 def color_features(examples):
-    """Returns [n, 6]: the mean and standard deviation of R, G and B of each image."""
+    """Returns [n, 6]: the means and standard deviations of R, G and B of n images."""
     return np.array(
-        [[*p.mean(axis=(0, 1)), *p.std(axis=(0, 1))] for _, _, p in examples]
+        [
+            [*pixels.mean(axis=(0, 1)), *pixels.std(axis=(0, 1))]
+            for _, _, pixels in examples
+        ]
     )
 
 
@@ -74,52 +79,55 @@ def color_features(examples):
     "features", [pytest.param(slice(0, 3), marks=pytest.mark.large), slice(0, 6)]
 )
 def test_color_does_not_reveal_the_class(splits, features):
-    """The nearest class mean is right for less than 30%; 10% is chance."""
+    """The nearest class mean is correct for less than 30% of images; chance is 10%."""
     train, validation = splits["train"], splits["validation"]
     labels = np.array([label for _, label, _ in train])
     train_colors = color_features(train)[:, features]
-    means = np.stack([train_colors[labels == c].mean(axis=0) for c in range(10)])
+    means = np.stack(
+        [train_colors[labels == label].mean(axis=0) for label in range(10)]
+    )
     colors = color_features(validation)[:, features]
     predicted = np.linalg.norm(colors[:, None] - means, axis=-1).argmin(axis=1)
     assert np.mean(predicted == [label for _, label, _ in validation]) < 0.3
 
 
-@pytest.mark.parametrize("kind", textures_dataset_builder.CLASSES)
-def test_equal_seeds_draw_equal_images(kind):
-    image, same = (textures_dataset_builder.draw(kind, (0, 3)) for _ in range(2))
-    np.testing.assert_array_equal(image, same)
+@pytest.mark.parametrize("class_name", textures_dataset_builder.CLASSES)
+def test_equal_seeds_draw_equal_images(class_name):
+    image, repeated = (
+        textures_dataset_builder.draw(class_name, (0, 3)) for _ in range(2)
+    )
+    np.testing.assert_array_equal(image, repeated)
     assert image.dtype == np.uint8 and image.ndim == 3
     for seed in ((1, 3), (0, 4), 3):
-        other = textures_dataset_builder.draw(kind, seed)
-        assert image.shape != other.shape or (image != other).any()
+        other_image = textures_dataset_builder.draw(class_name, seed)
+        assert image.shape != other_image.shape or (image != other_image).any()
     assert image.std() > 5
 
 
-def test_stored_images_can_be_drawn_again(splits):
-    """The data set has the same bytes wherever it is prepared."""
+def test_the_seeds_determine_the_bytes_of_the_data_set(splits):
+    """The data set is the same wherever it is prepared."""
     stored = {encoded for encoded, _, _ in splits["validation"]}
     for index in (0, 7, 499):
-        kind = textures_dataset_builder.CLASSES[index % 10]
-        image = textures_dataset_builder.draw(kind, (1, index))
+        class_name = textures_dataset_builder.CLASSES[index % 10]
+        image = textures_dataset_builder.draw(class_name, (1, index))
         assert tf.io.encode_jpeg(image, quality=90).numpy() in stored
 
 
 @pytest.mark.parametrize(
-    "kind, varies",
-    [("horizontal_grating", (1, 0)), ("vertical_grating", (0, 1))],
+    "class_name, varying_axis", [("horizontal_grating", 0), ("vertical_grating", 1)]
 )
-def test_gratings_have_the_direction_of_their_names(kind, varies):
-    """The brightness varies from row to row, or from column to column."""
-    spreads = []
+def test_gratings_have_the_direction_of_their_names(class_name, varying_axis):
+    """Along one axis, the brightness varies more than twice as much."""
+    stds = []
     for seed in range(20):
-        gray = textures_dataset_builder.draw(kind, seed).astype(float) @ np.ones(3)
-        corner = gray[:40, :40]
-        spreads.append([corner.mean(axis=1).std(), corner.mean(axis=0).std()])
-    rows, columns = np.mean(spreads, axis=0)
-    assert (rows > 2 * columns, columns > 2 * rows) == tuple(map(bool, varies))
+        pixels = textures_dataset_builder.draw(class_name, seed)
+        corner = pixels[:40, :40].astype(float).sum(axis=2)
+        stds.append([corner.mean(axis=1).std(), corner.mean(axis=0).std()])
+    mean_stds = np.mean(stds, axis=0)
+    assert mean_stds[varying_axis] > 2 * mean_stds[1 - varying_axis]
 
 
-def test_expands_the_home_folder(textures_data_dir, monkeypatch):
+def test_expands_the_home_directory_in_data_dir(textures_data_dir, monkeypatch):
     """Shells do not expand the ~ in --data_dir=~/data."""
     parent, name = os.path.split(textures_data_dir)
     monkeypatch.setenv("HOME", parent)

@@ -1,4 +1,7 @@
-"""Tests of the flagfiles and of the single experiments."""
+"""Tests of the flagfiles, of the benchmarks and of experiments without a log.
+
+The claims are tested in test_reproduce.py.
+"""
 
 import dataclasses
 import functools
@@ -25,7 +28,7 @@ README = FOLDER.parent / "README.md"
 
 
 def parse(path):
-    """Returns the preset of a flagfile, and all arguments that it gives."""
+    """Returns the preset of a flagfile of `train`, and the values of all flags."""
     with flagsaver.flagsaver():
         flags.FLAGS.unparse_flags()
         flags.FLAGS(["train", f"--flagfile={path}"])
@@ -44,7 +47,7 @@ def parse(path):
 @pytest.mark.parametrize(
     "path", sorted(FOLDER.glob("*.flags")), ids=lambda path: path.stem
 )
-def test_flagfiles_parse_and_document_their_command(path):
+def test_flagfiles_can_be_parsed_and_document_their_command(path):
     text = path.read_text()
     assert f"--flagfile=experiments/{path.name}" in text
     assert "Measured:" in text
@@ -65,7 +68,7 @@ PARAMETERS = {
     "owt": 61_100_840,
     "paper": 60_965_224,
     "paper_conv6": 61_555_304,
-    # With 21,841 classes.
+    # This flagfile is for 21,841 classes.
     "paper_conv6_22k": 61_555_304 + 20_841 * 4097,
     "without_conv3": 59_858_920,
     "without_conv4": 60_301_288,
@@ -79,10 +82,10 @@ def test_imagenet_flagfiles_name_their_target_and_status(path):
     text = " ".join(path.read_text().replace("#", " ").split())
     assert f"--flagfile=experiments/imagenet/{path.name}" in text
     assert "Target: " in text and "Status: run on 500 images" in text
-    named = set(re.findall(r"--([a-z_0-9]+)", text))
+    mentioned = set(re.findall(r"--([a-z_0-9]+)", text))
     commands = re.findall(r"alexnet_tf\.(\w+)", text)
-    helps = "".join(help_of(name) for name in commands)
-    assert all(f"--{flag}:" in helps for flag in named - {"flagfile"})
+    help_texts = "".join(help_text(name) for name in commands)
+    assert all(f"--{flag}:" in help_texts for flag in mentioned - {"flagfile"})
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -105,30 +108,30 @@ def test_imagenet_flagfiles_build_their_network(name, zero_kernels):
 def test_imagenet_flagfiles_train_one_step(name):
     """The network is reduced to 67 x 67 pixels and 32 hidden units."""
     preset, _ = parse(FOLDER / "imagenet" / f"{name}.flags")
-    narrow = tuple(
+    narrow_layers = tuple(
         dataclasses.replace(layer, units=32)
         if isinstance(layer, presets.Dense) and layer.units
         else layer
         for layer in preset.layers
     )
-    small = alexnet.AlexNet(
-        dataclasses.replace(preset, layers=narrow),
+    model = alexnet.AlexNet(
+        dataclasses.replace(preset, layers=narrow_layers),
         10,
         input_shape=(67, 67, 3),
         classifier_activation=None,
     )
-    optimizer = steps.make_optimizer(small, preset.recipe, "float32")
-    before = [variable.numpy() for variable in small.trainable_variables]
+    optimizer = steps.make_optimizer(model, preset.recipe, "float32")
+    arrays = [variable.numpy() for variable in model.trainable_variables]
     images = np.random.default_rng(0).normal(0, 50, (2, 67, 67, 3))
     with tf.GradientTape() as tape:
-        logits = small(tf.constant(images, tf.float32), training=True)
+        logits = model(tf.constant(images, tf.float32), training=True)
         loss = tf.reduce_mean(
             tf.nn.sparse_softmax_cross_entropy_with_logits([1, 2], logits)
         )
-    variables = small.trainable_variables
+    variables = model.trainable_variables
     optimizer.apply(tape.gradient(loss, variables), variables)
     assert np.isfinite(loss)
-    for variable, array in zip(variables, before, strict=True):
+    for variable, array in zip(variables, arrays, strict=True):
         assert np.isfinite(variable.numpy()).all()
         changed = np.abs(variable.numpy() - array).max() > 0
         assert changed or variable.path.endswith("bias"), variable.path
@@ -148,37 +151,35 @@ def test_all_imagenet_flagfiles_are_tested():
 
 
 @functools.cache
-def help_of(command):
+def help_text(command):
+    """Returns what `python -m alexnet_tf.COMMAND --help` prints, without "[no]"."""
     return subprocess.run(
         [sys.executable, "-m", f"alexnet_tf.{command}", "--help"],
         capture_output=True, text=True,
     ).stdout.replace("[no]", "")  # fmt: skip
 
 
-@pytest.fixture
-def experiments(monkeypatch):
+@pytest.fixture(autouse=True)
+def importable_experiments(monkeypatch):
     """Makes `experiments` importable, which is not installed with the package."""
     monkeypatch.syspath_prepend(str(FOLDER.parent))
 
 
-def test_neurons_differ_from_the_caption_only_in_conv1(experiments):
+def test_neurons_differ_from_the_caption_only_in_conv1():
     from experiments import neurons
 
     rows = neurons.rows()
-    wrong = [name for name, caption, counted in rows[:-1] if caption != counted]
-    assert wrong == ["conv1"]
+    different = [name for name, caption, counted in rows[:-1] if caption != counted]
+    assert different == ["conv1"]
     assert rows[1] == ("conv1", 253_440, 290_400)
     assert rows[-1] == ("total", 622_312, 659_272)
 
 
-def test_fine_tuning_table_in_the_readme_matches_the_log(experiments):
-    from experiments import finetune_cifar10
+def test_fine_tuning_table_in_the_readme_matches_the_log():
+    from experiments import finetune_cifar10, run_log
 
-    lines = [
-        json.loads(line)
-        for line in (FOLDER / "logs" / "finetune_cifar10.jsonl").open()
-    ]
-    table = finetune_cifar10.table(lines)
+    lines = run_log.read_log(finetune_cifar10.NAME)
+    table = finetune_cifar10.error_table(lines)
     assert table in README.read_text()
     last_epoch = max(line["epoch"] for line in lines)
     scratch, fine_tuned = [
@@ -196,29 +197,30 @@ def test_fine_tuning_table_in_the_readme_matches_the_log(experiments):
     assert f"| {np.mean(reductions):+.1f} (" in table
 
 
-def test_parts_of_cifar10_are_balanced_and_repeated(experiments, make_source):
+def test_selected_classes_are_balanced_and_repeated(make_source):
     from experiments import finetune_cifar10
 
     source = make_source(60)
-    part = finetune_cifar10.part(source, 5, seed=1, per_class=2)
-    assert part.num_examples == finetune_cifar10.EPOCH
-    assert part.classes == tuple("56789")
-    examples = [*part.examples().as_numpy_iterator()]
-    names = {e["name"] for e in examples}
-    assert len(examples) == 5000 and len(names) == 10
+    selected = finetune_cifar10.select_classes(source, 5, seed=1, per_class=2)
+    assert selected.num_examples == finetune_cifar10.IMAGES_PER_EPOCH
+    assert selected.classes == tuple("56789")
+    examples = [*selected.examples().as_numpy_iterator()]
+    assert len(examples) == 5000
+    assert len(selected.example_ids()) == 10
     for example in examples[:10]:
-        number = int(example["name"].split()[1])
-        assert number % 10 == example["label"] + 5
-    other_seed = finetune_cifar10.part(source, 5, seed=2, per_class=2)
-    assert {e["name"] for e in other_seed.examples().as_numpy_iterator()} != names
-    first_half = finetune_cifar10.part(source, 0)
-    assert first_half.num_examples == 30 and first_half.classes == tuple("01234")
+        index = int(example["name"].split()[1])
+        assert index % 10 == example["label"] + 5
+    other_seed = finetune_cifar10.select_classes(source, 5, seed=2, per_class=2)
+    assert other_seed.example_ids() != selected.example_ids()
+    first_classes = finetune_cifar10.select_classes(source, 0)
+    assert first_classes.num_examples == 30
+    assert first_classes.classes == tuple("01234")
 
 
 def test_every_flag_in_the_readme_exists():
-    """A flag in a command belongs to that command, one in prose to any command."""
-    helps = {
-        name: help_of(name)
+    """A flag in a command must be one of that command, a flag in prose of any."""
+    help_texts = {
+        name: help_text(name)
         for name in (
             "train", "predict", "export", "evaluate", "visualize", "report",
             "benchmark", "prepare", "serve_data",
@@ -226,19 +228,19 @@ def test_every_flag_in_the_readme_exists():
     }  # fmt: skip
     text = README.read_text()
     commands = re.findall(r"^python -m alexnet_tf\.(\w+) (.*)$", text, re.M)
-    assert {name for name, _ in commands} == {*helps}
+    assert {name for name, _ in commands} == {*help_texts}
     for name, line in commands:
         for flag in re.findall(r"--([a-z_0-9]+)", line):
-            assert f"--{flag}:" in helps[name] or flag == "flagfile", (name, flag)
-    named = set(re.findall(r"--(?:no)?([a-z_]{4,})", text))
-    # Flags of experiments.reproduce.
-    others = {"list", "run", "table"}
-    for flag in named - {"help", "large", "logdir", "flagfile"} - others:
-        assert f"--{flag}:" in "".join(helps.values()), flag
+            assert f"--{flag}:" in help_texts[name] or flag == "flagfile", (name, flag)
+    mentioned = set(re.findall(r"--(?:no)?([a-z_]{4,})", text))
+    flags_of_reproduce = {"list", "run", "table"}
+    flags_of_others = {"help", "large", "logdir", "flagfile"}
+    for flag in mentioned - flags_of_reproduce - flags_of_others:
+        assert f"--{flag}:" in "".join(help_texts.values()), flag
 
 
-def test_compared_programs_have_the_same_parameters(experiments):
-    """The TensorFlow 1 network is built as a graph and not run."""
+def test_compared_programs_have_the_same_parameters():
+    """The TensorFlow 1 network is built as a graph, which is not run."""
     from experiments.benchmarks import keras_plain, tf1_graph
 
     assert keras_plain.build().count_params() == 60_965_224
@@ -250,18 +252,19 @@ def test_compared_programs_have_the_same_parameters(experiments):
     assert sum(v.shape.num_elements() for v in variables) == 60_965_224
 
 
-def test_compared_pytorch_network_has_the_same_parameters(experiments):
+def test_compared_pytorch_network_has_the_same_parameters():
     pytest.importorskip("torch")
     from experiments.benchmarks import pytorch
 
-    for without_norm, norms in ((False, 2), (True, 0)):
+    for without_norm, num_norms in ((False, 2), (True, 0)):
         model = pytorch.build(without_norm)
-        assert sum(p.numel() for p in model.parameters()) == 60_965_224
-        kinds = [type(module).__name__ for module in model.modules()]
-        assert kinds.count("LocalResponseNorm") == norms
+        sizes = [parameter.numel() for parameter in model.parameters()]
+        assert sum(sizes) == 60_965_224
+        types = [type(module).__name__ for module in model.modules()]
+        assert types.count("LocalResponseNorm") == num_norms
 
 
-def test_comparison_table_divides_our_throughput_by_the_others(experiments):
+def test_comparison_table_has_the_throughput_relative_to_each_program():
     from experiments.benchmarks import compare
 
     results = {
@@ -277,17 +280,17 @@ def test_comparison_table_divides_our_throughput_by_the_others(experiments):
     assert lines[3] == "| float32 | training | PyTorch | 30.0 | 3.00 | 2,048 |"
 
 
-def test_timing_reports_throughput_and_memory_as_json(experiments, capsys):
+def test_timing_reports_throughput_and_memory_as_json(capsys):
     from experiments.benchmarks import timing
 
     timing.report(lambda: None, 128)
     result = json.loads(capsys.readouterr().out)
     assert result["rate"] > 1e4 and result["peak_memory"] > 2**27
-    images, labels = timing.batch(2, channels_first=True)
+    images, labels = timing.random_batch(2, channels_first=True)
     assert images.shape == (2, 3, 224, 224) and labels.shape == (2,)
 
 
-def test_scaling_calculates_step_times(experiments, capsys):
+def test_scaling_calculates_step_times(capsys):
     """In a ring of 8 each GPU sends 7/4 of 244 MB, at 300 GB/s."""
     from experiments import scaling
 
@@ -302,3 +305,11 @@ def test_scaling_calculates_step_times(experiments, capsys):
     assert seconds_of_64 == pytest.approx(2 * 63 / 64 * size / 25e9)
     scaling.main(["scaling", "tflops=1e9"])
     assert "| 64 | 0.0 ms | 38.4 ms | 0% |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("argument", ["tflop=3", "tflops", "tflops=fast"])
+def test_scaling_rejects_unknown_assumptions(argument):
+    from experiments import scaling
+
+    with pytest.raises(SystemExit, match=f"Expected KEY=.* Received: {argument}"):
+        scaling.main(["scaling", argument])

@@ -4,10 +4,13 @@ import dataclasses
 import json
 import math
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+from alexnet_tf.data import datasets
 from alexnet_tf import presets
 from alexnet_tf.workdir import locked
 from helpers.runs import shallow_preset
@@ -16,19 +19,19 @@ FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
 
 
 @pytest.fixture(autouse=True)
-def experiments(monkeypatch):
+def importable_experiments(monkeypatch):
     """Makes `experiments` importable, which is not installed with the package."""
     monkeypatch.syspath_prepend(str(FOLDER.parent))
 
 
 @pytest.fixture
 def harness(tmp_path, monkeypatch, make_source, figures_as_text):
-    """The harness, with a temporary log and random images in place of CIFAR-10."""
+    """The module, with a temporary log and 24 random images for every split."""
     from experiments import harness, run_log
 
     monkeypatch.setattr(run_log, "LOGS", tmp_path / "logs")
     monkeypatch.setattr(
-        harness, "load_cifar10", lambda split, _: make_source(24, split)
+        datasets, "load", lambda name, split, data_dir: make_source(24, split)
     )
     return harness
 
@@ -36,8 +39,8 @@ def harness(tmp_path, monkeypatch, make_source, figures_as_text):
 PRESET = shallow_preset()
 
 
-def test_confidence_intervals_follow_student_s_t():
-    """The values 1, 2, 3, 6 have mean 3 and standard deviation 2.160."""
+def test_confidence_interval_uses_student_s_t_distribution():
+    """The values 1, 2, 3, 6 have mean 3 and standard deviation sqrt(14 / 3)."""
     from experiments import intervals
 
     mean, half_width = intervals.confidence_interval([1, 2, 3, 6])
@@ -48,8 +51,8 @@ def test_confidence_intervals_follow_student_s_t():
     assert intervals.format_interval(5.0, math.inf) == "no interval"
 
 
-def test_ratios_are_summarized_by_their_logarithms():
-    """2 and 8 have the geometric mean 4; their logs deviate by log 2 sqrt 2."""
+def test_ratio_summary_is_computed_from_logarithms():
+    """2 and 8 have mean 4; their logarithms deviate from log 4 by log 2."""
     from experiments import intervals
 
     half_width = 12.706 * math.log(2)
@@ -66,12 +69,12 @@ def test_ratios_are_summarized_by_their_logarithms():
 def test_95_percent_of_the_intervals_contain_the_true_mean():
     from experiments import intervals
 
-    random = np.random.default_rng(0)
-    contained = 0
+    rng = np.random.default_rng(0)
+    num_containing = 0
     for _ in range(2000):
-        mean, half_width = intervals.confidence_interval(random.normal(1, 3, 5))
-        contained += abs(mean - 1) <= half_width
-    assert 0.935 < contained / 2000 < 0.965
+        mean, half_width = intervals.confidence_interval(rng.normal(1, 3, 5))
+        num_containing += abs(mean - 1) <= half_width
+    assert 0.935 < num_containing / 2000 < 0.965
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,7 @@ def test_95_percent_of_the_intervals_contain_the_true_mean():
     [(2, 1, "reproduced"), (-2, 1, "contradicted"), (2, 3, "undecided"),
      (9, math.inf, "undecided")],
 )  # fmt: skip
-def test_verdicts_require_the_whole_interval(mean, half_width, expected):
+def test_verdict_requires_that_the_interval_excludes_zero(mean, half_width, expected):
     from experiments import intervals
 
     assert intervals.verdict(mean, half_width) == expected
@@ -102,13 +105,20 @@ def test_epochs_to_an_error_are_interpolated():
 
 
 class Claim:
-    """A claim whose runs have two epochs each."""
+    """A claim with one run of seed 3 for each arm, by default of two epochs.
+
+    Args:
+        harness: the module.
+        arms: a string with one letter for each arm.
+        preset: the preset of all arms.
+        **fields: further fields of `harness.Run`.
+    """
 
     NAME = "claim"
 
-    def __init__(self, harness, arms="ab", preset=PRESET, **values):
+    def __init__(self, harness, arms="ab", preset=PRESET, **fields):
         self._runs = [
-            harness.Run(self.NAME, arm, 3, preset, **values) for arm in arms
+            harness.Run(self.NAME, arm, 3, preset, **fields) for arm in arms
         ]
 
     def runs(self, log):
@@ -117,6 +127,7 @@ class Claim:
 
 
 def read_log():
+    """Returns the lines of the log of `Claim`."""
     from experiments import run_log
 
     return run_log.read_log("claim")
@@ -126,7 +137,7 @@ def test_runs_are_done_once_and_logged(harness, tmp_path):
     claim = Claim(harness, probe_split="train[:9]", final_split="test")
     harness.run_all(claim, None, str(tmp_path / "runs"))
     log = read_log()
-    assert [(l["arm"], l["seed"], l.get("epoch")) for l in log] == [
+    assert [(line["arm"], line["seed"], line.get("epoch")) for line in log] == [
         ("a", 3, 1), ("a", 3, 2), ("a", 3, None),
         ("b", 3, 1), ("b", 3, 2), ("b", 3, None),
     ]  # fmt: skip
@@ -136,20 +147,27 @@ def test_runs_are_done_once_and_logged(harness, tmp_path):
     assert end["center_top1_error"] == pytest.approx(log[1]["top1_error"])
     assert 0 <= end["ten_crop_top1_error"] <= 1
     # Both arms have the same preset and seed, so that their results are equal.
-    assert [{**l, "arm": "b"} for l in log[:3]] == log[3:]
+    assert [{**line, "arm": "b"} for line in log[:3]] == log[3:]
     harness.run_all(claim, None, str(tmp_path / "runs"))
     assert read_log() == log
 
 
 def test_runs_end_at_their_target_error_or_loss(harness, tmp_path):
     harness.run_all(Claim(harness, target=1.0), None, str(tmp_path / "runs"))
-    assert [l.get("epoch") for l in read_log()] == [1, None] * 2
+    assert [line.get("epoch") for line in read_log()] == [1, None] * 2
     many_steps = presets.override(PRESET, batch_size=2)
     claim = Claim(harness, "cd", many_steps, until_loss=100.0)
     harness.run_all(claim, None, str(tmp_path / "runs"))
-    lines = [l for l in read_log() if l["arm"] in "cd" and "loss" in l]
-    # The run ends at the first step after the line with the loss.
-    assert [l["step"] for l in lines] == [10, 10]
+    lines = [line for line in read_log() if line["arm"] in "cd" and "loss" in line]
+    # The epoch has 12 steps: a whole epoch would end with a line of step 12.
+    assert [line["step"] for line in lines] == [10, 10]
+
+
+def test_error_of_the_final_split_is_measured_at_the_target(harness, tmp_path):
+    claim = Claim(harness, "a", target=1.0, final_split="test")
+    harness.run_all(claim, None, str(tmp_path / "runs"))
+    epoch, end = read_log()
+    assert end["center_top1_error"] == pytest.approx(epoch["top1_error"])
 
 
 def test_diverged_runs_are_logged(harness, tmp_path):
@@ -170,21 +188,33 @@ def test_runs_locked_by_another_process_are_skipped(harness, tmp_path, monkeypat
     with locked(str(tmp_path / "runs" / "claim" / "a-3")):
         with pytest.raises(TimeoutError):
             harness.run_all(claim, None, str(tmp_path / "runs"))
-    assert {l["arm"] for l in read_log()} == {"b"}
+    assert {line["arm"] for line in read_log()} == {"b"}
+
+
+def test_reproduce_requires_a_flag_that_says_what_to_do():
+    process = subprocess.run(
+        [sys.executable, "-m", "experiments.reproduce"],
+        cwd=FOLDER.parent, capture_output=True, text=True,
+    )  # fmt: skip
+    assert process.returncode == 1
+    assert process.stderr == (
+        "experiments.reproduce: Expected --list, --run or --table. Received: none of "
+        "them.\n"
+    )
 
 
 # ---- The claims ----------------------------------------------------------------
 
 
 def curve(arm, seed, errors):
-    """Returns the lines of a run's log."""
+    """Returns the lines of a run in a log, one for each epoch with its error."""
     return [
         {"arm": arm, "seed": seed, "epoch": epoch, "top1_error": error}
         for epoch, error in enumerate(errors, 1)
     ]
 
 
-def test_learning_rates_are_searched_before_they_are_used():
+def test_relu_tanh_searches_learning_rates_before_it_uses_them():
     from experiments import relu_tanh
 
     log = []
@@ -198,21 +228,23 @@ def test_learning_rates_are_searched_before_they_are_used():
     for rate in ("0.016", "0.032", "0.001", "0.0005"):
         assert not any(run.seed for run in relu_tanh.runs(log))
         log += curve(f"relu-{rate}", 0, [0.5] * 5)
-    runs = [(r.arm, r.seed, r.target) for r in relu_tanh.runs(log) if r.seed]
-    assert runs == [("relu-0.002", seed, 0.25) for seed in (1, 2, 3, 4)]
+    compared = [
+        (run.arm, run.seed, run.target) for run in relu_tanh.runs(log) if run.seed
+    ]
+    assert compared == [("relu-0.002", seed, 0.25) for seed in (1, 2, 3, 4)]
 
 
-def test_relu_and_tanh_are_compared_in_pairs():
+def test_relu_tanh_compares_runs_with_the_same_seed():
     from experiments import intervals, relu_tanh
 
     log = []
-    for rate in relu_tanh.RATES:
+    for rate in relu_tanh.LEARNING_RATES:
         log += curve(f"relu-{rate:g}", 0, [0.2 if rate == 0.002 else 0.5] * 5)
         log += curve(f"tanh-{rate:g}", 0, [0.3 if rate == 0.001 else 0.5] * 5)
     for seed, (relu, tanh) in enumerate([(1, 4), (2, 10), (1, 6), (2, 14)], 1):
         for arm, epochs in (("relu-0.002", relu), ("tanh-0.001", tanh)):
             # The last error is the target.
-            errors = [0.25 + 0.1 * (epochs - e) for e in range(1, epochs + 1)]
+            errors = [0.25 + 0.1 * left for left in reversed(range(epochs))]
             log += curve(arm, seed, errors)
     (_, _, measured, seeds, verdict), _, search = relu_tanh.rows(log)
     assert measured == (
@@ -229,9 +261,9 @@ def test_relu_and_tanh_are_compared_in_pairs():
     _, _, measured, seeds, _ = relu_tanh.rows(incomplete)[0]
     assert seeds == 3
     assert "ReLU 1.3 epochs" in measured and "tanh 6.7 epochs" in measured
-    # A run that does not reach the target does count.
-    missed = [line for line in log if line["epoch"] != 14]
-    _, _, measured, seeds, verdict = relu_tanh.rows(missed)[0]
+    # A run that does not reach the target counts.
+    without_target = [line for line in log if line["epoch"] != 14]
+    _, _, measured, seeds, verdict = relu_tanh.rows(without_target)[0]
     assert measured == "1 of 8 runs do not reach 25%"
     assert (seeds, verdict) == (4, "undecided")
     assert search[2] == (
@@ -240,7 +272,7 @@ def test_relu_and_tanh_are_compared_in_pairs():
     )
 
 
-def test_each_arm_changes_only_the_component_in_its_name():
+def test_ablations_change_only_the_component_in_the_name_of_the_arm():
     from experiments import ablations
 
     base = ablations.BASE
@@ -255,7 +287,9 @@ def test_each_arm_changes_only_the_component_in_its_name():
                 if getattr(before, field.name) != getattr(after, field.name)
             ]
         layers = {layer.name: layer for layer in preset.layers}
-        names += [l.name for l in base.layers if layers.get(l.name) != l]
+        names += [
+            layer.name for layer in base.layers if layers.get(layer.name) != layer
+        ]
         changed[arm] = names
     assert changed == {
         "no_norm": ["norm1", "norm2"],
@@ -267,8 +301,8 @@ def test_each_arm_changes_only_the_component_in_its_name():
         "no_weight_decay": ["weight_decay"],
     }
     runs = ablations.runs([])
-    assert len(runs) == len({(r.arm, r.seed) for r in runs}) == 8 * 5
-    assert {(r.train_split, r.final_split) for r in runs} == {
+    assert len(runs) == len({(run.arm, run.seed) for run in runs}) == 8 * 5
+    assert {(run.train_split, run.final_split) for run in runs} == {
         ("train[:10000]", "test")
     }
 
@@ -277,8 +311,9 @@ def test_ablations_report_the_mean_of_paired_differences():
     from experiments import ablations
 
     log = []
-    for seed, (base, other) in enumerate([(0.30, 0.33), (0.32, 0.34), (0.31, 0.35)]):
-        for arm, error in (("base", base), ("no_norm", other)):
+    errors = [(0.30, 0.33), (0.32, 0.34), (0.31, 0.35)]
+    for seed, (base, ablated) in enumerate(errors):
+        for arm, error in (("base", base), ("no_norm", ablated)):
             log.append(
                 {"arm": arm, "seed": seed, "final": True,
                  "center_top1_error": error, "ten_crop_top1_error": base - 0.02}
@@ -287,7 +322,7 @@ def test_ablations_report_the_mean_of_paired_differences():
     log.append({**log[0], "seed": 9, "center_top1_error": 0.9})
     rows = {row[0]: row for row in ablations.rows(log)}
     _, _, measured, seeds, verdict = rows[
-        "Response normalization lowers the test error (3.3)"
+        "Response normalization lowers the test error (section 3.3)"
     ]
     half_width = 4.303 / math.sqrt(3)
     assert measured == (
@@ -295,12 +330,14 @@ def test_ablations_report_the_mean_of_paired_differences():
         "34.0% without; ten-crop +0.0 points (+0.0 to +0.0)"
     )
     assert seeds == 3 and verdict == "reproduced"
-    ten_crop = rows["Ten-crop evaluation has a lower error than the center crop (4.1)"]
-    assert ten_crop[3] == 4
+    _, _, _, seeds, _ = rows[
+        "Ten-crop evaluation has a lower error than the center crop (section 4.1)"
+    ]
+    assert seeds == 4
 
 
-def curves(with_dropout, without):
-    """Returns the log of two seeds with errors after 20, 30, 40 and 50 epochs."""
+def dropout_log(with_dropout, without):
+    """Returns the log of two seeds with these errors after 20, 30, 40 and 50 epochs."""
     return [
         {"arm": arm, "seed": seed, "epoch": epoch, "probe_top1_error": error}
         for arm, errors in (("base", with_dropout), ("no_dropout", without))
@@ -327,28 +364,28 @@ def curves(with_dropout, without):
          "without; 40% is reached by 0 runs with dropout and 2 without", "undecided"),
     ],
 )  # fmt: skip
-def test_iterations_are_compared_at_an_error_that_all_runs_reach(
+def test_ablations_compare_iterations_at_an_error_that_all_runs_reach(
     with_dropout, without, expected, verdict
 ):
     from experiments import ablations
 
-    claim, _, *result = ablations.rows(curves(with_dropout, without))[-1]
-    assert claim == "Dropout makes more iterations necessary (4.2)"
+    claim, _, *result = ablations.rows(dropout_log(with_dropout, without))[-1]
+    assert claim == "Dropout requires more iterations (section 4.2)"
     assert result == [expected, 2, verdict]
 
 
-def test_gap_is_test_error_minus_training_error():
+def test_ablations_report_the_gap_between_test_and_training_error():
     from experiments import ablations
 
     log = []
     for seed, (training, test) in enumerate([(0.20, 0.30), (0.22, 0.31)]):
-        for arm, change in (("base", 0), ("no_dropout", 0.05)):
+        for arm, shift in (("base", 0), ("no_dropout", 0.05)):
             log += [
                 {"arm": arm, "seed": seed, "epoch": 49, "probe_top1_error": 0.9},
                 {"arm": arm, "seed": seed, "epoch": 50,
-                 "probe_top1_error": training - change},
+                 "probe_top1_error": training - shift},
                 {"arm": arm, "seed": seed, "final": True,
-                 "center_top1_error": test, "ten_crop_top1_error": test + change},
+                 "center_top1_error": test, "ten_crop_top1_error": test + shift},
             ]  # fmt: skip
     test_error, gap, *_ = (
         row for row in ablations.rows(log) if row[0].startswith("Dropout")
@@ -363,18 +400,18 @@ def test_gap_is_test_error_minus_training_error():
 def test_geometries_have_the_known_sizes(zero_kernels):
     from experiments import geometries
 
-    rows = {row[0].split(",")[0] + row[0][-8:]: row for row in geometries.rows([])}
-    sizes = [(row[1:7], row[7]) for row in rows.values()]
-    assert sizes == [
+    rows = geometries.rows([])
+    assert [(row[1:7], row[7]) for row in rows] == [
         ((55, 27, 27, 13, 13, 6), "9,216"),
         ((55, 27, 27, 13, 13, 6), "9,216"),
         ((54, 26, 26, 12, 12, 5), "6,400"),
         ((56, 27, 27, 13, 13, 6), "9,216"),
         ((56, 28, 28, 14, 14, 7), "12,544"),
     ]
-    parameters = [row[8] for row in rows.values()]
+    parameters = [row[8] for row in rows]
     assert parameters[0] == parameters[1] == parameters[3] == "60,965,224"
-    assert [row[9] for row in rows.values()] == [0, 0, 0, -3, -3]
+    first_pixels = [row[9] for row in rows]
+    assert first_pixels == [0, 0, 0, -3, -3]
 
 
 def test_both_forms_of_dropout_compute_the_same_function():
@@ -382,41 +419,41 @@ def test_both_forms_of_dropout_compute_the_same_function():
 
     rows = dropout_forms.rows([])
     assert len(rows) == 3
-    for _, difference, largest in rows:
-        assert float(difference) < 1e-13 and float(largest) > 1
+    for _, largest_difference, largest_value in rows:
+        assert float(largest_difference) < 1e-13 and float(largest_value) > 1
 
 
 def test_claims_that_need_imagenet_name_their_target_errors():
     from experiments import needs_imagenet
 
-    rows = {row[2].split("]")[0][1:]: row for row in needs_imagenet.rows([])}
-    assert len(rows) == 15 and {row[3] for row in rows.values()} == {"needs ImageNet"}
-    assert rows["paper"] == (
+    rows = needs_imagenet.rows([])
+    assert len(rows) == 15 and {row[3] for row in rows} == {"needs ImageNet"}
+    assert (
         "The paper's network and recipe on ILSVRC-2012 (sections 3 to 5).",
         '40.7% top-1 and 18.2% top-5 error, ten-crop on the validation images (Table '
         '2, "1 CNN"; CHM layer-params-145.cfg:182).',
         "[paper](imagenet/paper.flags)",
         "needs ImageNet",
-    )
-    for claim, target, *_ in rows.values():
+    ) in rows
+    for claim, target, *_ in rows:
+        # Runs of the authors have names such as "#145".
         assert "python" not in claim + target and "#" not in claim.replace("#14", "")
-        assert any(c.isdigit() for c in target)
+        assert any(character.isdigit() for character in target)
 
 
 def test_initializations_are_those_of_the_presets():
     from experiments import initialization
 
-    caffe = {layer.name: layer for layer in presets.get("caffe").layers}
-    code = {layer.name: layer for layer in presets.get("code2012").layers}
-    for arm, expected in (("caffe", caffe), ("code2012", code)):
-        for layer in initialization.ARMS[arm].layers:
+    for name in ("caffe", "code2012"):
+        expected = {layer.name: layer for layer in presets.get(name).layers}
+        for layer in initialization.ARMS[name].layers:
             if isinstance(layer, presets.Conv | presets.Dense):
                 reference = expected[layer.name]
                 assert (layer.init, layer.bias) == (reference.init, reference.bias)
     assert initialization.ARMS["paper"].layers == presets.get("paper").layers
 
 
-def test_steps_on_the_plateau_are_reported_by_seed():
+def test_initialization_reports_the_steps_on_the_plateau_by_seed():
     from experiments import initialization
 
     log = [
@@ -435,7 +472,7 @@ def test_steps_on_the_plateau_are_reported_by_seed():
     ]
 
 
-def test_labels_in_place_of_images_are_constant_images():
+def test_blog_turns_labels_into_constant_images():
     from experiments import blog
 
     labels = np.eye(10)[[3, 0]]

@@ -1,4 +1,4 @@
-"""The models, compared with pinned sizes and with a NumPy implementation."""
+"""The models are compared with pinned sizes and with a NumPy implementation."""
 
 import dataclasses
 import math
@@ -18,9 +18,10 @@ from helpers.networks import SIDES
 from helpers.networks import with_layer_values
 from helpers import reference
 
-# The number of classes of the presets that are not made for 1000.
+# The numbers of classes of the presets that are not made for 1000 classes.
 CLASSES = {"cifar10_full": 10, "tiny": 10}
-PARAMETERS = {
+# The numbers of weights and biases.
+PARAMETER_COUNTS = {
     "paper": 60_965_224,
     "code2012": 60_965_224,
     "caffe": 60_965_224,
@@ -31,7 +32,8 @@ PARAMETERS = {
     "cifar10_full": 89_578,
     "tiny": 65_514,
 }
-# Multiplications for one image; torchvision states .714 GFLOPs for `owt`.
+# The numbers of multiplications for one image. Torchvision states .714 GFLOPs for the
+# network of `owt`.
 MULTIPLICATIONS = {
     "paper": 724_406_816,
     "code2012": 724_406_816,
@@ -43,7 +45,7 @@ MULTIPLICATIONS = {
     "cifar10_full": 12_298_240,
     "tiny": 1_922_096,
 }
-PARAMETERS_BY_LAYER = {
+PARAMETER_COUNTS_BY_LAYER = {
     "paper": {
         "conv1": 34_944,
         "conv2": 307_456,
@@ -76,11 +78,11 @@ PARAMETERS_BY_LAYER = {
     },
 }
 
-_DEEP = """
+_CONV3_TO_POOL5 = """
     conv3 13x13x384  relu3 13x13x384  conv4 13x13x384  relu4 13x13x384
     conv5 13x13x256  relu5 13x13x256  pool5 6x6x256
 """
-_CLASSIFIER = """
+_FC6_TO_PROB = """
     flatten 9216  fc6 4096  relu6 4096  drop6 4096  fc7 4096  relu7 4096
     drop7 4096  fc8 1000  prob 1000
 """
@@ -88,32 +90,32 @@ _PAPER_CONVOLUTIONS = f"""
     input 224x224x3  pad_conv1 227x227x3
     conv1 55x55x96  relu1 55x55x96  norm1 55x55x96  pool1 27x27x96
     conv2 27x27x256  relu2 27x27x256  norm2 27x27x256  pool2 13x13x256
-    {_DEEP}
+    {_CONV3_TO_POOL5}
 """
-# All layers in order, with the shapes of their outputs for one image.
+# The names of all layers in order, each with the shape of its output for one image.
 SHAPES = {
-    "paper": _PAPER_CONVOLUTIONS + _CLASSIFIER,
+    "paper": _PAPER_CONVOLUTIONS + _FC6_TO_PROB,
     "code2012": f"""
         input 224x224x3  pad_conv1 227x227x3
         conv1 55x55x96  norm1 55x55x96  pool1 27x27x96  relu1 27x27x96
         conv2 27x27x256  relu2 27x27x256  norm2 27x27x256  cnorm2 27x27x256
         pool2 13x13x256
         conv3 13x13x384  relu3 13x13x384  conv4 13x13x384  relu4 13x13x384
-        conv5 13x13x256  pool5 6x6x256  relu5 6x6x256 {_CLASSIFIER}
+        conv5 13x13x256  pool5 6x6x256  relu5 6x6x256 {_FC6_TO_PROB}
     """,
     "caffe": f"""
         input 227x227x3
         conv1 55x55x96  relu1 55x55x96  norm1 55x55x96  pool1 27x27x96
         conv2 27x27x256  relu2 27x27x256  norm2 27x27x256  pool2 13x13x256
-        {_DEEP} {_CLASSIFIER}
+        {_CONV3_TO_POOL5} {_FC6_TO_PROB}
     """,
     "caffenet": f"""
         input 227x227x3
         conv1 55x55x96  relu1 55x55x96  pool1 27x27x96  norm1 27x27x96
         conv2 27x27x256  relu2 27x27x256  pool2 13x13x256  norm2 13x13x256
-        {_DEEP} {_CLASSIFIER}
+        {_CONV3_TO_POOL5} {_FC6_TO_PROB}
     """,
-    "single_tower": _PAPER_CONVOLUTIONS + _CLASSIFIER,
+    "single_tower": _PAPER_CONVOLUTIONS + _FC6_TO_PROB,
     "owt": """
         input 224x224x3  pad_conv1 228x228x3
         conv1 55x55x64  relu1 55x55x64  pool1 27x27x64
@@ -124,7 +126,7 @@ SHAPES = {
         drop6 4096  fc7 4096  relu7 4096  fc8 1000  prob 1000
     """,
     "paper_conv6": f"""
-        {_PAPER_CONVOLUTIONS} conv6 6x6x256  relu_conv6 6x6x256 {_CLASSIFIER}
+        {_PAPER_CONVOLUTIONS} conv6 6x6x256  relu_conv6 6x6x256 {_FC6_TO_PROB}
     """,
     "cifar10_full": """
         input 32x32x3
@@ -145,78 +147,80 @@ SHAPES = {
 }
 
 _LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
-_GAUSSIAN = dict.fromkeys(_LAYERS, 0.01)
-_CODE_DEEP = {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}
-_CAFFE_GAUSSIAN = {**_GAUSSIAN, "fc6": 0.005, "fc7": 0.005}
-# Standard deviations of Gaussian kernels; "he" stands for sqrt(2 / fan_in),
-# "torch" for uniform within 1 / sqrt(fan_in).
+_PAPER_DEVIATIONS = dict.fromkeys(_LAYERS, 0.01)
+_CODE_DEEP_DEVIATIONS = {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}
+_CAFFE_DEVIATIONS = {**_PAPER_DEVIATIONS, "fc6": 0.005, "fc7": 0.005}
+# The standard deviations of Gaussian kernels. "he" stands for sqrt(2 / fan_in), and
+# "torch" for a uniform distribution between -1 / sqrt(fan_in) and 1 / sqrt(fan_in).
 DEVIATIONS = {
-    "paper": _GAUSSIAN,
-    "code2012": {**_GAUSSIAN, **_CODE_DEEP},
-    "caffe": _CAFFE_GAUSSIAN,
-    "caffenet": _CAFFE_GAUSSIAN,
-    "single_tower": _GAUSSIAN,
+    "paper": _PAPER_DEVIATIONS,
+    "code2012": {**_PAPER_DEVIATIONS, **_CODE_DEEP_DEVIATIONS},
+    "caffe": _CAFFE_DEVIATIONS,
+    "caffenet": _CAFFE_DEVIATIONS,
+    "single_tower": _PAPER_DEVIATIONS,
     "owt": dict.fromkeys(_LAYERS, "torch"),
-    "paper_conv6": {**_GAUSSIAN, "conv6": 0.03},
+    "paper_conv6": {**_PAPER_DEVIATIONS, "conv6": 0.03},
     "cifar10_full": {
         "conv1": 0.0001, "conv2": 0.01, "conv3": 0.01, "fc10": 0.01,
     },
     "tiny": {**dict.fromkeys(_LAYERS, "he"), "fc8": 0.01},
 }  # fmt: skip
-_ONES = dict.fromkeys(("conv2", "conv4", "conv5", "fc6", "fc7"), 1.0)
-# Initial biases other than 0; those of `owt` are random.
+_PAPER_BIASES = dict.fromkeys(("conv2", "conv4", "conv5", "fc6", "fc7"), 1.0)
+# The initial biases other than 0. The biases of `owt` are random.
 BIASES = {
-    "paper": _ONES,
-    "code2012": _ONES,
-    "caffe": dict.fromkeys(_ONES, 0.1),
-    "caffenet": _ONES,
-    "single_tower": _ONES,
-    "paper_conv6": {**_ONES, "conv6": 1.0},
+    "paper": _PAPER_BIASES,
+    "code2012": _PAPER_BIASES,
+    "caffe": dict.fromkeys(_PAPER_BIASES, 0.1),
+    "caffenet": _PAPER_BIASES,
+    "single_tower": _PAPER_BIASES,
+    "paper_conv6": {**_PAPER_BIASES, "conv6": 1.0},
     "cifar10_full": {},
     "tiny": {},
 }
-# About ten times the rounding errors of float32 in these tests; the errors of wrong
-# models are .03 to 2.
+# Relative errors. The tolerance is about ten times the rounding errors of float32 in
+# these tests. The errors of models with mistakes are .03 to 2.
 TOLERANCE = 2e-5
 MIN_ERROR_OF_MISTAKES = 0.02
 
 
 @pytest.fixture(scope="module", params=list(presets.PRESETS))
-def full(request):
-    """Returns (preset name, model), built once because initialization is slow."""
+def name_and_model(request):
+    """Returns (preset name, model), once for all tests because building is slow."""
     keras.utils.set_random_seed(1)
-    return request.param, build_full(request.param)
+    return request.param, build_full_model(request.param)
 
 
-def build_full(name):
+def build_full_model(name):
+    """Returns the model of a preset with its usual number of classes."""
     return alexnet.AlexNet(name, CLASSES.get(name, 1000))
 
 
-def layers_with_weights(model):
+def weighted_layers(model):
     return [layer for layer in model.layers if layer.weights]
 
 
-def test_every_preset_has_pins():
-    """Each preset has a pinned parameter count, shapes and initialization."""
+def test_every_preset_has_pinned_values():
+    """The parameters, multiplications, shapes and initialization are pinned."""
     names = set(presets.PRESETS)
-    assert set(PARAMETERS) == set(SHAPES) == set(DEVIATIONS) == names
+    for table in (PARAMETER_COUNTS, MULTIPLICATIONS, SHAPES, DEVIATIONS):
+        assert set(table) == names
     assert set(BIASES) == names - {"owt"}
 
 
-def test_parameters(full):
-    """The number of parameters, in total and, if published, by layer."""
-    name, model = full
+def test_parameter_counts_equal_the_pinned_counts(name_and_model):
+    """The totals are pinned for all presets, and the counts by layer for some."""
+    name, model = name_and_model
     counts = {
-        layer.name: layer.count_params() for layer in layers_with_weights(model)
+        layer.name: layer.count_params() for layer in weighted_layers(model)
     }
-    assert model.count_params() == sum(counts.values()) == PARAMETERS[name]
-    if name in PARAMETERS_BY_LAYER:
-        assert counts == PARAMETERS_BY_LAYER[name]
+    assert model.count_params() == sum(counts.values()) == PARAMETER_COUNTS[name]
+    if name in PARAMETER_COUNTS_BY_LAYER:
+        assert counts == PARAMETER_COUNTS_BY_LAYER[name]
 
 
-def test_shapes(full):
-    """Names, order and output shapes of all layers."""
-    name, model = full
+def test_layers_have_the_pinned_names_and_shapes(name_and_model):
+    """All layers have the pinned names, order and output shapes."""
+    name, model = name_and_model
     shapes = [
         f"{layer.name} {'x'.join(map(str, layer.output.shape[1:]))}"
         for layer in model.layers
@@ -226,20 +230,20 @@ def test_shapes(full):
     assert all(layer.output.shape[0] is None for layer in model.layers)
 
 
-def test_multiplications(full):
-    """The size of each kernel times the number of positions it is applied at."""
-    name, model = full
+def test_multiplications_equal_the_pinned_counts(name_and_model):
+    """Each kernel needs its size times the number of positions of its outputs."""
+    name, model = name_and_model
     count = sum(
         math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
-        for layer in layers_with_weights(model)
+        for layer in weighted_layers(model)
     )
     assert count == MULTIPLICATIONS[name]
 
 
-@pytest.mark.parametrize("full", ["paper"], indirect=True)
-def test_neurons(full):
-    """Fig. 2's caption is correct except for conv1: 290,400, not 253,440."""
-    _, model = full
+@pytest.mark.parametrize("name_and_model", ["paper"], indirect=True)
+def test_neurons_equal_the_caption_of_fig_2_except_conv1(name_and_model):
+    """conv1 has 290,400 neurons, but the caption states 253,440."""
+    _, model = name_and_model
     counts = alexnet.neurons(model)
     assert counts == {
         "input": 150_528,
@@ -255,11 +259,11 @@ def test_neurons(full):
     assert sum(counts.values()) - counts["input"] == 659_272
 
 
-def test_kernel_initialization(full):
+def test_kernels_have_the_initial_distribution_of_the_preset(name_and_model):
     """Each kernel has its preset's mean, standard deviation and distribution."""
-    name, model = full
-    assert {layer.name for layer in layers_with_weights(model)} == set(DEVIATIONS[name])
-    for layer in layers_with_weights(model):
+    name, model = name_and_model
+    assert {layer.name for layer in weighted_layers(model)} == set(DEVIATIONS[name])
+    for layer in weighted_layers(model):
         kernel = layer.kernel.numpy()
         deviation = DEVIATIONS[name][layer.name]
         fan_in = math.prod(kernel.shape[:-1])
@@ -271,10 +275,10 @@ def test_kernel_initialization(full):
             assert_gaussian(kernel, deviation)
 
 
-def test_bias_initialization(full):
-    """1 (in Caffe's AlexNet .1) in conv2, conv4, conv5, fc6 and fc7, else 0."""
-    name, model = full
-    for layer in layers_with_weights(model):
+def test_biases_have_the_initial_values_of_the_preset(name_and_model):
+    """The biases are 1, .1 or 0, and random in `owt`."""
+    name, model = name_and_model
+    for layer in weighted_layers(model):
         bias = layer.bias.numpy()
         if name == "owt":
             fan_in = math.prod(layer.kernel.shape[:-1])
@@ -285,74 +289,86 @@ def test_bias_initialization(full):
 
 
 def assert_gaussian(values, deviation):
-    """Checks mean, deviation and fourth moment within 5 standard errors."""
-    n = values.size
-    assert abs(values.std() / deviation - 1) < 5 / math.sqrt(2 * n)
-    assert abs(values.mean()) < 5 * deviation / math.sqrt(n)
-    # Truncated at 2 deviations, a Gaussian would fail both assertions.
-    z = values.ravel()[: 10**6] / np.float32(deviation)
-    assert abs((z**4).mean() - 3) < 5 * math.sqrt(96 / z.size)
-    assert np.abs(z).max() > 2.5
+    """Checks that the moments of a Gaussian are within 5 standard errors."""
+    count = values.size
+    assert abs(values.std() / deviation - 1) < 5 / math.sqrt(2 * count)
+    assert abs(values.mean()) < 5 * deviation / math.sqrt(count)
+    # A Gaussian that is truncated at 2 deviations fails both of these assertions.
+    scaled = values.ravel()[: 10**6] / np.float32(deviation)
+    assert abs((scaled**4).mean() - 3) < 5 * math.sqrt(96 / scaled.size)
+    assert np.abs(scaled).max() > 2.5
 
 
 def assert_uniform(values, limit):
-    """Checks mean and deviation within 5 standard errors, and the limit."""
-    n = values.size
+    """Checks the limit, and that the moments are within 5 standard errors."""
+    count = values.size
     assert np.abs(values).max() <= np.float32(limit)
-    assert abs(values.std() * math.sqrt(3) / limit - 1) < 5 * math.sqrt(0.2 / n)
-    assert abs(values.mean()) < 5 * limit / math.sqrt(3 * n)
+    assert abs(values.std() * math.sqrt(3) / limit - 1) < 5 * math.sqrt(0.2 / count)
+    assert abs(values.mean()) < 5 * limit / math.sqrt(3 * count)
 
 
 def tiny(**arguments):
-    """Returns the model of `tiny` from a fixed seed, with 10 classes."""
+    """Returns the model of `tiny` for 10 classes.
+
+    Args:
+        **arguments: arguments of `AlexNet`, and `seed`, the random seed of the
+            initialization.
+    """
     keras.utils.set_random_seed(arguments.pop("seed", 1))
     return alexnet.AlexNet("tiny", **{"classes": 10, **arguments})
 
 
 def noise(*shape):
-    """Returns the same standard normal numbers for the same shape."""
+    """Returns standard normal numbers, which are the same in each call."""
     return np.random.default_rng(3).standard_normal(shape, "float32")
 
 
 def test_seed_determines_initialization():
-    first, same, other = (tiny(seed=seed).get_weights() for seed in (5, 5, 6))
-    for a, b, c in zip(first, same, other, strict=True):
-        np.testing.assert_array_equal(a, b)
-        assert a.ndim == 1 or not np.isclose(a, c).all()
+    weights, same_seed, other_seed = (
+        tiny(seed=seed).get_weights() for seed in (5, 5, 6)
+    )
+    for array, same, different in zip(weights, same_seed, other_seed, strict=True):
+        np.testing.assert_array_equal(array, same)
+        # The biases, which have one dimension, are not random.
+        assert array.ndim == 1 or not np.isclose(array, different).all()
 
 
 def test_layers_are_initialized_independently():
     """No two kernels are scaled copies of the same random numbers."""
-    kernels = [layer.kernel.numpy() for layer in layers_with_weights(tiny())]
+    kernels = [layer.kernel.numpy() for layer in weighted_layers(tiny())]
     pairs = [kernel.ravel()[:2] for kernel in kernels]
     ratios = {round(float(first / second), 4) for first, second in pairs}
     assert len(ratios) == len(pairs) == 8
 
 
 @pytest.mark.parametrize("family", SIDES)
-def test_reference_gradients(family):
-    """The reference's gradients predict how its loss changes."""
+def test_reference_gradients_predict_changes_of_the_loss(family):
+    """The slope of the loss in a random direction equals a difference quotient."""
     images, labels, weights, _, gradients = reference_outputs(family)
     rng = np.random.default_rng(11)
-    direction = {
-        name: [w.std() * rng.standard_normal(w.shape) for w in pair]
-        for name, pair in weights.items()
+    directions = {
+        name: [array.std() * rng.standard_normal(array.shape) for array in arrays]
+        for name, arrays in weights.items()
     }
 
     def loss(step):
         shifted = {
-            name: [w + step * d for w, d in zip(pair, direction[name])]
-            for name, pair in weights.items()
+            name: [
+                array + step * direction
+                for array, direction in zip(arrays, directions[name])
+            ]
+            for name, arrays in weights.items()
         }
         logits, _ = reference.forward(family, shifted, images)
         return reference.cross_entropy(logits, labels)[0]
 
     slope = sum(
-        (gradient * d).sum()
+        (gradient * direction).sum()
         for name in weights
-        for gradient, d in zip(gradients[name], direction[name])
+        for gradient, direction in zip(gradients[name], directions[name])
     )
-    # Longer steps cross the kinks of ReLU and pooling.
+    # With longer steps, the loss is not linear: inputs of ReLUs change their sign, and
+    # other pixels become the maxima of pooling windows.
     assert slope == pytest.approx((loss(1e-7) - loss(-1e-7)) / 2e-7, rel=1e-6)
 
 
@@ -376,23 +392,24 @@ def without(preset, name):
     return ordered(preset, *names)
 
 
-def errors(preset, family, kernels=None):
+def reference_errors(preset, family, kernel_changes=None):
     """Returns the error of the logits and the largest error of the gradients.
 
-    Errors are relative to the largest value of the reference's array.
+    Each error is relative to the largest value that the reference computes.
 
     Args:
-        preset: the `presets.Preset` to build the model of.
-        family: the reference's name of the model.
-        kernels: {layer name: function} of kernels to change before they are
-            assigned to the model.
+        preset: the `presets.Preset` of the model that is compared.
+        family: the name of the preset in `reference`.
+        kernel_changes: {layer name: function}. The functions change the kernels that
+            are assigned to the model, but not those of the reference.
     """
     images, labels, weights, logits, gradients = reference_outputs(family)
     model = alexnet.AlexNet(
         preset, 7, classifier_activation=None, input_shape=images.shape[1:]
     )
     for name, (kernel, bias) in weights.items():
-        kernel = (kernels or {}).get(name, lambda kernel: kernel)(kernel)
+        if kernel_changes and name in kernel_changes:
+            kernel = kernel_changes[name](kernel)
         model.get_layer(name).set_weights([kernel, bias])
     with tf.GradientTape() as tape:
         model_logits = model(images.astype("float32"), training=False)
@@ -417,11 +434,12 @@ def cross_entropy(labels, logits):
 
 @pytest.mark.parametrize("family", SIDES)
 def test_model_equals_reference(family):
-    """The logits, and the gradients of all kernels and biases, are equal."""
-    assert max(errors(narrow_preset(family), family)) < TOLERANCE
+    """The logits are equal, and so are the gradients of all kernels and biases."""
+    assert max(reference_errors(narrow_preset(family), family)) < TOLERANCE
 
 
-# Mistakes that leave all shapes as they are.
+# {name: (family, function that makes the mistake in a preset)}. None of these mistakes
+# changes the shape of a kernel.
 MISTAKES = {
     "alpha not divided by 5, caffe": (
         "caffe",
@@ -509,8 +527,9 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_comparison_detects_mistakes(mistake):
     """Both the logits and the gradients differ clearly from the reference."""
-    family, change = MISTAKES[mistake]
-    assert min(errors(change(narrow_preset(family)), family)) > MIN_ERROR_OF_MISTAKES
+    family, make_mistake = MISTAKES[mistake]
+    preset = make_mistake(narrow_preset(family))
+    assert min(reference_errors(preset, family)) > MIN_ERROR_OF_MISTAKES
 
 
 @pytest.mark.parametrize(
@@ -528,23 +547,23 @@ def test_comparison_detects_mistakes(mistake):
     ids=["colors reversed", "flattened as C, H, W", "towers swapped"],
 )
 def test_comparison_detects_wrong_layouts(layer, change):
-    """Kernels of the right shape whose values are in the wrong order."""
-    relative_errors = errors(narrow_preset("caffe"), "caffe", {layer: change})
-    assert min(relative_errors) > MIN_ERROR_OF_MISTAKES
+    """The kernels have the right shape, but their values are in the wrong order."""
+    errors = reference_errors(narrow_preset("caffe"), "caffe", {layer: change})
+    assert min(errors) > MIN_ERROR_OF_MISTAKES
 
 
-def test_last_relu_commutes_with_pool5():
-    """In layer 5, code2012 could apply the ReLU before the pooling."""
+def test_relu5_commutes_with_pool5():
+    """`code2012` gives the same outputs with relu5 before pool5."""
     preset = moved_before(narrow_preset("code2012"), "relu5", "pool5")
-    assert max(errors(preset, "code2012")) < TOLERANCE
+    assert max(reference_errors(preset, "code2012")) < TOLERANCE
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_variable_gets_a_gradient(name):
-    """Gradients in training, with dropout, are finite and not all zero."""
+    """In training with dropout, the gradients are finite and not all zero."""
     keras.utils.set_random_seed(1)
     side = 32 if name == "cifar10_full" else 96
-    # With a deviation of .01, the gradients of narrow models would be almost 0.
+    # With a standard deviation of .01, the gradients of narrow models are almost 0.
     preset = presets.override(narrow_preset(name), init="he")
     model = alexnet.AlexNet(
         preset, 7, classifier_activation=None, input_shape=(side, side, 3)
@@ -559,11 +578,11 @@ def test_every_variable_gets_a_gradient(name):
         assert np.any(gradient), variable.path
 
 
-def test_training_drops_half():
-    """Dropout doubles the units that it keeps in training; else it does nothing."""
+def test_dropout_drops_half_of_the_units_in_training_only():
+    """In training, dropout doubles the units that it keeps."""
     model, images = tiny(), noise(64, 64, 64, 3)
     hidden = keras.Model(
-        model.input, [model.get_layer(n).output for n in ("relu6", "drop6")]
+        model.input, [model.get_layer(name).output for name in ("relu6", "drop6")]
     )
     before, after = map(np.asarray, hidden(images, training=True))
     kept = after[before > 0] > 0
@@ -574,8 +593,8 @@ def test_training_drops_half():
     np.testing.assert_array_equal(before, after)
 
 
-def test_dropout_states():
-    """There is one state per dropout layer, which changes in training only."""
+def test_dropout_states_change_in_training_only():
+    """Each dropout layer has a state, which only training passes change."""
     model, images = tiny(), noise(2, 64, 64, 3)
     states = alexnet.dropout_states(model)
     assert len(states) == 2
@@ -588,21 +607,21 @@ def test_dropout_states():
         assert (state.numpy() != value).any()
 
 
-def test_same_dropout_states_same_masks():
-    """A training pass with restored states gives the same outputs."""
+def test_equal_dropout_states_give_equal_outputs():
+    """After the states have been restored, a training pass repeats its outputs."""
     model, images = tiny(), noise(4, 64, 64, 3)
     states = alexnet.dropout_states(model)
     initial = [state.numpy() for state in states]
     first, second = (model(images, training=True).numpy() for _ in range(2))
     for state, value in zip(states, initial):
         state.assign(value)
-    again = model(images, training=True).numpy()
-    np.testing.assert_array_equal(first, again)
+    repeated = model(images, training=True).numpy()
+    np.testing.assert_array_equal(first, repeated)
     assert not np.allclose(first, second)
 
 
-def test_without_dropout():
-    """At a dropout rate of 0, training changes nothing and there are no states."""
+def test_dropout_rate_of_zero_drops_nothing():
+    """Training and prediction give equal outputs, and there are no states."""
     preset = presets.override(presets.get("tiny"), dropout=0.0)
     model = alexnet.AlexNet(preset, 10)
     images = noise(4, 64, 64, 3)
@@ -612,8 +631,8 @@ def test_without_dropout():
     )
 
 
-def test_softmax():
-    """By default, the outputs are float32 probabilities, the softmax of the logits."""
+def test_outputs_are_probabilities_by_default():
+    """The outputs are float32, and are the softmax of the logits."""
     images = noise(4, 64, 64, 3)
     probabilities = tiny()(images).numpy()
     logits = tiny(classifier_activation=None)(images).numpy()
@@ -627,38 +646,40 @@ def test_softmax():
 
 
 @pytest.fixture
-def policy(request):
-    before = keras.config.dtype_policy()
+def dtype_policy(request):
+    """Sets the global dtype policy, yields its name and restores the previous one."""
+    previous_policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(request.param)
     yield request.param
-    keras.config.set_dtype_policy(before)
+    keras.config.set_dtype_policy(previous_policy)
 
 
 @pytest.mark.parametrize(
-    "policy", ["mixed_bfloat16", "mixed_float16"], indirect=True
+    "dtype_policy", ["mixed_bfloat16", "mixed_float16"], indirect=True
 )
-def test_mixed_precision(policy):
-    """The outputs are float32 and close to those of a float32 model."""
+def test_mixed_precision_gives_float32_outputs(dtype_policy):
+    """The outputs are close to those of a float32 model."""
     images = noise(4, 64, 64, 3)
-    mixed = tiny()
-    probabilities = mixed(images).numpy()
+    mixed_model = tiny()
+    probabilities = mixed_model(images).numpy()
     keras.config.set_dtype_policy("float32")
     expected = tiny()(images).numpy()
-    assert mixed.get_layer("conv1").compute_dtype == policy.split("_")[1]
+    compute_dtype = dtype_policy.removeprefix("mixed_")
+    assert mixed_model.get_layer("conv1").compute_dtype == compute_dtype
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(probabilities, expected, atol=0.02)
     assert not np.array_equal(probabilities, expected)
 
 
-def test_without_top():
-    """The outputs are pool5's maps, and the convolutions remain."""
+def test_model_without_top_has_the_convolutions_only():
+    """The outputs are the maps of pool5."""
     model = alexnet.AlexNet("paper", include_top=False)
     assert model.output.shape == (None, 6, 6, 256)
     assert model.layers[-1].name == "pool5"
     assert model.count_params() == sum(
         count
-        for name, count in PARAMETERS_BY_LAYER["paper"].items()
+        for name, count in PARAMETER_COUNTS_BY_LAYER["paper"].items()
         if name.startswith("conv")
     )
 
@@ -672,14 +693,14 @@ def test_without_top():
         ("cifar10_full", "pool3", (None, 4, 4, 64)),
     ],
 )
-def test_last_layer_without_top(name, last, shape):
-    """It is the last one before dropout and the fully connected layers."""
+def test_model_without_top_ends_before_dropout_and_dense_layers(name, last, shape):
+    """The outputs are those of the last layer before the top."""
     model = alexnet.AlexNet(name, include_top=False)
     assert (model.layers[-1].name, model.output.shape) == (last, shape)
 
 
-def test_without_top_any_size():
-    """Height and width may be None; the maps equal those of the model with a top."""
+def test_model_without_top_takes_images_of_any_size():
+    """The maps equal those of the model with a top."""
     with_top = tiny()
     model = tiny(include_top=False, input_shape=(None, None, 3))
     assert model.output.shape == (None, None, None, 32)
@@ -690,23 +711,23 @@ def test_without_top_any_size():
 
 
 @pytest.mark.parametrize(
-    "side, maps", [((64, 64), 1), ((128, 128), 9), ((64, 128), 3)]
+    "size, positions", [((64, 64), 1), ((128, 128), 9), ((64, 128), 3)]
 )
-def test_input_shape(side, maps):
-    """fc6 adapts to the size of the images, square or not."""
-    model = tiny(input_shape=(*side, 3))
-    assert model.get_layer("fc6").kernel.shape == (maps * 32, 128)
-    assert model(noise(2, *side, 3)).shape == (2, 10)
+def test_fc6_adapts_to_the_input_shape(size, positions):
+    """Images may be square or not; pool5 has 32 maps of `positions` pixels."""
+    model = tiny(input_shape=(*size, 3))
+    assert model.get_layer("fc6").kernel.shape == (positions * 32, 128)
+    assert model(noise(2, *size, 3)).shape == (2, 10)
 
 
-def test_names():
-    """The model has the name of its preset unless another one is given."""
+def test_model_has_the_name_of_its_preset_by_default():
+    """The argument `name` replaces the default."""
     assert tiny().name == "alexnet_tiny"
     assert tiny(name="mine").name == "mine"
 
 
-def test_public_names():
-    """The package provides the functions of its modules under their names."""
+def test_package_exports_the_functions_of_its_modules():
+    """Each name in `__all__` is an object of a module of the package."""
     assert alexnet_tf.AlexNet is alexnet.AlexNet
     assert alexnet_tf.PRESETS is presets.PRESETS
     assert alexnet_tf.features is alexnet.features
@@ -716,7 +737,7 @@ def test_public_names():
 
 
 def test_loads_weights_from_a_path(tmp_path):
-    """A file of weights restores the outputs of the model that wrote it."""
+    """The outputs are those of the model that wrote the weights file."""
     path, images = str(tmp_path / "tiny.weights.h5"), noise(4, 64, 64, 3)
     saved = tiny()
     saved.save_weights(path)
@@ -725,8 +746,8 @@ def test_loads_weights_from_a_path(tmp_path):
     assert not np.allclose(saved(images), tiny(seed=2)(images))
 
 
-def test_saved_model(tmp_path):
-    """A saved model loads in safe mode, without custom_objects."""
+def test_saved_model_loads_in_safe_mode(tmp_path):
+    """The argument custom_objects of Keras is not needed."""
     path, images = str(tmp_path / "model.keras"), noise(2, 96, 96, 3)
     keras.utils.set_random_seed(1)
     preset = presets.override(narrow_preset("code2012"), init="he")
@@ -755,7 +776,7 @@ def test_saved_model(tmp_path):
         ),
     ],
 )
-def test_rejects_bad_arguments(arguments, message):
+def test_rejects_arguments_out_of_range(arguments, message):
     """The message states what was expected and what was received."""
     with pytest.raises(ValueError, match=f"Expected.*{message}"):
         alexnet.AlexNet(**{"preset": "tiny", **arguments})
@@ -774,7 +795,7 @@ def test_rejects_images_too_small_for_pooling(name):
 
 @pytest.mark.parametrize("classes", [True, 0, -1, 2.0, "ten"])
 def test_rejects_classes_that_are_not_a_positive_integer(classes):
-    """Without the top, the argument is ignored."""
+    """Without the top, the argument is ignored, so that nothing is rejected."""
     with pytest.raises(ValueError, match="number of classes"):
         alexnet.AlexNet("tiny", classes=classes)
     alexnet.AlexNet("tiny", classes=classes, include_top=False)
@@ -784,12 +805,12 @@ def test_classes_may_be_a_numpy_integer():
     assert alexnet.AlexNet("tiny", classes=np.int64(7)).output_shape == (None, 7)
 
 
-@pytest.mark.parametrize("name, red", [("paper", 0), ("caffe", 2)])
-def test_rgb_kernels(name, red):
-    """They are in RGB order for RGB and BGR models."""
+@pytest.mark.parametrize("name, red_channel", [("paper", 0), ("caffe", 2)])
+def test_rgb_kernels_are_in_rgb_order(name, red_channel):
+    """The model of `paper` takes RGB, and that of `caffe` takes BGR."""
     preset = narrow_preset(name)
     model = alexnet.AlexNet(preset, 3, input_shape=(99, 99, 3))
     kernels = alexnet.rgb_kernels(model, preset)
     stored = model.get_layer("conv1").kernel.numpy()
-    np.testing.assert_array_equal(kernels[:, :, 0], stored[:, :, red])
+    np.testing.assert_array_equal(kernels[:, :, 0], stored[:, :, red_channel])
     np.testing.assert_array_equal(kernels[:, :, 1], stored[:, :, 1])

@@ -1,4 +1,4 @@
-"""Names of classes, and readable predictions."""
+"""The names of the ImageNet classes, and readable predictions."""
 
 import numpy as np
 import pytest
@@ -20,14 +20,15 @@ def test_imagenet_classes_are_sorted_by_wordnet_id():
     "index, wnid, name",
     [
         (0, "n01440764", "tench"),
-        # kratzert/finetune_alexnet_with_tensorflow, caffe_classes.py.
+        # The source of this and the next two is caffe_classes.py of
+        # kratzert/finetune_alexnet_with_tensorflow.
         (150, "n02077923", "sea lion"),
         (340, "n02391049", "zebra"),
         (355, "n02437616", "llama"),
         (999, "n15075141", "toilet tissue"),
     ],
 )
-def test_known_classes(index, wnid, name):
+def test_imagenet_classes_have_the_published_indices(index, wnid, name):
     assert list(imagenet_classes().items())[index] == (wnid, name)
 
 
@@ -43,12 +44,14 @@ def test_most_probable_classes_come_first():
 
 
 def test_ids_are_wordnet_ids_if_known_and_indices_otherwise():
-    rows = np.array([[0.1, 0.7, 0.2]], np.float32)
-    ((first, second, third),) = decode_predictions(rows, classes=("a", "b", "c"))
+    probabilities = np.array([[0.1, 0.7, 0.2]], np.float32)
+    ((first, second, third),) = decode_predictions(
+        probabilities, classes=("a", "b", "c")
+    )
     assert first[:2] == (1, "b") and first[2] == pytest.approx(0.7)
     assert [second[:2], third[:2]] == [(2, "c"), (0, "a")]
     (predictions,) = decode_predictions(
-        rows, 1, classes=("n02437616", "n01440764", "dog")
+        probabilities, 1, classes=("n02437616", "n01440764", "dog")
     )
     assert predictions[0][:2] == ("n01440764", "tench")
 
@@ -66,7 +69,7 @@ def test_tied_classes_keep_their_order():
         ((2, 3), "ab", r"\[B, 2\]"),
     ],
 )
-def test_rejects_probabilities_of_other_shapes(shape, classes, message):
+def test_rejects_probabilities_without_a_column_per_class(shape, classes, message):
     with pytest.raises(ValueError, match=message):
         decode_predictions(np.zeros(shape), classes=classes)
 

@@ -1,4 +1,4 @@
-"""Response normalization and grouped convolution, compared with plain loops."""
+"""Normalization layers and grouped convolutions are compared with simpler code."""
 
 import functools
 
@@ -24,7 +24,7 @@ MODES = {
 }
 modes = pytest.mark.parametrize("mode", MODES)
 
-# Most constants differ from the defaults, so that ignoring one is noticed.
+# Most constants differ from the defaults, so that a layer that ignores one fails.
 MAP_NORMS = [
     dict(),
     dict(bias=1.0, alpha=2e-5),
@@ -42,28 +42,33 @@ SPATIAL_NORMS = [
 ]
 
 
-def draw(*shape, deviation=100.0, seed=0):
-    """Returns activations large enough for the sums of squares to matter."""
+def random_array(*shape, deviation=100.0, seed=0):
+    """Returns float32 Gaussian numbers, which are the same in each call.
+
+    The default deviation is that of activations whose sums of squares matter in a
+    normalization.
+    """
     rng = np.random.default_rng(seed)
     return rng.normal(0, deviation, shape).astype("float32")
 
 
 def map_norm(x, depth_radius=2, bias=2.0, alpha=1e-4, beta=0.75, groups=1):
-    """Computes the formula of section 3.3, one map at a time."""
+    """Computes the formula of the paper's section 3.3, one map at a time."""
     x = x.astype("float64")
-    maps = x.shape[3]
+    num_maps = x.shape[3]
+    tower_size = num_maps // groups
     result = np.empty_like(x)
-    for i in range(maps):
-        tower = range(maps)[i // (maps // groups) * (maps // groups) :]
-        tower = tower[: maps // groups]
-        neighbors = [j for j in tower if abs(i - j) <= depth_radius]
+    for index in range(num_maps):
+        first = index // tower_size * tower_size
+        tower = range(first, first + tower_size)
+        neighbors = [j for j in tower if abs(index - j) <= depth_radius]
         total = sum(x[..., j] ** 2 for j in neighbors)
-        result[..., i] = x[..., i] / (bias + alpha * total) ** beta
+        result[..., index] = x[..., index] / (bias + alpha * total) ** beta
     return result
 
 
 def spatial_norm(x, size=5, bias=1.0, alpha=4e-5, beta=0.75):
-    """Computes the same formula over the pixels of a window, one pixel at a time."""
+    """Computes the same formula within windows of pixels, one pixel at a time."""
     x = x.astype("float64")
     result, radius = np.empty_like(x), size // 2
     for row in range(x.shape[1]):
@@ -77,9 +82,16 @@ def spatial_norm(x, size=5, bias=1.0, alpha=4e-5, beta=0.75):
 
 
 def values_and_gradients(layer, x, weights, mode="eager"):
-    """Returns layer(x), and the gradients of sum(weights * layer(x)).
+    """Returns layer(x) and the gradients of sum(weights * layer(x)).
 
-    The gradients are those with respect to x and the layer's variables.
+    The gradients are a list: the first is with respect to x, and the others are with
+    respect to the variables of the layer.
+
+    Args:
+        layer: a Keras layer.
+        x: the input, an array.
+        weights: the factors of the outputs in the sum.
+        mode: a key of `MODES`.
     """
 
     @MODES[mode]
@@ -98,9 +110,9 @@ def values_and_gradients(layer, x, weights, mode="eager"):
 
 @modes
 @pytest.mark.parametrize("constants", MAP_NORMS, ids=str)
-def test_map_norm(constants, mode):
-    """Outputs match the formula, also at the first and last maps of each tower."""
-    x = draw(2, 3, 4, 12)
+def test_map_norm_equals_the_formula(constants, mode):
+    """The first and last maps of each tower, with fewer neighbors, are included."""
+    x = random_array(2, 3, 4, 12)
     y, _ = values_and_gradients(LRN(**constants), x, 1.0, mode)
     np.testing.assert_allclose(y, map_norm(x, **constants), rtol=1e-5)
     assert not np.allclose(y, x * y.std() / x.std(), rtol=0.05)
@@ -108,26 +120,27 @@ def test_map_norm(constants, mode):
 
 @modes
 @pytest.mark.parametrize("constants", SPATIAL_NORMS, ids=str)
-def test_spatial_norm(constants, mode):
-    """Outputs match the formula, also along the edges and in the corners."""
-    x = draw(2, 6, 7, 3)
+def test_spatial_norm_equals_the_formula(constants, mode):
+    """The pixels at the edges, with fewer neighbors, are included."""
+    x = random_array(2, 6, 7, 3)
     y, _ = values_and_gradients(Spatial(**constants), x, 1.0, mode)
     np.testing.assert_allclose(y, spatial_norm(x, **constants), rtol=1e-5)
 
 
 @modes
 @pytest.mark.parametrize("constants", MAP_NORMS, ids=str)
-def test_map_norm_gradient(constants, mode):
+def test_map_norm_gradient_equals_the_reference(constants, mode):
     """The gradient includes the effect of each map on its neighbors."""
-    x, weights = draw(2, 3, 4, 12), draw(2, 3, 4, 12, deviation=1, seed=1)
+    x = random_array(2, 3, 4, 12)
+    weights = random_array(2, 3, 4, 12, deviation=1, seed=1)
     _, [gradient] = values_and_gradients(LRN(**constants), x, weights, mode)
-    settings = dict(alpha=1e-4, k=constants.get("bias", 2.0))
-    settings |= {k: v for k, v in constants.items() if k in ("alpha", "beta")}
     _, backward = reference.map_norm(
         x.astype("float64"),
         n=2 * constants.get("depth_radius", 2) + 1,
+        k=constants.get("bias", 2.0),
+        alpha=constants.get("alpha", 1e-4),
+        beta=constants.get("beta", 0.75),
         towers=constants.get("groups", 1),
-        **settings,
     )
     [expected] = backward(weights)
     assert_close(gradient, expected)
@@ -135,9 +148,10 @@ def test_map_norm_gradient(constants, mode):
 
 @modes
 @pytest.mark.parametrize("constants", SPATIAL_NORMS, ids=str)
-def test_spatial_norm_gradient(constants, mode):
+def test_spatial_norm_gradient_equals_the_reference(constants, mode):
     """The gradient includes the effect of each pixel on its neighbors."""
-    x, weights = draw(2, 6, 7, 3), draw(2, 6, 7, 3, deviation=1, seed=1)
+    x = random_array(2, 6, 7, 3)
+    weights = random_array(2, 6, 7, 3, deviation=1, seed=1)
     _, [gradient] = values_and_gradients(Spatial(**constants), x, weights, mode)
     _, backward = reference.spatial_norm(
         x.astype("float64"),
@@ -151,25 +165,31 @@ def test_spatial_norm_gradient(constants, mode):
 
 
 def assert_close(actual, expected, tolerance=1e-5):
-    """Checks that errors are below `tolerance` times the largest expected value."""
+    """Checks that all errors are less than a part of the largest expected value.
+
+    Args:
+        actual: an array.
+        expected: an array of the same shape.
+        tolerance: the allowed error, relative to the largest expected value.
+    """
     assert relative_error(actual, expected) < tolerance
 
 
-def test_sums_do_not_cross_towers():
-    """With two towers, the second half of the channels does not affect the first."""
-    x = draw(1, 1, 1, 8)
+def test_map_norm_does_not_sum_across_towers():
+    """Scaling the second tower does not affect the outputs of the first tower."""
+    x = random_array(1, 1, 1, 8)
     scaled = x * np.repeat(np.float32([1, 10]), 4)
-    changed = {
+    is_changed = {
         groups: LRN(groups=groups)(scaled) / LRN(groups=groups)(x) != 1
         for groups in (1, 2)
     }
-    assert changed[2][0, 0, 0, :4].numpy().tolist() == [False] * 4
-    assert changed[1][0, 0, 0, :4].numpy().tolist() == [False] * 2 + [True] * 2
+    assert is_changed[2][0, 0, 0, :4].numpy().tolist() == [False] * 4
+    assert is_changed[1][0, 0, 0, :4].numpy().tolist() == [False] * 2 + [True] * 2
 
 
 @pytest.mark.parametrize("layer", [LRN(), Spatial()], ids=["maps", "spatial"])
-def test_zeros_give_zeros(layer):
-    """The gradient at zero is that of a division by bias^beta."""
+def test_norms_of_zeros_are_zeros(layer):
+    """At zero, the gradient is that of a division by bias^beta."""
     zeros = np.zeros((1, 6, 6, 8), "float32")
     y, [gradient] = values_and_gradients(layer, zeros, 1.0)
     np.testing.assert_array_equal(y, zeros)
@@ -177,27 +197,33 @@ def test_zeros_give_zeros(layer):
 
 
 @pytest.mark.parametrize("layer", [LRN(), Spatial()], ids=["maps", "spatial"])
-def test_dynamic_shapes(layer):
+def test_norms_accept_unknown_height_and_width(layer):
     """Height and width may be None when the model is built."""
     model = keras.Sequential([keras.Input((None, None, 8)), layer])
     assert model.output_shape == (None, None, None, 8)
-    x = draw(2, 6, 7, 8)
+    x = random_array(2, 6, 7, 8)
     norm = {LRN: map_norm, Spatial: spatial_norm}[type(layer)]
     np.testing.assert_allclose(model(x), norm(x), rtol=1e-5)
 
 
-def grouped(groups, implementation, **arguments):
-    """Returns a layer of 12 filters with the same weights for each call."""
-    settings = dict(filters=12, kernel_size=3, padding="same", strides=1)
+def grouped_layer(groups, implementation, **arguments):
+    """Returns a `GroupedConv2D` for 12 channels, with the same weights in each call.
+
+    Args:
+        groups: the argument of the layer.
+        implementation: the argument of the layer.
+        **arguments: other arguments of the layer that differ from the defaults here.
+    """
+    defaults = dict(filters=12, kernel_size=3, padding="same", strides=1)
     layer = Grouped(
-        **{**settings, **arguments},
+        **{**defaults, **arguments},
         groups=groups,
         implementation=implementation,
     )
     layer.build((None, None, None, 12))
     layer.set_weights(
         [
-            draw(*weight.shape, deviation=0.3, seed=seed)
+            random_array(*weight.shape, deviation=0.3, seed=seed)
             for seed, weight in enumerate(layer.get_weights())
         ]
     )
@@ -214,19 +240,22 @@ def separate_convolutions(x, weights, groups, strides=1, padding="same"):
         )
         y = tf.concat(
             [
-                tf.nn.convolution(maps, part, strides, padding.upper())
-                for maps, part in towers
+                tf.nn.convolution(maps, filters, strides, padding.upper())
+                for maps, filters in towers
             ],
             axis=3,
         )
         y += bias
-        loss = tf.reduce_sum(y * draw(*y.shape, deviation=1, seed=9))
+        loss = tf.reduce_sum(y * random_array(*y.shape, deviation=1, seed=9))
     return y.numpy(), tape.gradient(loss, [x, kernel, bias])
 
 
 @functools.cache
 def has_grouped_gradients():
-    """Returns whether TensorFlow does: not on CPUs if TF_ENABLE_ONEDNN_OPTS=0."""
+    """Returns whether TensorFlow computes gradients of grouped convolutions.
+
+    It does not on a CPU if the environment variable TF_ENABLE_ONEDNN_OPTS is 0.
+    """
     x, kernel = tf.ones((1, 5, 5, 4)), tf.ones((3, 3, 2, 4))
     with tf.GradientTape() as tape:
         tape.watch([x, kernel])
@@ -241,8 +270,8 @@ def has_grouped_gradients():
 @modes
 @pytest.mark.parametrize("implementation", ["split", "native", "auto"])
 @pytest.mark.parametrize("groups", [1, 2, 3])
-def test_grouped_convolution(groups, implementation, mode):
-    """Outputs and gradients equal those of separate convolutions, on CPUs too."""
+def test_grouped_convolution_equals_separate_convolutions(groups, implementation, mode):
+    """The outputs and the gradients are equal, on a CPU too."""
     check_convolution(groups, implementation, mode, {})
 
 
@@ -252,20 +281,29 @@ def test_grouped_convolution(groups, implementation, mode):
     [dict(padding="valid"), dict(strides=2, kernel_size=5)],
     ids=str,
 )
-def test_grouped_convolution_arguments(arguments, implementation):
-    """The same holds for other strides, paddings and kernel sizes."""
+def test_grouped_convolution_applies_strides_and_padding(arguments, implementation):
+    """The outputs equal those of separate convolutions with the same arguments."""
     check_convolution(2, implementation, "eager", arguments)
 
 
 def check_convolution(groups, implementation, mode, arguments):
-    """Compares `GroupedConv2D` with separate convolutions."""
-    x = draw(2, 9, 8, 12)
-    layer = grouped(groups, implementation, **arguments)
+    """Checks that `GroupedConv2D` gives the results of separate convolutions.
+
+    Args:
+        groups: the number of groups.
+        implementation: the argument of the layer.
+        mode: a key of `MODES`.
+        arguments: other arguments of the layer.
+    """
+    x = random_array(2, 9, 8, 12)
+    layer = grouped_layer(groups, implementation, **arguments)
     kernel, bias = layer.get_weights()
     assert kernel.shape[2:] == (12 // groups, 12)
-    options = {k: v for k, v in arguments.items() if k != "kernel_size"}
+    options = {
+        name: value for name, value in arguments.items() if name != "kernel_size"
+    }
     y, gradients = separate_convolutions(x, [kernel, bias], groups, **options)
-    weights = draw(*y.shape, deviation=1, seed=9)
+    weights = random_array(*y.shape, deviation=1, seed=9)
     if implementation == "native" and mode != "xla" and not has_grouped_gradients():
         pytest.skip("this TensorFlow has no grouped gradients on a CPU")
     actual_y, actual_gradients = values_and_gradients(layer, x, weights, mode)
@@ -274,33 +312,33 @@ def check_convolution(groups, implementation, mode, arguments):
         assert_close(actual, expected.numpy())
 
 
-def test_first_filters_see_first_channels_only():
-    """The second half of the channels affects the second half of the outputs."""
-    x = draw(1, 5, 5, 12)
+def test_second_half_of_the_channels_affects_second_half_of_the_outputs():
+    """The first half of the outputs does not depend on these channels."""
+    x = random_array(1, 5, 5, 12)
     changed = x.copy()
     changed[..., 6:] = 0
-    layer = grouped(2, "auto")
+    layer = grouped_layer(2, "auto")
     is_same = np.equal(layer(x), layer(changed)).all(axis=(0, 1, 2))
     assert is_same.tolist() == [True] * 6 + [False] * 6
 
 
 @pytest.mark.parametrize("dilation_rate", [1, 2])
 def test_grouped_convolution_equals_keras(dilation_rate):
-    """With the same weights, outputs equal those of Keras' grouped layer."""
-    x = draw(2, 9, 8, 12)
+    """The outputs are those of `keras.layers.Conv2D` with the same weights."""
+    x = random_array(2, 9, 8, 12)
     arguments = dict(padding="same", groups=2, dilation_rate=dilation_rate)
-    theirs = keras.layers.Conv2D(12, 3, **arguments)
-    theirs.build(x.shape)
-    ours = Grouped(12, 3, **arguments)
-    ours.build(x.shape)
-    ours.set_weights(theirs.get_weights())
-    assert_close(ours(x), theirs(x).numpy())
+    keras_layer = keras.layers.Conv2D(12, 3, **arguments)
+    keras_layer.build(x.shape)
+    layer = Grouped(12, 3, **arguments)
+    layer.build(x.shape)
+    layer.set_weights(keras_layer.get_weights())
+    assert_close(layer(x), keras_layer(x).numpy())
 
 
-def test_grouped_convolution_without_bias():
-    """The arguments `use_bias` and `activation` of Keras work."""
-    x = draw(2, 9, 8, 12)
-    with_bias = grouped(2, "auto")
+def test_grouped_convolution_supports_use_bias_and_activation():
+    """The expected outputs are computed by a layer with a bias."""
+    x = random_array(2, 9, 8, 12)
+    with_bias = grouped_layer(2, "auto")
     layer = Grouped(
         12, 3, padding="same", groups=2, use_bias=False, activation="relu"
     )
@@ -322,8 +360,8 @@ def small_model():
 
 
 @pytest.mark.parametrize("name", ["conv", "maps", "pixels"])
-def test_config(name):
-    """A layer can be created again from its configuration."""
+def test_layers_can_be_created_from_their_configuration(name):
+    """The new layer has the same class and configuration."""
     layer = small_model().get_layer(name)
     restored = type(layer).from_config(layer.get_config())
     assert restored.get_config() == layer.get_config()
@@ -334,8 +372,8 @@ def test_config(name):
     assert deserialized.get_config() == layer.get_config()
 
 
-def test_config_has_every_argument():
-    """Each argument is in the configuration, under its name."""
+def test_configuration_has_every_argument():
+    """The keys of the configuration are the names of the arguments."""
     model = small_model()
     maps = model.get_layer("maps").get_config()
     pixels = model.get_layer("pixels").get_config()
@@ -347,15 +385,15 @@ def test_config_has_every_argument():
 
 
 @pytest.mark.parametrize("layer", [LRN, Spatial, Grouped])
-def test_registered_name(layer):
-    """Saved models contain these names; changing them would break those files."""
+def test_layers_are_registered_under_the_names_in_saved_models(layer):
+    """A model that was saved with a name cannot be loaded under another name."""
     name = keras.saving.get_registered_name(layer)
     assert name == f"alexnet_tf>{layer.__name__}"
 
 
-def test_saved_model(tmp_path):
-    """A saved model loads in safe mode, without custom_objects."""
-    path, x = str(tmp_path / "model.keras"), draw(2, 9, 8, 12)
+def test_saved_model_loads_in_safe_mode(tmp_path):
+    """The argument custom_objects of Keras is not needed."""
+    path, x = str(tmp_path / "model.keras"), random_array(2, 9, 8, 12)
     model = small_model()
     model.save(path)
     restored = keras.saving.load_model(path, safe_mode=True)
@@ -363,12 +401,12 @@ def test_saved_model(tmp_path):
     np.testing.assert_array_equal(restored(x), model(x))
 
 
-# Half the spacing of numbers just above 1.
-ROUNDING_ERRORS = {"mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}
+# Half the distance of neighboring numbers just above 1, by dtype policy.
+HALF_SPACINGS = {"mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}
 
 
 @modes
-@pytest.mark.parametrize("policy", ROUNDING_ERRORS)
+@pytest.mark.parametrize("policy", HALF_SPACINGS)
 @pytest.mark.parametrize(
     "make",
     [
@@ -380,43 +418,43 @@ ROUNDING_ERRORS = {"mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}
         pytest.param(lambda dtype: Spatial(dtype=dtype), id="spatial"),
     ],
 )
-def test_norms_in_half_precision(make, policy, mode):
-    """Activations around 500, whose squares overflow float16, are normalized.
+def test_norms_in_half_precision_round_only_the_results(make, policy, mode):
+    """The squares of the activations, which are about 500, overflow float16.
 
-    Only the outputs and gradients are rounded, so that the errors are at most half
-    a unit in the last place.
+    The errors of the outputs are at most half a unit in the last place, because nothing
+    else is rounded to half precision.
     """
-    half = policy.removeprefix("mixed_")
-    x = tf.cast(draw(2, 6, 7, 12, deviation=500.0), half)
-    exact = tf.cast(x, "float32").numpy()
-    weights = draw(*x.shape, deviation=1, seed=1).round(1)
+    half_dtype = policy.removeprefix("mixed_")
+    x = tf.cast(random_array(2, 6, 7, 12, deviation=500.0), half_dtype)
+    float32_x = tf.cast(x, "float32").numpy()
+    weights = random_array(*x.shape, deviation=1, seed=1).round(1)
     y, [gradient] = values_and_gradients(make(policy), x, weights, mode)
     expected_y, [expected_gradient] = values_and_gradients(
-        make("float32"), exact, weights
+        make("float32"), float32_x, weights
     )
-    assert y.dtype == gradient.dtype == tf.as_dtype(half).as_numpy_dtype
+    assert y.dtype == gradient.dtype == tf.as_dtype(half_dtype).as_numpy_dtype
     y, gradient = y.astype("float32"), gradient.astype("float32")
     assert np.isfinite(gradient).all()
-    np.testing.assert_allclose(y, expected_y, rtol=1.01 * ROUNDING_ERRORS[policy])
-    assert_close(gradient, expected_gradient, 2 * ROUNDING_ERRORS[policy])
+    np.testing.assert_allclose(y, expected_y, rtol=1.01 * HALF_SPACINGS[policy])
+    assert_close(gradient, expected_gradient, 2 * HALF_SPACINGS[policy])
 
 
 @modes
-@pytest.mark.parametrize("policy", ROUNDING_ERRORS)
+@pytest.mark.parametrize("policy", HALF_SPACINGS)
 @pytest.mark.parametrize("implementation", ["split", "native"])
-def test_convolution_in_half_precision(implementation, policy, mode):
-    """Outputs are close to those in float32, and the variables are float32."""
-    x = draw(2, 9, 8, 12, deviation=500.0)
-    exact = grouped(2, implementation)
-    layer = grouped(2, implementation, dtype=policy)
+def test_half_precision_convolution_is_close_to_float32(implementation, policy, mode):
+    """The layer computes in half precision, and its variables are float32."""
+    x = random_array(2, 9, 8, 12, deviation=500.0)
+    float32_layer = grouped_layer(2, implementation)
+    layer = grouped_layer(2, implementation, dtype=policy)
     y = MODES[mode](layer)(x).numpy().astype("float32")
     assert layer.kernel.dtype == "float32"
     assert layer.compute_dtype == policy.removeprefix("mixed_")
-    assert_close(y, exact(x).numpy(), 4 * ROUNDING_ERRORS[policy])
-    assert not np.array_equal(y, exact(x))
+    assert_close(y, float32_layer(x).numpy(), 4 * HALF_SPACINGS[policy])
+    assert not np.array_equal(y, float32_layer(x))
 
 
-BAD = [
+OUT_OF_RANGE = [
     (LRN, dict(depth_radius=0), "depth_radius=0"),
     (LRN, dict(depth_radius=-2), "depth_radius=-2"),
     (LRN, dict(bias=0.0), "bias=0.0"),
@@ -443,10 +481,12 @@ BAD = [
 
 
 @pytest.mark.parametrize(
-    "layer, arguments, message", BAD, ids=[message for *_, message in BAD]
+    "layer, arguments, message",
+    OUT_OF_RANGE,
+    ids=[message for *_, message in OUT_OF_RANGE],
 )
 def test_rejects_arguments_out_of_range(layer, arguments, message):
-    """The message contains the argument's name and value."""
+    """The message contains the name and the value of the argument."""
     with pytest.raises(ValueError, match=message):
         layer(**arguments)
 
@@ -458,9 +498,9 @@ def test_rejects_arguments_out_of_range(layer, arguments, message):
 )
 def test_rejects_channels_not_divisible_by_groups(layer):
     """The message contains both numbers."""
-    message = "Expected the channels.*channels=6, groups=4"
+    message = "Expected the number of channels.*channels=6, groups=4"
     with pytest.raises(ValueError, match=message):
-        layer(draw(1, 5, 5, 6))
+        layer(random_array(1, 5, 5, 6))
 
 
 @pytest.mark.parametrize(
@@ -478,8 +518,8 @@ def test_rejects_channels_not_divisible_by_groups(layer):
         ),
     ],
 )
-def test_rejects_constants_without_a_meaning(make, received):
-    """Without an error they would give NaN, or another layer than intended."""
+def test_rejects_constants_that_would_give_wrong_layers(make, received):
+    """Without an error, the outputs would be NaN or those of another layer."""
     with pytest.raises(ValueError, match=received):
         make()
 
@@ -491,10 +531,10 @@ def test_rejects_constants_without_a_meaning(make, received):
     ids=str,
 )
 def test_compiled_normalization_equals_reference_op(arguments, dtype):
-    """Values and gradients agree for activations as large as those of raw pixels."""
-    random = np.random.default_rng(0)
-    x = tf.constant(random.normal(0, 200, (2, 5, 6, 12)), dtype)
-    upstream = tf.constant(random.normal(0, 1, x.shape), dtype)
+    """The activations are as large as those of raw pixels."""
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(0, 200, (2, 5, 6, 12)), dtype)
+    upstream = tf.constant(rng.normal(0, 1, x.shape), dtype)
     results = []
     for use_reference_op in (True, False):
         layer = LocalResponseNormalization(**arguments, dtype=dtype)

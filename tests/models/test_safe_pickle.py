@@ -1,4 +1,4 @@
-"""The pickle reader: the arrays that it reads, and everything that it rejects."""
+"""The pickle reader reads arrays of floats, and rejects everything else."""
 
 import os
 import pickle
@@ -23,31 +23,32 @@ ARRAYS = [
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda array: array.dtype.str)
 def test_reads_arrays_in_lists_and_dicts(array, protocol):
     pickled = pickle.dumps({"W": [array, (array, "text")]}, protocol)
-    value = safe_pickle.load(pickled)
-    for loaded in (value["W"][0], value["W"][1][0]):
-        np.testing.assert_array_equal(loaded.value, array)
-        assert loaded.value.dtype == array.dtype
-    assert value["W"][1][1] == "text"
+    loaded = safe_pickle.load(pickled)
+    for loaded_array in (loaded["W"][0], loaded["W"][1][0]):
+        np.testing.assert_array_equal(loaded_array.value, array)
+        assert loaded_array.value.dtype == array.dtype
+    assert loaded["W"][1][1] == "text"
 
 
-def test_arrays_are_views_of_the_buffer():
-    pickled = pickle.dumps(np.ones(1000, np.float32), 4)
+@pytest.mark.parametrize("protocol, is_view", [(2, False), (3, True), (4, True)])
+def test_arrays_are_views_of_the_buffer_from_protocol_3_on(protocol, is_view):
+    pickled = pickle.dumps(np.ones(1000, np.float32), protocol)
     array = safe_pickle.load(pickled).value
-    base = np.frombuffer(pickled, np.uint8)
-    assert np.shares_memory(array, base)
+    assert np.shares_memory(array, np.frombuffer(pickled, np.uint8)) == is_view
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_reads_arrays_of_objects(protocol):
-    inner = {"fc8": [np.ones(2, np.float32)], b"fc7": []}
-    outer = safe_pickle.load(pickle.dumps(np.array(inner, object), protocol))
-    assert [*outer.value] == ["fc8", "fc7"]
-    two = np.array([None, "b"], object)
-    assert safe_pickle.load(pickle.dumps(two, protocol)).value == [None, "b"]
+    layers = {"fc8": [np.ones(2, np.float32)], b"fc7": []}
+    scalar = np.array(layers, object)
+    loaded = safe_pickle.load(pickle.dumps(scalar, protocol))
+    assert [*loaded.value] == ["fc8", "fc7"]
+    vector = np.array([None, "b"], object)
+    assert safe_pickle.load(pickle.dumps(vector, protocol)).value == [None, "b"]
 
 
 class Calls:
-    """An object that calls `function` when the pickle module loads it."""
+    """An object with a pickle that calls a function when `pickle` loads it."""
 
     def __init__(self, function, *arguments, state=None):
         self.reduced = (function, arguments, state)
@@ -57,6 +58,7 @@ class Calls:
 
 
 def crash(*_):
+    """Ends the test run if a pickle that calls it is executed."""
     raise SystemExit("the pickle's code was run")
 
 
@@ -65,6 +67,7 @@ def nested_call():
 
 
 def huge_array():
+    """Returns an object with a pickle that allocates an array of 10^12 bytes."""
     return Calls(np.ones(1).__reduce__()[0], np.ndarray, (10**12,), b"b")
 
 
@@ -80,8 +83,9 @@ def huge_array():
         (np.array(["a"]), "numbers of type 'U1'"),
         (np.zeros(2, [("a", "f4")]), "numbers of type|an invalid array state"),
         (1.5, "instruction b'G'"),
-        ({1: 2}, "a key that is not a string"),
-        ({("a", "b"): 2}, "a key that is not a string"),
+        ({1: 2}, "a key or a dtype that is not a string"),
+        ({("a", "b"): 2}, "a key or a dtype that is not a string"),
+        ({b"a" * 200: 2}, "a name of more than 100 characters"),
         ({1, 2}, "instruction"),
         (np.ma.array([1.0]), "numpy.ma"),
         (np.float32(1), "scalar"),
@@ -100,7 +104,8 @@ def reconstruct(state):
     )
 
 
-F4 = b"cnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
+# The instructions that push the dtype float32.
+FLOAT32 = b"cnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
 
 
 @pytest.mark.parametrize(
@@ -113,28 +118,29 @@ F4 = b"cnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
         (b"c" + b"a" * 200 + b"\nb\n.", "more than 100 characters"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "'os'.'system'"),
         (b"}U\x01bK\x01s\x93.", "without its operands"),
-        # A string of 2^40 bytes; an array of 2^40 numbers and of a negative number.
+        # The file states a string of 2^40 bytes, and then arrays of 2^40 and of a
+        # negative number of elements.
         (b"\x8e" + (2**40).to_bytes(8, "little"), "1099511627776 bytes"),
         (
             reconstruct(
                 b"(K\x01(\x8a\x06\x00\x00\x00\x00\x00\x01t"
-                + F4 + b"\x89U\x04aaaat"
+                + FLOAT32 + b"\x89U\x04aaaat"
             ),
             r"4 bytes for an array of shape \(1099511627776,\)",
         ),
         (
-            reconstruct(b"(K\x01(J\xff\xff\xff\xfft" + F4 + b"\x89U\x00t"),
+            reconstruct(b"(K\x01(J\xff\xff\xff\xfft" + FLOAT32 + b"\x89U\x00t"),
             "an invalid array shape",
         ),
-        (reconstruct(b"(K\x01(K\x01t" + F4 + b"\x89]t"), "without data"),
+        (reconstruct(b"(K\x01(K\x01t" + FLOAT32 + b"\x89]t"), "without data"),
         (reconstruct(b"}"), "an invalid array state"),
-        (b"h\x05.", "a reference to nothing"),
+        (b"h\x05.", "a reference to an unknown object"),
         (b"t.", "without its mark"),
         (b"(]K\x01\x85a1.", "instruction b'1'"),
         (b"K\x01K\x02a.", "appended to something other than a list"),
-        (b"]K\x01K\x02s.", "of something other than a dict"),
+        (b"]K\x01K\x02s.", "set in something other than a dict"),
         (b"X\x01\x00\x00\x00\xff.", "not utf-8"),
-        # Attempts to set the state of a list, or to call a class directly.
+        # The next two set the state of a list, and call a class directly.
         (b"]}b.", "an invalid array state"),
         (b"cnumpy\nndarray\n(J\xff\xff\xff\x7ftR.", "an unsupported function call"),
         (b"ccopy_reg\n_reconstructor\n.", "copy_reg"),
@@ -151,8 +157,8 @@ def test_rejects_malicious_bytes(pickled, message):
 def test_reads_recursive_objects():
     items = []
     items.append(items)
-    value = safe_pickle.load(pickle.dumps(items, 4))
-    assert value[0] is value
+    loaded = safe_pickle.load(pickle.dumps(items, 4))
+    assert loaded[0] is loaded
 
 
 @pytest.mark.parametrize(
@@ -160,12 +166,13 @@ def test_reads_recursive_objects():
     [
         b"]" * 2_000_000,
         b"]" + b"q\x00h\x00a" * 1_000_000,
-        # 50,000 pairs, each made of the pair before twice: 2^50,000 leaves.
+        # Each of 50,000 pairs holds the previous pair twice, so that there are
+        # 2^50,000 leaves.
         b")" + b"q\x00h\x00\x86" * 50_000 + b"q\x00}h\x00K\x01s.",
     ],
 )
 def test_rejects_pickle_bombs(pickled):
-    """A file of a few MB takes neither much memory nor endless time."""
+    """Files of a few MB do not take more than 50 MB of memory."""
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="instructions|not a string"):
@@ -175,8 +182,8 @@ def test_rejects_pickle_bombs(pickled):
         tracemalloc.stop()
 
 
-def test_limits_copies_of_one_string():
-    """A text of 1 MB is encoded as bytes a thousand times."""
+def test_rejects_pickles_that_encode_a_string_many_times():
+    """The pickle encodes a text of 1 MB a thousand times."""
     text = b"X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00"
     encode = b"c_codecs\nencode\n(h\x00X\x06\x00\x00\x00latin1tR"
     tracemalloc.start()
@@ -199,7 +206,7 @@ VALID = pickle.dumps(
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_reads_or_rejects_damaged_pickles(data):
-    """Bytes are replaced, removed and inserted; other errors never occur."""
+    """Replaced, removed or inserted bytes cause no error but the ValueError."""
     damaged = bytearray(VALID)
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(damaged)))

@@ -1,9 +1,10 @@
-"""Loading and saving of weights: every format, damaged and malicious files."""
+"""Weights are saved and loaded in every format; damaged files are rejected."""
 
 import io
 import os
 import pathlib
 import resource
+import sys
 import tracemalloc
 import zipfile
 
@@ -26,8 +27,8 @@ from helpers import python2_pickles
 from helpers import reference
 
 EXTENSIONS = (".npy", ".npz", ".safetensors", ".weights.h5", ".keras")
-# torchvision/models/alexnet.py
-TORCHVISION = dict(
+# The names of the layers in torchvision/models/alexnet.py.
+TORCHVISION_NAMES = dict(
     conv1="features.0", conv2="features.3", conv3="features.6",
     conv4="features.8", conv5="features.10",
     fc6="classifier.1", fc7="classifier.4", fc8="classifier.6",
@@ -35,7 +36,13 @@ TORCHVISION = dict(
 
 
 def narrow_model(family, seed=0, classes=7):
-    """Returns a narrow model of the family, whose biases are random too."""
+    """Returns a narrow model with random kernels and biases.
+
+    Args:
+        family: the name of a preset.
+        seed: the random seed of the initialization.
+        classes: the number of classes.
+    """
     keras.utils.set_random_seed(seed)
     preset = presets.override(networks.narrow_preset(family), init="torch")
     side = networks.SIDES[family]
@@ -45,24 +52,24 @@ def narrow_model(family, seed=0, classes=7):
 
 
 def reference_arrays(family):
-    """Returns {layer: [W, b]} in float32, and the images and logits for them."""
-    images, _, arrays, logits, _ = networks.reference_outputs(family)
+    """Returns {layer: [W, b]} in float32, images, and the logits for these images."""
+    images, _, weights, logits, _ = networks.reference_outputs(family)
     arrays = {
         name: [part.astype(np.float32) for part in parts]
-        for name, parts in arrays.items()
+        for name, parts in weights.items()
     }
     return arrays, images.astype(np.float32), logits
 
 
-def to_caffe_layout(arrays, maps=(2, 2, 8)):
+def to_caffe_layout(arrays, maps_shape=(2, 2, 8)):
     """Returns the arrays in the layout of Caffe and PyTorch.
 
-    Kernels are [out, in, ...], and fc6's columns have the order C, H, W. The index
-    of each column is computed separately, unlike in the package.
+    Kernels are [out, in, ...], and the columns of fc6 have the order C, H, W. The index
+    of each column of fc6 is computed; `load_weights` reshapes and transposes instead.
 
     Args:
         arrays: {layer: [W, b]}.
-        maps: the shape of pool5's maps.
+        maps_shape: the shape (height, width, channels) of the outputs of pool5.
     """
     transposed = {}
     for name, (kernel, bias) in arrays.items():
@@ -71,7 +78,7 @@ def to_caffe_layout(arrays, maps=(2, 2, 8)):
         else:
             kernel = kernel.T
         if name == "fc6":
-            height, width, channels = maps
+            height, width, channels = maps_shape
             columns = [
                 (h * width + w) * channels + c
                 for c in range(channels)
@@ -84,43 +91,55 @@ def to_caffe_layout(arrays, maps=(2, 2, 8)):
 
 
 def flat_arrays(arrays, kernel="kernel", bias="bias", names=None):
+    """Returns {"layer.kernel": W, "layer.bias": b, ...}.
+
+    Args:
+        arrays: {layer: [W, b]}.
+        kernel: the name for kernels in the keys.
+        bias: the name for biases in the keys.
+        names: {layer: its name in the keys}; None for the names in `arrays`.
+    """
     return {
-        f"{(names or {}).get(name, name)}.{part}": array
+        f"{names[name] if names else name}.{part}": array
         for name, parts in arrays.items()
         for part, array in zip((kernel, bias), parts)
     }
 
 
-def object_array(value):
+def to_object_array(value):
+    """Returns an array of Python objects, which `numpy.save` pickles."""
     return np.array(value, dtype=object)
 
 
+def to_dicts(arrays):
+    """Converts {layer: [W, b]} to {layer: {"weights": W, "biases": b}}."""
+    return {
+        name: {"weights": kernel, "biases": bias}
+        for name, (kernel, bias) in arrays.items()
+    }
+
+
 def save_lists(path, arrays):
-    np.save(path, object_array(arrays))
+    np.save(path, to_object_array(arrays))
 
 
 def save_dicts(path, arrays):
-    np.save(
-        path,
-        object_array({n: {"weights": W, "biases": b} for n, (W, b) in arrays.items()}),
-    )
+    np.save(path, to_object_array(to_dicts(arrays)))
 
 
 def save_bytes_keys(path, arrays):
-    np.save(
-        path,
-        object_array(
-            {n.encode(): {b"weights": W, b"biases": b} for n, (W, b) in arrays.items()}
-        ),
-    )
+    layers = {
+        name.encode(): {b"weights": kernel, b"biases": bias}
+        for name, (kernel, bias) in arrays.items()
+    }
+    np.save(path, to_object_array(layers))
 
 
 def save_python2_dicts(path, arrays):
-    python2_pickles.save(
-        path, {n: {"weights": W, "biases": b} for n, (W, b) in arrays.items()}
-    )
+    python2_pickles.save(path, to_dicts(arrays))
 
 
+# {file name: function that writes {layer: [W, b]} to a path}.
 WRITERS = {
     "lists.npy": save_lists,
     "dicts.npy": save_dicts,
@@ -139,7 +158,7 @@ WRITERS = {
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("family", ["caffe", "caffenet"])
-def test_outputs_equal_the_reference(tmp_path, family, name):
+def test_outputs_of_loaded_weights_equal_the_reference(tmp_path, family, name):
     arrays, images, logits = reference_arrays(family)
     WRITERS[name](tmp_path / name, arrays)
     model = narrow_model(family)
@@ -156,54 +175,52 @@ def test_numpy_reads_our_python2_files(tmp_path, save):
         tmp_path / "a.npy", allow_pickle=True, encoding="latin1"
     ).item()
     for name, parts in arrays.items():
-        layer = loaded[name]
-        layer = list(layer.values()) if isinstance(layer, dict) else layer
-        for expected, array in zip(parts, layer, strict=True):
+        loaded_parts = loaded[name]
+        if isinstance(loaded_parts, dict):
+            loaded_parts = loaded_parts.values()
+        for expected, array in zip(parts, loaded_parts, strict=True):
             np.testing.assert_array_equal(array, expected)
 
 
 def test_loads_torchvision_weights_into_owt(tmp_path):
     arrays, images, logits = reference_arrays("owt")
-    state = flat_arrays(to_caffe_layout(arrays), "weight", names=TORCHVISION)
+    state = flat_arrays(to_caffe_layout(arrays), "weight", names=TORCHVISION_NAMES)
     safetensors.numpy.save_file(state, tmp_path / "alexnet.safetensors")
     model = narrow_model("owt")
     load_weights(model, tmp_path / "alexnet.safetensors")
     assert networks.relative_error(model(images), logits) < 1e-4
 
 
-def test_loads_state_dicts_without_running_code(tmp_path):
+def test_loads_pytorch_files_without_running_code(tmp_path):
     torch = pytest.importorskip("torch")
     arrays, images, logits = reference_arrays("owt")
-    state = flat_arrays(to_caffe_layout(arrays), "weight", names=TORCHVISION)
+    state = flat_arrays(to_caffe_layout(arrays), "weight", names=TORCHVISION_NAMES)
     path = tmp_path / "alexnet.pth"
     torch.save({key: torch.tensor(array) for key, array in state.items()}, path)
     model = narrow_model("owt")
     load_weights(model, path)
     assert networks.relative_error(model(images), logits) < 1e-4
 
-    class Malicious:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "ran"),)
-
-    torch.save({"features.0.weight": Malicious()}, path)
+    created_path = tmp_path / "ran"
+    torch.save({"features.0.weight": Calls(os.mkdir, str(created_path))}, path)
     with pytest.raises(ValueError, match="weights file cannot be read: .*alexnet.pth"):
         load_weights(model, path)
-    assert not (tmp_path / "ran").exists()
+    assert not created_path.exists()
 
 
-def test_pytorch_files_need_pytorch(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+def test_pytorch_files_require_pytorch(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # Importing it raises an error.
     (tmp_path / "a.pth").write_bytes(b"")
     with pytest.raises(ModuleNotFoundError, match="requires PyTorch.*convert"):
         load_weights(narrow_model("owt"), tmp_path / "a.pth")
 
 
-def test_loads_caffe_layout_if_told_so(tmp_path):
+def test_loads_the_caffe_layout_only_if_it_is_passed(tmp_path):
     arrays, images, logits = reference_arrays("caffe")
     path = tmp_path / "caffe.npz"
     np.savez(path, **flat_arrays(to_caffe_layout(arrays)))
     model = narrow_model("caffe")
-    with pytest.raises(ValueError, match='fit as .*layout="caffe"'):
+    with pytest.raises(ValueError, match='fit in the order .*layout="caffe"'):
         load_weights(model, path)
     load_weights(model, path, layout="caffe")
     assert networks.relative_error(model(images), logits) < 1e-4
@@ -211,13 +228,13 @@ def test_loads_caffe_layout_if_told_so(tmp_path):
         load_weights(model, path, layout="torch")
 
 
-def test_caffe_layout_reorders_fc6(tmp_path):
-    """If fc6 were only transposed, all shapes would match but the outputs would not."""
+def test_caffe_layout_reorders_the_inputs_of_fc6(tmp_path):
+    """The outputs are wrong if the file has the inputs in the order H, W, C."""
     arrays, images, logits = reference_arrays("caffe")
-    wrong = to_caffe_layout(arrays)
-    wrong["fc6"] = arrays["fc6"][0].T, arrays["fc6"][1]
+    wrong_arrays = to_caffe_layout(arrays)
+    wrong_arrays["fc6"] = arrays["fc6"][0].T, arrays["fc6"][1]
     path = tmp_path / "caffe.npz"
-    np.savez(path, **flat_arrays(wrong))
+    np.savez(path, **flat_arrays(wrong_arrays))
     model = narrow_model("caffe")
     load_weights(model, path, layout="caffe")
     assert networks.relative_error(model(images), logits) > 0.02
@@ -225,8 +242,8 @@ def test_caffe_layout_reorders_fc6(tmp_path):
 
 @pytest.mark.large
 @pytest.mark.parametrize("family", ["caffe", "caffenet", "owt"])
-def test_loads_full_size_weights(tmp_path, family):
-    """61 million parameters, in the layouts of the published files."""
+def test_loads_weights_of_published_size(tmp_path, family):
+    """The files have 61 million parameters and the layouts of published files."""
     model = alexnet.AlexNet(family, classifier_activation=None)
     rng = np.random.default_rng(0)
     side = model.input.shape[1]
@@ -234,16 +251,16 @@ def test_loads_full_size_weights(tmp_path, family):
     widths = {
         layer.name: layer.bias.shape[0] for layer in model.layers if layer.weights
     }
-    arrays = reference.draw_weights(family, widths, images, rng)
-    logits, _ = reference.forward(family, arrays, images)
+    weights = reference.draw_weights(family, widths, images, rng)
+    logits, _ = reference.forward(family, weights, images)
     arrays = {
         name: [part.astype(np.float32) for part in parts]
-        for name, parts in arrays.items()
+        for name, parts in weights.items()
     }
-    path = tmp_path / "full.npz"
     if family == "owt":
+        path = tmp_path / "full.npz"
         transposed = to_caffe_layout(arrays, (6, 6, 256))
-        state = flat_arrays(transposed, "weight", names=TORCHVISION)
+        state = flat_arrays(transposed, "weight", names=TORCHVISION_NAMES)
         np.savez(path, **state)
     else:
         path = tmp_path / "full.npy"
@@ -274,14 +291,14 @@ def test_saved_npy_has_the_layout_of_bvlc_alexnet(tmp_path):
         np.testing.assert_array_equal(bias, layer.bias.numpy())
 
 
-def test_keras_loads_our_files(tmp_path):
+def test_keras_loads_saved_weights(tmp_path):
     saved, loaded = narrow_model("paper"), narrow_model("paper", seed=1)
     save_weights(saved, tmp_path / "w.weights.h5")
     loaded.load_weights(tmp_path / "w.weights.h5")
     assert_weights_equal(loaded, saved.get_weights())
 
 
-def test_reads_shapes(tmp_path):
+def test_read_shapes_returns_the_shapes_of_a_file(tmp_path):
     save_weights(narrow_model("caffe"), tmp_path / "w.npy")
     shapes = read_shapes(tmp_path / "w.npy")
     assert shapes["fc8"] == {"kernel": (18, 7), "bias": (7,)}
@@ -293,13 +310,13 @@ def copy_weights(model):
 
 
 def assert_weights_equal(model, expected):
-    """Takes a model or a layer, and a list of arrays."""
+    """Checks that the weights of a model or a layer equal a list of arrays."""
     for array, expected_array in zip(model.get_weights(), expected, strict=True):
         np.testing.assert_array_equal(array, expected_array)
 
 
-def mismatches():
-    """Returns {message: function that causes it in {layer: [W, b]}}."""
+def make_mismatches_by_message():
+    """Returns {message: function that changes {layer: [W, b]} to cause the message}."""
 
     def drop(arrays):
         del arrays["fc7"]
@@ -325,11 +342,14 @@ def mismatches():
     }
 
 
-@pytest.mark.parametrize("message", mismatches())
+MISMATCHES = make_mismatches_by_message()
+
+
+@pytest.mark.parametrize("message", MISMATCHES)
 @pytest.mark.parametrize("name", ["lists.npy", "arrays.npz"])
 def test_differing_layers_are_listed_and_nothing_is_loaded(tmp_path, name, message):
     arrays = dict(reference_arrays("caffe")[0])
-    mismatches()[message](arrays)
+    MISMATCHES[message](arrays)
     WRITERS[name](tmp_path / name, arrays)
     model = narrow_model("caffe")
     before = copy_weights(model)
@@ -339,12 +359,12 @@ def test_differing_layers_are_listed_and_nothing_is_loaded(tmp_path, name, messa
     assert_weights_equal(model, before)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["lists.npy", "arrays.npz", "arrays.safetensors"])
-def test_rejects_weights_that_are_not_finite(tmp_path, name, bad):
+def test_rejects_weights_that_are_not_finite(tmp_path, name, value):
     arrays = dict(reference_arrays("caffe")[0])
     kernel = arrays["fc8"][0].copy()
-    kernel[3, 2] = bad
+    kernel[3, 2] = value
     arrays["fc8"] = [kernel, arrays["fc8"][1]]
     WRITERS[name](tmp_path / name, arrays)
     model = narrow_model("caffe")
@@ -365,27 +385,27 @@ def test_skipped_layers_keep_their_initialization(tmp_path):
     np.testing.assert_array_equal(
         model.get_layer("fc7").kernel.numpy(), arrays["fc7"][0]
     )
+    del arrays["fc8"]
+    loaded_size = sum(part.size for parts in arrays.values() for part in parts)
     assert str(report) == (
-        f"{tmp_path / 'w.npy'}: 14 arrays, "
-        f"{sum(part.size for n, p in arrays.items() if n != 'fc8' for part in p):,}"
-        " parameters, into conv1, conv2, conv3, conv4, conv5, fc6, fc7; "
-        "skipped: fc8."
+        f"{tmp_path / 'w.npy'}: 14 arrays, {loaded_size:,} parameters, into conv1, "
+        "conv2, conv3, conv4, conv5, fc6, fc7; skipped: fc8."
     )
 
 
 @pytest.mark.parametrize(
-    "skip, shown", [(("fc9",), r"\('fc9',\)"), ("fc8", "'fc8'")]
+    "skip, received", [(("fc9",), r"\('fc9',\)"), ("fc8", "'fc8'")]
 )
-def test_rejects_unknown_layers_to_skip(tmp_path, skip, shown):
+def test_rejects_unknown_names_in_skip(tmp_path, skip, received):
     save_weights(narrow_model("caffe"), tmp_path / "w.npy")
-    with pytest.raises(ValueError, match=f"conv1.*fc8. Received: skip={shown}"):
+    with pytest.raises(ValueError, match=f"conv1.*fc8. Received: skip={received}"):
         load_weights(narrow_model("caffe"), tmp_path / "w.npy", skip=skip)
 
 
-@pytest.mark.parametrize("top", [True, False])
-def test_alexnet_without_top_loads_files_with_and_without_it(tmp_path, top):
+@pytest.mark.parametrize("saved_top", [True, False])
+def test_alexnet_without_top_loads_files_with_and_without_it(tmp_path, saved_top):
     keras.utils.set_random_seed(5)
-    saved = alexnet_tf.AlexNet("tiny", 10, include_top=top)
+    saved = alexnet_tf.AlexNet("tiny", 10, include_top=saved_top)
     path = tmp_path / "w.npz"
     alexnet_tf.save_weights(saved, path)
     keras.utils.set_random_seed(6)
@@ -437,6 +457,7 @@ def test_rejects_integers(tmp_path):
 
 
 def write_npy_header(path, header):
+    """Writes a .npy file that has a header and no data."""
     text = header.encode().ljust(118) + b"\n"
     size = len(text).to_bytes(2, "little")
     path.write_bytes(b"\x93NUMPY\x01\x00" + size + text)
@@ -457,7 +478,7 @@ def test_errors_state_what_is_wrong_with_a_file(tmp_path):
     assert "No checkpoint was found in" in reason(tmp_path)
     np.save(tmp_path / "mean.npy", np.zeros((3, 256, 256)))
     assert "shape (3, 256, 256)" in reason(tmp_path / "mean.npy")
-    np.save(tmp_path / "list.npy", object_array([1, "a"]))
+    np.save(tmp_path / "list.npy", to_object_array([1, "a"]))
     assert "shape (2,)" in reason(tmp_path / "list.npy")
     save_lists(tmp_path / "three.npy", {"conv1": [np.ones(1, "f4")] * 3})
     assert "'conv1' is neither [W, b]" in reason(tmp_path / "three.npy")
@@ -465,13 +486,15 @@ def test_errors_state_what_is_wrong_with_a_file(tmp_path):
     assert "holds something other than an array" in reason(tmp_path / "text.npy")
     np.savez(tmp_path / "odd.npz", conv1=np.ones(1, "f4"))
     assert "'conv1' is not of the form" in reason(tmp_path / "odd.npz")
-    np.savez(tmp_path / "objects.npz", conv1_W=object_array({}))
+    np.savez(tmp_path / "objects.npz", conv1_W=to_object_array({}))
     assert "type object" in reason(tmp_path / "objects.npz")
+    (tmp_path / "new.npy").write_bytes(b"\x93NUMPY\x03\x00" + bytes(200))
+    assert "(3, 0), not 1.0 or 2.0" in reason(tmp_path / "new.npy")
 
 
 @pytest.mark.parametrize("name", [*WRITERS, *(f"k{e}" for e in EXTENSIONS[3:])])
 @pytest.mark.parametrize(
-    "kept",  # Bytes, or a fraction of the file.
+    "kept_size",  # A number of bytes, or a fraction of the size if less than 1.
     [
         0,
         pytest.param(1, marks=pytest.mark.large),
@@ -480,7 +503,7 @@ def test_errors_state_what_is_wrong_with_a_file(tmp_path):
         0.999,
     ],
 )
-def test_rejects_truncated_files(tmp_path, name, kept):
+def test_rejects_truncated_files(tmp_path, name, kept_size):
     arrays, _, _ = reference_arrays("caffe")
     model = narrow_model("caffe")
     path = tmp_path / name
@@ -489,42 +512,45 @@ def test_rejects_truncated_files(tmp_path, name, kept):
     else:
         save_weights(model, path)
     content = path.read_bytes()
-    path.write_bytes(content[: kept if kept >= 1 else int(kept * len(content))])
+    if kept_size < 1:
+        kept_size = int(kept_size * len(content))
+    path.write_bytes(content[:kept_size])
     before = copy_weights(model)
     with pytest.raises(ValueError, match="weights file cannot be read: .*" + name):
         load_weights(model, path)
     assert_weights_equal(model, before)
 
 
-class Malicious:
-    """An object that calls a function when the pickle module loads it."""
+class Calls:
+    """An object with a pickle that calls a function when `pickle` loads it."""
 
-    def __init__(self, *reduced):
-        self.reduced = reduced
+    def __init__(self, function, *arguments):
+        self.reduced = function, arguments
 
     def __reduce__(self):
         return self.reduced
 
 
 def test_does_not_run_code_in_a_pickle(tmp_path):
-    mark = tmp_path / "ran"
+    created_path = tmp_path / "ran"
     for payload in (
-        Malicious(os.mkdir, (str(mark),)),
-        Malicious(np.dtype, (Malicious(os.mkdir, (str(mark),)),)),
-        {"conv1": [Malicious(eval, (f"open({str(mark)!r}, 'w')",)), None]},
+        Calls(os.mkdir, str(created_path)),
+        Calls(np.dtype, Calls(os.mkdir, str(created_path))),
+        {"conv1": [Calls(eval, f"open({str(created_path)!r}, 'w')"), None]},
     ):
-        np.save(tmp_path / "w.npy", object_array(payload))
+        np.save(tmp_path / "w.npy", to_object_array(payload))
         with pytest.raises(ValueError, match="w.npy: .*the function"):
             load_weights(narrow_model("caffe"), tmp_path / "w.npy")
-        # NumPy does run it, so that the payload is a valid one.
+        assert not created_path.exists()
+        # NumPy does run the code, which shows that the payload is valid.
         np.load(tmp_path / "w.npy", allow_pickle=True)
-        assert mark.exists()
-        mark.rmdir() if mark.is_dir() else mark.unlink()
+        assert created_path.exists()
+        created_path.rmdir() if created_path.is_dir() else created_path.unlink()
 
 
 @pytest.mark.parametrize("shape", ["(100000000000,)", "(10, 10000000000)"])
-def test_does_not_allocate_the_terabytes_of_a_header(tmp_path, shape):
-    """The shape in the header is compared before any memory is allocated."""
+def test_does_not_allocate_the_terabytes_that_a_header_states(tmp_path, shape):
+    """The shape is compared with that of the model before memory is allocated."""
     path = tmp_path / "conv1.kernel.npy"
     header = "{'descr': '<f4', 'fortran_order': False, 'shape': %s}" % shape
     write_npy_header(path, header)
@@ -542,7 +568,7 @@ def test_does_not_allocate_the_terabytes_of_a_header(tmp_path, shape):
         tracemalloc.stop()
 
 
-def test_does_not_read_a_header_of_gigabytes(tmp_path):
+def test_does_not_read_more_than_the_largest_valid_header(tmp_path):
     path = tmp_path / "w.npy"
     path.write_bytes(b"\x93NUMPY\x02\x00\xff\xff\xff\xff{'descr'")
     tracemalloc.start()
@@ -554,16 +580,17 @@ def test_does_not_read_a_header_of_gigabytes(tmp_path):
         tracemalloc.stop()
 
 
-def test_does_not_decompress_more_than_the_array(tmp_path):
-    """A zip bomb: 100 MB of zeros in 100 KB follow an array of the right shape."""
+def test_does_not_decompress_bytes_after_the_array(tmp_path):
+    """In the file, 100 MB of zeros in 100 KB follow an array of the right shape."""
     arrays, _, _ = reference_arrays("caffe")
     path = tmp_path / "w.npz"
     np.savez_compressed(path, **flat_arrays(arrays))
     with zipfile.ZipFile(path) as archive:
-        members = {m.filename: archive.read(m) for m in archive.infolist()}
+        members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
-            archive.writestr(name, data + b"\0" * 100_000_000 * (name[:3] == "fc8"))
+            padding = bytes(100_000_000) if name.startswith("fc8") else b""
+            archive.writestr(name, data + padding)
     tracemalloc.start()
     try:
         load_weights(narrow_model("caffe"), path)
@@ -588,8 +615,8 @@ def test_rejects_other_compression_methods(tmp_path):
 def test_rejects_two_arrays_for_one_part(tmp_path):
     arrays, _, _ = reference_arrays("caffe")
     np.savez(tmp_path / "a.npz", **flat_arrays(arrays), fc8_W=arrays["fc8"][0])
-    both = {"weights": np.ones(1, "f4"), "W": np.ones(1, "f4")}
-    save_lists(tmp_path / "b.npy", {"conv1": both})
+    two_kernels = {"weights": np.ones(1, "f4"), "W": np.ones(1, "f4")}
+    save_lists(tmp_path / "b.npy", {"conv1": two_kernels})
     model = narrow_model("caffe")
     save_weights(model, tmp_path / "c.weights.h5")
     with h5py.File(tmp_path / "c.weights.h5", "a") as file:
@@ -626,9 +653,9 @@ def test_loads_big_endian_arrays_from_an_npz(tmp_path):
 
 
 def test_rejects_hdf5_links_and_external_data(tmp_path):
-    """HDF5 can read arrays, or their data, from other files."""
-    secret = tmp_path / "secret.h5"
-    with h5py.File(secret, "w") as file:
+    """With them, a weights file could read other files of the machine."""
+    secret_path = tmp_path / "secret.h5"
+    with h5py.File(secret_path, "w") as file:
         file["vars"] = np.zeros(3)
     model = narrow_model("caffe")
     path = tmp_path / "w.weights.h5"
@@ -641,11 +668,11 @@ def test_rejects_hdf5_links_and_external_data(tmp_path):
     save_weights(model, path)
     with h5py.File(path, "a") as file:
         del file["layers/dense/vars"]
-        file["layers/dense/vars"] = h5py.ExternalLink(str(secret), "vars")
+        file["layers/dense/vars"] = h5py.ExternalLink(str(secret_path), "vars")
     assert "soft or external link" in reason()
 
     for options in (
-        dict(external=[(str(secret), 0, 28)], shape=(7,)),
+        dict(external=[(str(secret_path), 0, 28)], shape=(7,)),
         dict(chunks=(7,), shape=(7,), compression="gzip"),
     ):
         save_weights(model, path)
@@ -659,7 +686,7 @@ def test_rejects_compressed_keras_files(tmp_path):
     model = narrow_model("caffe")
     save_weights(model, tmp_path / "a.keras")
     with zipfile.ZipFile(tmp_path / "a.keras") as archive:
-        members = {m.filename: archive.read(m) for m in archive.infolist()}
+        members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(
         tmp_path / "b.keras", "w", zipfile.ZIP_DEFLATED
     ) as archive:
@@ -685,6 +712,7 @@ def test_does_not_read_the_config_of_a_keras_file(tmp_path):
 def test_no_member_of_an_archive_is_written_anywhere(
     tmp_path, monkeypatch, extension
 ):
+    """Names of members that are paths to other folders have no effect."""
     saved = narrow_model("caffe")
     (tmp_path / "in/here").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "in/here")
@@ -696,7 +724,7 @@ def test_no_member_of_an_archive_is_written_anywhere(
     with zipfile.ZipFile(path, "a") as archive:
         for name in ("../escaped.npy", "../../escaped/kernel.npy", absolute):
             archive.writestr(name, array.getvalue())
-    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    times = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
     loaded = narrow_model("caffe", seed=1)
     if extension == "npz":
         with pytest.raises(ValueError, match="escaped"):
@@ -704,30 +732,31 @@ def test_no_member_of_an_archive_is_written_anywhere(
     else:
         load_weights(loaded, path)
         assert_weights_equal(loaded, saved.get_weights())
-    assert before == {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*")}
+    assert times == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
 
 
-# Without Keras' formats, because HDF5's library can crash: see `weight_formats`.
-FUZZED = [".npy", ".npz", ".safetensors"]
+# The formats of Keras are not tested with random damages, because these can crash the
+# library of HDF5, as `weight_formats` explains.
+FUZZED_EXTENSIONS = [".npy", ".npz", ".safetensors"]
 
 
 @pytest.fixture(scope="module")
 def valid_files(tmp_path_factory):
-    """Returns {extension: bytes} of small valid files, their model, and a folder."""
+    """Returns ({extension: bytes of a valid file}, its small model, a folder)."""
     folder = tmp_path_factory.mktemp("fuzz")
     inputs = x = keras.Input((4,))
     for name in ("fc7", "fc8"):
         x = keras.layers.Dense(3, name=name)(x)
     model = keras.Model(inputs, x)
     files = {}
-    for extension in FUZZED:
+    for extension in FUZZED_EXTENSIONS:
         path = folder / f"valid{extension}"
         save_weights(model, path)
         files[extension] = path.read_bytes()
     return files, model, folder
 
 
-@pytest.mark.parametrize("extension", FUZZED)
+@pytest.mark.parametrize("extension", FUZZED_EXTENSIONS)
 @settings(
     max_examples=60,
     deadline=None,
@@ -735,7 +764,7 @@ def valid_files(tmp_path_factory):
 )
 @given(data=st.data())
 def test_damaged_files(valid_files, extension, data):
-    """A damaged file is loaded completely, or rejected and nothing is changed."""
+    """A damaged file is loaded completely, or it is rejected and changes nothing."""
     files, model, folder = valid_files
     damaged = bytearray(files[extension])
     for _ in range(data.draw(st.integers(1, 4))):
@@ -799,18 +828,19 @@ IMAGES = pathlib.Path(
         "ALEXNET_IMAGES", pathlib.Path(__file__).parents[3] / "shared" / "data"
     )
 )
-# Indices of sorted WordNet ids; the images are those in images/ of
+# {image: index of its class}. The images are those in the folder images of
 # kratzert/finetune_alexnet_with_tensorflow.
 LABELS = {"llama": 355, "sealion": 150, "zebra": 340}
 
 
-def undivided_alpha(preset):
+def with_undivided_alpha(preset):
+    """Returns a copy of the preset whose alpha is that of Caffe's files, 1e-4."""
     return networks.with_layer_values(preset, presets.ResponseNorm, alpha=1e-4)
 
 
-# The probabilities are those of the same repository: of its notebook at 3e2b50e, and
-# of its graphs at 79dc39d (pooling before normalization) and at 3bacc69 (alpha not
-# divided by the window).
+# The probabilities are those that the same repository computes: its notebook at commit
+# 3e2b50e, and its graphs at 79dc39d (pooling before normalization) and at 3bacc69
+# (alpha is not divided by the number of channels in the sum).
 @pytest.mark.skipif(
     not PUBLISHED, reason="ALEXNET_BVLC_NPY does not name bvlc_alexnet.npy"
 )
@@ -819,14 +849,14 @@ def undivided_alpha(preset):
     [
         (presets.get("caffe"), [0.9984, 0.9834, 1.0000]),
         (presets.get("caffenet"), [0.8966, 0.9392, 0.9999]),
-        (undivided_alpha(presets.get("caffe")), [0.3659, 0.3423, 0.6496]),
+        (with_undivided_alpha(presets.get("caffe")), [0.3659, 0.3423, 0.6496]),
     ],
     ids=["correct", "pooling first", "alpha not divided"],
 )
-def test_published_weights_on_three_images(preset, probabilities):
-    """Images are resized to 227 x 227, in BGR, minus (104, 117, 124).
+def test_published_weights_give_the_published_probabilities(preset, probabilities):
+    """The images are preprocessed as in the notebook.
 
-    The notebook does the same.
+    They are resized to 227 x 227, in BGR, and (104, 117, 124) is subtracted.
     """
     model = alexnet_tf.AlexNet(preset, weights=PUBLISHED)
     for (name, label), expected in zip(LABELS.items(), probabilities):

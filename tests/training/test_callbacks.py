@@ -1,4 +1,4 @@
-"""The gradients and histograms for TensorBoard, failing figures, the environment."""
+"""Tests of gradients, histograms and figures, and of the environment's description."""
 
 import sys
 import tracemalloc
@@ -26,8 +26,8 @@ from helpers.runs import events
 @pytest.mark.parametrize(
     "devices, precision", [(1, "float32"), (2, "float32"), (1, "mixed_float16")]
 )
-def test_gradients_are_those_of_the_loss(devices, precision):
-    """The gradient of fc8's biases is the mean of softmax minus one-hot labels."""
+def test_loss_gradients_equal_the_derivative_of_the_cross_entropy(devices, precision):
+    """For the biases of fc8, it is the mean of the softmax minus the one-hot labels."""
     keras.utils.set_random_seed(0)
     with distribution.make_strategy(devices).scope():
         keras.config.set_dtype_policy(precision)
@@ -68,7 +68,7 @@ def test_histograms_equal_those_of_tensorboard(tmp_path):
 def test_histogram_has_edges_and_counts():
     edges_and_counts = [[0, 1, 2], [1, 2, 0], [2, 3, 1]]
     assert histogram(np.array([0, 0.5, 3]), 3).tolist() == edges_and_counts
-    # All values are equal, as those of initial biases are.
+    # Initial biases are equal values too.
     assert histogram(np.ones(7), 30)[:, 2].sum() == 7
 
 
@@ -81,7 +81,7 @@ def test_histogram_needs_less_memory_than_the_values():
     assert peak < values.nbytes
 
 
-def test_environment_contains_the_versions():
+def test_environment_describes_the_versions_and_the_machine():
     description = environment.describe()
     assert description["tensorflow"] == tf.__version__
     assert description["numpy"] == np.__version__
@@ -91,7 +91,7 @@ def test_environment_contains_the_versions():
 
 
 def test_environment_contains_the_command_as_it_was_typed(monkeypatch):
-    """`python -m` puts the path of a file into sys.argv."""
+    """With `python -m`, sys.argv[0] is the path of the module's file instead."""
     spec = types.SimpleNamespace(name="alexnet_tf.train")
     main = types.SimpleNamespace(__spec__=spec)
     monkeypatch.setitem(sys.modules, "__main__", main)
@@ -100,8 +100,8 @@ def test_environment_contains_the_command_as_it_was_typed(monkeypatch):
     assert command == "python -m alexnet_tf.train '--dataset=a b'"
 
 
-def test_figures_that_fail_do_not_end_a_run(tmp_path, caplog):
-    """The kernels are drawn although the curves can't be."""
+def test_errors_while_drawing_are_logged(tmp_path, caplog):
+    """The kernels are drawn although the curves cannot be drawn."""
     preset = presets.get("tiny")
     model = alexnet.AlexNet(preset, 10)
     figure_writer = FigureWriter(str(tmp_path), preset, "source", None, model)
@@ -116,19 +116,19 @@ def test_figures_that_fail_do_not_end_a_run(tmp_path, caplog):
 
 
 def test_drawing_takes_no_more_than_its_share_of_the_time(monkeypatch):
-    """Drawing takes 10 seconds, a twentieth of 200, so it waits for 200."""
-    now, drawn_at = [0.0], []
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    """Drawing takes 10 seconds, so the next drawing waits 10 / 5% = 200 seconds."""
+    clock, drawn_at = [0.0], []
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: clock[0])
     preset = presets.get("tiny")
     figure_writer = FigureWriter("", preset, "source", None, None)
 
     def draw():
-        drawn_at.append(now[0])
-        now[0] += 10
+        drawn_at.append(clock[0])
+        clock[0] += 10
 
     figure_writer.draw = draw
-    figure_writer._events = tf.summary.create_noop_writer()
-    while now[0] < 500:
+    figure_writer._event_writer = tf.summary.create_noop_writer()
+    while clock[0] < 500:
         figure_writer.on_epoch_end(0)
-        now[0] += 1
+        clock[0] += 1
     assert drawn_at == [30, 240, 450]

@@ -1,4 +1,4 @@
-"""Runs of several worker processes on this machine, and how they are configured."""
+"""Runs with several worker processes on this machine, and their configuration."""
 
 import json
 import os
@@ -21,26 +21,26 @@ from helpers.commands import command
 from helpers.runs import run_metrics
 from helpers.runs import run_weights
 
-FOLDER = pathlib.Path(__file__).parents[2]
-FLAGS = (
+REPOSITORY = pathlib.Path(__file__).parents[2]
+RUN_FLAGS = (
     "--eval_split=train[:7]", "--preset=tiny", "--epochs=3", "--batch_size=6",
     "--mean=channel", "--log_steps=2", "--checkpoint_minutes=0",
 )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def experiments(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.setenv("PYTHONPATH", str(FOLDER))
+def make_experiments_importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
 
 
 @pytest.fixture
 def flags(image_folder):
-    return [f"--dataset=folder:{image_folder}", *FLAGS]
+    return [f"--dataset=folder:{image_folder}", *RUN_FLAGS]
 
 
-def start(count, flags, tmp_path):
-    """Starts workers; returns their processes and the paths of their outputs."""
+def start_workers(count, flags, tmp_path):
+    """Starts `count` workers; returns their processes and the paths of their output."""
     from experiments.cluster import local
 
     outputs = [tmp_path / f"output-{i}" for i in range(count)]
@@ -48,8 +48,8 @@ def start(count, flags, tmp_path):
     return local.start(count, flags, files), outputs
 
 
-def finish(processes, outputs, seconds=240):
-    """Waits for workers; returns their exit statuses and what they printed."""
+def wait_for_workers(processes, outputs, seconds=240):
+    """Waits for workers; returns their exit statuses and their outputs."""
     try:
         codes = [process.wait(seconds) for process in processes]
     finally:
@@ -58,13 +58,18 @@ def finish(processes, outputs, seconds=240):
     return codes, [path.read_text(errors="replace") for path in outputs]
 
 
-def assert_equals_one_process(flags, count, tmp_path, **process_flags):
-    """Compares a run of several workers with a run of one process.
+def run_workers(count, flags, tmp_path):
+    """Runs workers to their end; returns what `wait_for_workers` returns."""
+    return wait_for_workers(*start_workers(count, flags, tmp_path))
 
-    `process_flags` are further flags for the single process.
+
+def assert_equals_one_process(flags, count, tmp_path, **process_flags):
+    """Compares a run of `count` workers with a run of one process.
+
+    `process_flags` are further flags of the single process.
     """
     several, single = tmp_path / "several", tmp_path / "single"
-    codes, texts = finish(*start(count, [*flags, f"--workdir={several}"], tmp_path))
+    codes, texts = run_workers(count, [*flags, f"--workdir={several}"], tmp_path)
     assert codes == [0] * count, texts
     assert texts[0].count("Validation error") == 1
     assert "Validation error" not in texts[1]
@@ -82,14 +87,14 @@ def assert_equals_one_process(flags, count, tmp_path, **process_flags):
 
 
 def file_names(path):
-    """Lists all files; the names of TensorBoard's lose their unique parts."""
+    """Lists all files, without the unique parts in the names of event files."""
     names = (str(file.relative_to(path)) for file in path.rglob("*"))
     return sorted(re.sub(r"tfevents.*", "tfevents", name) for name in names)
 
 
 @pytest.mark.large
 def test_two_workers_equal_one_process(flags, tmp_path):
-    """There is no dropout, because each device draws other masks."""
+    """Dropout is disabled, because each device draws different masks."""
     assert_equals_one_process([*flags, "--dropout=0"], 2, tmp_path)
 
 
@@ -99,40 +104,45 @@ def test_three_workers_equal_one_process_with_three_devices(flags, tmp_path):
 
 
 @pytest.mark.large
-def test_a_worker_that_is_killed_stops_all_and_the_run_goes_on(flags, tmp_path):
+def test_a_killed_worker_stops_all_workers_and_the_run_can_be_resumed(flags, tmp_path):
     flags = [*flags, "--epochs=15", "--dropout=0"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    codes, texts = finish(*start(2, [*flags, f"--workdir={whole}"], tmp_path))
+    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
+    codes, texts = run_workers(2, [*flags, f"--workdir={uninterrupted}"], tmp_path)
     assert codes == [0, 0], texts
-    processes, outputs = start(2, [*flags, f"--workdir={broken}"], tmp_path)
-    wait_for(lambda: len(read_metrics(str(broken))) > 5, processes)
+    processes, outputs = start_workers(
+        2, [*flags, f"--workdir={interrupted}"], tmp_path
+    )
+    wait_until(lambda: len(read_metrics(str(interrupted))) > 5, processes)
     processes[1].send_signal(signal.SIGKILL)
-    codes, texts = finish(processes, outputs)
+    codes, texts = wait_for_workers(processes, outputs)
     assert codes == [1, -signal.SIGKILL]
     assert "Another worker of this run has stopped (" in texts[0]
-    assert len(read_metrics(str(broken))) < len(run_metrics(whole))
-    codes, texts = finish(*start(2, [*flags, f"--workdir={broken}"], tmp_path))
+    assert len(read_metrics(str(interrupted))) < len(run_metrics(uninterrupted))
+    codes, texts = run_workers(2, [*flags, f"--workdir={interrupted}"], tmp_path)
     assert codes == [0, 0], texts
-    for actual, expected in zip(run_weights(broken), run_weights(whole), strict=True):
+    for actual, expected in zip(
+        run_weights(interrupted), run_weights(uninterrupted), strict=True
+    ):
         np.testing.assert_array_equal(actual, expected)
-    assert run_metrics(broken) == run_metrics(whole)
+    assert run_metrics(interrupted) == run_metrics(uninterrupted)
 
 
 @pytest.mark.large
-def test_sigterm_to_one_worker_saves_and_stops_all(flags, tmp_path):
+def test_sigterm_to_one_worker_stops_all_workers_after_the_same_step(flags, tmp_path):
     flags = [*flags, "--epochs=100", f"--workdir={tmp_path}/run"]
-    processes, outputs = start(2, flags, tmp_path)
+    processes, outputs = start_workers(2, flags, tmp_path)
     path = str(tmp_path / "run")
-    wait_for(lambda: len(read_metrics(path)) > 5, processes)
+    wait_until(lambda: len(read_metrics(path)) > 5, processes)
     processes[1].send_signal(signal.SIGTERM)
-    codes, texts = finish(processes, outputs)
+    codes, texts = wait_for_workers(processes, outputs)
     assert codes == [128 + signal.SIGTERM] * 2
     steps = [text.rpartition("after step ")[2].split(";")[0] for text in texts]
     assert steps[0] == steps[1]
     assert tf.train.latest_checkpoint(f"{path}/checkpoints").endswith(f"-{steps[0]}")
 
 
-def wait_for(condition, processes, seconds=90):
+def wait_until(condition, processes, seconds=90):
+    """Waits until `condition()` is true, while all processes must be running."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -160,14 +170,19 @@ def test_rejects_a_malformed_tf_config(config, monkeypatch):
         distribution.make_multi_worker_strategy()
 
 
-def test_rejects_an_environment_without_workers(monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
+@pytest.mark.parametrize("in_batch_script", [False, True])
+def test_rejects_an_environment_without_workers(monkeypatch, in_batch_script):
+    """Slurm sets SLURM_PROCID in a batch script too, which srun has not started."""
+    for name in ("TF_CONFIG", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    if in_batch_script:
+        monkeypatch.setenv("SLURM_PROCID", "0")
     with pytest.raises(ValueError, match="neither.*experiments/cluster"):
         distribution.make_multi_worker_strategy()
 
 
 def test_reads_the_workers_from_slurm(monkeypatch):
-    """There are two nodes with a process each; this process is on the second."""
+    """Each of two nodes runs one process, and this process is on the second node."""
     monkeypatch.delenv("TF_CONFIG", raising=False)
     for name, value in {
         "PROCID": "1", "LOCALID": "0", "STEP_NUM_TASKS": "2",
@@ -185,7 +200,7 @@ def test_reads_the_workers_from_slurm(monkeypatch):
 
 
 def test_kubernetes_example_sets_tf_config(monkeypatch):
-    text = (FOLDER / "experiments" / "cluster" / "kubernetes.yaml").read_text()
+    text = (REPOSITORY / "experiments" / "cluster" / "kubernetes.yaml").read_text()
     (line,) = [line.strip() for line in text.splitlines() if "export TF_CONFIG" in line]
     config = subprocess.run(
         ["sh", "-c", f'{line}; printf %s "$TF_CONFIG"'],
@@ -193,12 +208,12 @@ def test_kubernetes_example_sets_tf_config(monkeypatch):
         capture_output=True, check=True, text=True,
     ).stdout
     assert json.loads(config)["task"] == {"type": "worker", "index": 1}
-    distribution._check_config(config)
+    distribution._check_tf_config(config)
 
 
 @pytest.mark.parametrize("flag", ["--num_devices=2", "--data_service=localhost:{}"])
-def test_rejects_flags_for_a_single_process(flag, tmp_path):
-    """A server listens, because the address of a data service is checked first."""
+def test_multi_worker_rejects_flags_of_a_single_process(flag, tmp_path):
+    """A server is started, because the address of a data service is checked first."""
     with socket.create_server(("localhost", 0)) as server:
         flag = flag.format(server.getsockname()[1])
         code, _, err = command(
@@ -208,7 +223,7 @@ def test_rejects_flags_for_a_single_process(flag, tmp_path):
     assert f"multi_worker or {flag.split('=')[0]}. Received: both." in err
 
 
-def test_workers_must_see_the_same_checkpoints(tmp_path):
+def test_rejects_workers_that_restored_different_steps(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     saver = CheckpointSaver(str(tmp_path), model, keras.optimizers.SGD())
     saver.progress.step = 3

@@ -1,4 +1,4 @@
-"""Initial weights, frozen layers, learning rate multipliers and cached features."""
+"""Tests of initial weights, frozen layers, layer learning rates and cached features."""
 
 import dataclasses
 import functools
@@ -24,6 +24,7 @@ from alexnet_tf.training.fine_tuning import split_backbone
 from alexnet_tf.training import loop
 from alexnet_tf.workdir import read_network
 from alexnet_tf.workdir import STATISTICS_FILE
+from alexnet_tf.workdir import verify_image_counts
 from helpers import runs
 from helpers.runs import CallAtStep
 from helpers.runs import final_arrays
@@ -53,10 +54,10 @@ def save_random_weights(path, classes=10):
         pytest.param(2, False, marks=pytest.mark.large),
     ],
 )
-def test_frozen_layers_do_not_change_by_a_bit(
+def test_frozen_layers_keep_exactly_their_weights(
     tmp_path, make_source, devices, cached
 ):
-    """Neither gradients nor momentum nor weight decay change them."""
+    """Neither gradients nor momentum nor weight decay changes them."""
     path = tmp_path / "w.npy"
     initial = save_random_weights(path)
     plan = FineTuning(
@@ -80,6 +81,7 @@ def test_frozen_layers_do_not_change_by_a_bit(
 def test_reinit_layers_are_random_and_other_layers_are_loaded(
     tmp_path, make_source
 ):
+    """The learning rate is 0, so that the weights remain the initial ones."""
     path = tmp_path / "w.npy"
     initial = save_random_weights(path)
     plan = FineTuning(str(path), reinit=("fc8",))
@@ -92,7 +94,7 @@ def test_reinit_layers_are_random_and_other_layers_are_loaded(
 
 
 def test_resuming_does_not_load_the_weights_again(tmp_path, make_source):
-    """The file may have been deleted."""
+    """The weights file may be deleted after the first checkpoint."""
     path = tmp_path / "w.npy"
     save_random_weights(path)
     plan = FineTuning(str(path))
@@ -108,29 +110,29 @@ def test_resuming_does_not_load_the_weights_again(tmp_path, make_source):
 def test_multipliers_scale_the_first_step(tmp_path, make_source):
     path = tmp_path / "w.npy"
     initial = save_random_weights(path)
-    changes = []
-    for name, lr_mult in (("one", {}), ("ten", {"fc8": 10.0, "conv1": 0.0})):
+    updates = []
+    for name, lr_mult in (("plain", {}), ("scaled", {"fc8": 10.0, "conv1": 0.0})):
         plan = FineTuning(str(path), lr_mult=lr_mult)
         train_briefly(
             tmp_path / name, make_source(12), fine_tuning=plan,
             preset=small_preset(epochs=1, dropout=0.0),
         )
-        changes.append(
+        updates.append(
             {
                 layer: kernel.astype(float) - initial[layer][0]
                 for layer, (kernel, _) in layers_of(tmp_path / name).items()
             }
         )
-    one, ten = changes
-    # float32 keeps three digits of a step of 1e-5 on weights of .1.
-    np.testing.assert_allclose(ten["fc8"], 10 * one["fc8"], rtol=0.02, atol=1e-7)
-    np.testing.assert_allclose(ten["fc7"], one["fc7"], atol=1e-8)
-    assert not ten["conv1"].any() and one["conv1"].any()
+    plain, scaled = updates
+    # In float32, an update of 1e-5 to a weight of .1 has three exact digits.
+    np.testing.assert_allclose(scaled["fc8"], 10 * plain["fc8"], rtol=0.02, atol=1e-7)
+    np.testing.assert_allclose(scaled["fc7"], plain["fc7"], atol=1e-8)
+    assert not scaled["conv1"].any() and plain["conv1"].any()
 
 
 @pytest.mark.parametrize("frozen", [(), ("fc6",), ("fc6", "fc7")])
 @pytest.mark.parametrize("name", ["tiny", "owt"])
-def test_split_backbone_gives_the_same_outputs(name, frozen):
+def test_backbone_and_head_give_the_outputs_of_the_model(name, frozen):
     """The backbone ends before the first dropout, even if fc6 or fc7 is frozen."""
     preset = presets.get(name)
     model = alexnet.AlexNet(preset, 4, input_shape=(67, 67, 3))
@@ -176,17 +178,17 @@ def test_cached_batches_hold_each_image_once():
         batches = input_pipeline.cached_training_batches(
             features, labels, batch_size=4, seed=1, epoch=epoch, steps=3, **kwargs
         )
-        batches = [*batches.as_numpy_iterator()]
-        for batch_features, batch_labels in batches:
+        pairs = [*batches.as_numpy_iterator()]
+        for batch_features, batch_labels in pairs:
             np.testing.assert_array_equal(batch_features, features[batch_labels])
-        return [batch_labels.tolist() for _, batch_labels in batches]
+        return [batch_labels.tolist() for _, batch_labels in pairs]
 
-    first = batches_of_epoch(0)
-    assert sorted(sum(first, [])) == list(range(12))
-    assert first == batches_of_epoch(0)
-    assert sum(first, []) != sum(batches_of_epoch(1), [])
-    assert batches_of_epoch(0, first_step=1) == first[1:]
-    assert sum(batches_of_epoch(0, num_replicas=2), []) == sum(first, [])
+    first_epoch = batches_of_epoch(0)
+    assert sorted(sum(first_epoch, [])) == list(range(12))
+    assert first_epoch == batches_of_epoch(0)
+    assert sum(first_epoch, []) != sum(batches_of_epoch(1), [])
+    assert batches_of_epoch(0, first_step=1) == first_epoch[1:]
+    assert sum(batches_of_epoch(0, num_replicas=2), []) == sum(first_epoch, [])
     evaluation = input_pipeline.cached_evaluation_batches(
         features, labels, batch_size=8, num_replicas=2
     )
@@ -195,7 +197,7 @@ def test_cached_batches_hold_each_image_once():
 
 
 def resident_memory():
-    """Returns the bytes of memory that this process holds."""
+    """Returns the resident memory of this process in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -220,7 +222,7 @@ def test_cached_epochs_do_not_copy_the_features():
     assert memory[5] - memory[1] < 74e6
 
 
-def test_rejects_a_run_without_statistics(tmp_path, make_source):
+def test_initial_statistics_requires_the_statistics_of_the_run(tmp_path, make_source):
     train_briefly(tmp_path / "run", make_source(24))
     (tmp_path / "run" / STATISTICS_FILE).unlink()
     plan = FineTuning(str(tmp_path / "run"))
@@ -228,8 +230,8 @@ def test_rejects_a_run_without_statistics(tmp_path, make_source):
         initial_statistics(plan, presets.get("tiny").preprocessing)
 
 
-def test_statistics_are_those_of_the_weights(tmp_path, make_source):
-    """A run brings its own statistics; a file is used with the published ones."""
+def test_statistics_belong_to_the_initial_weights(tmp_path, make_source):
+    """They come from the run that trained the weights, or from ImageNet for a file."""
     bright, dark = make_source(24, mean=200), make_source(24, name="dark", mean=60)
     train_briefly(tmp_path / "bright", bright)
     plan = FineTuning(str(tmp_path / "bright"))
@@ -249,13 +251,13 @@ def test_statistics_are_those_of_the_weights(tmp_path, make_source):
     )
 
 
-def test_a_run_describes_its_network(tmp_path, make_source):
+def test_read_network_returns_the_preset_and_the_classes_of_a_run(tmp_path, make_source):
     preset = presets.override(
         small_preset(), mean="image", pca_color_std=0.2, dropout=0.25, epochs=1
     )
     train_briefly(tmp_path, make_source(24), preset=preset)
-    described, classes = read_network(str(tmp_path))
-    assert described == preset and classes == tuple("0123456789")
+    run_preset, classes = read_network(str(tmp_path))
+    assert run_preset == preset and classes == tuple("0123456789")
     message = "none is not the work directory of a run.*network.json"
     with pytest.raises(FileNotFoundError, match=message):
         read_network(str(tmp_path / "none"))
@@ -280,37 +282,34 @@ def test_cached_equals_uncached_without_augmentation(tmp_path, make_source):
         crop_size=73, flip=False, pca_color_std=0.0, dropout=0.0, epochs=1,
         batch_size=24,
     )  # fmt: skip
-    results = []
+    weights = []
     for cached in (False, True):
         plan = FineTuning(
             str(path), reinit=("fc6",), freeze=CONVOLUTIONS, cache_features=cached
         )
         train_briefly(tmp_path / str(cached), source, preset=preset, fine_tuning=plan)
-        results.append(layers_of(tmp_path / str(cached)))
-    # There is one step on all images, so that their order makes no difference.
+        weights.append(layers_of(tmp_path / str(cached)))
+    # The only step is on all images, so that their order makes no difference.
     for name in ("fc6", "fc7", "fc8"):
-        np.testing.assert_allclose(*(r[name][0] for r in results), atol=1e-5)
+        np.testing.assert_allclose(*(layers[name][0] for layers in weights), atol=1e-5)
 
 
 def test_names_an_unreadable_image_when_computing_features(tmp_path, make_source):
     source = make_source(24)
     train_briefly(tmp_path / "base", source, preset=small_preset(epochs=1))
-    bad = dataclasses.replace(
-        source,
-        read=lambda seed: source.read(seed).map(
-            lambda e: {
-                **e,
-                "image": tf.where(
-                    e["name"] == "images 17", b"no image", e["image"]
-                ),
-            }
-        ),
+
+    def spoil(example):
+        image = tf.where(example["name"] == "images 17", b"no image", example["image"])
+        return {**example, "image": image}
+
+    bad_source = dataclasses.replace(
+        source, read=lambda seed: source.read(seed).map(spoil)
     )
     plan = FineTuning(
         str(tmp_path / "base"), freeze=CONVOLUTIONS, cache_features=True
     )
     with pytest.raises(ValueError, match="images 17 .*8 bytes"):
-        train_briefly(tmp_path / "tuned", bad, fine_tuning=plan)
+        train_briefly(tmp_path / "tuned", bad_source, fine_tuning=plan)
 
 
 def test_stopped_and_resumed_on_cached_features_equals_straight(
@@ -321,35 +320,49 @@ def test_stopped_and_resumed_on_cached_features_equals_straight(
     plan = FineTuning(
         str(path), freeze=CONVOLUTIONS, lr_mult={"fc8": 3.0}, cache_features=True
     )
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    expected = train_briefly(whole, source, fine_tuning=plan, log_steps=1)
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    expected = train_briefly(straight, source, fine_tuning=plan, log_steps=1)
     stop = CallAtStep(4, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(loop.TrainingInterrupted):
-        train_briefly(parts, source, fine_tuning=plan, log_steps=1, callbacks=[stop])
-    assert train_briefly(parts, source, fine_tuning=plan, log_steps=1) == expected
-    straight, resumed = final_arrays(whole), final_arrays(parts)
-    assert straight.keys() == resumed.keys()
-    for name, array in straight.items():
-        np.testing.assert_array_equal(resumed[name], array, err_msg=name)
+        train_briefly(resumed, source, fine_tuning=plan, log_steps=1, callbacks=[stop])
+    assert train_briefly(resumed, source, fine_tuning=plan, log_steps=1) == expected
+    expected_arrays, arrays = final_arrays(straight), final_arrays(resumed)
+    assert expected_arrays.keys() == arrays.keys()
+    for name, array in expected_arrays.items():
+        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
 
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", '{"preset": "tiny"}', '{"preset": {"layers": [{"type": '
-     '"Conv"}]}, "classes": []}'],
-)  # fmt: skip
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"preset": "tiny"}',
+        b'{"preset": {"layers": [{"type": "Conv"}]}, "classes": []}',
+    ],
+)
 def test_rejects_a_damaged_network_description(tmp_path, content):
-    (tmp_path / "network.json").write_text(content)
+    (tmp_path / "network.json").write_bytes(content)
     with pytest.raises(ValueError, match="network.json is damaged"):
         read_network(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[1]", b"3"])
+def test_rejects_damaged_image_counts(tmp_path, content):
+    (tmp_path / "data.json").write_bytes(content)
+    with pytest.raises(ValueError, match="data.json is damaged"):
+        verify_image_counts(str(tmp_path), {"textures": 3})
 
 
 @pytest.mark.parametrize("damage", ["cut", "nan", "shape", "missing"])
 def test_rejects_damaged_statistics(tmp_path, damage):
     path = str(tmp_path / "s.npz")
-    image = np.full((4, 4 - (damage == "shape"), 3), 9, np.float32)
-    image[0, 0] = np.nan if damage == "nan" else 9
-    arrays = {"mean_image": image, "covariance": np.eye(3)}
+    width = 3 if damage == "shape" else 4  # A mean image is square.
+    mean_image = np.full((4, width, 3), 9, np.float32)
+    mean_image[0, 0] = np.nan if damage == "nan" else 9
+    arrays = {"mean_image": mean_image, "covariance": np.eye(3)}
     if damage == "missing":
         del arrays["covariance"]
     np.savez(path, **arrays)

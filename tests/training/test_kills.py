@@ -1,4 +1,4 @@
-"""A run that is killed at random moments ends like one that never was."""
+"""A run that is killed at random times gives the results of an uninterrupted run."""
 
 import multiprocessing
 import random
@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
-KILLS = 20
-PRELOADED = ("alexnet_tf.training.loop", "test_kills")
+NUM_KILLS = 20
+PRELOADED_MODULES = ("alexnet_tf.training.loop", "test_kills")
 
 
 def train(workdir, images):
@@ -26,44 +26,46 @@ def train(workdir, images):
 
 
 @pytest.mark.large
-def test_killed_twenty_times(tmp_path, image_folder):
+def test_a_run_killed_twenty_times_equals_an_uninterrupted_run(tmp_path, image_folder):
     from helpers.runs import run_metrics
     from helpers.runs import run_weights
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
+    context.set_forkserver_preload(list(PRELOADED_MODULES))
 
-    def start(name):
+    def start_training(name):
         (tmp_path / name).mkdir(exist_ok=True)
         process = context.Process(target=train, args=(tmp_path / name, image_folder))
         process.start()
         return process
 
-    whole = start("whole")
-    whole.join(300)
-    assert whole.exitcode == 0
-    moments = random.Random(0)
-    for _ in range(KILLS):
-        process = start("killed")
-        process.join(moments.uniform(0, 12))
+    process = start_training("uninterrupted")
+    process.join(300)
+    assert process.exitcode == 0
+    rng = random.Random(0)
+    for _ in range(NUM_KILLS):
+        process = start_training("killed")
+        process.join(rng.uniform(0, 12))
         process.kill()
         process.join()
-    resumed = start("killed")
-    resumed.join(300)
-    assert resumed.exitcode == 0
+    process = start_training("killed")
+    process.join(300)
+    assert process.exitcode == 0
 
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    for actual, expected in zip(run_weights(killed), run_weights(whole), strict=True):
+    killed, uninterrupted = tmp_path / "killed", tmp_path / "uninterrupted"
+    for actual, expected in zip(
+        run_weights(killed), run_weights(uninterrupted), strict=True
+    ):
         np.testing.assert_array_equal(actual, expected)
-    assert len(run_metrics(whole)) == 12 * 4
-    assert run_metrics(killed) == run_metrics(whole)
+    assert len(run_metrics(uninterrupted)) == 12 * 4
+    assert run_metrics(killed) == run_metrics(uninterrupted)
 
-    def files(name):
-        """Lists all files except TensorBoard's, of which each launch adds one."""
+    def file_names(name):
+        """Lists all files but TensorBoard's, because each launch adds one of them."""
         return {
             str(path.relative_to(tmp_path / name))
             for path in (tmp_path / name).rglob("*")
             if "events.out" not in path.name
         }
 
-    assert files("killed") == files("whole")
+    assert file_names("killed") == file_names("uninterrupted")

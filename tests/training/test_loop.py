@@ -1,4 +1,4 @@
-"""The training loop on small images: devices, resuming, precision and faults."""
+"""Tests of the training loop: devices, resuming, precision and errors."""
 
 import dataclasses
 import itertools
@@ -70,29 +70,28 @@ def test_a_run_writes_all_its_files(tmp_path, make_source):
     ]
     assert lines[-1]["top1_error"] == measured["top1_error"]
     assert all(np.isfinite(m["loss"]) for m in lines)
-    csv = (tmp_path / "metrics.csv").read_text().splitlines()
-    assert csv[0].startswith("epoch,") and len(csv) == 3
-    events = list((tmp_path / "tensorboard").rglob("events*"))
-    assert events
+    csv_lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert csv_lines[0].startswith("epoch,") and len(csv_lines) == 3
+    assert list((tmp_path / "tensorboard").rglob("events*"))
 
 
 @pytest.mark.parametrize(
     "devices", [3, pytest.param(2, marks=pytest.mark.large)]
 )
 def test_devices_share_the_global_batch(tmp_path, make_source, devices):
-    """There is no dropout, because each device draws other masks."""
+    """Dropout is disabled, because each device draws different masks."""
     source = make_source(36)
     preset = shallow_preset(dropout=0.0)
     expected = train_briefly(tmp_path / "one", source, preset=preset)
-    measured = train_briefly(tmp_path / "many", source, preset=preset, devices=devices)
+    measured = train_briefly(tmp_path / "several", source, preset=preset, devices=devices)
     assert measured == pytest.approx(expected, abs=1e-4)
-    arrays = (final_arrays(tmp_path / name) for name in ("one", "many"))
+    arrays = (final_arrays(tmp_path / name) for name in ("one", "several"))
     assert_same(*arrays, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [16, 2])
 def test_rejects_a_batch_that_devices_cannot_share(tmp_path, make_source, batch_size):
-    """The batch is not a multiple of the devices, or smaller than their number."""
+    """A batch of 16 is not a multiple of 3 devices; a batch of 2 is smaller than 3."""
     preset = shallow_preset(batch_size=batch_size)
     with pytest.raises(ValueError, match=f"3 devices.*batch_size={batch_size}"):
         train_briefly(tmp_path, make_source(36), preset=preset, devices=3)
@@ -128,30 +127,30 @@ def test_ctrl_c_during_the_last_save_does_not_damage_it(
 @pytest.mark.large
 def test_the_same_seed_gives_identical_weights(tmp_path, make_source):
     source = make_source(36)
-    for name in ("one", "two"):
-        train_briefly(tmp_path / name, source, seed=3)
-    train_briefly(tmp_path / "other", source, seed=4)
-    one = final_arrays(tmp_path / "one")
-    assert_same(one, final_arrays(tmp_path / "two"))
+    for name, seed in (("first", 3), ("second", 3), ("other seed", 4)):
+        train_briefly(tmp_path / name, source, seed=seed)
+    arrays = final_arrays(tmp_path / "first")
+    assert_same(arrays, final_arrays(tmp_path / "second"))
     with pytest.raises(AssertionError):
-        assert_same(one, final_arrays(tmp_path / "other"), atol=1e-3)
+        assert_same(arrays, final_arrays(tmp_path / "other seed"), atol=1e-3)
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory):
-    """straight(source, log_steps): (directory, result) of an uninterrupted run.
+def train_straight(tmp_path_factory):
+    """Function that returns the work directory and the metrics of an unstopped run.
 
-    The run is made once per module, since all tests use it with the same images.
+    train_straight(source, log_steps): trains once per module and value of `log_steps`,
+        because all tests call it with the same images.
     """
     runs = {}
 
-    def make(source, log_steps):
+    def train_once(source, log_steps):
         if log_steps not in runs:
             path = tmp_path_factory.mktemp("straight")
             runs[log_steps] = path, train_briefly(path, source, log_steps=log_steps)
         return runs[log_steps]
 
-    return make
+    return train_once
 
 
 @pytest.mark.parametrize(
@@ -164,36 +163,39 @@ def straight(tmp_path_factory):
     ],
 )
 def test_stopped_and_resumed_equals_straight(
-    tmp_path, make_source, straight, step, signum
+    tmp_path, make_source, train_straight, step, signum
 ):
-    """It is stopped within an epoch, or at its end before the evaluation."""
-    source, parts = make_source(36), tmp_path / "parts"
-    whole, expected = straight(source, log_steps=2)
+    """The run is stopped within an epoch, or at its end before the evaluation."""
+    source, resumed = make_source(36), tmp_path / "resumed"
+    straight, expected = train_straight(source, log_steps=2)
     stop = CallAtStep(step, lambda: os.kill(os.getpid(), signum))
     with pytest.raises(loop.TrainingInterrupted, match=signal.Signals(signum).name):
-        train_briefly(parts, source, log_steps=2, callbacks=[stop])
-    assert train_briefly(parts, source, log_steps=2) == expected
-    assert_same(final_arrays(whole), final_arrays(parts))
-    assert_same_metrics(whole, parts)
+        train_briefly(resumed, source, log_steps=2, callbacks=[stop])
+    assert train_briefly(resumed, source, log_steps=2) == expected
+    assert_same(final_arrays(straight), final_arrays(resumed))
+    assert_same_metrics(straight, resumed)
 
 
 def test_loss_scaling_survives_a_drop_and_a_stop(tmp_path, make_source):
-    """In float16, Keras' `LossScaleOptimizer` wraps the update rule."""
+    """The run is stopped and resumed, and its learning rate drops after an epoch.
+
+    For float16, Keras' `LossScaleOptimizer` wraps the optimizer that has the rate.
+    """
     source = make_source(36)
     preset = shallow_preset(schedule="step", boundaries=(1,))
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    args = dict(preset=preset, precision="mixed_float16", log_steps=1)
-    train_briefly(whole, source, **args)
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    kwargs = dict(preset=preset, precision="mixed_float16", log_steps=1)
+    train_briefly(straight, source, **kwargs)
     stop = CallAtStep(4, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(loop.TrainingInterrupted):
-        train_briefly(parts, source, callbacks=[stop], **args)
-    train_briefly(parts, source, **args)
-    assert_same(final_arrays(whole), final_arrays(parts))
-    lines = read_metrics(str(parts))
+        train_briefly(resumed, source, callbacks=[stop], **kwargs)
+    train_briefly(resumed, source, **kwargs)
+    assert_same(final_arrays(straight), final_arrays(resumed))
+    lines = read_metrics(str(resumed))
     learning_rates = [m["learning_rate"] for m in lines if m["split"] == "train"]
     assert learning_rates == pytest.approx(3 * [0.01] + 3 * [0.001])
-    arrays = final_arrays(parts)
-    (name,) = [n for n in arrays if "inner_optimizer/_learning_rate" in n]
+    arrays = final_arrays(resumed)
+    (name,) = [key for key in arrays if "inner_optimizer/_learning_rate" in key]
     assert arrays[name] == pytest.approx(0.001)
 
 
@@ -203,9 +205,7 @@ def test_an_overflow_on_any_device_skips_the_step(make_source):
     preset = shallow_preset(dropout=0.0, batch_size=2)
     with strategy.scope(), steps.dtype_policy("mixed_float16"):
         model = alexnet.AlexNet(preset, 10, classifier_activation=None)
-        optimizer = steps.make_optimizer(
-            model, preset.recipe, "mixed_float16"
-        )
+        optimizer = steps.make_optimizer(model, preset.recipe, "mixed_float16")
     images = np.ones((2, 64, 64, 3), np.float32)
     images[1] = np.inf
     batches = strategy.distribute_datasets_from_function(
@@ -214,9 +214,7 @@ def test_an_overflow_on_any_device_skips_the_step(make_source):
         ).batch(1)
     )
     before = [w.numpy() for w in model.weights]
-    run_steps = steps.make_run_steps(
-        model, optimizer, strategy, preset.recipe, 0
-    )
+    run_steps = steps.make_run_steps(model, optimizer, strategy, preset.recipe, 0)
     run_steps(iter(batches), 0, 1)
     for weight, array in zip(model.weights, before):
         np.testing.assert_array_equal(weight.numpy(), array)
@@ -232,71 +230,70 @@ def assert_same_metrics(expected, actual):
 @pytest.mark.parametrize(
     "step", [4, pytest.param(5, marks=pytest.mark.large)]
 )
-def test_killed_and_resumed_equals_straight(tmp_path, make_source, straight, step):
-    """An exception stands for a kill, because the loop does not save after it."""
-    source, parts = make_source(36), tmp_path / "parts"
-    whole, _ = straight(source, log_steps=1)
+def test_killed_and_resumed_equals_straight(tmp_path, make_source, train_straight, step):
+    """An exception simulates a kill, because the loop does not save after it."""
+    source, resumed = make_source(36), tmp_path / "resumed"
+    straight, _ = train_straight(source, log_steps=1)
 
     def die():
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        # There is a checkpoint after each call; the one before step 4 is at the
-        # last step of an epoch.
+        # A checkpoint is saved after each call. Before step 4, the last one is that
+        # of step 3, the last step of an epoch.
         train_briefly(
-            parts, source, log_steps=1, checkpoint_minutes=0,
+            resumed, source, log_steps=1, checkpoint_minutes=0,
             callbacks=[CallAtStep(step, die)],
         )
-    train_briefly(parts, source, log_steps=1)
-    assert_same(final_arrays(whole), final_arrays(parts))
-    assert_same_metrics(whole, parts)
+    train_briefly(resumed, source, log_steps=1)
+    assert_same(final_arrays(straight), final_arrays(resumed))
+    assert_same_metrics(straight, resumed)
 
 
 def test_each_iterator_over_the_data_is_closed(tmp_path, make_source, monkeypatch):
     closed = []
     close = input_pipeline.ReleasableIterator.close
 
-    def counted(self):
+    def close_and_record(self):
         closed.append(self.iterator)
         close(self)
 
-    monkeypatch.setattr(input_pipeline.ReleasableIterator, "close", counted)
+    monkeypatch.setattr(input_pipeline.ReleasableIterator, "close", close_and_record)
     train_briefly(tmp_path, make_source(24))
-    assert len(closed) == 4  # Training and evaluation of two epochs.
+    assert len(closed) == 4  # Two epochs have an iterator for training and validation.
 
 
 def test_a_run_that_a_callback_stopped_can_be_resumed(
-    tmp_path, make_source, straight
+    tmp_path, make_source, train_straight
 ):
-    """Like `keras.callbacks.EarlyStopping`, it stops after an epoch and saves."""
+    """The callback ends training after an epoch, as `EarlyStopping` of Keras does."""
 
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = True
 
-    source, parts = make_source(36), tmp_path / "parts"
-    whole, expected = straight(source, log_steps=2)
-    measured = train_briefly(parts, source, log_steps=2, callbacks=[Stop()])
-    lines = read_metrics(str(parts))
+    source, resumed = make_source(36), tmp_path / "resumed"
+    straight, expected = train_straight(source, log_steps=2)
+    measured = train_briefly(resumed, source, log_steps=2, callbacks=[Stop()])
+    lines = read_metrics(str(resumed))
     assert [m["epoch"] for m in lines if m["split"] == "eval"] == [1]
     assert measured["loss"] == lines[-1]["loss"]
-    assert train_briefly(parts, source, log_steps=2) == expected
-    assert_same(final_arrays(whole), final_arrays(parts))
-    assert_same_metrics(whole, parts)
+    assert train_briefly(resumed, source, log_steps=2) == expected
+    assert_same(final_arrays(straight), final_arrays(resumed))
+    assert_same_metrics(straight, resumed)
 
 
 def test_a_finished_run_only_returns_its_metrics(tmp_path, make_source):
     source = make_source(24)
-    first = train_briefly(tmp_path, source)
-    before = final_arrays(tmp_path)
-    times = modification_times(tmp_path)
-    assert train_briefly(tmp_path, source) == first
-    assert_same(before, final_arrays(tmp_path))
+    measured = train_briefly(tmp_path, source)
+    arrays, times = final_arrays(tmp_path), modification_times(tmp_path)
+    assert train_briefly(tmp_path, source) == measured
+    assert_same(arrays, final_arrays(tmp_path))
     assert modification_times(tmp_path) == times
 
 
 def modification_times(path):
-    """Returns {file: time} of the checkpoints and of TensorBoard's files."""
+    """Returns {path: time in ns} of the checkpoints and of TensorBoard's files."""
     folders = path / "checkpoints", path / "tensorboard"
     files = [file for folder in folders for file in folder.rglob("*.*")]
     assert len(files) >= 4
@@ -304,15 +301,15 @@ def modification_times(path):
 
 
 def test_the_same_state_is_saved_only_once(tmp_path, make_source, monkeypatch):
-    """The run is stopped at a step that it has just saved."""
+    """The run is stopped after a step for which a checkpoint has just been saved."""
     saved = []
     save = tf.train.CheckpointManager.save
 
-    def counted(self, checkpoint_number):
+    def save_and_record(self, checkpoint_number):
         saved.append(checkpoint_number)
         return save(self, checkpoint_number=checkpoint_number)
 
-    monkeypatch.setattr(tf.train.CheckpointManager, "save", counted)
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", save_and_record)
     stop = CallAtStep(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(loop.TrainingInterrupted):
         train_briefly(tmp_path, make_source(36), checkpoint_minutes=0, callbacks=[stop])
@@ -345,7 +342,7 @@ def test_an_evaluation_that_is_not_finite_is_not_logged(
 
 
 def test_bad_weights_never_replace_a_good_checkpoint(tmp_path, make_source):
-    """The loss of a step is finite before its update breaks the weights."""
+    """A step with a finite loss may set weights to NaN, which a callback does here."""
     source = make_source(36)
 
     class Poison(keras.callbacks.Callback):
@@ -365,7 +362,7 @@ def test_bad_weights_never_replace_a_good_checkpoint(tmp_path, make_source):
 def test_a_full_disk_is_said_and_keeps_the_last_checkpoint(
     tmp_path, make_source
 ):
-    """A limit on the file size, smaller than a checkpoint, stands for a full disk."""
+    """A limit on the file size, smaller than a checkpoint, simulates a full disk."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill_the_disk():
@@ -393,7 +390,8 @@ def test_removes_unfinished_checkpoints_of_a_killed_run(tmp_path, make_source):
     unfinished = tmp_path / "checkpoints" / "ckpt-1_temp"
     unfinished.mkdir(parents=True)
     (unfinished / "part-00000-of-00001").write_text("half")
-    # A checkpoint without an index is unfinished: TensorFlow writes it last.
+    # A checkpoint without an index is unfinished, because TensorFlow writes the index
+    # last.
     data = tmp_path / "checkpoints" / "ckpt-7.data-00000-of-00001"
     data.write_text("half")
     train_briefly(tmp_path, make_source(12), preset=shallow_preset(epochs=1))
@@ -425,15 +423,15 @@ def test_low_precision_trains_float32_weights(
 
 
 def test_dropout_masks_differ_by_step_and_layer():
-    """On one device, the masks depend on the run's seed and the step too."""
+    """On one device, the seeds of the masks also differ by the seed of the run."""
     states = [keras.Variable([0, 0], dtype="int64") for _ in range(2)]
 
     def seeds(seed, step):
         pairs = steps._dropout_seeds(states, seed, step)
         return [tuple(value.numpy()) for _, value in pairs]
 
-    values = [s for args in [(0, 0), (0, 1), (1, 0)] for s in seeds(*args)]
-    assert len(set(values)) == 6
+    distinct = {value for args in [(0, 0), (0, 1), (1, 0)] for value in seeds(*args)}
+    assert len(distinct) == 6
     assert seeds(0, 1) == seeds(0, 1)
 
 
@@ -483,61 +481,61 @@ def kill_after_step_3(path, source):
     ],
 )
 def test_a_damaged_checkpoint_falls_back_on_the_one_before(
-    tmp_path, make_source, straight, caplog, damage, part, position
+    tmp_path, make_source, train_straight, caplog, damage, part, position
 ):
-    source, parts = make_source(36), tmp_path / "parts"
-    whole, _ = straight(source, log_steps=1)
-    folder = kill_after_step_3(parts, source)
+    source, resumed = make_source(36), tmp_path / "resumed"
+    straight, _ = train_straight(source, log_steps=1)
+    folder = kill_after_step_3(resumed, source)
     (path,) = folder.glob(f"ckpt-3.{part}*")
     damage(path, position)
     with caplog.at_level("INFO"):
-        train_briefly(parts, source, log_steps=1)
+        train_briefly(resumed, source, log_steps=1)
     assert f"Damaged or of another network: {folder}/ckpt-3" in caplog.text
     assert f"Resuming from {folder}/ckpt-2" in caplog.text
-    assert_same(final_arrays(whole), final_arrays(parts))
-    assert_same_metrics(whole, parts)
+    assert_same(final_arrays(straight), final_arrays(resumed))
+    assert_same_metrics(straight, resumed)
     assert {p.name for p in folder.glob("damaged-*")} == {
         f"damaged-ckpt-3.{ending}" for ending in ("index", "data-00000-of-00001")
     }
 
 
 def test_checkpoints_are_found_without_the_checkpoint_file(
-    tmp_path, make_source, straight
+    tmp_path, make_source, train_straight
 ):
-    source, parts = make_source(36), tmp_path / "parts"
-    whole, _ = straight(source, log_steps=1)
-    (kill_after_step_3(parts, source) / "checkpoint").write_text("no list")
-    train_briefly(parts, source, log_steps=1)
-    assert_same(final_arrays(whole), final_arrays(parts))
+    source, resumed = make_source(36), tmp_path / "resumed"
+    straight, _ = train_straight(source, log_steps=1)
+    (kill_after_step_3(resumed, source) / "checkpoint").write_text("no list")
+    train_briefly(resumed, source, log_steps=1)
+    assert_same(final_arrays(straight), final_arrays(resumed))
 
 
 @pytest.mark.large
-def test_clocks_may_go_backwards(tmp_path, make_source, straight, monkeypatch):
-    """The system time goes back by an hour whenever it is read."""
-    source, parts = make_source(36), tmp_path / "parts"
-    whole, _ = straight(source, log_steps=1)
+def test_clocks_may_go_backwards(tmp_path, make_source, train_straight, monkeypatch):
+    """The system clock is set back by an hour before each reading."""
+    source, resumed = make_source(36), tmp_path / "resumed"
+    straight, _ = train_straight(source, log_steps=1)
     hours = itertools.count()
-    real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() - 3600 * next(hours))
-    train_briefly(parts, source, log_steps=1, checkpoint_minutes=0)
+    real_time = time.time
+    monkeypatch.setattr(time, "time", lambda: real_time() - 3600 * next(hours))
+    train_briefly(resumed, source, log_steps=1, checkpoint_minutes=0)
     assert next(hours) > 0
-    assert_same(final_arrays(whole), final_arrays(parts))
-    assert_same_metrics(whole, parts)
+    assert_same(final_arrays(straight), final_arrays(resumed))
+    assert_same_metrics(straight, resumed)
 
 
 def test_rejects_a_checkpoint_of_another_network(tmp_path, make_source):
     source = make_source(24)
     train_briefly(tmp_path, source)
-    other = tf.train.Checkpoint(x=tf.Variable(1.0))
+    other_network = tf.train.Checkpoint(x=tf.Variable(1.0))
     tf.train.CheckpointManager(
-        other, str(tmp_path / "checkpoints"), max_to_keep=1
+        other_network, str(tmp_path / "checkpoints"), max_to_keep=1
     ).save(checkpoint_number=9)
     with pytest.raises(ValueError, match="checkpoint of this network.*ckpt-9"):
         train_briefly(tmp_path, source)
 
 
 def test_figures_are_drawn_during_a_run(tmp_path, make_source, monkeypatch):
-    """Here curves are drawn after each epoch; TensorBoard gets kernels and more."""
+    """Without its limits, `FigureWriter` draws after each epoch."""
     monkeypatch.setattr(callbacks, "DRAW_SECONDS", 0)
     monkeypatch.setattr(callbacks, "DRAW_SHARE", math.inf)
     curves = []
@@ -599,13 +597,13 @@ def test_rejects_a_source_with_a_wrong_number_of_images(
     source = make_source(24)
     # The statistics are computed first, so that training meets the wrong source.
     train_briefly(tmp_path / "statistics", source, preset=shallow_preset(epochs=1))
-    wrong = dataclasses.replace(source, read=make_source(num_images).read)
+    wrong_source = dataclasses.replace(source, read=make_source(num_images).read)
     with pytest.raises(ValueError, match=f"24 im.*Received: {received}. P"):
-        train_briefly(tmp_path / "run", wrong, devices=devices)
+        train_briefly(tmp_path / "run", wrong_source, devices=devices)
 
 
 def with_a_bad_image(source, name):
-    """Returns a copy of `source` with an image that can't be decoded."""
+    """Returns a copy of `source` in which the image `name` cannot be decoded."""
 
     def spoil(example):
         image = tf.where(example["name"] == name, b"no", example["image"])
@@ -627,15 +625,15 @@ def test_names_an_unreadable_image(tmp_path, make_source):
 def test_searches_for_an_unreadable_image_in_its_steps_only(
     tmp_path, make_source, monkeypatch
 ):
-    """Reading all of a large data set would take hours."""
+    """It would take hours to read a large data set completely."""
     source = make_source(60)
     train_briefly(tmp_path / "statistics", source, preset=shallow_preset(epochs=1))
     order = input_pipeline.shuffled(source, 0, 0, 16384)
     names = [example["name"].numpy() for example in order]
-    read = []
+    read_names = []
 
     def diagnose(error, source, examples):
-        read.extend(example["name"].numpy() for example in examples)
+        read_names.extend(example["name"].numpy() for example in examples)
         return ValueError("diagnosed")
 
     monkeypatch.setattr(bad_images, "diagnose", diagnose)
@@ -645,11 +643,11 @@ def test_searches_for_an_unreadable_image_in_its_steps_only(
             with_a_bad_image(source, names[14]),
             log_steps=1,
         )
-    assert read == names[12:24]
+    assert read_names == names[12:24]
 
 
 def test_layers_and_biases_follow_the_multipliers_of_the_recipe(tmp_path, make_source):
-    """conv1 is frozen after one epoch; the run is also stopped and resumed."""
+    """conv1 is frozen after one epoch, also in a run that is stopped and resumed."""
     preset = shallow_preset(
         epochs=3, schedule="step", boundaries=(1,), bias_lr_multiplier=2.0
     )
@@ -670,7 +668,7 @@ def test_layers_and_biases_follow_the_multipliers_of_the_recipe(tmp_path, make_s
             )
 
     source = make_source(24)
-    train_briefly(tmp_path / "whole", source, preset=preset, callbacks=[Record()])
+    train_briefly(tmp_path / "straight", source, preset=preset, callbacks=[Record()])
     assert bias_learning_rates == pytest.approx([0.02] * 3)
     for epoch in (1, 2):
         for actual, expected in zip(conv1_weights[epoch], conv1_weights[0]):
@@ -678,7 +676,7 @@ def test_layers_and_biases_follow_the_multipliers_of_the_recipe(tmp_path, make_s
     stop = CallAtStep(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(loop.TrainingInterrupted):
         train_briefly(
-            tmp_path / "parts", source, preset=preset, callbacks=[stop], log_steps=1
+            tmp_path / "resumed", source, preset=preset, callbacks=[stop], log_steps=1
         )
-    train_briefly(tmp_path / "parts", source, preset=preset, log_steps=1)
-    assert_same(final_arrays(tmp_path / "whole"), final_arrays(tmp_path / "parts"))
+    train_briefly(tmp_path / "resumed", source, preset=preset, log_steps=1)
+    assert_same(final_arrays(tmp_path / "straight"), final_arrays(tmp_path / "resumed"))

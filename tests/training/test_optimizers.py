@@ -11,11 +11,11 @@ from alexnet_tf.models import alexnet
 from alexnet_tf import presets
 from alexnet_tf.training import optimizers
 
-LEARNING_RATES = (0.1, 0.1, 0.01)  # They drop before the third step.
+LEARNING_RATES = (0.1, 0.1, 0.01)  # One per step, with a drop before the third.
 
 
 def reference_steps(w, gradients, *, decay, multiplier=1.0, momentum=0.9):
-    """Applies the paper's rule in float64; returns w after each step."""
+    """Applies the paper's update rule in float64; returns w after each step."""
     v, values = np.zeros_like(w), []
     for gradient, lr in zip(gradients, LEARNING_RATES):
         lr = lr * multiplier
@@ -31,9 +31,9 @@ def make_variable(name, values):
 
 @pytest.mark.parametrize("multiplier", [1.0, 2.0])
 def test_three_steps_across_a_drop_equal_the_papers_rule(multiplier):
-    random = np.random.default_rng(0)
-    kernel, bias = random.normal(size=(3, 2)), random.normal(size=2)
-    gradients = random.normal(size=(3, 3, 2)), random.normal(size=(3, 2))
+    rng = np.random.default_rng(0)
+    kernel, bias = rng.normal(size=(3, 2)), rng.normal(size=2)
+    gradients = rng.normal(size=(3, 3, 2)), rng.normal(size=(3, 2))
     variables = [make_variable("kernel", kernel), make_variable("bias", bias)]
     optimizer = optimizers.MomentumSGD(
         weight_decay=0.05, bias_lr_multiplier=multiplier
@@ -52,14 +52,14 @@ def test_three_steps_across_a_drop_equal_the_papers_rule(multiplier):
         np.testing.assert_allclose(variables[1].numpy(), expected_bias, rtol=1e-5)
 
 
-def test_multipliers_scale_learning_rate_and_decay_of_their_layer():
+def test_multipliers_scale_the_learning_rate_and_the_decay_of_their_layer():
     """Caffe's lr_mult does the same (src/caffe/solvers/sgd_solver.cpp:156-240)."""
     inputs = keras.Input((3,))
     outputs = keras.layers.Dense(2, name="fc7")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(2, name="fc8")(outputs))
-    random = np.random.default_rng(0)
-    initial = [random.normal(size=v.shape) for v in model.trainable_variables]
-    gradients = [random.normal(size=(3, *array.shape)) for array in initial]
+    rng = np.random.default_rng(0)
+    initial = [rng.normal(size=v.shape) for v in model.trainable_variables]
+    gradients = [rng.normal(size=(3, *array.shape)) for array in initial]
     model.set_weights(initial)
     optimizer = optimizers.MomentumSGD(
         weight_decay=0.05, bias_lr_multiplier=2.0, lr_multipliers={"fc8": 10.0}
@@ -72,14 +72,16 @@ def test_multipliers_scale_learning_rate_and_decay_of_their_layer():
             model.trainable_variables,
         )
     settings = [(0.05, 1.0), (0.0, 2.0), (0.05, 10.0), (0.0, 20.0)]
-    for variable, w, g, (decay, multiplier) in zip(
+    for variable, array, step_gradients, (decay, multiplier) in zip(
         model.trainable_variables, initial, gradients, settings
     ):
-        expected = reference_steps(w, g, decay=decay, multiplier=multiplier)[-1]
+        expected = reference_steps(
+            array, step_gradients, decay=decay, multiplier=multiplier
+        )[-1]
         np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5)
 
 
-def test_weight_decay_of_keras_is_another_rule():
+def test_weight_decay_of_keras_differs_from_the_papers_rule():
     """Keras does not add the decay to v, which is why `MomentumSGD` exists."""
     w, gradients = np.ones(1), np.zeros((3, 1))
     variable = make_variable("kernel", w)
@@ -92,7 +94,7 @@ def test_weight_decay_of_keras_is_another_rule():
     assert abs(float(variable.numpy()[0]) - expected[0]) > 0.05
 
 
-def test_settings_survive_serialization():
+def test_deserialized_optimizer_has_the_same_settings():
     optimizer = optimizers.MomentumSGD(0.02, 0.8, 0.003, 2.0, {"fc8": 10.0})
     config = keras.optimizers.serialize(optimizer)
     restored = keras.optimizers.deserialize(config)
@@ -103,7 +105,7 @@ def test_settings_survive_serialization():
 
 
 def learning_rates(schedule, epochs, **recipe):
-    """Returns the learning rate of each epoch, and of the one after the last."""
+    """Returns the learning rates of all epochs, and of the epoch after the last."""
     recipe = presets.Recipe(schedule=schedule, epochs=epochs, **recipe)
     return [
         optimizers.learning_rate(recipe, epoch, [])
@@ -111,7 +113,7 @@ def learning_rates(schedule, epochs, **recipe):
     ]
 
 
-def test_constant_ends_with_the_epochs():
+def test_constant_does_not_change_until_training_ends():
     assert learning_rates("constant", 3) == [0.01, 0.01, 0.01, None]
 
 
@@ -133,7 +135,7 @@ def test_code2012_has_the_learning_rates_of_the_original_run():
 
 
 def test_stepped_exponential_has_the_four_published_levels():
-    """The levels begin at 0, 25, 50 and 75% of the epochs."""
+    """The levels begin after 0, 25, 50 and 75% of the epochs."""
     values = learning_rates("stepped_exponential", 8)
     np.testing.assert_allclose(values[0:8:2], values[1:8:2])
     np.testing.assert_allclose(
@@ -153,8 +155,8 @@ def plateau_learning_rate(errors, patience=2):
         ([], 0.01),
         ([0.5, 0.4, 0.3], 0.01),
         ([0.5, 0.5], 0.01),  # One epoch without a lower error.
-        ([0.5, 0.5, 0.5], 0.001),  # Two epochs: an equal error is not lower.
-        ([0.5, 0.6, 0.4, 0.45], 0.01),  # A lower error in between.
+        ([0.5, 0.5, 0.5], 0.001),  # Two epochs, because an equal error is not lower.
+        ([0.5, 0.6, 0.4, 0.45], 0.01),  # The third epoch has a lower error.
         ([0.5] + 4 * [0.6], 1e-4),
         ([0.5] + 6 * [0.6], 1e-5),
         ([0.5] + 7 * [0.6], 1e-5),
@@ -162,7 +164,7 @@ def plateau_learning_rate(errors, patience=2):
         (3 * [0.5] + [0.4] + 2 * [0.45], 1e-4),
     ],
 )
-def test_plateau_drops_three_times_and_ends(errors, expected):
+def test_plateau_divides_three_times_and_ends_at_the_fourth(errors, expected):
     assert plateau_learning_rate(errors) == (expected and pytest.approx(expected))
 
 
@@ -173,7 +175,7 @@ def test_plateau_ends_after_the_last_epoch():
 
 @pytest.mark.parametrize("name", list(presets.PRESETS))
 def test_decay_applies_to_the_kernels_of_each_layer(name):
-    """The preset's layers are made narrow, which saves time."""
+    """The layers have only 8 filters or units, because building them is then fast."""
     preset = presets.get(name)
     layers = presets._replace(preset.layers, presets.Conv, filters=8)
     layers = presets._replace(layers, presets.Dense, units=8)
@@ -185,7 +187,7 @@ def test_decay_applies_to_the_kernels_of_each_layer(name):
 
 
 def test_code2012_has_the_multipliers_of_the_original_run():
-    """conv1 drops early, at epoch 67, and stops at 72; biases keep .02."""
+    """conv1 is slowed down at epoch 67 and frozen at 72; biases are trained at .02."""
     recipe = presets.get("code2012").recipe
     for epoch, learning_rate, expected in [
         (0, 0.01, {}),
@@ -194,18 +196,23 @@ def test_code2012_has_the_multipliers_of_the_original_run():
         (72, 1e-4, {"conv1": 0.0}),
         (90, 1e-5, {"conv1": 0.0}),
     ]:
-        found = optimizers.learning_rate(recipe, epoch, [])
-        assert found == pytest.approx(learning_rate)
-        biases, layers = optimizers.multipliers(recipe, epoch, learning_rate)
-        assert biases * learning_rate == pytest.approx(0.02) and layers == expected
+        scheduled = optimizers.learning_rate(recipe, epoch, [])
+        assert scheduled == pytest.approx(learning_rate)
+        bias_multiplier, layer_multipliers = optimizers.multipliers(
+            recipe, epoch, learning_rate
+        )
+        assert bias_multiplier * learning_rate == pytest.approx(0.02)
+        assert layer_multipliers == expected
     caffe = presets.get("caffe").recipe
     assert optimizers.multipliers(caffe, 50, 1e-4) == (2.0, {})
-    at_zero = dataclasses.replace(recipe, learning_rate=0.0)
-    assert optimizers.multipliers(at_zero, 0, 0.0)[0] == recipe.bias_lr_multiplier
+    # A learning rate of 0 does not cause a division by 0.
+    zero_recipe = dataclasses.replace(recipe, learning_rate=0.0)
+    bias_multiplier, _ = optimizers.multipliers(zero_recipe, 0, 0.0)
+    assert bias_multiplier == recipe.bias_lr_multiplier
 
 
-def test_a_multiplier_of_0_stops_a_layer_at_once():
-    """The velocity that is left is kept, but not applied."""
+def test_a_multiplier_of_0_freezes_a_layer_immediately():
+    """The velocity does not change either, and is not applied."""
     inputs = keras.Input((3,))
     model = keras.Model(inputs, keras.layers.Dense(2, name="a")(inputs))
     optimizer = optimizers.MomentumSGD(0.1)

@@ -1,4 +1,4 @@
-"""StepTimer: a call takes about a second; times are medians."""
+"""Tests of the number of steps per call, and of the measured times."""
 
 from alexnet_tf.training import step_timer
 from alexnet_tf.training.step_timer import median_seconds
@@ -6,7 +6,7 @@ from alexnet_tf.training.step_timer import StepTimer
 
 
 def run_calls(monkeypatch, seconds_per_step, calls, **kwargs):
-    """Runs calls on a fake clock; returns the `StepTimer` and its counts."""
+    """Times calls on a fake clock; returns the `StepTimer` and the counts of the calls."""
     clock = [0.0]
     monkeypatch.setattr(step_timer.time, "perf_counter", lambda: clock[0])
     timer, counts = StepTimer(**kwargs), []
@@ -23,7 +23,7 @@ def test_counts_double_until_a_call_takes_a_second(monkeypatch):
     assert 9 <= timer.count <= 10
 
 
-def test_slow_steps_run_one_per_call(monkeypatch):
+def test_each_call_runs_only_one_slow_step(monkeypatch):
     assert run_calls(monkeypatch, 3.0, 4)[1] == [1, 1, 1, 1]
 
 
@@ -31,7 +31,7 @@ def test_counts_do_not_exceed_the_limit(monkeypatch):
     assert run_calls(monkeypatch, 1e-6, 20, limit=50)[1][-1] == 50
 
 
-def test_lap_does_not_count_the_first_call(monkeypatch):
+def test_lap_ignores_the_first_call(monkeypatch):
     timer, _ = run_calls(monkeypatch, 0.25, 1)
     assert timer.lap() is None
     timer, _ = run_calls(monkeypatch, 0.25, 5)
@@ -39,7 +39,7 @@ def test_lap_does_not_count_the_first_call(monkeypatch):
     assert timer.lap() is None
 
 
-def test_median_seconds_does_not_count_two_warm_up_calls(monkeypatch):
+def test_median_seconds_ignores_two_warm_up_calls(monkeypatch):
     clock, durations = [0.0], iter([9, 9, 3, 1, 2])
 
     def run():
@@ -49,8 +49,8 @@ def test_median_seconds_does_not_count_two_warm_up_calls(monkeypatch):
     assert median_seconds(run, repeats=3) == 2
 
 
-def test_workers_agree_on_the_mean_of_their_counts(monkeypatch):
-    """Another worker, which is slower, always proposes 2 steps."""
+def test_all_workers_run_the_mean_of_their_counts(monkeypatch):
+    """The other worker is slower and always proposes 2 steps."""
     proposed = []
 
     def mean_over_workers(count):

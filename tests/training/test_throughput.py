@@ -1,4 +1,4 @@
-"""Operation counts, throughputs, and the command `benchmark`."""
+"""Tests of operation counts, of measured throughputs, and of `benchmark`."""
 
 import json
 
@@ -10,6 +10,7 @@ from alexnet_tf.data import pixel_statistics
 from alexnet_tf import presets
 from alexnet_tf.training import throughput
 from helpers.commands import command
+from helpers.images import write_image_folder
 
 
 @pytest.mark.parametrize(
@@ -24,12 +25,13 @@ def test_operations_equal_known_counts(name, products, zero_kernels):
     model = alexnet_tf.AlexNet(name)
     inference, training = throughput.operations(model)
     assert inference == 2 * products
-    # conv1 has 55 x 55 outputs of 11 x 11 x 3 inputs in 96 maps, or in 64 (owt).
-    conv1 = 55 * 55 * {"owt": 64}.get(name, 96) * 11 * 11 * 3
-    assert training == 3 * inference - 2 * conv1
+    # conv1 has 55 x 55 outputs for each of its 96 filters (owt: 64) of size
+    # 11 x 11 x 3. Training does not compute the gradient of its input, the image.
+    conv1_products = 55 * 55 * {"owt": 64}.get(name, 96) * 11 * 11 * 3
+    assert training == 3 * inference - 2 * conv1_products
 
 
-def test_network_trains_and_is_measured():
+def test_steps_train_the_network_and_all_its_measurements_are_positive():
     network = throughput.build(presets.get("tiny"), "float32", 8)
     before = [weight.numpy() for weight in network.model.weights]
     network.make_step()()
@@ -40,31 +42,31 @@ def test_network_trains_and_is_measured():
     assert all(changed)
     assert network.training_rate(1) > 0 and network.inference_rate(1) > 0
     assert network.update_seconds(1) > 0
-    rows = network.layer_seconds(1)
-    assert [row[0] for row in rows] == [
-        layer.name for layer in network.model.layers[1:]
-    ]
-    assert all(forward > 0 and both > 0 for _, forward, both in rows)
+    names, forward_times, total_times = zip(*network.layer_seconds(1))
+    assert [*names] == [layer.name for layer in network.model.layers[1:]]
+    assert min(forward_times) > 0 and min(total_times) > 0
 
 
 def test_all_stages_are_measured(make_source, monkeypatch):
-    monkeypatch.setattr(throughput, "_IMAGES", 40)
-    monkeypatch.setattr(throughput, "_STEPS", 1)
+    monkeypatch.setattr(throughput, "_NUM_IMAGES", 40)
+    monkeypatch.setattr(throughput, "_STEPS_PER_TURN", 1)
     preset = presets.get("tiny")
     statistics = pixel_statistics.imagenet(preset.preprocessing)
     network = throughput.build(preset, "float32", 8)
     rates = throughput.stage_rates(make_source(20), preset, statistics, network, 1)
     assert [*rates] == ["read", "decode", "augment", "batch", "train", "noise"]
     assert all(rate > 0 for rate in rates.values())
-    # Five images are less than one batch.
+    # Five images are fewer than a batch.
     rates = throughput.stage_rates(make_source(5), preset, statistics, network, 1)
     assert [*rates] == ["read", "decode", "augment"]
+    # At least one batch is read, even if it has more than `_NUM_IMAGES` images.
+    monkeypatch.setattr(throughput, "_NUM_IMAGES", 4)
+    rates = throughput.stage_rates(make_source(20), preset, statistics, network, 1)
+    assert rates["batch"] > 0
 
 
 @pytest.mark.large
 def test_command_prints_tables_and_writes_json(tmp_path):
-    from helpers.images import write_image_folder
-
     data = write_image_folder(tmp_path / "data", classes=2, count=10)
     code, out, err = command(
         "benchmark", "--preset=tiny", "--precision=float32", "--batch_size=8",

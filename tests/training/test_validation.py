@@ -1,4 +1,4 @@
-"""Loss and errors compared with NumPy; each image is counted once."""
+"""Tests that loss and errors equal those of NumPy, with each image counted once."""
 
 import dataclasses
 
@@ -32,12 +32,12 @@ from alexnet_tf.training import validation
         ([np.nan, np.nan], 0, 1, 0),
     ],
 )
-def test_top_k_shares_the_last_places_among_ties(scores, label, k, hit):
+def test_top_k_hits_divides_the_last_places_among_ties(scores, label, k, hit):
     hits = metrics.top_k_hits(tf.constant([scores]), tf.constant([label]), k)
     assert float(hits[0]) == pytest.approx(hit)
 
 
-def test_batch_sums_do_not_count_padding():
+def test_batch_sums_ignores_padding():
     logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.9, 0.05, 0.05]])
     totals = metrics.batch_sums(
         tf.constant(logits, tf.float32), tf.constant([0, 1, -1])
@@ -60,7 +60,8 @@ def statistics():
 def evaluate(source, batch_size, strategy=None, **changes):
     """Evaluates an untrained model; returns the metrics and the model.
 
-    `changes` apply to the source that is read, but not to the expected one.
+    `changes` are attributes of the source that is read, in which it differs from the
+    source that the evaluator expects.
     """
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
@@ -69,7 +70,7 @@ def evaluate(source, batch_size, strategy=None, **changes):
                 keras.Input((64, 64, 3)),
                 keras.layers.AveragePooling2D(8),
                 keras.layers.Flatten(),
-                keras.layers.Dense(10, kernel_initializer=alternating),
+                keras.layers.Dense(10, kernel_initializer=random_kernel),
             ]
         )
 
@@ -87,7 +88,8 @@ def evaluate(source, batch_size, strategy=None, **changes):
     return measure(distributed, source, batch_size), model
 
 
-def alternating(shape, dtype=None):
+def random_kernel(shape, dtype=None):
+    """Returns the same random numbers for every model."""
     return tf.cast(np.random.default_rng(0).normal(size=shape), dtype)
 
 
@@ -121,11 +123,10 @@ def test_each_image_counts_once_for_any_batch_size(
 
 
 def test_rejects_a_wrong_number_of_evaluated_images(make_source):
-    source = make_source(6)
-    short = make_source(4)
+    source, short_source = make_source(6), make_source(4)
     with pytest.raises(ValueError, match="evaluate 6 images.*Received: 4"):
-        # The number of batches is right, but two of their images are padding.
-        evaluate(source, 6, read=short.read, num_examples=4)
+        # The only batch has the expected size, but two of its images are padding.
+        evaluate(source, 6, read=short_source.read, num_examples=4)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_rejects_a_wrong_number_of_evaluated_images(make_source):
 def test_rejects_sources_that_hold_fewer_or_more_images(
     make_source, num_images, received, batch_size, devices
 ):
-    """If six images fill all batches, the count alone does not reveal more images."""
+    """If six images fill all batches, further images are noticed only by reading on."""
     source = dataclasses.replace(make_source(num_images), num_examples=6)
     strategy = distribution.make_strategy(devices)
     with pytest.raises(
@@ -154,31 +155,32 @@ def test_rejects_sources_that_hold_fewer_or_more_images(
 
 
 def test_searches_for_an_unreadable_image_in_its_batch_only(make_source, monkeypatch):
-    """Reading all of a large data set would take hours."""
+    """It would take hours to read a large data set completely."""
     source = make_source(20)
-    bad = dataclasses.replace(
+    bad_source = dataclasses.replace(
         source,
         read=lambda seed: source.read(seed).map(
-            lambda e: e | {"label": tf.where(e["name"] == "images 13", -7, 0)}
+            lambda example: example
+            | {"label": tf.where(example["name"] == "images 13", -7, 0)}
         ),
     )
-    read = []
+    names = []
 
     def diagnose(error, source, examples):
-        read.extend(e["name"].numpy().decode() for e in examples)
-        return ValueError(len(read))
+        names.extend(example["name"].numpy().decode() for example in examples)
+        return ValueError("diagnosed")
 
-    def one_step_at_a_time(mean_over_workers):
+    def make_single_step_timer(mean_over_workers):
         return StepTimer(limit=1)
 
     monkeypatch.setattr(bad_images, "diagnose", diagnose)
-    monkeypatch.setattr(validation, "StepTimer", one_step_at_a_time)
-    with pytest.raises(ValueError):
-        evaluate(bad, 4)
-    assert read == [f"images {index}" for index in range(12, 16)]
+    monkeypatch.setattr(validation, "StepTimer", make_single_step_timer)
+    with pytest.raises(ValueError, match="diagnosed"):
+        evaluate(bad_source, 4)
+    assert names == [f"images {index}" for index in range(12, 16)]
 
 
-def test_on_step_is_called(make_source):
+def test_evaluator_calls_on_step(make_source):
     calls = []
     source = make_source(6)
     strategy = tf.distribute.get_strategy()
@@ -194,7 +196,7 @@ def test_on_step_is_called(make_source):
     assert calls
 
 
-def test_padding_adds_nothing_to_loss_and_gradient():
+def test_padding_has_no_loss_and_no_gradient():
     """The loss of two classes with equal logits is ln 2."""
     logits = tf.Variable([[1.0, 1.0], [5.0, -5.0]])
     with tf.GradientTape() as tape:
@@ -204,8 +206,8 @@ def test_padding_adds_nothing_to_loss_and_gradient():
     np.testing.assert_allclose(gradient, [[0.5, -0.5], [0, 0]], rtol=1e-6)
 
 
-def test_unreadable_images_are_counted_separately(make_source):
-    """Two of 8 images have a label that belongs to no class."""
+def test_unreadable_images_are_counted_as_bad_images(make_source):
+    """Images with an invalid label count as unreadable, here two of 8."""
     source = dataclasses.replace(make_source(8, classes=4), classes=("0", "1", "2"))
     measured, _ = evaluate(source.allow_bad_images(), 3)
     assert measured["bad_images"] == 2
