@@ -8,7 +8,7 @@ The commands are run as modules, for example `python -m alexnet_tf.train --help`
 
 from alexnet_tf import lazy
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # The modules that define the public names.
 _MODULES = {

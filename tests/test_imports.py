@@ -1,4 +1,4 @@
-"""Which module may import which, and that importing one costs nothing."""
+"""The rules of imports, of flags, of names in README.md and of unsafe functions."""
 
 import ast
 import pathlib
@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "alexnet_tf"
 MODULES = sorted(
-    path for path in PACKAGE.rglob("*.py") if not path.name.startswith("__init__")
+    path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"
 )
 COMMANDS = {
     "benchmark", "evaluate", "export", "predict", "prepare", "report", "serve_data",
@@ -18,9 +18,9 @@ COMMANDS = {
 }  # fmt: skip
 
 BASE = {"presets", "files", "settings", "plots"}
-# The package's import directions, one row for each layer: a module may import
-# those of its own row (for folders: of its own folder) and what is listed.
-ROWS = {
+# {module, folder or "commands": the modules and folders that it may import}.
+# The modules of a folder may also import each other.
+ALLOWED_IMPORTS = {
     "presets": set(),
     "files": set(),
     "settings": set(),
@@ -36,12 +36,13 @@ ROWS = {
     "commands": BASE
     | {"cli", "data", "models", "workdir", "training", "inference", "figures"},
 }
-# Modules that the commands may import at the top: none of them imports TensorFlow.
-LIGHT = {"cli", "data.data_service", "files", "presets", "workdir"}
+# Modules that the commands may import outside functions. Importing these modules does
+# not import TensorFlow.
+LIGHT_MODULES = {"cli", "data.data_service", "files", "presets", "workdir"}
 
 
-def imported(path):
-    """The names of all modules that a file imports, in functions too."""
+def imported_names(path):
+    """Returns the full names of everything that a file imports, in functions too."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -51,75 +52,79 @@ def imported(path):
     return names
 
 
-def ours(path):
-    """The modules and folders of the package that a file imports."""
+def imported_parts(path):
+    """Returns the modules and folders of the package that a file imports."""
     prefix = "alexnet_tf."
     return {
         name.removeprefix(prefix).split(".")[0]
-        for name in imported(path)
+        for name in imported_names(path)
         if name.startswith(prefix)
     }
 
 
-def row_of(path):
-    """The name of a module's row in the table: its folder, or its own name."""
+def part_of(path):
+    """Returns the key of a module in `ALLOWED_IMPORTS`."""
     name = path.relative_to(PACKAGE).with_suffix("").parts[0]
     return "commands" if name in COMMANDS else name
 
 
-def ids(path):
+def module_id(path):
+    """Returns the path of a module in the package, without ".py"."""
     return str(path.relative_to(PACKAGE).with_suffix(""))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_imports_follow_the_table(path):
-    row = row_of(path)
-    own = {row} if path.parent != PACKAGE else set()
-    assert ours(path) <= ROWS[row] | own
+each_module = pytest.mark.parametrize("path", MODULES, ids=module_id)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_only_commands_read_flags(path):
-    reads_flags = any("absl.flags" in name for name in imported(path))
-    assert reads_flags == (path.stem in COMMANDS | {"cli"})
+@each_module
+def test_modules_import_only_allowed_parts_of_the_package(path):
+    part = part_of(path)
+    own_folder = {part} if path.parent != PACKAGE else set()
+    assert imported_parts(path) <= ALLOWED_IMPORTS[part] | own_folder
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
+@each_module
+def test_only_commands_and_cli_use_flags(path):
+    uses_flags = any("absl.flags" in name for name in imported_names(path))
+    assert uses_flags == (path.stem in COMMANDS | {"cli"})
+
+
+@each_module
 def test_no_module_is_imported_under_another_name(path):
-    renamed = [
+    renaming_imports = [
         ast.unparse(node)
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ImportFrom)
         and (node.module or "").startswith("alexnet_tf")
         for alias in node.names
-        if alias.asname and path.parent.name != "textures"
+        if alias.asname
     ]
-    assert not renamed
+    assert not renaming_imports
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_no_private_modules_of_the_libraries(path):
+@each_module
+def test_no_private_module_of_a_library_is_imported(path):
     private = ("tensorflow.python", "keras.src", "tensorflow_datasets.core")
-    assert not [n for n in imported(path) if n.startswith(private)]
+    assert not [name for name in imported_names(path) if name.startswith(private)]
 
 
 def calls(path):
-    """(name of the function, {keyword: value}) of all calls in a file."""
+    """Yields (name of the function, {keyword: constant value}) of each call."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             keywords = {
-                k.arg: k.value.value
-                for k in node.keywords
-                if isinstance(k.value, ast.Constant)
+                keyword.arg: keyword.value.value
+                for keyword in node.keywords
+                if isinstance(keyword.value, ast.Constant)
             }
             yield ast.unparse(node.func), keywords
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
+@each_module
 def test_nothing_is_loaded_that_could_run_code(path):
-    """Pickles are read by `safe_pickle` alone, Keras' files in safe mode."""
+    """Only `safe_pickle` reads pickles, and files of Keras are read in safe mode."""
     unsafe = {"pickle", "dill", "joblib", "marshal", "shelve", "yaml"}
-    assert not {name.split(".")[0] for name in imported(path)} & unsafe
+    assert not {name.split(".")[0] for name in imported_names(path)} & unsafe
     for name, keywords in calls(path):
         assert name not in ("eval", "exec", "compile", "os.system")
         if name == "np.load":
@@ -131,15 +136,17 @@ def test_nothing_is_loaded_that_could_run_code(path):
         assert not name.endswith((".extract", ".extractall"))
 
 
-def python(code):
-    return subprocess.run(
+def run_python(code):
+    """Runs code in a new process; it must exit with status 0."""
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True
     )
+    assert process.returncode == 0, process.stderr
 
 
 def test_importing_the_package_imports_no_tensorflow():
     packages = "data, models, training, inference, figures"
-    done = python(
+    run_python(
         "import sys, alexnet_tf, alexnet_tf.presets\n"
         f"from alexnet_tf import {packages}\n"
         "assert 'tensorflow' not in sys.modules\n"
@@ -148,11 +155,12 @@ def test_importing_the_package_imports_no_tensorflow():
         "assert 'tensorflow' not in sys.modules\n"
         "assert callable(alexnet_tf.AlexNet)\n"
     )
-    assert done.returncode == 0, done.stderr
 
 
+# Commands are omitted because two of them define the same flags, and textures because
+# importing it registers a data set with TFDS.
 LIBRARIES = [
-    ids(path).replace("/", ".")
+    module_id(path).replace("/", ".")
     for path in MODULES
     if "textures" not in str(path) and path.stem not in COMMANDS
 ]
@@ -160,20 +168,19 @@ LIBRARIES = [
 
 def test_importing_all_libraries_touches_no_device():
     modules = ", ".join(f"alexnet_tf.{name}" for name in LIBRARIES)
-    done = python(
+    run_python(
         f"import {modules}\n"
         "import tensorflow as tf\n"
-        # Fails once TensorFlow has set its devices up.
+        # Raises an error if TensorFlow has set up its devices.
         "tf.config.set_logical_device_configuration(\n"
         "    tf.config.list_physical_devices('CPU')[0],\n"
         "    [tf.config.LogicalDeviceConfiguration()] * 2)\n"
     )
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_commands_import_tensorflow_only_in_functions(command):
-    """Their --help does not wait for TensorFlow."""
+    """Otherwise --help would take seconds, in which TensorFlow is imported."""
     tree = ast.parse((PACKAGE / f"{command}.py").read_text())
     names = {
         f"{node.module}.{alias.name}"
@@ -181,11 +188,11 @@ def test_commands_import_tensorflow_only_in_functions(command):
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    light = {f"alexnet_tf.{name}" for name in LIGHT}
-    assert names <= light | {"absl.app", "absl.flags"}
+    light_modules = {f"alexnet_tf.{name}" for name in LIGHT_MODULES}
+    assert names <= light_modules | {"absl.app", "absl.flags"}
 
 
-def test_an_unknown_name_is_an_attribute_error():
+def test_an_unknown_name_of_the_package_raises_an_attribute_error():
     import alexnet_tf
 
     with pytest.raises(AttributeError, match="no attribute 'ResNet'"):
@@ -194,12 +201,12 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_the_tests_that_the_readme_names_exist():
     text = (PACKAGE.parent / "README.md").read_text()
-    promised = set(re.findall(r"`(test_\w+)`", text))
-    files = pathlib.Path(__file__).parent.rglob("test_*.py")
-    tests = "".join(path.read_text() for path in files)
-    assert promised and all(f"def {name}(" in tests for name in promised)
+    names = set(re.findall(r"`(test_\w+)`", text))
+    paths = pathlib.Path(__file__).parent.rglob("test_*.py")
+    tests = "".join(path.read_text() for path in paths)
+    assert names and not [name for name in names if f"def {name}(" not in tests]
 
 
 def test_no_test_file_imports_another():
     for path in pathlib.Path(__file__).parent.rglob("*.py"):
-        assert not [n for n in imported(path) if n.split(".")[0].startswith("test_")]
+        assert not [name for name in imported_names(path) if name.startswith("test_")]

@@ -81,11 +81,11 @@ def test_only_step_schedules_have_boundaries(name):
 
 
 def test_epochs_of_caffe_equal_its_iterations():
-    """Caffe trains for 450,000 steps and changes the rate every 100,000 steps."""
+    """Caffe trains for 450,000 steps with a boundary every 100,000 steps."""
     recipe = presets.get("caffe").recipe
-    steps = 1_281_167 / recipe.batch_size
-    assert recipe.epochs == round(450_000 / steps)
-    expected = [round(n * 100_000 / steps) for n in (1, 2, 3, 4)]
+    steps_per_epoch = 1_281_167 / recipe.batch_size
+    assert recipe.epochs == round(450_000 / steps_per_epoch)
+    expected = [round(n * 100_000 / steps_per_epoch) for n in (1, 2, 3, 4)]
     assert list(recipe.boundaries) == expected
 
 

@@ -57,21 +57,14 @@ def test_crops_of_any_size_have_the_right_color(height, width, image_size, data)
 
 INTEGERS = st.integers(-5, 2000)
 NUMBERS = st.one_of(st.floats(), INTEGERS)
-STRATEGIES = {"bool": st.booleans(), "int": INTEGERS, "float": NUMBERS}
-
-
-def type_name(field):
-    """Returns the name of the type of a field, without "| None"."""
-    return str(field.type).split(" ")[0]
-
-
+STRATEGIES = {bool: st.booleans(), int: INTEGERS, int | None: INTEGERS, float: NUMBERS}
 # {argument of `presets.override`: strategy for its value}. Fields of other types than
 # those in `STRATEGIES` are omitted.
 OVERRIDES = {
-    field.name: STRATEGIES[type_name(field)]
+    field.name: STRATEGIES[field.type]
     for part in (presets.Recipe, presets.Preprocessing)
     for field in dataclasses.fields(part)
-    if type_name(field) in STRATEGIES
+    if field.type in STRATEGIES
 } | {
     "dropout": NUMBERS,
     "init": st.sampled_from(["he", "torch", "xavier", ""]),

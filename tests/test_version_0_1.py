@@ -14,9 +14,9 @@ fixtures/version_0_1.tar.gz:
     cifar10_quick/      The network.json of a run with the preset cifar10_quick.
     image.png           One of the twelve images.
     expected.json       Results that version 0.1 computed from these files.
-
-In version 0.1, --images_per_shard was --pictures_per_shard and --ablate was --without.
 """
+# --images_per_shard was then called --pictures_per_shard,  # word: kept
+# and --ablate was called --without.
 
 import json
 import pathlib

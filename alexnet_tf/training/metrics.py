@@ -1,4 +1,7 @@
-"""Loss and top-k errors of batches."""
+"""Loss and top-k errors of batches.
+
+"CHM" is the authors' source code of 2012, see `presets`.
+"""
 
 import math
 

@@ -1,4 +1,7 @@
-"""The paper's update rule, and the schedules of the learning rate."""
+"""The paper's update rule, and the schedules of the learning rate.
+
+"CHM" is the authors' source code of 2012, see `presets`.
+"""
 
 import keras
 
@@ -29,7 +32,7 @@ class MomentumSGD(keras.optimizers.SGD):
         kernel_decay: the weight decay of the kernels. The attribute
             `weight_decay` of Keras remains None, because Keras would apply its
             rule too.
-        bias_lr_multiplier, lr_multipliers: see below. They are constants of a
+        bias_lr_multiplier, lr_multipliers: the arguments. They are constants of a
             traced training step, which must be traced again after a change.
 
     Args:

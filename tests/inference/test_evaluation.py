@@ -389,6 +389,6 @@ def test_evaluate_takes_an_ensemble(trained):
     code, _, err = evaluate_command(
         dataset, both, "--split=train[:6]", "--search_split=train[50%:]"
     )
-    assert code == 1 and "of which 1 are in train[:6] too" in err.splitlines()[-1]
+    assert code == 1 and "of which 1 images are in train[:6] too" in err.splitlines()[-1]
     code, _, err = evaluate_command(dataset, both, "--preset=tiny,tiny,tiny")
     assert code == 1 and "for each of 2 weights" in err.splitlines()[-1]

@@ -251,7 +251,7 @@ def test_statistics_belong_to_the_initial_weights(tmp_path, make_source):
     )
 
 
-def test_read_network_returns_the_preset_and_the_classes_of_a_run(tmp_path, make_source):
+def test_read_network_returns_preset_and_classes(tmp_path, make_source):
     preset = presets.override(
         small_preset(), mean="image", pca_color_std=0.2, dropout=0.25, epochs=1
     )

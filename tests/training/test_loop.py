@@ -83,7 +83,9 @@ def test_devices_share_the_global_batch(tmp_path, make_source, devices):
     source = make_source(36)
     preset = shallow_preset(dropout=0.0)
     expected = train_briefly(tmp_path / "one", source, preset=preset)
-    measured = train_briefly(tmp_path / "several", source, preset=preset, devices=devices)
+    measured = train_briefly(
+        tmp_path / "several", source, preset=preset, devices=devices
+    )
     assert measured == pytest.approx(expected, abs=1e-4)
     arrays = (final_arrays(tmp_path / name) for name in ("one", "several"))
     assert_same(*arrays, atol=1e-5)
@@ -230,7 +232,9 @@ def assert_same_metrics(expected, actual):
 @pytest.mark.parametrize(
     "step", [4, pytest.param(5, marks=pytest.mark.large)]
 )
-def test_killed_and_resumed_equals_straight(tmp_path, make_source, train_straight, step):
+def test_killed_and_resumed_equals_straight(
+    tmp_path, make_source, train_straight, step
+):
     """An exception simulates a kill, because the loop does not save after it."""
     source, resumed = make_source(36), tmp_path / "resumed"
     straight, _ = train_straight(source, log_steps=1)

@@ -6,7 +6,7 @@ from alexnet_tf.training.step_timer import StepTimer
 
 
 def run_calls(monkeypatch, seconds_per_step, calls, **kwargs):
-    """Times calls on a fake clock; returns the `StepTimer` and the counts of the calls."""
+    """Times calls on a fake clock; returns the `StepTimer` and the counts of steps."""
     clock = [0.0]
     monkeypatch.setattr(step_timer.time, "perf_counter", lambda: clock[0])
     timer, counts = StepTimer(**kwargs), []
