@@ -13,10 +13,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 
-def pytest_configure():
+def pytest_configure(config):
+    # The process that only distributes the tests need not wait for TensorFlow.
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    import tensorflow as tf
+
     cpus = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(
         cpus[0], [tf.config.LogicalDeviceConfiguration()] * 3
@@ -72,6 +76,8 @@ def make_source(tmp_path):
         mean: the mean of the pixels before they are clipped to [0, 255].
         classes: the number of classes. The label is the index modulo `classes`.
     """
+    import tensorflow as tf
+
     from alexnet_tf.data.source import Source
 
     def make(count, name="images", mean=128, classes=10):
@@ -132,6 +138,7 @@ def zero_kernels(monkeypatch):
     numbers are not drawn. Other initializers are not changed.
     """
     import keras
+    import tensorflow as tf
 
     def zeros(self, shape, dtype=None):
         return tf.zeros(shape, dtype or "float32")
