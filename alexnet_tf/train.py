@@ -6,7 +6,8 @@
         --weights=bvlc_alexnet.npy --reinit=fc8
 
 The same command resumes a run that was stopped. Flags that replace a value of the
-preset have that value by default; flags.txt in the work directory records the values used.
+preset have that value by default; flags.txt in the work directory records the values
+used.
 """
 
 import logging
@@ -26,8 +27,8 @@ _RUN_FLAGS = [
         "dataset",
         "textures",
         "Data set to train on: textures (generated on first use), any image "
-        "classification data set of TFDS (imagenet2012, cifar10:3.0.2), folder:PATH of class folders, "
-        "list:FILE of `path label` lines.",
+        "classification data set of TFDS (imagenet2012, cifar10:3.0.2), folder:PATH "
+        "(one folder for each class), or list:FILE (lines of `path label`).",
     ),
     flags.DEFINE_string(
         "train_split", "train", "Split to train on, such as train[:90%]."
@@ -216,7 +217,9 @@ _PRESET_FLAGS = [
         "channel.",
     ),
     flags.DEFINE_boolean(
-        "divide_by_std", None, "Divide by the standard deviation per channel."
+        "divide_by_std",
+        None,
+        "Divide the pixels by the standard deviation of their channel.",
     ),
     flags.DEFINE_boolean(
         "random_crop", None, "Train on random crops instead of the center crop."
@@ -306,13 +309,13 @@ def main(argv):
         raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
     cli.silence_libraries(flags.FLAGS["verbosity"].present)
     logging.getLogger("alexnet_tf").setLevel(logging.INFO)
-    # The message for Ctrl-C before the training loop, which saves a checkpoint when it
-    # is interrupted, and for the second Ctrl-C in the loop.
-    when_interrupted = (
+    # This message is printed for Ctrl-C before the training loop starts and for a
+    # second Ctrl-C during it. The first Ctrl-C in the loop saves a checkpoint instead.
+    interrupt_message = (
         "interrupted, nothing saved; the same command resumes from the last "
         "checkpoint, if there is one."
     )
-    with cli.one_line_errors("alexnet_tf.train", when_interrupted):
+    with cli.one_line_errors("alexnet_tf.train", interrupt_message):
         _train()
 
 

@@ -16,9 +16,9 @@ Arms with the same seed have the same initial weights and the same order of imag
 size and learning rate are the best of four combinations, which were tried with the
 unmodified network on training images that no arm uses; these trials were not logged.
 Test errors are measured on all 5,000 test images that were available, and training
-errors on the first 2,000 training images; both after the last epoch, without dropout.
-Training errors are those of center crops. Verdicts are based on the test error of
-center crops; the difference with ten-crop evaluation is given next to it.
+errors on center crops of the first 2,000 training images. Both are measured after the
+last epoch, without dropout. Verdicts on test errors are based on center crops; the
+table also gives the difference with ten-crop evaluation.
 
 The number of iterations is compared at the lowest of 25, 30, 35 and 40% training
 error that all runs reach. This rule and the rows on the gap between test and
@@ -196,6 +196,7 @@ def _error_row(log, arm, key, claim, paper):
             errors_at_end(log, "base", _TEN_CROP), errors_at_end(log, arm, _TEN_CROP)
         )
         measured += f"; ten-crop {_format_points(ten_crop)}"
+    # A claim with "-" is not made in the paper, and has no verdict.
     return claim, paper, measured, seeds, verdict if paper != "-" else "-"
 
 

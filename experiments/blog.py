@@ -43,7 +43,10 @@ _PRESETS = {"norm": ablations.BASE, "no_norm": ablations.ARMS["no_norm"]}
 
 
 def runs(log):
-    """Returns the runs of the search and, once these are logged, those compared."""
+    """Returns the runs of the search.
+
+    Once these are done, also returns the runs that are compared.
+    """
     search = [
         harness.Run(NAME, _search_arm(loss, rate), 0, ablations.BASE)
         for loss, learning_rates in LEARNING_RATES.items()
@@ -78,9 +81,10 @@ def _arm(log, loss, norm):
 
 
 def measure(run, path, data_dir):
-    """Trains a run and returns [its line for the log], see `harness.measure`.
+    """Trains a run and returns a list with its only line for the log.
 
-    The run has no work directory and cannot resume.
+    The arguments are those of `harness.measure`. The run has no work directory and
+    cannot resume.
     """
     del path
     is_search = run.arm.startswith("search-")
@@ -143,18 +147,18 @@ def rows(log):
     if not all(run_log.is_done(run, log) for run in runs(log)):
         return []
 
-    def errors(loss, norm, key="top1_error"):
+    def final_errors(loss, norm, key="top1_error"):
         return run_log.final_values(log, _arm(log, loss, norm), key)
 
-    correct = errors("cross_entropy", "norm")
+    correct = final_errors("cross_entropy", "norm")
     variants = [
         ("cross-entropy, with response normalization", correct),
-        ("mean squared error", errors("mse", "norm")),
-        ("no response normalization", errors("cross_entropy", "no_norm")),
-        ("both", errors("mse", "no_norm")),
+        ("mean squared error", final_errors("mse", "norm")),
+        ("no response normalization", final_errors("cross_entropy", "no_norm")),
+        ("both", final_errors("mse", "no_norm")),
         (
             "the correct network, tested on labels in place of images",
-            errors("cross_entropy", "norm", "labels_top1_error"),
+            final_errors("cross_entropy", "norm", "labels_top1_error"),
         ),
     ]
     return [_row(name, correct, errors) for name, errors in variants]
@@ -162,7 +166,7 @@ def rows(log):
 
 def _row(name, correct, errors):
     increases = [
-        100 * increase for increase in intervals.paired_differences(correct, errors)
+        100 * difference for difference in intervals.paired_differences(correct, errors)
     ]
     mean, half_width = intervals.confidence_interval(increases)
     increase = f"{mean:+.1f} ({intervals.format_interval(mean, half_width)})"

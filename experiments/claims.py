@@ -8,7 +8,8 @@ module defines these names:
     COLUMNS         the headers of the table; optional, replaces
                     `table.DEFAULT_COLUMNS`
     runs(log)       returns the `harness.Run` objects that are known so far: some runs
-                    depend on the logged results of others; absent in `COMPUTED`
+                    depend on the logged results of others; absent in the
+                    modules of `COMPUTED`
     draw(log, path) writes the plot; optional
     measure(run, path, data_dir)
                     trains a run and returns its lines for the log; optional, replaces

@@ -4,15 +4,15 @@
 
 The paper drops units in training and halves the outputs of all units at test time
 (section 4.2). Keras has inverted dropout: the units that are not dropped are doubled
-in training, and nothing changes at test time. With kernels of fc7 and fc8 that are half
-as large, a network with inverted dropout computes the same function as one with the
+in training, and nothing changes at test time. If the kernels of fc7 and fc8 are half as
+large, a network with inverted dropout computes the same function as a network with the
 paper's dropout, both in training with the same units dropped and at test time. The
 table shows this for layers of 128 units in float64.
 
-Training differs, however. The gradient with respect to a halved kernel is twice that
-with respect to the paper's kernel. One step with the same learning rate therefore
-changes the halved kernel twice as much, and the kernel of the paper's form that it
-represents, which is twice the halved one, four times as much.
+Training differs, however. The gradient with respect to a halved kernel is twice the
+gradient with respect to the paper's kernel. One step with the same learning rate
+therefore changes the halved kernel twice as much. The equivalent kernel for the paper's
+dropout is twice the halved kernel, so that it changes four times as much.
 """
 
 import numpy as np
@@ -56,22 +56,22 @@ def _fc8_inputs(fc6, kernels, factors):
     Args:
         fc6: [N, 128], the outputs of fc6.
         kernels: the kernels of fc7 and fc8.
-        factors: what the outputs of fc6 and of fc7 are multiplied by; arrays [N, 128]
-            that are 0 for dropped units, or numbers.
+        factors: the factors of the outputs of fc6 and of fc7, each an array [N, 128]
+            that is 0 for dropped units, or a number.
     """
     fc7 = np.maximum(fc6 * factors[0] @ kernels[0], 0)
     return fc7 * factors[1]
 
 
 def _outputs(fc6, kernels, factors):
-    """Returns the outputs of fc8. Arguments are those of `_fc8_inputs`."""
+    """Returns the outputs of fc8. The arguments are those of `_fc8_inputs`."""
     return _fc8_inputs(fc6, kernels, factors) @ kernels[1]
 
 
 def _gradient(fc6, kernels, factors):
     """Returns the gradient with respect to the kernel of fc8, as an array [128, 10].
 
-    It is the gradient of the sum of the squared outputs. Arguments are those of
+    It is the gradient of the sum of the squared outputs. The arguments are those of
     `_fc8_inputs`.
     """
     outputs = _outputs(fc6, kernels, factors)

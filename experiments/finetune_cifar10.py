@@ -3,13 +3,14 @@
     python -m experiments.finetune_cifar10 DATA_DIR
 
 The network `cifar10_full` is trained on five classes of CIFAR-10 (airplane to deer)
-with 25,000 images. It is then fine-tuned on the other five classes (dog to truck) with
-50, 200 and 1,000 images per class, and with a new last layer. For comparison the same
-network is trained on the same images of these classes from a random initialization,
-also with 1,500 steps of 50 images and the same recipe. There are three seeds, each with
-another selection of images; the network trained on the first five classes is the same
-for all seeds. Errors are measured on all test images of the last five classes, on
-center crops and after the last step. No choice was based on them.
+with 25,000 images. Its last layer is then replaced, and the network is fine-tuned on
+50, 200 and 1,000 images of each of the other five classes (dog to truck). For
+comparison the same network is trained on the same images from a random initialization.
+Both are trained for 1,500 steps of 50 images with the same recipe. There are three
+seeds, each with a different selection of images; the network trained on the first five
+classes is the same for all seeds. Errors are measured on all test images of the last
+five classes, on center crops and after the last step. No choice was based on these
+errors.
 
 Writes experiments/logs/finetune_cifar10.jsonl with one line per epoch of each run,
 draws experiments/finetune_cifar10.png from the log and prints the table of errors.
@@ -39,7 +40,7 @@ from experiments import table
 NAME = "finetune_cifar10"
 IMAGES_PER_CLASS = (50, 200, 1000)
 SEEDS = (0, 1, 2)
-# The initializations, as in the log's key "start", and their labels.
+# The labels of the initializations, by the value of "start" in the log.
 LABELS = {"scratch": "random initialization", "fine-tuned": "fine-tuned"}
 # Errors are measured after each epoch. An epoch has this many images for every number
 # of images per class, so that all runs are measured at the same steps.
@@ -55,8 +56,9 @@ def select_classes(source, first_label, seed=0, per_class=None):
         source: a `Source` of 10 classes.
         first_label: the first of the five labels, which becomes label 0.
         seed: the random seed of the selection of images.
-        per_class: the number of images of each class to select. They are repeated up
-            to `IMAGES_PER_EPOCH` images. By default all images are taken once.
+        per_class: the number of images of each class to select. The selected images
+            are repeated up to a total of `IMAGES_PER_EPOCH`. By default all images
+            are taken once.
     """
     last_label = first_label + 4
     examples = [
@@ -191,8 +193,8 @@ def error_table(lines):
 def _row(lines, per_class, epoch):
     """Returns the cells for one number of images per class.
 
-    They are this number, the mean error of each initialization with the errors of all
-    seeds, and the mean reduction by fine-tuning with its 95% interval.
+    The cells are this number, the mean error of each initialization with the errors of
+    all seeds, and the mean reduction by fine-tuning with its 95% interval.
     """
     errors = {
         start: {

@@ -1,4 +1,4 @@
-"""Input sizes of 224 and 227 pixels, and the sizes of the maps that follow.
+"""Input sizes of 224 and 227 pixels, and the resulting sizes of the maps.
 
     python -m experiments.reproduce --table
 
@@ -7,8 +7,9 @@ wide and high with a stride of 4, and the maps of conv1 are 55 outputs wide and 
 as the neuron counts of Fig. 2 imply. These numbers do not fit:
 (224 - 11) / 4 + 1 = 54.25. The authors' code rounds up to 55, and the last windows
 read zeros to the right of the image and below it. Other implementations use images of
-227 pixels, or the default padding of their library. The sizes in the table, all along
-one side, are those of networks that are built for this page.
+227 pixels, or the default padding of their library. The table gives the sizes of the
+maps along one side. All numbers in it are those of networks that are built for this
+page.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ COLUMNS = (
 
 
 def _with_padding(conv1_padding, pool_padding="valid", image_size=224):
-    """Returns `paper` with another padding of conv1 and of the pooling layers.
+    """Returns `paper` with a different padding of conv1 and of the pooling layers.
 
     Args:
         conv1_padding: the padding of conv1, see `presets.Conv`.

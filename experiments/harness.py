@@ -106,8 +106,10 @@ def _measure_unless_locked(claim, run, data_dir, runs_dir, num_missing):
                     flush=True,
                 )
                 lines = getattr(claim, "measure", measure)(run, path, data_dir)
-                key = {"arm": run.arm, "seed": run.seed}
-                run_log.append_to_log(claim.NAME, [key | line for line in lines])
+                run_log.append_to_log(
+                    claim.NAME,
+                    [{"arm": run.arm, "seed": run.seed, **line} for line in lines],
+                )
     except WorkDirectoryInUse:
         return False
     return True
@@ -250,7 +252,7 @@ def _step_lines(path):
 
 
 def _epoch_lines(run, path):
-    """Returns the metrics of each epoch: on `eval_split`, in training, on the probe.
+    """Returns the metrics of each epoch in training and on the evaluated splits.
 
     The training metrics are means over the last steps of the epoch, at most 100.
     """

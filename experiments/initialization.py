@@ -13,8 +13,8 @@ rate is four times that of the authors.) The table gives the number of steps unt
 mean loss of 10 steps is 5% below ln 10 = 2.303, up to 1,000 steps. The rows for Caffe
 and for the 2012 code differ from the first row only in the initialization. The last
 row has the initialization of He et al. and two further changes: pixels are divided by
-their standard deviation, and the learning rate is .002. A trial with .01, which was
-not logged, diverged.
+their standard deviation, and the learning rate is .002. A trial with a learning rate of
+.01, which was not logged, diverged.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ def _with_fields(**fields):
     return dataclasses.replace(_PAPER, layers=layers)
 
 
-# The layers whose biases are initialized to 1 in the paper, the others' to 0.
+# The paper initializes the biases of these layers to 1, and all other biases to 0.
 _POSITIVE_BIAS = ("conv2", "conv4", "conv5", "fc6", "fc7")
 ARMS = {
     "paper": _PAPER,

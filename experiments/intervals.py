@@ -9,7 +9,7 @@ _T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def confidence_interval(values):
-    """Returns the mean of values and the half width of its 95% Student's t interval.
+    """Returns the mean of values and the half width of the 95% Student's t interval.
 
     Args:
         values: 1 to 10 numbers, one per seed. The half width of the interval of a
@@ -48,8 +48,8 @@ def verdict(mean, half_width):
             difference.
 
     Returns:
-        "reproduced" if the whole interval is positive, "contradicted" if it is
-        negative, "undecided" if it includes zero.
+        "reproduced" if the whole interval is positive, "contradicted" if the whole
+        interval is negative, "undecided" if the interval includes zero.
     """
     if mean - half_width > 0:
         return "reproduced"

@@ -6,7 +6,7 @@ Writes the 60,965,224 random parameters of preset `caffe` in each format, then l
 each file five times, alternating with `numpy.load` of the .npy file. Prints the time
 relative to that of `numpy.load`, as the median and the range of the five ratios. Also
 prints the largest of the five memory peaks, relative to the size of the arrays
-(244 MB). A peak is that of the resident set while the file is loaded, minus the
+(244 MB). A memory peak is the largest resident set while the file is loaded, minus the
 resident set before, which contains the network. The results on two cores of an AMD
 EPYC, with the files in the page cache, are in the section "Measured" of the README.
 """
@@ -46,7 +46,7 @@ def measure(function):
     bytes_before, start = resident_bytes("VmRSS"), time.perf_counter()
     result = function()
     seconds = time.perf_counter() - start
-    del result  # Until here, because the time must not include its release.
+    del result  # Not earlier, because the time must not include this.
     return seconds, resident_bytes("VmHWM") - bytes_before
 
 

@@ -33,7 +33,7 @@ _TABLE = flags.DEFINE_boolean(
 )
 _DATA_DIR = cli.define_data_dir()
 _RUNS_DIR = cli.define_path(
-    "runs_dir", "runs/reproduce", "Directory of the runs' work directories."
+    "runs_dir", "runs/reproduce", "Directory that contains the work directories."
 )
 
 

@@ -1,8 +1,11 @@
 """The log of each claim: experiments/logs/CLAIM.jsonl, one JSON object per line.
 
 A run has one line per epoch, or one per 10 steps if `Run.until_loss` is given, and a
-last line with "final": true. Every line has the "arm" and the "seed" of the run. The
-lines are appended together when the run has ended.
+last line with "final": true; a run of `blog` has only the last line. Every line has the
+"arm" and the "seed" of its run. The lines of a run are appended together when the run
+has ended.
+
+The log of `finetune_cifar10` has the lines that are yielded by its function `measure`.
 """
 
 import json
@@ -28,12 +31,12 @@ def append_to_log(name, lines):
 
 
 def is_done(run, log):
-    """Returns whether a `harness.Run` is in the log."""
+    """Returns whether a `harness.Run` is done, which means that it is in the log."""
     return any((run.arm, run.seed) == (line["arm"], line["seed"]) for line in log)
 
 
 def count_done(runs, log):
-    """Returns how many of the runs are in the log."""
+    """Returns how many of the runs are done, see `is_done`."""
     return sum(is_done(run, log) for run in runs)
 
 

@@ -39,14 +39,14 @@ class Cluster:
 
 
 # Crops per second of one core for `paper`, and bytes read per image, by the storage of
-# the images. The crops are half of those measured in shuffled batches on two cores of
-# an AMD EPYC (README, "Speed").
+# the images. Each number of crops is half of the number measured in shuffled batches on
+# two cores of an AMD EPYC (README, "Speed").
 _CROPS_PER_CORE = {"originals": 252, "256-pixel JPEG": 757, "raw": 548}
 _BYTES = {"originals": 112_000, "256-pixel JPEG": 30_000, "raw": 197_000}
 
 
 def gradient_bytes(model):
-    """Returns (bytes of all gradients, bytes of those of the fully connected layers).
+    """Returns the bytes of all gradients and of the fully connected layers' gradients.
 
     Gradients are float32.
     """
@@ -65,9 +65,9 @@ def step_seconds(num_gpus, operations, size, cluster):
         cluster: a `Cluster`.
     """
     bandwidth = cluster.link if num_gpus <= _GPUS_PER_MACHINE else cluster.network
-    sent = 2 * (num_gpus - 1) / num_gpus * size
+    sent_bytes = 2 * (num_gpus - 1) / num_gpus * size
     arithmetic = cluster.batch_size * operations / (cluster.tflops * 1e12)
-    return arithmetic, sent / (bandwidth * 1e9)
+    return arithmetic, sent_bytes / (bandwidth * 1e9)
 
 
 def main(argv):

@@ -20,9 +20,9 @@ of zero, "contradicted" that it lies on the other side, and "undecided" that it
 includes zero; for a ratio this applies to its logarithm. An arm is one variant of a
 network or of a recipe, trained with several random seeds. The intervals are Student's
 t intervals of the mean difference between two arms, or two protocols, paired by seed.
-They are not corrected for multiple comparisons. Seeds differ in initialization, order
-of the images and augmentation, but not in the images themselves, and so few seeds
-determine the width of an interval only roughly.
+They are not corrected for multiple comparisons. Runs with different seeds differ in
+initialization, order of the images and augmentation, but not in the images themselves.
+The seeds are so few that the width of an interval is only a rough estimate.
 """
 
 DEFAULT_COLUMNS = ("claim", "the paper", "measured", "seeds", "verdict")

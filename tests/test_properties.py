@@ -5,16 +5,16 @@ import json
 import os
 import re
 
-from hypothesis import HealthCheck
 from hypothesis import given
+from hypothesis import HealthCheck
 from hypothesis import settings
 from hypothesis import strategies as st
 import pytest
 import tensorflow as tf
 
-from alexnet_tf import presets
 from alexnet_tf.data import datasets
 from alexnet_tf.data import preprocess
+from alexnet_tf import presets
 
 fuzzed = settings(
     deadline=None,

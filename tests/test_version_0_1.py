@@ -27,11 +27,11 @@ import numpy as np
 import pytest
 
 import alexnet_tf
-from alexnet_tf import presets
 from alexnet_tf.data import datasets
 from alexnet_tf.data import resized_copy
-from alexnet_tf.inference import retrieval
 from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf.inference import retrieval
+from alexnet_tf import presets
 from alexnet_tf.training.run import train_dataset
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_metrics

@@ -13,10 +13,10 @@ import numpy as np
 from alexnet_tf.figures import differences
 from alexnet_tf.figures import paper_figures
 from alexnet_tf import files
-from alexnet_tf.inference import evaluation
-from alexnet_tf.inference import retrieval
 from alexnet_tf.inference.classifier import find_run_data
 from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf.inference import evaluation
+from alexnet_tf.inference import retrieval
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import readable_name
 from alexnet_tf import plots

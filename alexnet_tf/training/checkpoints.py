@@ -1,6 +1,7 @@
-"""Checkpoints of a run: saved and restored as a whole, and never overwritten by worse.
+"""Checkpoints of a run.
 
-A damaged checkpoint is renamed, and the run resumes from the one before it.
+Weights that are not finite are never saved. A damaged checkpoint is renamed, and the
+run resumes from the one before it.
 """
 
 import json
@@ -18,14 +19,16 @@ _log = logging.getLogger(__name__)
 
 
 class Progress(tf.train.experimental.PythonState):
-    """How far a run has come: what a checkpoint holds besides the variables.
+    """The progress of a run, which a checkpoint contains besides the variables.
 
     Attributes:
-        step: the number of completed steps, and with it the position in the data.
+        step: the number of completed steps, which also determines the position in the
+            data.
         errors: the validation errors of the completed epochs.
         totals: the sum of `metrics.batch_sums` since the last logged line.
         bad_images: the number of unreadable images in the current epoch.
-        saved: the `position` that the newest checkpoint holds, None without one.
+        saved: the `position` at the newest checkpoint; None if there is none. It is not
+            saved itself.
     """
 
     def __init__(self):
@@ -41,7 +44,13 @@ class Progress(tf.train.experimental.PythonState):
         return self.step, len(self.errors)
 
     def add(self, steps, sums, batch_size):
-        """Counts completed steps, given their `metrics.batch_sums` [steps, 4]."""
+        """Adds completed steps.
+
+        Args:
+            steps: their number.
+            sums: their `metrics.batch_sums`, float32 [steps, 4].
+            batch_size: the number of images in a step.
+        """
         self.step += steps
         self.bad_images += steps * batch_size - int(sums[:, 3].sum())
         self.totals = list(self.totals + sums.sum(axis=0, dtype=np.float64))
@@ -90,8 +99,8 @@ class CheckpointSaver:
         self.progress.saved = self.progress.position
         if repair:
             _rename_damaged(damaged)
-            # With creation times later than those of the list, CheckpointManager
-            # would never delete old checkpoints.
+            # If their creation times were later than the present time, as after the
+            # clock was set back, CheckpointManager would never delete old checkpoints.
             tf.compat.v1.train.update_checkpoint_state(
                 self._folder, intact[-1], intact,
                 all_model_checkpoint_timestamps=[1.0] * len(intact),
@@ -99,7 +108,11 @@ class CheckpointSaver:
             )
 
     def _restore_newest(self):
-        """Returns the paths of (intact checkpoints up to it, damaged newer ones)."""
+        """Restores the newest intact checkpoint.
+
+        Returns:
+            (paths of this and all older checkpoints, paths of newer, damaged ones).
+        """
         indices = pathlib.Path(self._folder).glob("ckpt-*.index")
         intact = [str(path.with_suffix("")) for path in indices]
         intact.sort(key=lambda path: int(path.rpartition("-")[2]))
@@ -112,7 +125,10 @@ class CheckpointSaver:
             except (tf.errors.OpError, IndexError, AssertionError) as error:
                 errors.append(error)
                 damaged.append(intact.pop())
-                _log.warning("Damaged or of another network: %s.", damaged[-1])
+                _log.warning(
+                    "This checkpoint is damaged or belongs to another network: %s.",
+                    damaged[-1],
+                )
             else:
                 _log.info("Resuming from %s.", intact[-1])
                 return intact, damaged
@@ -124,7 +140,7 @@ class CheckpointSaver:
         ) from (errors[0] if errors else None)
 
     def save(self):
-        """Saves a checkpoint, unless the newest one holds this very state.
+        """Saves a checkpoint, unless the newest checkpoint contains this state.
 
         Raises:
             FloatingPointError: if a weight is not finite.
@@ -132,26 +148,30 @@ class CheckpointSaver:
         """
         if self.progress.saved == self.progress.position:
             return
-        finite = [
+        are_finite = [
             tf.reduce_all(tf.math.is_finite(variable.value))
             for variable in self._model.trainable_variables
         ]
-        if not tf.reduce_all(finite):
+        if not tf.reduce_all(are_finite):
             raise self.not_finite_error(f"weights after step {self.progress.step}")
         try:
             self.manager.save(checkpoint_number=self.progress.step)
         except tf.errors.OpError as error:
             self.remove_unfinished()
+            reason = bad_images.short_message(error)
             raise OSError(
-                f"No checkpoint could be saved in {self._folder}: "
-                f"{bad_images.short_message(error)}. {self._last_good()} Free some "
-                "space and run the same command again."
+                f"No checkpoint could be saved in {self._folder}: {reason}. "
+                f"{self._describe_last_checkpoint()} Free some space and run the "
+                "same command again."
             ) from error
         self.progress.saved = self.progress.position
 
     @property
     def manager(self):
-        """The `tf.train.CheckpointManager`, made after `restore` repaired its list."""
+        """The `tf.train.CheckpointManager`.
+
+        It is created on first use, because `restore` must repair its list first.
+        """
         if self._manager is None:
             self._manager = tf.train.CheckpointManager(
                 self._checkpoint, self._folder, max_to_keep=2
@@ -172,31 +192,36 @@ class CheckpointSaver:
         step = self.progress.step
         if mean_over_workers(step) != step:
             raise ValueError(
-                "Expected all workers to see the same checkpoints. Received: another "
-                f"newest one here, of step {step}, in {self._workdir}. Put the work "
-                "directory on a file system that all workers share."
+                "Expected all workers to see the same checkpoints. Received: a newest "
+                f"checkpoint of step {step} in {self._workdir}, unlike other workers. "
+                "Put the work directory on a file system that all workers share."
             )
 
     def check_finite(self, sums, steps_before):
         """Raises FloatingPointError, naming the step, if a loss is not finite.
 
         Args:
-            sums: `metrics.batch_sums` [steps, 4] of steps just completed.
-            steps_before: the number of steps before these.
+            sums: `metrics.batch_sums`, float32 [steps, 4], of the last steps.
+            steps_before: the number of steps completed before the first of these.
         """
-        bad = np.flatnonzero(~np.isfinite(sums[:, 0]))
-        if bad.size:
-            step = steps_before + 1 + bad[0]
-            raise self.not_finite_error(f"loss {sums[bad[0], 0]} at step {step}")
+        not_finite = np.flatnonzero(~np.isfinite(sums[:, 0]))
+        if not_finite.size:
+            first = not_finite[0]
+            step = steps_before + 1 + first
+            raise self.not_finite_error(f"loss {sums[first, 0]} at step {step}")
 
     def not_finite_error(self, received):
-        """Returns the FloatingPointError for a loss or weights, as `received` says."""
+        """Returns the error for a loss or weights that are not finite.
+
+        Args:
+            received: a description of them.
+        """
         return FloatingPointError(
             f"Expected a finite loss and finite weights. Received: {received}. "
-            f"{self._last_good()} Use a smaller learning_rate."
+            f"{self._describe_last_checkpoint()} Use a smaller learning_rate."
         )
 
-    def _last_good(self):
+    def _describe_last_checkpoint(self):
         latest = self.manager.latest_checkpoint
         if latest is None:
             return "No checkpoint was saved."

@@ -1,6 +1,6 @@
 """The training loop: from a preset and a data set to trained weights.
 
-Nothing here reads flags. Read `train` from top to bottom.
+`train` is one long function in numbered sections, to be read from top to bottom.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 
 import keras
@@ -49,7 +50,7 @@ from alexnet_tf.workdir import write_network
 
 _log = logging.getLogger(__name__)
 
-_FEATURE_BATCH = 64
+_FEATURE_BATCH_SIZE = 64
 
 
 def train(
@@ -71,11 +72,13 @@ def train(
 ):
     """Trains `preset` on `source` and returns the metrics of the last epoch.
 
-    Called again with the same arguments it resumes from the last checkpoint, and ends
-    with the weights of a run that was never stopped, bit for bit on one CPU.
-    `workdir` receives metrics.jsonl, metrics.csv, environment.jsonl, checkpoints/,
-    tensorboard/, curves.png and conv1.png, and with network.json and statistics.npz
-    everything that is needed to use the weights.
+    If it is called again with the same arguments, training resumes from the last
+    checkpoint. The final weights equal those of an uninterrupted run, bit for bit on
+    one CPU. `alexnet_tf.workdir` describes the files that are written to `workdir`, to
+    which tensorboard/, curves.png and conv1.png are added.
+
+    In the main thread, SIGINT and SIGTERM save a checkpoint before training stops. In
+    other threads they are left to the program.
 
     Args:
         preset: a `presets.Preset`.
@@ -91,25 +94,30 @@ def train(
         precision: a Keras dtype policy: "float32", "mixed_bfloat16", or
             "mixed_float16", which scales the loss.
         shuffle_buffer, data_service: see `input_pipeline.training_batches`. With a
-            data service, a resumed run ends with other weights.
+            data service, the final weights of a resumed run differ from those of an
+            uninterrupted run.
         checkpoint_minutes: minutes between two checkpoints.
         log_steps: steps between two lines of metrics within an epoch.
         max_bad_images: the number of unreadable images that an epoch or an evaluation
             may skip, if the sources come from `Source.allow_bad_images`. Metrics then
             have the key "bad_images".
         callbacks: further `keras.callbacks.Callback` objects, called in the chief only.
-            `on_train_batch_begin` is never called, `on_train_batch_end` once for
-            several steps. `stop_training` ends the run after the current epoch; a
-            changed learning rate has no effect.
+            `on_train_batch_begin` is not called, and `on_train_batch_end` is called
+            once for several steps. `stop_training` ends the run after the current
+            epoch; a changed learning rate has no effect.
 
     Returns:
         {"loss", "top1_error", "top5_error"} on `eval_source`: the cross-entropy in
         nats, and errors in [0, 1].
 
     Raises:
-        ValueError: if sizes do not fit each other, an image is unreadable, or a source
-            does not hold the number of images that it declares.
-        OSError: if the data or the disk fail, or another worker is lost.
+        ValueError: if the batch size does not suit the devices or the data, the sources
+            have different classes or do not suit the preprocessing, `fine_tuning` does
+            not suit the network, an image is unreadable, a source does not hold the
+            number of images that it declares or held when the run began, or no
+            checkpoint of this network is intact.
+        OSError: if a file of the data set is missing, the disk is full, or another
+            worker is lost (`distribution.WorkerLost`).
         FloatingPointError: if the loss is not finite.
         TrainingInterrupted: after SIGINT or SIGTERM, once everything is saved.
     """
@@ -121,7 +129,7 @@ def train(
     recipe, preprocessing = preset.recipe, preset.preprocessing
     _check_sizes(preset, strategy, source, eval_source)
     steps_per_epoch = source.num_examples // recipe.batch_size
-    # One line per epoch where a progress bar cannot be redrawn.
+    # Without a terminal, a progress bar cannot be redrawn: one line per epoch instead.
     verbose = (1 if sys.stdout.isatty() else 2) if chief else 0
     with distribution.chief_first(strategy):
         statistics = _run_statistics(plan, source, preprocessing, workdir, verbose)
@@ -139,7 +147,7 @@ def train(
     # ---- 3. Checkpoint to resume from ------------------------------------------
     saver = CheckpointSaver(workdir, model, optimizer)
     progress, resuming = saver.progress, has_checkpoint(workdir)
-    image_counts = {str(each): each.num_examples for each in (source, eval_source)}
+    image_counts = {str(s): s.num_examples for s in (source, eval_source)}
     if resuming:
         saver.restore(repair=chief)
         verify_image_counts(workdir, image_counts)
@@ -168,15 +176,15 @@ def train(
             backbone, source, eval_source, preprocessing, statistics
         )
     distributed = functools.partial(_distributed, strategy, recipe.batch_size)
-    # Made once, because tracing their functions for each epoch would take a second.
+    # Made only once, because tracing their functions takes a second.
     validation_batches = distributed(evaluation_batches)
     evaluate = validation.evaluator(head, strategy)
 
     # ---- 5. Callbacks, metrics and signals -------------------------------------
     figure_writer = FigureWriter(workdir, preset, source, statistics, model)
-    own_callbacks = [*keras_callbacks(workdir, progress.step > 0), figure_writer]
+    progress_callbacks = [*keras_callbacks(workdir, progress.step > 0), figure_writer]
     callback_list = keras.callbacks.CallbackList(
-        [*own_callbacks, *callbacks] if chief else [],
+        [*progress_callbacks, *callbacks] if chief else [],
         add_progbar=True, model=model, verbose=verbose,
         epochs=recipe.epochs, steps=steps_per_epoch,
     )
@@ -209,14 +217,14 @@ def train(
             if learning_rate is None or mean_over_workers(model.stop_training):
                 break
             optimizer.learning_rate = learning_rate
-            previous = multipliers
+            previous_multipliers = multipliers
             multipliers = optimizers.multipliers(recipe, epoch, learning_rate)
-            if multipliers != previous:
+            if multipliers != previous_multipliers:
                 steps.set_multipliers(optimizer, *multipliers, plan.lr_mult)
                 run_steps = steps.make_run_steps(
                     head, optimizer, strategy, recipe, seed
                 )
-            # Here, because a finished run has nothing to report to TensorBoard.
+            # Inside the loop, because a finished run must not add a TensorBoard file.
             if epoch == first_epoch:
                 if chief:
                     append_environment(
@@ -234,11 +242,11 @@ def train(
                 )
             )
             while step < steps_per_epoch:
-                until_log = log_steps - step % log_steps
-                count = min(timer.count, until_log, steps_per_epoch - step)
+                steps_until_log = log_steps - step % log_steps
+                count = min(timer.count, steps_until_log, steps_per_epoch - step)
                 order = None if data_service else (seed, epoch, shuffle_buffer)
-                images = step * recipe.batch_size, count * recipe.batch_size
-                with timer.measure(count), _diagnosing(source, order, *images):
+                requested = step * recipe.batch_size, count * recipe.batch_size
+                with timer.measure(count), _diagnosing(source, order, *requested):
                     sums = run_steps(batches.iterator, progress.step, count)
                 saver.check_finite(sums, progress.step)
                 step += count
@@ -304,14 +312,17 @@ class TrainingInterrupted(Exception):
 
 
 class _SignalRecorder:
-    """Records the first SIGINT or SIGTERM; the second one ends the process."""
+    """Records the first SIGINT or SIGTERM; the second one ends the process.
+
+    Outside the main thread, where Python allows no signal handlers, it records nothing.
+    """
 
     def __enter__(self):
         self.received = None
-        self._previous = {
-            signum: signal.signal(signum, self._record)
-            for signum in (signal.SIGINT, signal.SIGTERM)
-        }
+        self._previous = {}
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._previous[signum] = signal.signal(signum, self._record)
         return self
 
     def _record(self, signum, frame):
@@ -333,13 +344,14 @@ class _SignalRecorder:
 
 @contextlib.contextmanager
 def _diagnosing(source, order, first, count):
-    """Raises errors of the training pipeline as ones that name the unreadable image.
+    """Replaces errors of the training pipeline by errors that name the image.
 
     Args:
         source: the `Source` that the pipeline reads.
         order: (seed, epoch, shuffle_buffer), which determine the order of the images;
             None if a data service reads them, in an order that is not known.
-        first, count: the position of the first image asked for, and their number.
+        first, count: the position in that order of the first requested image, and the
+            number of requested images.
     """
     try:
         yield
@@ -367,15 +379,15 @@ def _check_sizes(preset, strategy, source, eval_source):
     if source.classes != eval_source.classes:
         raise ValueError(
             f"Expected the same classes in {source} and {eval_source}. Received: "
-            f"{len(source.classes)} and {len(eval_source.classes)} classes, or "
-            "different ones of the same number."
+            f"{len(source.classes)} and {len(eval_source.classes)} classes, or the "
+            "same number with different names."
         )
     source.check_fits(preset.preprocessing)
     eval_source.check_fits(preset.preprocessing)
 
 
 def _run_statistics(plan, source, preprocessing, workdir, verbose):
-    """Returns the statistics of a resumed run, of initial weights, or of the data."""
+    """Returns the statistics of the resumed run, the initial weights, or the source."""
     if has_checkpoint(workdir):
         return pixel_statistics.read(os.path.join(workdir, STATISTICS_FILE))
     if plan.weights:
@@ -384,14 +396,14 @@ def _run_statistics(plan, source, preprocessing, workdir, verbose):
 
 
 def _describe_run(workdir, preset, classes, image_counts, statistics):
-    """Writes to the work directory what its weights and its data are."""
+    """Writes the files that describe the network and the data."""
     write_network(workdir, preset, classes)
     write_image_counts(workdir, image_counts)
     pixel_statistics.write(statistics, os.path.join(workdir, STATISTICS_FILE))
 
 
-def _distributed(strategy, batch_size, make_batches, **arguments):
-    """Distributes the batches of a function of `input_pipeline` over all devices."""
+def _distributed(strategy, batch_size, make_batches, **kwargs):
+    """Distributes the batches that `make_batches` returns over all devices."""
     num_workers, worker_index = distribution.worker_count_and_index(strategy)
     return strategy.distribute_datasets_from_function(
         lambda _: make_batches(
@@ -399,23 +411,27 @@ def _distributed(strategy, batch_size, make_batches, **arguments):
             num_replicas=strategy.num_replicas_in_sync,
             num_workers=num_workers,
             worker_index=worker_index,
-            **arguments,
+            **kwargs,
         )
     )
 
 
 def _cached_feature_batches(backbone, source, eval_source, preprocessing, statistics):
-    """Computes all features, and returns functions that make batches of them."""
+    """Computes all features; returns functions that make batches of them.
+
+    (training batches, evaluation batches), which take the place of the functions of
+    `input_pipeline`.
+    """
     _log.info("Computing the features of all images once.")
     train_features, eval_features = (
         compute_features(
             backbone,
             input_pipeline.evaluation_batches(
-                each, preprocessing, statistics, batch_size=_FEATURE_BATCH
+                split_source, preprocessing, statistics, batch_size=_FEATURE_BATCH_SIZE
             ),
-            each,
+            split_source,
         )
-        for each in (source, eval_source)
+        for split_source in (source, eval_source)
     )
     return (
         functools.partial(input_pipeline.cached_training_batches, *train_features),

@@ -19,8 +19,7 @@ from alexnet_tf.workdir import read_flags
 
 _log = logging.getLogger(__name__)
 
-# Pretrained networks diverge at .01; people who fine-tuned bvlc_alexnet.npy settled on
-# .001, a tenth of the preset's learning rate.
+# Pretrained networks diverge at the preset's learning rate of .01.
 _FINE_TUNING_DIVISOR = 10
 
 # Flags that may change when a run is resumed.
@@ -59,8 +58,9 @@ def train_dataset(
     """Trains a network on a named data set and returns its validation metrics.
 
     This is what `python -m alexnet_tf.train` runs: it selects the preset and the
-    devices, loads the splits, creates the work directory and calls `loop.train`.
-    Called again with the same arguments, it resumes the run.
+    devices, loads the splits, creates the work directory, calls `loop.train`, and
+    prints the validation error and the paths of the results. If it is called again with
+    the same arguments, it resumes the run.
 
         alexnet_tf.training.train_dataset("cifar10", preset="cifar10_full", epochs=2)
 
@@ -79,7 +79,7 @@ def train_dataset(
         reinit: names of layers that keep their random initialization.
         freeze: names of layers that are not trained.
         train_layers: names of the only layers that are trained, instead of `freeze`.
-        lr_mult: {layer: its learning rate relative to that of the others}.
+        lr_mult: {layer name: the factor that its learning rate is multiplied by}.
         cache_features: whether to compute the outputs of the frozen convolutions once,
             see `FineTuning`.
         precision, seed, shuffle_buffer, data_service, checkpoint_minutes, log_steps,
@@ -97,24 +97,30 @@ def train_dataset(
         {"loss", "top1_error", "top5_error"}, see `loop.train`.
 
     Raises:
-        ValueError, OSError, FloatingPointError, TrainingInterrupted: as `loop.train`,
-            and if arguments exclude each other.
+        ValueError: if arguments exclude each other, a name is unknown, the work
+            directory belongs to another run, or as in `loop.train`.
+        OSError: if weights or data are missing, the data service does not answer, the
+            work directory cannot be written to, or as in `loop.train`.
+        FloatingPointError, TrainingInterrupted: as in `loop.train`.
     """
     _check_exclusive(strategy, num_devices, data_service, cache, cache_features)
     _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult)
     if data_service is not None:
         check_dispatcher(data_service)
-    spec = resolve_preset(dataset, preset, weights, workdir, **overrides)
-    workdir = workdir or default_workdir(dataset, spec.name)
+    run_preset = resolve_preset(dataset, preset, weights, workdir, **overrides)
+    workdir = workdir or default_workdir(dataset, run_preset.name)
     if strategy == "mirrored":
-        devices = distribution.make_strategy(num_devices)
+        device_strategy = distribution.make_strategy(num_devices)
     else:
-        devices = distribution.make_multi_worker_strategy()
-    with distribution.chief_first(devices):  # The chief may have to prepare the data.
+        device_strategy = distribution.make_multi_worker_strategy()
+    # The chief may have to prepare the data.
+    with distribution.chief_first(device_strategy):
         source = datasets.load(dataset, train_split, data_dir)
         eval_source = datasets.load(dataset, eval_split, data_dir)
     if not overrides.get("batch_size"):
-        spec = _fit_batch_size(spec, source.num_examples, devices, workdir)
+        run_preset = _fit_batch_size(
+            run_preset, source.num_examples, device_strategy, workdir
+        )
     if on_bad_image == "skip":
         source = source.allow_bad_images()
         eval_source = eval_source.allow_bad_images()
@@ -122,38 +128,39 @@ def train_dataset(
         source, eval_source = source.in_memory(), eval_source.in_memory()
     flags = {
         "dataset": dataset, "train_split": train_split,
-        "eval_split": eval_source.split, "preset": spec.name, "precision": precision,
-        "seed": seed, "shuffle_buffer": shuffle_buffer, "cache": cache,
+        "eval_split": eval_source.split, "preset": run_preset.name,
+        "precision": precision, "seed": seed,
+        "shuffle_buffer": shuffle_buffer, "cache": cache,
         "on_bad_image": on_bad_image, "max_bad_images": max_bad_images,
         "log_steps": log_steps, "num_devices": num_devices, "strategy": strategy,
         "weights": weights, "layout": layout, "reinit": reinit or None,
         "freeze": freeze or None, "train_layers": train_layers or None,
         "lr_mult": lr_mult or None, "cache_features": cache_features,
-        **_preset_flags(spec, overrides), "data_dir": data_dir,
+        **_preset_flags(run_preset, overrides), "data_dir": data_dir,
     }  # fmt: skip
-    frozen = _layers_except(spec, train_layers) if train_layers else freeze
+    frozen = _layers_except(run_preset, train_layers) if train_layers else freeze
     plan = FineTuning(
         weights, tuple(reinit), tuple(frozen), dict(lr_mult or {}), cache_features,
         layout,
     )
     with contextlib.ExitStack() as stack:
-        if distribution.is_chief(devices):
+        if distribution.is_chief(device_strategy):
             stack.enter_context(locked(workdir))
             create_or_verify(workdir, flags, _MAY_CHANGE)
         metrics = loop.train(
-            spec, source, eval_source, workdir,
-            fine_tuning=plan, seed=seed, strategy=devices, precision=precision,
+            run_preset, source, eval_source, workdir,
+            fine_tuning=plan, seed=seed, strategy=device_strategy, precision=precision,
             shuffle_buffer=shuffle_buffer, data_service=data_service,
             checkpoint_minutes=checkpoint_minutes, log_steps=log_steps,
             max_bad_images=max_bad_images, callbacks=callbacks,
         )
-    if distribution.is_chief(devices):
+    if distribution.is_chief(device_strategy):
         _print_summary(metrics, eval_source, workdir)
     return metrics
 
 
 def default_workdir(dataset, preset_name):
-    """Returns the work directory of a run that is given none."""
+    """Returns the default work directory, runs/DATASET-PRESET."""
     name = os.path.basename(dataset.rstrip("/"))
     return os.path.join("runs", f"{name}-{preset_name}")
 
@@ -162,7 +169,9 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
     """Returns the `presets.Preset` of a run; arguments are those of `train_dataset`.
 
     Raises:
-        ValueError: if `name` is not the preset of `weights`, or is missing for a file.
+        ValueError: if `name` is not the preset of `weights`, or is missing for a file,
+            and the errors of `presets.override`.
+        FileNotFoundError: if `weights` is a directory that is not that of a run.
     """
     resuming = bool(weights and workdir and has_checkpoint(workdir))
     if weights:
@@ -178,12 +187,16 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
         default = "tiny" if dataset == "textures" else "paper"
         preset = presets.get(name or default)
     if resuming:
-        overrides["ablate"] = None  # The run's own preset lacks these parts already.
+        # These parts have been removed from the preset in the work directory.
+        overrides["ablate"] = None
     return presets.override(preset, **overrides)
 
 
 def _fit_batch_size(preset, num_examples, strategy, workdir):
-    """Returns the preset with batches no larger than the data set."""
+    """Returns the preset with a batch size no larger than the data set.
+
+    The devices share it equally.
+    """
     replicas = strategy.num_replicas_in_sync
     largest = num_examples // replicas * replicas
     if preset.recipe.batch_size <= largest or not largest:
@@ -192,7 +205,7 @@ def _fit_batch_size(preset, num_examples, strategy, workdir):
         # The run may have begun on another number of devices, with other batches.
         largest = int(read_flags(workdir).get("batch_size", largest))
     _log.info(
-        "The batch size is %d instead of %d, because there are not more images.",
+        "The batch size is %d instead of %d, because the data set has no more images.",
         largest, preset.recipe.batch_size,
     )
     return presets.override(preset, batch_size=largest)
@@ -207,10 +220,11 @@ def _preset_flags(preset, overrides):
 
 
 def _layers_except(preset, trained):
+    """Returns the names of all layers with weights that are not in `trained`."""
     names = [
-        spec.name
-        for spec in preset.layers
-        if isinstance(spec, presets.Conv | presets.Dense)
+        layer.name
+        for layer in preset.layers
+        if isinstance(layer, presets.Conv | presets.Dense)
     ]
     unknown = [name for name in trained if name not in names]
     if unknown:
@@ -223,25 +237,25 @@ def _layers_except(preset, trained):
 
 def _check_exclusive(strategy, num_devices, data_service, cache, cache_features):
     if strategy == "multi_worker":
-        _refuse_both(
+        _check_not_both(
             "strategy=multi_worker",
             {"num_devices": num_devices, "data_service": data_service},
             "A worker uses all GPUs that it sees (CUDA_VISIBLE_DEVICES), and decodes "
             "its own share of the images.",
         )
     if data_service is not None:
-        _refuse_both(
+        _check_not_both(
             "data_service",
             {"cache": cache, "cache_features": cache_features},
             "Images that are kept in memory are not decoded by a data service.",
         )
 
 
-def _refuse_both(option, others, reason):
-    for name, value in others.items():
+def _check_not_both(flag, other_flags, reason):
+    for name, value in other_flags.items():
         if value:
             raise ValueError(
-                f"Expected --{option} or --{name}. Received: both. {reason}"
+                f"Expected --{flag} or --{name}. Received: both. {reason}"
             )
 
 
@@ -250,6 +264,8 @@ def _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult):
         ("weights", weights), ("reinit", reinit), ("freeze", freeze),
         ("train_layers", train_layers), ("lr_mult", lr_mult),
     ):
+        # An empty tuple or dictionary is the default; an empty string or list comes
+        # from an empty flag.
         if value is not None and not value and value not in ((), {}):
             raise ValueError(f"Expected a value. Received: an empty --{name}.")
     if reinit and not weights:

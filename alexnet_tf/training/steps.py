@@ -13,20 +13,22 @@ from alexnet_tf.training import optimizers
 @contextlib.contextmanager
 def dtype_policy(name):
     """Sets the Keras dtype policy of the layers that are made in the body."""
-    before = keras.config.dtype_policy()
+    previous_policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(previous_policy)
 
 
 def make_optimizer(model, recipe, precision):
     """Makes the optimizer of the paper for the trainable variables of `model`.
 
+    The learning-rate multipliers are 1 until `set_multipliers` is called.
+
     Args:
-        model: the network. It is compiled with the optimizer, which is where
-            callbacks expect to find it.
+        model: the network. It is compiled with the optimizer, because callbacks look
+            for it in `model.optimizer`.
         recipe: a `presets.Recipe`.
         precision: the dtype policy, as for `loop.train`.
     """
@@ -43,17 +45,19 @@ def make_optimizer(model, recipe, precision):
 def set_multipliers(optimizer, bias_multiplier, layer_multipliers, lr_mult):
     """Sets the learning-rate multipliers of the biases and of single layers.
 
-    They are constants of a traced step: call `make_run_steps` again afterwards.
+    They are constants of a traced step, so `make_run_steps` must be called again after
+    this function.
 
     Args:
-        optimizer: from `make_optimizer`.
+        optimizer: an optimizer from `make_optimizer`.
         bias_multiplier, layer_multipliers: from `optimizers.multipliers`.
         lr_mult: {layer: multiplier} of `fine_tuning.FineTuning`, multiplied with
             `layer_multipliers`.
     """
-    rule = getattr(optimizer, "inner_optimizer", optimizer)
-    rule.bias_lr_multiplier = bias_multiplier
-    rule.lr_multipliers = {
+    # A `LossScaleOptimizer` contains the optimizer with the update rule.
+    inner_optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    inner_optimizer.bias_lr_multiplier = bias_multiplier
+    inner_optimizer.lr_multipliers = {
         layer: layer_multipliers.get(layer, 1.0) * lr_mult.get(layer, 1.0)
         for layer in layer_multipliers | lr_mult
     }
@@ -64,8 +68,8 @@ def make_run_steps(model, optimizer, strategy, recipe, seed):
 
     Args:
         model: a model that outputs logits.
-        optimizer: from `make_optimizer`.
-        strategy: the `tf.distribute.Strategy` of its variables.
+        optimizer: an optimizer from `make_optimizer`.
+        strategy: the `tf.distribute.Strategy` that `model` was made with.
         recipe: a `presets.Recipe`, whose global batch size is used.
         seed: the random seed of the dropout masks.
 
@@ -89,7 +93,7 @@ def make_run_steps(model, optimizer, strategy, recipe, seed):
         variables = model.trainable_variables
         gradients = tape.gradient(loss, variables)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            gradients = _overflow_on_all_devices(gradients)
+            gradients = _propagate_overflow(gradients)
         optimizer.apply(gradients, variables)
         return metrics.batch_sums(logits, labels)
 
@@ -109,11 +113,11 @@ def make_run_steps(model, optimizer, strategy, recipe, seed):
     ).numpy()
 
 
-def _overflow_on_all_devices(gradients):
-    """Makes an overflow on any device visible in the gradients of all of them.
+def _propagate_overflow(gradients):
+    """Adds NaN to a gradient on all devices if one on any device is not finite.
 
-    Keras looks for overflow on the first device alone, before the gradients are
-    summed.
+    All devices then skip the step. Keras looks for overflow on the first device alone,
+    before the gradients are summed.
     """
     zero_or_nan = tf.add_n([tf.reduce_sum(0 * gradient) for gradient in gradients])
     context = tf.distribute.get_replica_context()
@@ -122,15 +126,17 @@ def _overflow_on_all_devices(gradients):
 
 
 def _dropout_seeds(states, seed, step):
-    """Returns [(state, value)]: masks are a function of seed, step and device.
+    """Returns [(state, value), ...], the dropout seeds of one step on this device.
 
-    Keras would advance the states, and a resumed run would draw other masks.
+    They depend only on the seed, the step, the device and the layer, so that a resumed
+    run draws the same masks. Keras would advance the states in each step instead.
     """
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    # The 2 separates these random numbers from those of the input pipeline.
     key = tf.constant([seed, 2], tf.int64)
-    for number in (step, replica):
-        key = tf.random.fold_in(key, number)
+    for value in (step, replica):
+        key = tf.random.fold_in(key, value)
     return [
-        (state, tf.cast(tf.random.fold_in(key, layer), state.dtype))
-        for layer, state in enumerate(states)
+        (state, tf.cast(tf.random.fold_in(key, index), state.dtype))
+        for index, state in enumerate(states)
     ]

@@ -6,7 +6,7 @@
 Each number is the median of three rounds. In each round every program runs once, in a
 new process. The programs alternate, so that other load on the machine affects all of
 them. Writes experiments/benchmarks/compare.json and prints the numbers as a table in
-Markdown; the table in experiments/benchmarks/README.md is taken from them.
+Markdown; the table in experiments/benchmarks/README.md is made from these numbers.
 """
 
 import json
@@ -17,7 +17,7 @@ import sys
 
 FILE = pathlib.Path(__file__).parent / "compare.json"
 ROUNDS = 3
-# The module of each program, and its options.
+# {name of the program: (name of its module, option, ...)}.
 PROGRAMS = {
     "alexnet_tf": ("ours",),
     "plain Keras": ("keras_plain",),

@@ -59,19 +59,19 @@ def main(task, precision="float32", *options):
     images = images.to(memory_format=memory_format)
     autocast = torch.autocast("cpu", torch.bfloat16, precision == "mixed_bfloat16")
 
-    def training():
+    def train():
         optimizer.zero_grad()
         with autocast:
             loss = torch.nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
 
-    def inference():
+    def predict():
         with autocast, torch.no_grad():
             model(images)
 
     model.train(task == "training")
-    functions = {"training": training, "inference": inference}
+    functions = {"training": train, "inference": predict}
     timing.report(functions[task], BATCH_SIZE)
 
 

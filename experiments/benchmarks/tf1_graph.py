@@ -2,8 +2,8 @@
 
     python -m experiments.benchmarks.tf1_graph training|inference
 
-A grouped convolution is one convolution per group with the maps split before and
-concatenated after them. Response normalization is
+A grouped convolution splits the maps, applies one convolution to each group, and
+concatenates the results. Response normalization is
 `tf.nn.local_response_normalization`. The optimizer is plain gradient descent, and the
 images, 227 x 227 pixels, are passed by a feed_dict. The precision is float32.
 """
@@ -15,17 +15,18 @@ from experiments.benchmarks import timing
 BATCH_SIZE = 128
 
 
-def conv(tf, inputs, filters, size, stride=1, padding="SAME", groups=1):
+def conv(inputs, filters, size, stride=1, padding="SAME", groups=1):
     """Adds a convolution with a ReLU to the graph and returns its outputs.
 
     Args:
-        tf: the TensorFlow module.
         inputs: [N, H, W, C].
         filters: the number of output maps.
         size: the width and height of the kernel.
         stride, padding: see `tf.nn.conv2d`.
         groups: the number of groups that the maps are split into.
     """
+    import tensorflow as tf
+
     channels = int(inputs.shape[-1]) // groups
     kernel = tf.Variable(tf.random.normal([size, size, channels, filters], 0, 0.01))
     bias = tf.Variable(tf.zeros([filters]))
@@ -37,21 +38,23 @@ def conv(tf, inputs, filters, size, stride=1, padding="SAME", groups=1):
     return tf.nn.relu(tf.nn.bias_add(tf.concat(maps, -1), bias))
 
 
-def dense(tf, inputs, units):
+def dense(inputs, units):
     """Adds a fully connected layer without a nonlinearity; returns its outputs."""
+    import tensorflow as tf
+
     kernel = tf.Variable(tf.random.normal([int(inputs.shape[-1]), units], 0, 0.01))
     bias = tf.Variable(tf.zeros([units]))
     return tf.nn.bias_add(tf.matmul(inputs, kernel), bias)
 
 
-def build(tf, images, keep_prob):
+def build(images, keep_prob):
     """Adds the network to the current graph and returns its logits.
 
     Args:
-        tf: the TensorFlow module.
         images: float32 [N, 227, 227, 3].
         keep_prob: the probability that dropout keeps a unit.
     """
+    import tensorflow as tf
 
     def norm(maps):
         return tf.nn.local_response_normalization(
@@ -61,39 +64,38 @@ def build(tf, images, keep_prob):
     def pool(maps):
         return tf.nn.max_pool2d(maps, 3, 2, "VALID")
 
-    x = pool(norm(conv(tf, images, 96, 11, 4, "VALID")))
-    x = pool(norm(conv(tf, x, 256, 5, groups=2)))
-    x = conv(tf, x, 384, 3)
-    x = conv(tf, x, 384, 3, groups=2)
-    x = pool(conv(tf, x, 256, 3, groups=2))
+    x = pool(norm(conv(images, 96, 11, 4, "VALID")))
+    x = pool(norm(conv(x, 256, 5, groups=2)))
+    x = conv(x, 384, 3)
+    x = conv(x, 384, 3, groups=2)
+    x = pool(conv(x, 256, 3, groups=2))
     x = tf.reshape(x, [-1, 6 * 6 * 256])
     for _ in range(2):
-        x = tf.nn.relu(dense(tf, x, 4096))
+        x = tf.nn.relu(dense(x, 4096))
         x = tf.nn.dropout(x, rate=1 - keep_prob)
-    return dense(tf, x, 1000)
+    return dense(x, 1000)
 
 
 def main(task):
     import numpy as np
-    import tensorflow
+    import tensorflow as tf
 
-    tf = tensorflow.compat.v1
-    tf.disable_eager_execution()
-    images = tf.placeholder(tf.float32, [None, 227, 227, 3])
-    labels = tf.placeholder(tf.int64, [None])
-    keep_prob = tf.placeholder(tf.float32, [])
-    logits = build(tensorflow, images, keep_prob)
+    tf.compat.v1.disable_eager_execution()
+    images = tf.compat.v1.placeholder(tf.float32, [None, 227, 227, 3])
+    labels = tf.compat.v1.placeholder(tf.int64, [None])
+    keep_prob = tf.compat.v1.placeholder(tf.float32, [])
+    logits = build(images, keep_prob)
     loss = tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     )
-    step = tf.train.GradientDescentOptimizer(0.01).minimize(loss)
+    train_op = tf.compat.v1.train.GradientDescentOptimizer(0.01).minimize(loss)
     pixels, classes = timing.random_batch(BATCH_SIZE)
     pixels = np.pad(pixels, [(0, 0), (0, 3), (0, 3), (0, 0)])
     feed = {images: pixels, labels: classes}
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
         functions = {
-            "training": lambda: session.run(step, {**feed, keep_prob: 0.5}),
+            "training": lambda: session.run(train_op, {**feed, keep_prob: 0.5}),
             "inference": lambda: session.run(logits, {**feed, keep_prob: 1.0}),
         }
         timing.report(functions[task], BATCH_SIZE)

@@ -4,8 +4,8 @@
 
 This is for trying out distributed training without a cluster. The first argument is
 the number of workers; the others are flags of alexnet_tf.train. The output of the first
-worker, the chief, appears in this terminal. The outputs of the others are written to
-worker-1.log, worker-2.log and so on in the current folder.
+worker, the chief, appears in this terminal. The outputs of the other workers are
+written to worker-1.log, worker-2.log and so on in the current folder.
 """
 
 import json
@@ -52,7 +52,7 @@ def config(addresses, index):
 
 
 def _free_ports(count):
-    # All are opened before the first is closed, so that no port is returned twice.
+    # All ports are opened before one is closed, so that no port is returned twice.
     servers = [socket.create_server(("localhost", 0)) for _ in range(count)]
     ports = [server.getsockname()[1] for server in servers]
     for server in servers:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from alexnet_tf import presets
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data.source import Source
+from alexnet_tf import presets
 
 SIZE = 12
 PREPROCESSING = presets.Preprocessing(image_size=SIZE, crop_size=8)

@@ -218,7 +218,7 @@ def test_selected_classes_are_balanced_and_repeated(make_source):
 
 
 def test_every_flag_in_the_readme_exists():
-    """A flag in a command must be one of that command, a flag in prose of any."""
+    """A flag in a command belongs to this command, a flag in prose to any command."""
     help_texts = {
         name: help_text(name)
         for name in (
@@ -246,7 +246,7 @@ def test_compared_programs_have_the_same_parameters():
     assert keras_plain.build().count_params() == 60_965_224
     with tf.Graph().as_default():
         images = tf.compat.v1.placeholder(tf.float32, [None, 227, 227, 3])
-        logits = tf1_graph.build(tf, images, 0.5)
+        logits = tf1_graph.build(images, 0.5)
         variables = tf.compat.v1.global_variables()
     assert logits.shape.as_list() == [None, 1000]
     assert sum(v.shape.num_elements() for v in variables) == 60_965_224
@@ -308,7 +308,7 @@ def test_scaling_calculates_step_times(capsys):
 
 
 @pytest.mark.parametrize("argument", ["tflop=3", "tflops", "tflops=fast"])
-def test_scaling_rejects_unknown_assumptions(argument):
+def test_scaling_rejects_invalid_arguments(argument):
     from experiments import scaling
 
     with pytest.raises(SystemExit, match=f"Expected KEY=.* Received: {argument}"):

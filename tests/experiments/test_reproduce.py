@@ -52,7 +52,7 @@ def test_confidence_interval_uses_student_s_t_distribution():
 
 
 def test_ratio_summary_is_computed_from_logarithms():
-    """2 and 8 have mean 4; their logarithms deviate from log 4 by log 2."""
+    """2 and 8 have geometric mean 4; their logarithms differ from log 4 by log 2."""
     from experiments import intervals
 
     half_width = 12.706 * math.log(2)

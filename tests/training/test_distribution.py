@@ -228,7 +228,7 @@ def test_rejects_workers_that_restored_different_steps(tmp_path):
     saver = CheckpointSaver(str(tmp_path), model, keras.optimizers.SGD())
     saver.progress.step = 3
     saver.check_same_position(lambda step: step)
-    with pytest.raises(ValueError, match="of step 3, in .*all workers share"):
+    with pytest.raises(ValueError, match="of step 3 in .*all workers share"):
         saver.check_same_position(lambda step: 1.5)
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import resource
 import signal
+import threading
 import time
 
 import keras
@@ -104,7 +105,7 @@ def test_rejects_fewer_images_than_a_batch(tmp_path, make_source):
         train_briefly(tmp_path, make_source(30), preset=shallow_preset(batch_size=31))
 
 
-def test_rejects_other_classes_for_evaluation(tmp_path, make_source):
+def test_rejects_sources_with_different_classes(tmp_path, make_source):
     with pytest.raises(ValueError, match="same classes.*10 and 5"):
         loop.train(
             shallow_preset(), make_source(30), make_source(30, classes=5), str(tmp_path)
@@ -178,7 +179,7 @@ def test_stopped_and_resumed_equals_straight(
     assert_same_metrics(straight, resumed)
 
 
-def test_loss_scaling_survives_a_drop_and_a_stop(tmp_path, make_source):
+def test_loss_scaling_works_with_schedules_and_resuming(tmp_path, make_source):
     """The run is stopped and resumed, and its learning rate drops after an epoch.
 
     For float16, Keras' `LossScaleOptimizer` wraps the optimizer that has the rate.
@@ -363,7 +364,7 @@ def test_bad_weights_never_replace_a_good_checkpoint(tmp_path, make_source):
     assert all(np.isfinite(a).all() for a in final_arrays(tmp_path).values())
 
 
-def test_a_full_disk_is_said_and_keeps_the_last_checkpoint(
+def test_reports_a_full_disk_and_keeps_the_last_checkpoint(
     tmp_path, make_source
 ):
     """A limit on the file size, smaller than a checkpoint, simulates a full disk."""
@@ -494,7 +495,7 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(
     damage(path, position)
     with caplog.at_level("INFO"):
         train_briefly(resumed, source, log_steps=1)
-    assert f"Damaged or of another network: {folder}/ckpt-3" in caplog.text
+    assert f"This checkpoint is damaged or belongs to another network: {folder}/ckpt-3" in caplog.text
     assert f"Resuming from {folder}/ckpt-2" in caplog.text
     assert_same(final_arrays(straight), final_arrays(resumed))
     assert_same_metrics(straight, resumed)
@@ -514,7 +515,7 @@ def test_checkpoints_are_found_without_the_checkpoint_file(
 
 
 @pytest.mark.large
-def test_clocks_may_go_backwards(tmp_path, make_source, train_straight, monkeypatch):
+def test_a_clock_that_is_set_back_does_not_change_a_run(tmp_path, make_source, train_straight, monkeypatch):
     """The system clock is set back by an hour before each reading."""
     source, resumed = make_source(36), tmp_path / "resumed"
     straight, _ = train_straight(source, log_steps=1)
@@ -684,3 +685,20 @@ def test_layers_and_biases_follow_the_multipliers_of_the_recipe(tmp_path, make_s
         )
     train_briefly(tmp_path / "resumed", source, preset=preset, log_steps=1)
     assert_same(final_arrays(tmp_path / "straight"), final_arrays(tmp_path / "resumed"))
+
+
+def test_trains_outside_the_main_thread(tmp_path, make_source):
+    """Python allows no signal handlers there, and `train` must not need them."""
+    source, results = make_source(12), []
+
+    def train_in_thread():
+        preset = shallow_preset(epochs=1)
+        results.append(train_briefly(tmp_path / "thread", source, preset=preset))
+
+    thread = threading.Thread(target=train_in_thread)
+    thread.start()
+    thread.join()
+    expected = train_briefly(
+        tmp_path / "main", source, preset=shallow_preset(epochs=1)
+    )
+    assert results == [expected]
