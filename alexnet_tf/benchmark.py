@@ -42,8 +42,8 @@ _FLAGS = [
     flags.DEFINE_multi_string(
         "dataset",
         [],
-        "Data set, as for alexnet_tf.train, whose input pipeline is measured, together "
-        "with training the first network on it and on noise; may be repeated.",
+        "Data set, as for alexnet_tf.train. Its input pipeline is measured, and so is "
+        "training the first network on this data set and on noise; may be repeated.",
     ),
     cli.define_data_dir(),
     cli.define_path("output", None, "JSON file to write the results to."),

@@ -18,12 +18,12 @@ flags.disclaim_key_flags()
 
 WEIGHTS_HELP = (
     "Work directory of a run, or a weights file (.npy, .npz, .safetensors, "
-    ".weights.h5, .keras, .pth)."
+    ".weights.h5, .keras or .pth)."
 )
 
 
 def define_weights(help=WEIGHTS_HELP, **options):
-    """Defines --weights, --preset and --layout: a trained network.
+    """Defines --weights, --preset and --layout, which name a trained network.
 
     Args:
         help: the help text of --weights.
@@ -132,8 +132,8 @@ def silence_libraries(verbosity_given):
     Call it before TensorFlow is imported.
 
     Args:
-        verbosity_given: whether --verbosity is on the command line, which TFDS's
-            messages then follow.
+        verbosity_given: whether --verbosity is on the command line. It then decides
+            which messages TFDS prints.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not verbosity_given:
@@ -146,29 +146,29 @@ def silence_libraries(verbosity_given):
 
 
 def progress():
-    """Returns 1 if the output is a terminal, where a progress bar can be drawn."""
+    """Returns 1 if the output is a terminal, which can show a progress bar, else 0."""
     return int(sys.stdout.isatty())
 
 
 @contextlib.contextmanager
-def one_line_errors(command, when_interrupted="interrupted."):
+def one_line_errors(command, interrupt_message="interrupted."):
     """Reports errors that a user can correct in one line instead of a traceback.
 
-    The exit status is 1; after Ctrl-C, or if the reader of the output has exited, it
-    is the one that shells expect.
+    The exit status is 1. After Ctrl-C, or if the reader of the output has exited, it is
+    the status that shells expect, 128 plus the number of the signal.
 
     Args:
         command: the name of the command, with which the line begins.
-        when_interrupted: the text of the line after Ctrl-C.
+        interrupt_message: the text of the line after Ctrl-C.
     """
     try:
         yield
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print(f"{command}: {when_interrupted}", file=sys.stderr)
+        print(f"{command}: {interrupt_message}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
-        # Python flushes the output once more when it exits.
+        # Python flushes the output when it exits. On the closed pipe that would fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except (

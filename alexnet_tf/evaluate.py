@@ -25,13 +25,13 @@ _FLAGS = [
         "weights",
         None,
         "Work directories of runs, or weights files (.npy, .npz, .safetensors, "
-        ".weights.h5, .keras, .pth).",
+        ".weights.h5, .keras or .pth).",
         required=True,
     ),
     flags.DEFINE_list(
         "preset",
         None,
-        "Preset of each weights file, or one preset for all of them: "
+        "Preset of each weights file, or one preset for all of them. The presets are "
         f"{', '.join(presets.PRESETS)}. Default: those of the runs.",
     ),
     cli.define_layout(),
@@ -44,12 +44,12 @@ _FLAGS = [
         "protocol",
         "ten_crop",
         ["center", "ten_crop", "dense"],
-        "center: the center crop. ten_crop: the paper's ten crops. dense: the "
-        "network applied to the whole image with a stride of 32 pixels, at each size in "
+        "center: the center crop. ten_crop: the paper's ten crops. dense: the network "
+        "applied to the whole image with a stride of 32 pixels, at each size in "
         "--scales. Probabilities are averaged.",
     ),
     flags.DEFINE_list(
-        "scales", ["256"], "Pixels of the short side, for --protocol=dense."
+        "scales", ["256"], "Sizes of the short side in pixels, for --protocol=dense."
     ),
     flags.DEFINE_integer(
         "batch_size", 32, "Number of images in a batch.", lower_bound=1
@@ -93,7 +93,8 @@ def _evaluate():
         verbose=cli.progress(),
     )
     if result.ensemble_weights is not None:
-        print("Ensemble weights:", ", ".join(f"{w:.3f}" for w in result.ensemble_weights))
+        weights = ", ".join(f"{weight:.3f}" for weight in result.ensemble_weights)
+        print("Ensemble weights:", weights)
     _print_table(result)
     _print_confusions(result)
     if args.per_class:

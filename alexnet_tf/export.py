@@ -25,7 +25,7 @@ _FLAGS = [
     cli.define_path(
         "output",
         None,
-        "File to write, or directory for saved_model. It must not exist.",
+        "File to write, or directory for saved_model. The path must not exist.",
         required=True,
     ),
 ]

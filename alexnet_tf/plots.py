@@ -50,7 +50,7 @@ def kernels(weights, path, title=""):
     """Plots the kernels of the first layer, as in the paper's Fig. 3.
 
     The values of each kernel are stretched to the full range separately, so that zero
-    has another shade in each kernel.
+    has a different shade in each kernel.
 
     Args:
         weights: float [H, W, 3, kernels], RGB.
@@ -97,8 +97,8 @@ def kernel_sheet(weights):
 def predictions(rows, path):
     """Plots images with their most probable classes as bars.
 
-    This is the left half of the paper's Fig. 4. Bars have another color if their class
-    has the name that is the title of the image.
+    This is the left half of the paper's Fig. 4. A bar has a different color if the
+    name of its class is the title of the image.
 
     Args:
         rows: (title, uint8 RGB [H, W, 3], [(id, name, probability), ...]) of each
@@ -106,19 +106,19 @@ def predictions(rows, path):
         path: see the module docstring.
     """
     columns = min(4, len(rows))
-    lines = -(-len(rows) // columns)
+    grid_rows = -(-len(rows) // columns)
     fig = figure.Figure(
-        figsize=(2.9 * columns, 4.4 * lines), layout="constrained"
+        figsize=(2.9 * columns, 4.4 * grid_rows), layout="constrained"
     )
-    grid = fig.add_gridspec(2 * lines, columns, height_ratios=[3, 2] * lines)
+    grid = fig.add_gridspec(2 * grid_rows, columns, height_ratios=[3, 2] * grid_rows)
     for index, (title, image, classes) in enumerate(rows):
-        line, column = divmod(index, columns)
-        ax = fig.add_subplot(grid[2 * line, column])
+        row, column = divmod(index, columns)
+        ax = fig.add_subplot(grid[2 * row, column])
         ax.imshow(image)
         ax.set_axis_off()
         # File names may contain dollar signs, which would start a formula.
         ax.set_title(_shorten(title), fontsize=9, parse_math=False)
-        _draw_bars(fig.add_subplot(grid[2 * line + 1, column]), classes, title)
+        _draw_bars(fig.add_subplot(grid[2 * row + 1, column]), classes, title)
     fig.savefig(path, dpi=100)
 
 
@@ -157,11 +157,11 @@ def crops(images, path, title=""):
         title: the title of the figure.
     """
     columns = min(5, len(images))
-    lines = -(-len(images) // columns)
+    rows = -(-len(images) // columns)
     fig = figure.Figure(
-        figsize=(1.8 * columns, 2 * lines + 0.5), layout="constrained"
+        figsize=(1.8 * columns, 2 * rows + 0.5), layout="constrained"
     )
-    axes = fig.subplots(lines, columns, squeeze=False).ravel()
+    axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, image) in zip(axes, images):
         ax.imshow(np.clip(image, 0, 255).astype(np.uint8))
         ax.set_title(name, fontsize=8)
@@ -187,7 +187,7 @@ def confusion(counts, names, path):
     ax.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            # White on the dark half of the scale, black on the light one.
+            # The text is white on the dark half of the scale, black on the light half.
             color = "white" if shares[row, column] < 0.5 else "black"
             ax.text(
                 column, row, str(count),
@@ -270,15 +270,15 @@ def norms(layers, path, title=""):
     left, right = fig.subplots(1, 2)
     positions = np.arange(len(layers))
     for shift, key, color, label in (
-        (-0.2, "initial_kernel", _GRAY, "random initialization"),
-        (0.2, "kernel", _BLUE, "learned"),
+        (-0.2, "initial_kernel_rms", _GRAY, "random initialization"),
+        (0.2, "kernel_rms", _BLUE, "learned"),
     ):
         sizes = [getattr(layer, key) for layer in layers]
         left.bar(positions + shift, sizes, 0.4, color=color, label=label)
     left.set(title="root mean square of the weights", yscale="log")
     left.legend()
     right.boxplot(
-        [layer.units for layer in layers], positions=positions, whis=(0, 100),
+        [layer.unit_norms for layer in layers], positions=positions, whis=(0, 100),
         medianprops={"color": _ORANGE},
     )
     right.set(title="norm of the kernel of each unit", ylim=(0, None))
@@ -294,8 +294,8 @@ def dropout(errors, full_error, pairs, path, title=""):
     Args:
         errors: [(number of networks, top-1 error of their average), ...].
         full_error: the top-1 error of the network with all of its units.
-        pairs: float [N, 2], the probabilities of the true class that the average of
-            the most networks, and the full network, give for each image.
+        pairs: float [N, 2], the probabilities of the true class of each image: first by
+            the average of the largest number of networks, then by the full network.
         path: see the module docstring.
         title: the title of the figure.
     """

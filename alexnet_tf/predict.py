@@ -4,8 +4,7 @@
     python -m alexnet_tf.predict --weights=bvlc_alexnet.npy --preset=caffe \\
         'photos/*.jpg'
 
-The exit status is 1 if a file could not be read; the others are classified all the
-same.
+The exit status is 1 if a file could not be read; all other files are classified.
 """
 
 import json
@@ -39,7 +38,7 @@ _FLAGS = [
 ]
 
 
-def _print(prediction):
+def _print_classes(prediction):
     if flags.FLAGS.json:
         keys = ("id", "name", "probability")
         rows = [dict(zip(keys, row)) for row in prediction.classes]
@@ -50,7 +49,7 @@ def _print(prediction):
         print(f"{rank:3d}  {class_id!s:10s} {name:30s} {probability:8.2%}")
 
 
-def _report(prediction):
+def _print_error(prediction):
     if flags.FLAGS.json:
         print(json.dumps({"file": prediction.path, "error": prediction.error}))
     print(
@@ -59,7 +58,7 @@ def _report(prediction):
 
 
 def _predict(patterns):
-    """Returns whether all files could be read."""
+    """Prints all predictions, and returns whether all files could be read."""
     from alexnet_tf import plots
     from alexnet_tf.inference.classifier import predict_files
 
@@ -77,10 +76,10 @@ def _predict(patterns):
         with_images=bool(args.output),
     ):
         if prediction.error is not None:
-            _report(prediction)
+            _print_error(prediction)
             all_read = False
             continue
-        _print(prediction)
+        _print_classes(prediction)
         if args.output:
             title = os.path.basename(prediction.path)
             shown.append((title, prediction.image, prediction.classes))

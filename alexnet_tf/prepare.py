@@ -3,9 +3,9 @@
     python -m alexnet_tf.prepare --dataset=imagenet2012
     python -m alexnet_tf.train --dataset=imagenet2012_256
 
-The result is a data set of TFDS beside the others. The same command continues where it
-was stopped. Several machines share the work if each of them has a --worker_index of its
-own, and all of them the same --num_workers and --output_dir.
+The result is a data set of TFDS. The same command continues where it was stopped.
+Several machines share the work if each has a different --worker_index, and all have the
+same --num_workers and --output_dir.
 """
 
 import os
@@ -23,14 +23,18 @@ _FLAGS = [
     ),
     cli.define_data_dir(),
     flags.DEFINE_string(
-        "output_dir", None, "data_dir of the result. Default: --data_dir."
+        "output_dir",
+        None,
+        "Directory to write the data set to, the --data_dir of training. Default: "
+        "--data_dir.",
     ),
     flags.DEFINE_enum(
         "format",
         "jpeg",
         ["jpeg", "raw"],
-        "raw: uncompressed pixels, on which training computes bit for bit what it "
-        "computes on the originals; 197 KB for an image of 256 pixels.",
+        "jpeg: compressed with --quality. raw: uncompressed pixels, on which training "
+        "computes bit for bit what it computes on the originals; 197 KB for an image "
+        "of 256 pixels.",
     ),
     flags.DEFINE_integer(
         "quality", 95, "JPEG quality.", lower_bound=1, upper_bound=100

@@ -4,11 +4,12 @@
     python -m alexnet_tf.serve_data --dispatcher=HOST:5000
     python -m alexnet_tf.train --dataset=imagenet2012 --data_service=HOST:5000
 
-The first command is the dispatcher, of which there is one. The second is a worker, one
-on each machine that decodes images. The third trains on the images that they prepare.
-Workers execute what they are sent: only people who may run programs on these machines
-may reach their ports. All machines read the images from the same path, and share a data
-set by its files, of which there should be several for each worker.
+The first command runs the dispatcher, of which there is one. The second runs a worker,
+one on each machine that decodes images. The third trains on the images that the workers
+prepare. Workers execute the code that they receive: only people who may run programs on
+these machines may have access to the ports. All machines read the images from the same
+path. The workers share a data set by its files: there should be several files for each
+worker.
 """
 
 import socket

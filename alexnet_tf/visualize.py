@@ -22,14 +22,14 @@ _FLAGS = [
             "norms", "dropout", "normalization", "receptive_fields",
         ],
         "kernels: the kernels of the first layer (Fig. 3). predictions: images of a "
-        "split with their most probable classes, the true one in another color "
+        "split with their most probable classes, the true class in a different color "
         "(Fig. 4, left). neighbors: images of a split with the images of the training "
         "split whose features are nearest (Fig. 4, right). crops: the crops that "
         "training makes of one image. activations: the activations of each layer for "
         "one image. norms: the magnitudes of the weights of each layer. dropout: "
         "averages over networks that dropout samples, compared with the full network. "
         "normalization: 20 values before and after response normalization. "
-        "receptive_fields: prints a table of the pixels that reach each layer.",
+        "receptive_fields: prints a table of the receptive field of each layer.",
         required=True,
     ),
     *cli.define_weights(
@@ -49,7 +49,10 @@ _FLAGS = [
         lower_bound=1,
     ),
     flags.DEFINE_integer(
-        "seed", 0, "Random seed of the choice of images, of crops and of dropout."
+        "seed",
+        0,
+        "Random seed of the choice of images, of crops, of dropout, of the "
+        "initialization that norms compares with, and of the values of normalization.",
     ),
     flags.DEFINE_string(
         "layer",

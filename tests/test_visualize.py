@@ -13,6 +13,7 @@ from alexnet_tf.figures import draw
 from alexnet_tf.models import receptive_fields
 from alexnet_tf import presets
 from helpers.commands import command
+from helpers.images import write_image_folder
 
 # (size, stride) of receptive fields. Pools have size 3 and stride 2; the kernels of
 # conv1 have size 11 and stride 4, the others sizes 5, 3, 3, 3 and stride 1.
@@ -88,10 +89,8 @@ def test_receptive_fields_are_the_pixels_with_a_gradient(name, position):
 def run(tmp_path_factory):
     """Returns the path of a run of one epoch on 40 images of 2 classes.
 
-    30 images are its training split.
+    The training split of the run has 30 images.
     """
-    from helpers.images import write_image_folder
-
     folder = tmp_path_factory.mktemp("visualize")
     data = write_image_folder(folder / "data", classes=2, count=20)
     assert command(
@@ -221,8 +220,6 @@ def test_draw_rejects_invalid_values(run, tmp_path, arguments, message):
 
 
 def test_visualize_rejects_data_with_other_classes(run, tmp_path):
-    from helpers.images import write_image_folder
-
     data = write_image_folder(tmp_path / "data", classes=3, count=2)
     code, _, error = visualize(
         run, "predictions", f"--dataset={data}", "--split=train",

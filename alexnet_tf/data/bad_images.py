@@ -36,9 +36,11 @@ def diagnose(error, source, examples):
         wrong with the data.
     """
     # An image that one of several devices can't read is missing on another device,
-    # and TensorFlow may report only the wrong count: the image is searched then too.
-    needs_search = (tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError)
-    if isinstance(error, needs_search):
+    # and TensorFlow may report only the wrong count, a FailedPreconditionError.
+    needs_search = isinstance(
+        error, (tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError)
+    )
+    if needs_search:
         _log.error("Looking for an image that can't be read in %s.", source)
         try:
             bad_image_error = find_bad_image(source, examples)
@@ -73,7 +75,7 @@ def _data_set_error(error, source):
 
 @contextlib.contextmanager
 def diagnosing(source, requested):
-    """Replaces TensorFlow's errors in the body of a `with` by those of `diagnose`.
+    """Replaces TensorFlow's errors in a `with` block by what `diagnose` returns.
 
     Args:
         source: the `Source` that the body reads, unshuffled.

@@ -56,7 +56,7 @@ def check_dispatcher(address):
 
     Raises:
         ValueError: if the address is not HOST:PORT.
-        ConnectionError: if no server listens there.
+        ConnectionError: if no server listens at the address.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():

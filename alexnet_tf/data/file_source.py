@@ -76,8 +76,8 @@ def _scan(name):
     Returns:
         (readers, classes, folder): {split: reader}, the class names in the order of
         the labels, and the folder of the data. A reader is a function that returns
-        [(path, label)]. It is called only for splits that are used, so that the other
-        ones may contain any files.
+        [(path, label)]. It is called only for splits that are used, so that other
+        splits may contain any files.
     """
     kind, _, path = name.partition(":")
     return _scan_folder(path) if kind == "folder" else _scan_lists(path)
@@ -117,7 +117,7 @@ def _class_files(root, classes):
     for label, name in enumerate(classes):
         folder = os.path.join(root, name)
         for entry in sorted(os.listdir(folder)):
-            # macOS writes a file "._1.jpg" beside 1.jpg that is not an image.
+            # Beside 1.jpg, macOS writes a file "._1.jpg" that is not an image.
             is_image = entry.lower().endswith(IMAGE_EXTENSIONS) and entry[0] != "."
             path = os.path.join(folder, entry)
             if is_image:
@@ -193,7 +193,8 @@ def _check_num_classes(num_classes, examples, list_file):
 def _read_checked_list(list_file, num_classes, train_file):
     """Returns [(path, label)] of a list other than the training list.
 
-    A label that is not that of a class in the training list is an error.
+    Raises:
+        ValueError: if a label is not that of a class in the training list.
     """
     examples = _read_list(list_file)
     for path, label in examples:
@@ -275,8 +276,8 @@ def _sorted_by_digest(examples, folder):
 
     Files are found class by class; in that order, "train[:90%]" would lack the last
     classes. Sorted by digest, the parts of a split remain the same when the folder is
-    moved. An added image moves only a few others, next to the cut, from one part to
-    the next.
+    moved. An added image moves only a few other images, those next to the cut, from
+    one part to the next.
     """
 
     def digest(example):

@@ -51,7 +51,7 @@ def training_batches(
         num_workers, worker_index: the number of processes, and the index of this one.
             Each process computes only its share of every batch. The shares together
             are the batches that a single process would compute.
-        shuffle_buffer: the number of encoded images from which the next one is drawn,
+        shuffle_buffer: the number of encoded images from which the next image is drawn,
             for sources that shuffle only the order of their files.
         data_service: HOST:PORT of the dispatcher of a `data_service`, which computes
             the crops; None to compute them in this process. An image still gets the
@@ -222,7 +222,7 @@ def index_from_name(name):
     """Hashes an image's name to a number that replaces its index, int64 [].
 
     Each worker of a data service reads only some of the images, so that it can't
-    count to the index of an image in the epoch.
+    count the images that come before an image in the epoch.
 
     Args:
         name: string [], the name of the image.
@@ -233,13 +233,13 @@ def index_from_name(name):
 class ReleasableIterator:
     """Iterator over batches that is released in a background thread.
 
-    `tf.data` tunes a pipeline in a thread that sometimes misses the signal to stop,
-    on a busy machine one time in five. (In the source code of TensorFlow 2.21,
-    `Model::OptimizeLoop` can be woken before `CancellationManager` reports that the
-    pipeline is cancelled.) The thread then sleeps for up to a minute, and releasing
+    `tf.data` tunes a pipeline in a thread that sometimes misses the signal to stop: on
+    a busy machine, one in five threads missed it. (In the source code of TensorFlow
+    2.21, `Model::OptimizeLoop` can be woken before `CancellationManager` reports that
+    the pipeline is cancelled.) The thread then sleeps for up to a minute, and releasing
     the iterator takes as long. The pipelines of this module have no such thread
     (`PIPELINE_OPTIONS`), but with several devices, `tf.distribute` appends a pipeline
-    for each device, and these have one.
+    for each device, and these have such a thread.
 
     Args:
         batches: an iterable, such as a `tf.data.Dataset`.
@@ -260,7 +260,13 @@ class ReleasableIterator:
 
 
 def _read_shuffled(read, source, seed, epoch, shuffle_buffer):
-    """Returns the examples of a method of `source` in the order of an epoch."""
+    """Returns the examples of a `Source` in the order of an epoch.
+
+    Args:
+        read: the method of `source` that returns the examples: `examples` or
+            `without_count_check`.
+        source, seed, epoch, shuffle_buffer: as in `training_batches`.
+    """
     shuffle_seed = int(np.random.default_rng((seed, epoch)).integers(2**31))
     return read(shuffle_seed).shuffle(
         min(shuffle_buffer, source.num_examples),
@@ -327,8 +333,8 @@ def _padded_batches(
     share = _worker_share(examples, batch_size, num_workers, worker_index)
     inputs = share.map(map_func, num_parallel_calls=tf.data.AUTOTUNE)
     share_size = batch_size // num_workers
-    workers = np.arange(num_examples) // share_size % num_workers
-    num_inputs = np.count_nonzero(workers == worker_index)
+    worker_indices = np.arange(num_examples) // share_size % num_workers
+    num_inputs = np.count_nonzero(worker_indices == worker_index)
     num_padding = -(-num_examples // batch_size) * share_size - num_inputs
     shape = inputs.element_spec[0].shape
     padding = tf.data.Dataset.from_tensors((tf.zeros(shape), PADDING_LABEL))

@@ -21,7 +21,7 @@ from alexnet_tf.files import atomic_write
 _log = logging.getLogger(__name__)
 _BATCH_SIZE = 32
 
-# Files of `load_or_compute`; those of `write` have the name that the caller gives.
+# The names of the files that `load_or_compute` stores begin with this prefix.
 _FILE_PREFIX = "alexnet_tf_statistics_"
 
 
@@ -150,7 +150,7 @@ def load_or_compute(source, preprocessing, fallback_folder, verbose=1):
         OSError: if the stored file or files of the data set can't be read.
     """
     if preprocessing.mean == "channel" and (
-        source.is_imagenet or _has_published_statistics(preprocessing)
+        source.is_imagenet or _contains_all_statistics(preprocessing)
     ):
         return imagenet(preprocessing)
     name = _file_name(source, preprocessing)
@@ -182,8 +182,9 @@ def read(path):
         if not _is_valid(statistics):
             raise ValueError("the arrays have wrong shapes, dtypes or values")
     except (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-        # Only files of `load_or_compute` are computed again. Without its
-        # statistics.npz, a run could neither be resumed nor used.
+        # A file of `load_or_compute` may be removed, because it is computed again. The
+        # statistics.npz of a run may not: without it the run can be neither resumed
+        # nor used.
         raise ValueError(
             "Cannot read a mean image and the covariance of the colors from "
             f"{path}, which is damaged ({error}). Restore the file from a copy. If its "
@@ -220,10 +221,10 @@ def _is_valid(statistics):
     )
 
 
-def _has_published_statistics(preprocessing):
-    """Returns whether a preprocessing contains all statistics that it uses.
+def _contains_all_statistics(preprocessing):
+    """Returns whether `preprocessing` contains all statistics that it uses.
 
-    It must subtract a mean per channel.
+    Only valid if `preprocessing.mean` is "channel".
     """
     values = [preprocessing.channel_mean]
     if preprocessing.divide_by_std:

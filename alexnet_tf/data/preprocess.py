@@ -46,7 +46,7 @@ def decode_crop(encoded, offset, preprocessing):
 
 @functools.cache
 def _decoder(preprocessing):
-    """Returns a `tf.function` that is traced once for all pipelines.
+    """Returns `_decode_crop` as a `tf.function`, traced once for all pipelines.
 
     If `preprocessing` were an argument of the `tf.function`, the function would be
     traced again for an equal `Preprocessing` after the first one is deleted.
@@ -56,14 +56,14 @@ def _decoder(preprocessing):
 
 
 def _decode_crop(preprocessing, encoded, offset):
-    """Decodes a crop as `decode_crop` does, with the arguments in another order."""
+    """Decodes a crop as `decode_crop` does, with the arguments in a different order."""
     size = preprocessing.crop_size
     encoded, shape = decode.ensure_image(encoded)
     resized = resample.resized_shape(shape, preprocessing)
     margin = (resized - preprocessing.image_size) // 2
 
     def crop_only():
-        # The window is larger than the crop, since libjpeg interpolates the
+        # The window extends four pixels beyond the crop: libjpeg interpolates the
         # colors at the crop's edges from two pixels around it.
         position = margin + offset
         start = tf.maximum(position - 4, 0)
@@ -333,9 +333,9 @@ def _augment_and_normalize(
 def _compiled(preprocessing):
     """Returns `_augment` for a preprocessing, compiled by XLA.
 
-    Compiled, it is one pass over the image instead of eight, which took longer than
-    reading a prepared image: two cores compute 2,600 crops per second with one pass,
-    and 750 with eight.
+    The compiled function passes over the image once instead of eight times: two cores
+    compute 2,600 crops per second with one pass, and 750 with eight. Eight passes took
+    longer than reading a prepared image.
     """
     return tf.function(
         _uncompiled(preprocessing), jit_compile=True, autograph=False

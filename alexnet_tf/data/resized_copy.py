@@ -31,7 +31,7 @@ from alexnet_tf import settings
 _VERSION = "1.0.0"
 
 # Version 0.1 wrote these names to the settings file. They are translated, so that
-# a copy that it began can be continued.
+# a copy that version 0.1 began can be continued.
 _OLD_SETTINGS = {
     "form": "image_format",
     "pictures_per_shard": "images_per_shard",  # word: kept
@@ -94,7 +94,7 @@ def prepare(
 
     Returns:
         (name, complete): the name of the copy, and whether all its files are written.
-        It is complete once all processes have finished.
+        The copy is complete once all processes have finished.
 
     Raises:
         ValueError: if the original data set can't be loaded (see `datasets.load`),
@@ -178,9 +178,9 @@ def _missing_shards(paths, worker_index, num_workers):
 def _consecutive_runs(numbers):
     """Splits ascending integers into lists of consecutive integers.
 
-    The examples of consecutive record files are read in one pass.
+    `prepare` reads the examples of consecutive record files in one pass.
     """
-    # The difference of a number and its index is constant as long as there is no gap.
+    # The difference of a number and its index is constant up to the next gap.
     runs = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
     return [[number for _, number in run] for _, run in runs]
 
@@ -204,16 +204,14 @@ def _encoded_squares(source, preprocessing, image_format, quality):
 
 
 def _encode_bmp(pixels):
-    """Encodes pixels as BMP, uint8 RGB [H, W, 3].
-
-    The format pads rows to multiples of 4 bytes.
-    """
+    """Encodes pixels, uint8 RGB [H, W, 3], as the bytes of a BMP."""
     height, width, _ = pixels.shape
     rows = pixels[..., ::-1].reshape(height, -1)  # BGR
+    # The format requires rows of a multiple of 4 bytes.
     rows = np.pad(rows, ((0, 0), (0, -3 * width % 4)))
     header = struct.pack(
         # The header has 54 bytes. The height is negative, since the rows are stored
-        # from the top.
+        # from the top. The resolution, 2835 pixels per meter, is 72 per inch.
         "<2sIHHIIiiHHIIiiII",
         b"BM", 54 + rows.size, 0, 0, 54,
         40, width, -height, 1, 24, 0, rows.size, 2835, 2835, 0, 0,
@@ -229,8 +227,8 @@ def _features(image_format, image_size, sources):
         sources: {split: `Source`}, the splits of the original data set.
     """
     classes = next(iter(sources.values())).classes
-    # TFDS writes one class name per line, and strips the spaces at its ends when it
-    # reads the file.
+    # TFDS writes one class name per line, and strips the spaces at the ends of a line
+    # when it reads the file.
     invalid_names = [name for name in classes if name.strip().splitlines() != [name]]
     if invalid_names:
         raise ValueError(
@@ -281,7 +279,7 @@ def _write_shard(path, examples, features):
     Raises:
         OSError: if the file can't be written.
     """
-    # A process that was killed may have left a temporary file of this size.
+    # A process that was killed may have left a temporary file, which would take space.
     remove_unfinished(*os.path.split(path))
     try:
         with (

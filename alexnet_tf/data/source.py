@@ -52,7 +52,7 @@ class Source:
         allows_bad_images: whether black images replace the unreadable ones, see
             `allow_bad_images`.
         prepared: a dictionary with the settings "image_size" and "resize" of a data
-            set written by `resized_copy.prepare`; None for all others.
+            set written by `resized_copy.prepare`; None for other data sets.
     """
 
     name: str
@@ -158,7 +158,8 @@ class Source:
     def without_count_check(self, shuffle_seed=None):
         """Returns the dataset of `examples` without the check of their number.
 
-        Each worker of a data service, for instance, reads only a part of a split.
+        The check would fail where only a part of the split is read, for instance by
+        each worker of a data service.
 
         Args:
             shuffle_seed: as in `examples`.
@@ -237,15 +238,15 @@ class Source:
     def take_indices(self, indices):
         """Returns the examples at some positions of the unshuffled split.
 
-        The split is read up to the last of these positions.
+        The split is read up to the largest of these positions.
 
         Args:
             indices: positions from 0 to num_examples - 1, in any order. They may
                 repeat.
 
         Returns:
-            A list with one example for each index, a dictionary as in `examples` with
-            NumPy values.
+            A list with one example for each index. An example is a dictionary as in
+            `examples`, but with NumPy values.
 
         Raises:
             ValueError: if one of the images is unreadable.

@@ -13,7 +13,7 @@ from alexnet_tf.data.source import Source
 from alexnet_tf.data.source import SPLIT_ERRORS
 from alexnet_tf.data.source import unknown_split_error
 
-# The file beside the records that `resized_copy.prepare` writes its settings to.
+# `resized_copy.prepare` writes its settings to this file, beside the records.
 SETTINGS_FILE = "prepare.json"
 
 

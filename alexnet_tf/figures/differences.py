@@ -11,7 +11,7 @@ class Difference:
     """One row of a table, in Markdown.
 
     Attributes:
-        number: the label by which code and experiments refer to it, such as "D1".
+        number: the label by which code and experiments refer to the row, such as "D1".
         source: what the paper, or the source of another preset, does.
         here: what this package does instead.
         where: the functions, classes or constants that implement the difference, in
@@ -175,7 +175,7 @@ def markdown_tables():
 
 def _markdown_table(rows, head):
     lines = [_markdown_line(head), "|" + "---|" * len(head)]
-    # The rows from other sources have no `where`, and their table no such column.
+    # The rows from other sources have no `where`, and their table has no such column.
     lines += [_markdown_line(dataclasses.astuple(row)[: len(head)]) for row in rows]
     return "\n".join(lines)
 

@@ -175,7 +175,11 @@ def _sample(source, count, seed):
 def _find_neighbors(
     classifier, train_source, queries, layer, metric, index, index_output, verbose
 ):
-    """Returns the nearest training examples of each query, in an index or a new one."""
+    """Returns the result of `retrieval.nearest_examples`.
+
+    If there is no `index`, it is built and written to `index_output` or to a temporary
+    file.
+    """
     layer = layer or alexnet.penultimate_layer(classifier.model)
     with tempfile.TemporaryDirectory() as folder:
         path = index or index_output or os.path.join(folder, "index.npz")

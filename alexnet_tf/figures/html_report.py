@@ -25,7 +25,7 @@ from alexnet_tf.workdir import read_environments
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_metrics
 
-_MAX_IMAGES = 8  # Images in a figure; rows of nearest neighbors.
+_MAX_IMAGES = 8  # Images in a figure, or queries with their nearest neighbors.
 _MAX_INDEXED = 10_000  # Training images whose features are computed for the page.
 _MAX_CLASSES = 30  # With more classes the confusion matrix would be unreadable.
 _MAX_CONFUSIONS = 10
@@ -120,7 +120,7 @@ def page(workdir, classifier, source, train_source, index, layer, verbose=0):
     Args:
         workdir: the work directory of the run.
         classifier: the `Classifier` of the run.
-        source: the `Source` on which errors are measured. Its images are shown.
+        source: the `Source` of the images that are evaluated and shown.
         train_source: the `Source` in which nearest neighbors are searched.
         index: the path of an index of `train_source`, see `retrieval.build_index`.
         layer: the layer whose features the index contains.
@@ -201,8 +201,8 @@ def _value_text(value):
 def _layer_texts(*layers):
     """Returns two texts: the fields of two layers that differ.
 
-    A layer that is None gives "none", and the text of the other one has all fields. The
-    same goes for layers of different types.
+    If the layers have different types, both texts contain all fields. If a layer is
+    None, its text is "none", and the text of the other layer contains all fields.
     """
     fields = [layer and dataclasses.asdict(layer) for layer in layers]
     if None in layers or type(layers[0]) is not type(layers[1]):
@@ -265,7 +265,7 @@ def _result(classifier, source, probabilities, labels, metrics):
     train_metrics = [line for line in metrics if line["split"] == "train"]
     if train_metrics:
         last = train_metrics[-1]
-        # Evaluations have no throughput, nor has a log interval of one step.
+        # Evaluations and log intervals of one step have no throughput.
         throughputs = [
             line["images_per_second"]
             for line in metrics

@@ -9,12 +9,13 @@ import tensorflow as tf
 from alexnet_tf.models import alexnet
 
 
-def normalized(values, n, bias, alpha, beta):
+def response_normalization(values, n, bias, alpha, beta):
     """Returns values / (bias + alpha * sum of squares)^beta, float64 [N].
 
-    The sum runs over `n` maps, beginning n // 2 before the value's own, and over fewer
-    at the ends. Even values of n follow CC2 src/conv_util.cu:1162-1211: the paper's
-    bounds, i - n/2 to i + n/2, include five maps both for n = 4 and for n = 5.
+    The sum is over `n` neighboring maps, of which the first is n // 2 before the map of
+    the value; at both ends there are fewer. For even n the window is that of
+    cuda-convnet2 (src/conv_util.cu:1162-1211), because the bounds in the paper,
+    i - n/2 to i + n/2, include five maps both for n = 4 and for n = 5.
 
     Args:
         values: float [N], the activations of N neighboring maps at one pixel.
@@ -100,22 +101,22 @@ class Norms:
 
     Attributes:
         layer: the name of the layer.
-        kernel: the root mean square of the layer's kernel.
-        initial_kernel: the root mean square of a kernel that was initialized randomly,
-            as the preset says.
-        units: float32 [units], the Euclidean norm of the weights of each unit.
+        kernel_rms: the root mean square of the layer's kernel.
+        initial_kernel_rms: the root mean square of a kernel that was initialized
+            randomly, as the preset says.
+        unit_norms: float32 [units], the Euclidean norm of the weights of each unit.
     """
 
     layer: str
-    kernel: float
-    initial_kernel: float
-    units: np.ndarray
+    kernel_rms: float
+    initial_kernel_rms: float
+    unit_norms: np.ndarray
 
 
 def norms(model, preset, seed=0):
     """Returns a list with the `Norms` of each layer of `model` that has weights.
 
-    It sets the global random seed of Keras.
+    The global random seed of Keras is set to `seed`.
 
     Args:
         model: a model that was built from `preset`.

@@ -110,7 +110,8 @@ def activations(classifier, example, count, path):
     Args:
         classifier, path: see the module docstring.
         example: an example of a source.
-        count: the number of maps of each layer, those with the largest sums.
+        count: the number of maps to draw of each layer. The maps with the largest sums
+            are drawn.
     """
     fields = {
         field.layer: field
@@ -207,7 +208,7 @@ def normalization(preset, seed, path):
     before = np.maximum(rng.normal(60, 120, 20), 0)
     constants = norm.bias, norm.alpha, norm.beta
     afters = [
-        (f"n = {n}", internals.normalized(before, n, *constants))
+        (f"n = {n}", internals.response_normalization(before, n, *constants))
         for n in (4, 2 * norm.depth_radius + 1)
     ]
     plots.normalization(

@@ -1,4 +1,4 @@
-"""A trained network at work: predictions, errors, features, exports."""
+"""Predictions, errors, features and exports of a trained network."""
 
 from alexnet_tf import lazy
 

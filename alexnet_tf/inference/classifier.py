@@ -39,12 +39,14 @@ _LEGACY_NAMES = {
 def preprocess_input(images, preset):
     """Preprocesses images for a network with published weights.
 
-    Returns float32 [..., crop, crop, 3], as a model from `AlexNet(preset, weights=...)`
-    expects it: resized, cropped, with the channels in the order of the preset, the mean
-    of ImageNet subtracted, and divided by the standard deviation if the preset does.
+    Returns float32 [..., crop, crop, 3], inputs of a model from
+    `AlexNet(preset, weights=...)`. Images are resized and cropped, channels are put in
+    the order of the preset, and the mean of ImageNet is subtracted. If the preset has
+    `divide_by_std`, the result is divided by the standard deviation.
 
     Args:
-        images: [..., H, W, 3], RGB in [0, 255] of any dtype; all images have one size.
+        images: [..., H, W, 3], RGB in [0, 255] of any dtype; all images have the same
+            size.
         preset: a name in `presets.PRESETS`, or a `presets.Preset`.
 
     Raises:
@@ -76,9 +78,9 @@ class Classifier:
 
     Attributes:
         model: a `keras.Model` that outputs probabilities.
-        preset: the `presets.Preset` that it was built from.
-        classes: the names of its classes, see `labels.decode_predictions`.
-        statistics: the `pixel_statistics.Statistics` of its preprocessing.
+        preset: the `presets.Preset` that the model was built from.
+        classes: the names of the classes, see `labels.decode_predictions`.
+        statistics: the `pixel_statistics.Statistics` of the preprocessing.
     """
 
     model: keras.Model
@@ -90,7 +92,7 @@ class Classifier:
     def fingerprint(self):
         """Hex digest of layers, preprocessing, statistics and weights, 16 characters.
 
-        It is computed once: do not change the weights afterwards.
+        The digest is computed once: do not change the weights afterwards.
         """
         spec = repr((self.preset.layers, self.preset.preprocessing))
         for name, legacy_name in _LEGACY_NAMES.items():
@@ -137,9 +139,9 @@ class Classifier:
         return decode_predictions(probabilities, top, self.classes)[0]
 
     def center_crop(self, encoded):
-        """Returns the center crop of an image as the input of the model.
+        """Returns the center crop of an image, float32 [crop, crop, 3].
 
-        float32 [crop, crop, 3], with the mean subtracted.
+        The crop is an input of the model: the mean is subtracted.
 
         Raises:
             ValueError: if the bytes are not an image.
@@ -152,7 +154,7 @@ class Classifier:
     def center_square(self, encoded):
         """Returns the resized center square, from which crops are taken.
 
-        uint8 RGB [image_size, image_size, 3].
+        The result is uint8 RGB [image_size, image_size, 3].
 
         Raises:
             ValueError: if the bytes are not an image.
@@ -178,7 +180,7 @@ def load_classifier(weights, preset=None, layout=None):
     Raises:
         FileNotFoundError: if there is no such file or run.
         ValueError: if the preset is missing for a file or is not that of the run, or
-            the file belongs to another network.
+            the weights are those of a different network.
     """
     spec = preset_of_weights(weights, preset)
     if os.path.isdir(weights):
@@ -204,6 +206,8 @@ def predict_files(
 ):
     """Classifies image files.
 
+    Raises the errors of `load_classifier`, and a ValueError if `top` is less than 1.
+
     Args:
         weights, preset, layout: see `load_classifier`.
         patterns: paths and glob patterns of image files.
@@ -214,9 +218,6 @@ def predict_files(
     Returns:
         An iterator over one `Prediction` for each file. A file that cannot be read has
         a `Prediction` with an error.
-
-    Raises:
-        ValueError: if `top` is less than 1, and the errors of `load_classifier`.
     """
     if top < 1:
         raise ValueError(f"Expected top to be at least 1. Received: {top=}.")
@@ -260,7 +261,7 @@ class Prediction:
 
 @dataclasses.dataclass(frozen=True)
 class RunData:
-    """The data to evaluate a model on: that of its run, or what replaces it.
+    """The data to evaluate a model on, from its run or from arguments.
 
     Attributes:
         dataset: the name of the data set; None if neither the run nor the caller names
@@ -294,9 +295,9 @@ class RunData:
 def find_run_data(
     weights, dataset=None, split=None, data_dir=None, default_dataset=None
 ):
-    """Returns the `RunData` of a run, with the given values in place of its own.
+    """Returns the `RunData` of a run, in which arguments replace recorded values.
 
-    If another data set is given, everything that the run records about its data is
+    If a different data set is given, everything that the run records about its data is
     ignored.
 
     Args:
@@ -319,7 +320,7 @@ def find_run_data(
 
 @contextlib.contextmanager
 def _decoding(encoded):
-    """Raises TensorFlow's errors about an image as one ValueError."""
+    """Replaces TensorFlow's errors about an image by a ValueError."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
@@ -343,7 +344,7 @@ def _expand(patterns):
 
 
 def _class_names(weights, preset):
-    """Returns the names of ImageNet's classes, or numbers if there are not 1000."""
+    """Returns the names of ImageNet's classes, or numbers for any count but 1000."""
     last = preset.layers[-1].name
     shapes = read_shapes(weights).get(last, {})
     kernel, bias = shapes.get("kernel", ()), shapes.get("bias", ())

@@ -14,8 +14,8 @@ from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
 from alexnet_tf.training import metrics
 
-_RESAMPLES = 1000
-_DRAWS = 500
+_NUM_RESAMPLES = 1000
+_NUM_RANDOM_WEIGHTS = 500
 
 _CROPS = {
     "center": lambda *args: preprocess.evaluation_image(*args)[tf.newaxis],
@@ -88,7 +88,7 @@ def evaluate(
             first run, or the data set "textures" for a file.
         protocol: "center" for the center crop, "ten_crop" for the paper's ten crops,
             "dense" for all positions of the whole image, see `dense_probabilities`.
-        scales: pixels of the short side, one or several sizes, for "dense".
+        scales: one or several sizes of the short side in pixels, for "dense" only.
         batch_size: the number of images in a batch.
         search_split: the split on which the weights of the ensemble are optimized, see
             `search_weights`. It must share no image with `split`. Default: equal
@@ -134,8 +134,8 @@ def evaluate(
 def probabilities(classifier, source, protocol="ten_crop", batch_size=32, verbose=1):
     """Returns the probabilities for all images of a source, and their labels.
 
-    (float32 [N, classes], int32 [N]). The probabilities of the crops of an image are
-    averaged, not their logits (paper, section 4.1; CHM layer.cu:1810-1823).
+    The result is (float32 [N, classes], int32 [N]). The probabilities of the crops of
+    an image are averaged, not the logits (paper, section 4.1; CHM layer.cu:1810-1823).
 
     Args:
         classifier: a `Classifier`.
@@ -153,7 +153,7 @@ def probabilities(classifier, source, protocol="ten_crop", batch_size=32, verbos
     bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
 
     @tf.function
-    def mean_probabilities(crops):  # [B, crops, S, S, 3]
+    def mean_probabilities(crops):  # [B, crops, H, W, 3]
         shape = tf.shape(crops)
         flat = tf.reshape(crops, tf.concat([[-1], shape[2:]], axis=0))
         of_crops = classifier.model(flat, training=False)  # [B * crops, classes]
@@ -174,7 +174,10 @@ def probabilities(classifier, source, protocol="ten_crop", batch_size=32, verbos
 def batches(classifier, source, protocol, batch_size):
     """Returns batches of the crops of all images in order, as a `tf.data.Dataset`.
 
-    (float32 [b, crops, S, S, 3], int32 [b]). Arguments are those of `probabilities`.
+    A batch is (float32 [B, crops, H, W, 3], int32 [B]).
+
+    Args:
+        classifier, source, protocol, batch_size: see `probabilities`.
     """
     preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
 
@@ -198,13 +201,12 @@ def dense_probabilities(classifier, source, scales, verbose=1):
     then over the sizes. The mean per channel is subtracted, see
     `preprocess.whole_image`.
 
+    Raises the errors of `probabilities`, and a ValueError if a size is smaller than the
+    network's input.
+
     Args:
         classifier, source, verbose: see `probabilities`.
-        scales: pixels of the short side, one or several sizes.
-
-    Raises:
-        ValueError: if a size is smaller than the network's input, and as in
-            `probabilities`.
+        scales: one or several sizes of the short side in pixels.
     """
     check_fits(classifier, source)
     preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
@@ -258,7 +260,7 @@ def interval(hits, seed=0):
     rng = np.random.default_rng(seed)
     errors = [
         1 - hits[rng.integers(0, len(hits), len(hits))].mean()
-        for _ in range(_RESAMPLES)
+        for _ in range(_NUM_RESAMPLES)
     ]
     return tuple(float(error) for error in np.percentile(errors, [2.5, 97.5]))
 
@@ -301,11 +303,12 @@ def average(all_probabilities, weights=None):
 
 
 def search_weights(all_probabilities, labels, seed=0):
-    """Returns float64 [n], the ensemble weights with the lowest top-5 error; sum 1.
+    """Returns float64 [n], the ensemble weights with the lowest top-5 error.
 
-    The candidates are equal weights, each network alone, and 500 uniform random
-    weights; the authors' scripts searched in a similar way (CHM avg-valid.py:27-71).
-    Among equal top-5 errors the lowest top-1 error decides, then the order above.
+    The sum of the weights is 1. The candidates are equal weights, each network alone,
+    and 500 uniform random weights; the authors' scripts searched in a similar way (CHM
+    avg-valid.py:27-71). If top-5 errors are equal, the lowest top-1 error decides, then
+    the order of the candidates above.
 
     Args:
         all_probabilities: [n, N, classes] of the networks.
@@ -313,21 +316,23 @@ def search_weights(all_probabilities, labels, seed=0):
         seed: the seed of the random weights.
     """
     count = len(all_probabilities)
-    draws = np.random.default_rng(seed).dirichlet(np.ones(count), _DRAWS)
+    draws = np.random.default_rng(seed).dirichlet(
+        np.ones(count), _NUM_RANDOM_WEIGHTS
+    )
     candidates = [np.full(count, 1 / count), *np.eye(count), *draws]
 
-    def errors(weights):
+    def negative_hits(weights):
         averaged = average(all_probabilities, weights)
         return [-hits(averaged, labels, k).sum() for k in (5, 1)]
 
-    return min(candidates, key=errors)
+    return min(candidates, key=negative_hits)
 
 
 def check_fits(classifier, source):
-    """Raises ValueError if a source has other classes or another preprocessing."""
+    """Raises a ValueError if the classes or the preprocessing of a source differ."""
     source.check_fits(classifier.preset.preprocessing)
     numbers = tuple(str(number) for number in range(len(source.classes)))
-    # Files of weights and list files have numbers instead of class names.
+    # Weights files and list files have numbers instead of class names.
     if classifier.classes != source.classes and (
         len(classifier.classes) != len(source.classes)
         or numbers not in (classifier.classes, source.classes)

@@ -33,7 +33,8 @@ def export(weights, output, format="saved_model", *, preset=None, layout=None):
 
     Args:
         weights, preset, layout: the network, see `load_classifier`.
-        output: the file to write; a directory for "saved_model". It must not exist.
+        output: the file to write; a directory for "saved_model". The path must
+            not exist.
         format: "saved_model", "tflite", "tflite_8_bits" (with weights stored in 8
             bits) or "onnx".
 
@@ -58,7 +59,7 @@ def export(weights, output, format="saved_model", *, preset=None, layout=None):
         raise ValueError(
             f"Expected one of the formats {', '.join(writers)}. Received: {format=}."
         )
-    # The writers check it too, but only after the network has been loaded.
+    # The writers check the path too, but only after the network has been loaded.
     _check_new(output)
     return writers[format](load_classifier(weights, preset, layout), output)
 
@@ -254,7 +255,7 @@ def _difference(outputs, expected, tolerance=_TOLERANCE):
     """Returns the largest difference between probabilities, [B, classes] each.
 
     Raises:
-        ValueError: if their `_relative_error` is larger than `tolerance`.
+        ValueError: if the `_relative_error` is larger than `tolerance`.
     """
     outputs = np.asarray(outputs)
     error = _relative_error(outputs, expected)
@@ -270,9 +271,9 @@ def _difference(outputs, expected, tolerance=_TOLERANCE):
 def _relative_error(outputs, expected):
     """Returns the relative error of the logarithms of probabilities.
 
-    It is the root mean square of their differences, relative to the root mean square of
-    the deviations of the expected logarithms from their mean over the classes. A factor
-    that all probabilities of an image share is no error.
+    The mean over the classes is subtracted from the logarithms of each image, so that a
+    factor that all probabilities of an image share is no error. The result is the root
+    mean square of the differences, divided by that of the expected logarithms.
     """
     outputs, expected = (np.log(np.maximum(p, 1e-30)) for p in (outputs, expected))
     outputs, expected = (

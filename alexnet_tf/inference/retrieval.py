@@ -43,7 +43,7 @@ _RENAMED_PRESETS = {"cifar10_quick": "cifar10_full"}
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """The result of a search for the k nearest of each query, in ascending order.
+    """The k images of an index that are nearest to each query, the nearest first.
 
     Attributes:
         indices: int64 [queries, k], the positions of the images in the index.
@@ -67,7 +67,7 @@ def features(classifier, source, layer="fc7", verbose=1):
         verbose: 1 for a progress bar, 0 for none.
 
     Raises:
-        ValueError: if there is no such layer, the images were prepared for another
+        ValueError: if there is no such layer, the images were prepared for different
             preprocessing, an image is unreadable, or the source does not hold the
             number of images that it declares.
         OSError: if the data is missing or damaged.
@@ -118,8 +118,8 @@ def write_index(path, blocks, count, origin):
         path: the file to write. It appears when it is complete.
         blocks: an iterable of blocks, as `features` yields them.
         count: the number of images in all blocks.
-        origin: {"layer", "images", "network"}, texts that say from which layer, images
-            and network the features are.
+        origin: {"layer", "images", "network"}, texts that name the layer, the images
+            and the network of the features.
     """
     with atomic_write(path) as temporary:
         with zipfile.ZipFile(temporary, "w") as archive:
@@ -151,8 +151,8 @@ def search(path, queries, k=6, metric="l2"):
         metric: "l2" for the Euclidean distance, "cosine" for 1 - cosine.
 
     Raises:
-        ValueError: if there is no such metric, the index is damaged, its images have
-            another number of features, or it has fewer than `k` images.
+        ValueError: if there is no such metric, or the index is damaged, has a different
+            number of features per image than the queries, or has fewer than `k` images.
         OSError: if there is no such file.
     """
     check_metric(metric)
@@ -196,8 +196,8 @@ def nearest_examples(
         k: the number of neighbors per query.
 
     Raises:
-        ValueError: if there is no such metric, the index is damaged or was built with
-            another layer, network or source, or an image is unreadable.
+        ValueError: if there is no such metric, the index is damaged or was built with a
+            different layer, network or source, or an image is unreadable.
         OSError: if the index or the data is missing.
     """
     check_same(
@@ -208,12 +208,12 @@ def nearest_examples(
     )
     vectors = features_of(classifier, [query["image"] for query in queries], layer)
     names = _read_array(path, "names")
-    same_names = [{*np.flatnonzero(names == query["name"])} for query in queries]
-    num_matches = min(k + max(map(len, same_names)), len(names))
+    skipped_indices = [{*np.flatnonzero(names == query["name"])} for query in queries]
+    num_matches = min(k + max(map(len, skipped_indices)), len(names))
     matches = search(path, vectors, num_matches, metric).indices.tolist()
     rows = [
         [index for index in row if index not in skipped]
-        for row, skipped in zip(matches, same_names)
+        for row, skipped in zip(matches, skipped_indices)
     ]
     k = min(k, *map(len, rows))
     neighbors = iter(
@@ -265,7 +265,7 @@ def _read_origin(path):
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged_error(path, f"its origin is {text}") from error
     origin["network"] = f"{_RENAMED_PRESETS.get(preset, preset)} {fingerprint}"
-    return {_RENAMED_ORIGIN_KEYS.get(key, key): text for key, text in origin.items()}
+    return {_RENAMED_ORIGIN_KEYS.get(key, key): origin[key] for key in origin}
 
 
 def _write_members(archive, blocks, count, origin):
@@ -306,7 +306,7 @@ def _damaged_error(path, reason):
 
 
 def _blocks(path, query_features, k):
-    """Yields (index of the first image, [images, features]) of an index, in order."""
+    """Yields (position of the first image, [images, features]) of each block."""
     with contextlib.ExitStack() as stack:
         try:
             archive = stack.enter_context(zipfile.ZipFile(path))
@@ -345,8 +345,8 @@ def _search_block(block, queries, metric, k):
 
     Both are [queries, k], or have fewer columns if the block has fewer images.
     """
-    # |q - x|^2 = |q|^2 + |x|^2 - 2 q x. For the cosine all lengths count as 1, those of
-    # zero vectors too, whose cosine to all vectors is then 0.
+    # |q - x|^2 = |q|^2 + |x|^2 - 2 q x. For the cosine all lengths count as 1. This
+    # includes those of zero vectors, so that their cosine to any vector is 0.
     squared_lengths, squared_query_lengths = (
         np.ones(len(vectors))
         if metric == "cosine"
@@ -368,9 +368,9 @@ def _search_block(block, queries, metric, k):
 
 
 def _nearest(indices, squares, k):
-    """Selects the `k` smallest squared distances of each row, and their indices.
+    """Returns the indices and squared distances of the `k` nearest images in each row.
 
-    Both are sorted by the squared distances, and ties by the indices.
+    Both results are sorted by squared distance, then by index.
     """
     if squares.shape[1] > k:
         columns = np.argpartition(squares, k - 1, axis=1)[:, :k]

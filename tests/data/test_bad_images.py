@@ -43,7 +43,7 @@ def damaged_folder(tmp_path_factory):
 
 
 NUM_GOOD = 2 * 3 * len(damages.good())
-NUM_BAD = len(damages.bad()) + 2
+NUM_BAD = len(damages.bad()) + 2  # The two links can't be read either.
 
 
 @pytest.mark.parametrize("kind", damages.good())

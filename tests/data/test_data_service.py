@@ -22,7 +22,7 @@ STATISTICS = pixel_statistics.imagenet(PREPROCESSING)
 
 @pytest.fixture(scope="module")
 def service():
-    """The HOST:PORT of a dispatcher with two workers, which the command starts."""
+    """The HOST:PORT of a dispatcher with two workers, started by `serve_data`."""
     processes = []
 
     def start(*args):

@@ -475,7 +475,7 @@ class AlexnetTfDummy(tfds.core.GeneratorBasedBuilder):
 
 
 class AlexnetTfUnlabeled(AlexnetTfDummy):
-    """A data set with another feature instead of a label."""
+    """A data set with boxes instead of labels."""
 
     FEATURES = {
         "image": tfds.features.Image(shape=(None, None, 3)),
@@ -657,8 +657,8 @@ def test_loads_cifar10():
 def error_of_two_devices(first):
     """Returns the error that TensorFlow raises if both of two devices fail.
 
-    One device cannot read a missing file, and the other one receives an image less
-    than the source promises.
+    One device cannot read a missing file, and the other one receives one image
+    fewer than `num_examples`.
 
     Args:
         first: 0 if the missing file is the first cause, 1 if the wrong count is. The

@@ -165,12 +165,14 @@ def test_rejects_bytes_that_are_not_an_image(encoded):
 
 
 def huge_image(image_format):
-    """Returns a few hundred bytes with the header of 30,000 x 30,000 pixels."""
+    """Returns a small file with the header of an image of 30,000 x 30,000 pixels."""
     encoded = bytearray(encode(np.zeros((8, 8, 3), np.uint8), image_format))
     if image_format == "jpeg":
+        # The height and the width follow five bytes after the start of the frame.
         position = encoded.index(b"\xff\xc0") + 5
         encoded[position : position + 4] = struct.pack(">HH", 30_000, 30_000)
     else:
+        # The first chunk contains the width and the height, and ends with a checksum.
         encoded[16:24] = struct.pack(">ii", 30_000, 30_000)
         encoded[29:33] = struct.pack(">I", zlib.crc32(encoded[12:29]))
     return bytes(encoded)
@@ -188,7 +190,7 @@ def test_rejects_a_huge_image_by_its_header(image_format):
         with pytest.raises(tf.errors.InvalidArgumentError, match="134,217,728 pix"):
             function(encoded)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert after - before < 500 * 1024  # The image itself would take 2.6 GB.
+    assert after - before < 500 * 1024  # The image itself would take 2.7 GB.
 
 
 def test_an_error_names_the_huge_image(make_source):

@@ -101,7 +101,7 @@ def test_components_are_columns_in_ascending_order(tmp_path):
 
 
 def test_statistics_are_of_the_center_square(tmp_path):
-    """All of the square counts, and the black bars beside it do not."""
+    """All pixels of the square count, and the black bars beside it do not."""
     image = np.zeros((SIZE, 2 * SIZE, 3), np.uint8)
     image[:, SIZE // 2 : SIZE // 2 + SIZE] = random_images(1)[0]
     source, _ = source_of(tmp_path, [tf.io.encode_png(image).numpy()])
@@ -206,7 +206,7 @@ def test_returns_the_statistics_in_the_file(tmp_path):
 
 
 def test_the_fallback_folder_is_used_if_the_data_are_read_only(tmp_path):
-    # A file in place of the folder: root may write to a read-only folder.
+    # A file takes the place of the folder, since root may write to a read-only folder.
     (tmp_path / "data").write_text("")
     fallback = tmp_path / "run"
     fallback.mkdir()
@@ -240,7 +240,7 @@ def test_each_split_image_size_and_resizing_has_a_separate_file(tmp_path):
     assert load_statistics(half, tmp_path, smaller).mean_image.shape == (10, 10, 3)
 
 
-def test_another_crop_size_needs_no_second_pass(tmp_path):
+def test_a_different_crop_size_needs_no_second_pass(tmp_path):
     source, reads = png_source(tmp_path, 6)
     load_statistics(source, tmp_path)
     load_statistics(source, tmp_path, dataclasses.replace(PREPROCESSING, crop_size=10))
@@ -248,7 +248,7 @@ def test_another_crop_size_needs_no_second_pass(tmp_path):
 
 
 def test_imagenet_has_the_mean_of_the_published_weights():
-    """The weights are Caffe's; its ilsvrc_2012_mean.npy has the means in BGR order."""
+    """The file ilsvrc_2012_mean.npy of Caffe contains these means in BGR order."""
     result = pixel_statistics.imagenet(presets.get("caffe").preprocessing)
     np.testing.assert_allclose(
         result.channel_mean, [122.678914, 116.668768, 104.006988], rtol=1e-6

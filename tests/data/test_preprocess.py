@@ -72,8 +72,8 @@ def test_random_offsets_are_uniform(preset, num_offsets, center):
     for axis in offsets.T:
         counts = np.bincount(axis, minlength=num_offsets)
         assert len(counts) == num_offsets and counts.min() > 0
-        # The chi-squared distribution of 32 degrees of freedom exceeds 75 once in
-        # 30,000 times.
+        # A chi-squared variable with 32 degrees of freedom exceeds 75 with a
+        # probability below 1/30,000.
         assert ((counts - 200) ** 2 / 200).sum() < 75
     if num_offsets > 1:
         assert abs(np.corrcoef(offsets.T)[0, 1]) < 0.05
@@ -133,7 +133,8 @@ def test_color_shifts_have_the_covariance_of_the_colors():
     )
     projections = shifts @ statistics.components
     stds = projections.std(axis=0)
-    # The shifts of the original code deviate by 1.97, 3.71 and 12.18 gray levels.
+    # The shifts of the original code have standard deviations of 1.97, 3.71 and 12.18
+    # gray levels along the three components.
     np.testing.assert_allclose(stds, [1.972, 3.709, 12.178], rtol=0.03)
     assert (np.abs(projections.mean(axis=0)) < 0.05 * stds).all()
     np.testing.assert_allclose(
@@ -159,7 +160,7 @@ EXPECTED = {
 }
 EXPECTED["caffenet"] = EXPECTED["caffe"]
 EXPECTED["single_tower"] = EXPECTED["paper_conv6"] = EXPECTED["paper"]
-# Presets with the preprocessing of another one are marked large.
+# Presets with the preprocessing of another preset are marked large.
 each_preset = pytest.mark.parametrize(
     "name",
     [
@@ -296,7 +297,7 @@ def test_evaluation_images_are_those_of_the_preset(name):
 
 
 def test_an_image_is_resized_as_the_preset_says():
-    """Caffe squashes a wide image; the paper takes the central square.
+    """Caffe squashes a wide image; the paper takes the center square.
 
     The white part of the image covers the crop of the paper, but not that of Caffe.
     """
@@ -355,8 +356,8 @@ def test_all_offsets_and_flips_are_equally_frequent():
         ]
     ]
     assert sum(counts) == 1800
-    # The chi-squared distribution of 17 degrees of freedom exceeds 45 once in 4,000
-    # times.
+    # A chi-squared variable with 17 degrees of freedom exceeds 45 with a probability
+    # below 1/4,000.
     assert ((np.array(counts) - 100.0) ** 2 / 100).sum() < 45
 
 
@@ -486,7 +487,8 @@ def test_pixels_and_bytes_give_the_same_center_crop(name, shape):
     # A value that lies on a half may be rounded either way.
     error = np.abs(from_pixels[0] - from_bytes)
     assert (error > 1e-4).mean() < 1e-3
-    gray_level = 1 / 55 if name == "owt" else 1
+    # The preset owt divides by standard deviations of 57.12 gray levels or more.
+    gray_level = 1 / 57.12 if name == "owt" else 1
     assert error.max() <= gray_level * 1.001
     assert from_pixels.shape == (2, preprocessing.crop_size, preprocessing.crop_size, 3)
 
@@ -525,12 +527,12 @@ def test_the_fifth_of_ten_crops_is_the_center_crop():
     np.testing.assert_allclose(
         preprocess.ten_crop(encoded, preprocessing, statistics)[4],
         preprocess.evaluation_image(encoded, preprocessing, statistics),
-        atol=1,
+        atol=1e-3,
     )
 
 
 def test_without_augmentation_a_training_image_is_the_center_crop():
-    """With random crops but no other augmentation, each seed gives another crop."""
+    """With random crops but no other augmentation, each seed gives a different crop."""
     preprocessing = presets.override(
         presets.get("tiny"), random_crop=False, flip=False, pca_color_std=0.0
     ).preprocessing
@@ -555,7 +557,7 @@ def test_without_augmentation_a_training_image_is_the_center_crop():
 
 @pytest.mark.compiled
 def test_equal_preprocessing_is_traced_once():
-    """Tracing takes .2 seconds, and predict and report preprocess image by image."""
+    """Equal `Preprocessing` objects share one trace."""
     encoded = encode(photograph(30, 26), "jpeg")
     for _ in range(3):
         preprocessing = preprocessing_of("tiny", image_size=21, crop_size=16)
@@ -577,7 +579,10 @@ def test_equal_preprocessing_is_traced_once():
     ],
 )
 def test_compiled_crops_equal_uncompiled_ones(name, monkeypatch):
-    """They have the same bits except after divisions, which XLA rounds differently."""
+    """Crops are bitwise equal unless the preset divides.
+
+    The reason for the exception is that XLA rounds divisions differently.
+    """
     preprocessing = preprocessing_of(name, image_size=72, crop_size=64)
     statistics = skewed_statistics(72)
     encoded = tf.constant(encode(photograph(90, 75), "jpeg"))

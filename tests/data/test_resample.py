@@ -17,7 +17,7 @@ from helpers.encoded_images import run_both_ways
 
 @functools.lru_cache
 def resized_square(shape, image_format, resize, size):
-    """Returns the central square of a photograph, resized as a whole by `tf.image`.
+    """Returns the center square of a photograph, resized as a whole by `tf.image`.
 
     The square is float32 [size, size, 3], rounded to gray levels.
     """
@@ -118,7 +118,7 @@ def test_a_crop_has_the_bits_of_the_whole_square(preset, image_format):
 
 @pytest.mark.parametrize("upright", [False, True])
 def test_a_line_of_pixels_is_interpolated_linearly(upright):
-    """1 x 500 pixels become 256 x 128,000, so that a crop shows a blend of two."""
+    """1 x 500 pixels become 256 x 128,000, so that a crop blends two pixels."""
     line = np.random.default_rng(0).integers(0, 256, (500, 3), np.uint8)
     positions = (128_000 - 256) // 2 + 20 + np.arange(224) + 0.5
     expected = np.stack(
@@ -182,7 +182,7 @@ def test_windows_contain_the_crop_and_lie_within_the_image(resize, width):
 
 @pytest.mark.parametrize("resize", ["short_side", "squash"])
 def test_positions_are_off_by_a_seventeenth_of_a_pixel_at_most(resize):
-    """The error is measured at the end of the central square, in resized pixels."""
+    """The error is measured at the end of the center square, in resized pixels."""
     preprocessing = presets.Preprocessing(
         image_size=256, crop_size=224, resize=resize
     )

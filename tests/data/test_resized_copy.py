@@ -29,7 +29,7 @@ def data(tmp_path):
 
 
 def prepare(data, output_dir, **values):
-    """Calls `resized_copy.prepare` with small values, or with `values`."""
+    """Calls `resized_copy.prepare` with small values, which `values` override."""
     args = dict(image_size=73, image_format="raw", images_per_shard=4, verbose=0)
     return resized_copy.prepare(data, str(output_dir), **args | values)
 
@@ -65,7 +65,8 @@ def test_rejects_a_copy_with_another_preprocessing(tmp_path, data):
     ]
     assert names == ["pets_73", "pets_73_squash"]
     cut, squashed = (datasets.load(name, "train", str(tmp_path)) for name in names)
-    cut.check_fits(PREPROCESSING), squashed.check_fits(squash)
+    cut.check_fits(PREPROCESSING)
+    squashed.check_fits(squash)
     cut.check_fits(dataclasses.replace(PREPROCESSING, image_size=64))
     with pytest.raises(ValueError, match="with resize=squash.*pets_73.*short_side"):
         cut.check_fits(squash)
@@ -271,7 +272,7 @@ class AlexnetTfTestOnly(tfds.core.GeneratorBasedBuilder):
 
 
 def test_copies_a_data_set_without_a_training_split(tmp_path):
-    """There are no pixel statistics to store then."""
+    """No pixel statistics are stored then."""
     name, complete = prepare("alexnet_tf_test_only", tmp_path, data_dir=str(tmp_path))
     assert (name, complete) == ("alexnet_tf_test_only_73_raw", True)
     assert datasets.load(name, None, str(tmp_path)).num_examples == 1

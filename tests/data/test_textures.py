@@ -79,7 +79,7 @@ def color_features(examples):
     "features", [pytest.param(slice(0, 3), marks=pytest.mark.large), slice(0, 6)]
 )
 def test_color_does_not_reveal_the_class(splits, features):
-    """The nearest class mean is correct for less than 30% of images; chance is 10%."""
+    """The nearest class mean is correct for fewer than 30% of images; chance is 10%."""
     train, validation = splits["train"], splits["validation"]
     labels = np.array([label for _, label, _ in train])
     train_colors = color_features(train)[:, features]

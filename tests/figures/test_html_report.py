@@ -19,6 +19,7 @@ from alexnet_tf import plots
 from alexnet_tf import presets
 from alexnet_tf.workdir import append_metrics
 from helpers.commands import command
+from helpers.images import write_image_folder
 from helpers.networks import untrained_classifier
 
 
@@ -28,8 +29,6 @@ def run_with_report(tmp_path_factory):
 
     The command `report` has written its page.
     """
-    from helpers.images import write_image_folder
-
     folder = tmp_path_factory.mktemp("report")
     data = write_image_folder(folder / "data", classes=3, count=20)
     code, _, error = command(
@@ -49,30 +48,30 @@ class ParsedPage(html.parser.HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.headings, self.rows, self.images, self.open = [], [], [], []
+        self.headings, self.rows, self.images, self.open_tags = [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         if tag == "img":
             self.images.append(dict(attributes))
         elif tag != "meta":
-            self.open.append(tag)
+            self.open_tags.append(tag)
         if tag == "tr":
             self.rows.append([])
 
     def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+        assert self.open_tags.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] == "h2":
+        if self.open_tags and self.open_tags[-1] == "h2":
             self.headings.append(data)
-        if self.open and self.open[-1] in ("td", "th"):
+        if self.open_tags and self.open_tags[-1] in ("td", "th"):
             self.rows[-1].append(data)
 
 
 def test_page_describes_the_run(run_with_report):
     page = ParsedPage((run_with_report / "report.html").read_text())
-    assert page.open == []
+    assert page.open_tags == []
     assert page.headings == [
         "Result", "Curves", "Kernels of the first layer", "Most confident and correct",
         "Most confident and wrong", "Confusions", "Nearest training images by fc7",

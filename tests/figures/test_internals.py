@@ -41,18 +41,22 @@ def make_jpegs(count):
     ]
 
 
-def test_normalized_over_five_maps_equals_the_layer():
+def test_response_normalization_over_five_maps_equals_the_layer():
     values = np.random.default_rng(0).normal(0, 200, 20)
     layer = LocalResponseNormalization(depth_radius=2, **PAPER_CONSTANTS)
     expected = layer(values[None, None, None].astype(np.float32))[0, 0, 0]
     np.testing.assert_allclose(
-        internals.normalized(values, 5, **PAPER_CONSTANTS), expected, rtol=1e-5
+        internals.response_normalization(values, 5, **PAPER_CONSTANTS),
+        expected,
+        rtol=1e-5,
     )
 
 
 def test_four_maps_are_two_before_the_value_itself_and_one_after():
     values = np.array([1.0, 2, 3, 4, 5, 6])
-    outputs = internals.normalized(values, 4, bias=1.0, alpha=1.0, beta=1.0)
+    outputs = internals.response_normalization(
+        values, 4, bias=1.0, alpha=1.0, beta=1.0
+    )
     sums = [1 + 4, 1 + 4 + 9, 1 + 4 + 9 + 16, 4 + 9 + 16 + 25, 9 + 16 + 25 + 36,
             16 + 25 + 36]  # fmt: skip
     np.testing.assert_allclose(outputs, values / (1 + np.array(sums)))
@@ -150,13 +154,13 @@ def test_norms_equal_norms_of_the_weights():
         "conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"
     ]  # fmt: skip
     conv2 = norms["conv2"]
-    assert conv2.kernel == pytest.approx(2 * (8 / kernel.size) ** 0.5)
+    assert conv2.kernel_rms == pytest.approx(2 * (8 / kernel.size) ** 0.5)
     expected = np.zeros(32)
     expected[3] = 2 * 8**0.5
-    np.testing.assert_allclose(conv2.units, expected, rtol=1e-6)
+    np.testing.assert_allclose(conv2.unit_norms, expected, rtol=1e-6)
     # He initialization has a variance of 2 / fan_in; fan_in is 8 maps of 5 x 5.
-    assert conv2.initial_kernel == pytest.approx((2 / 200) ** 0.5, rel=0.05)
-    assert norms["fc8"].initial_kernel == pytest.approx(0.01, rel=0.1)
+    assert conv2.initial_kernel_rms == pytest.approx((2 / 200) ** 0.5, rel=0.05)
+    assert norms["fc8"].initial_kernel_rms == pytest.approx(0.01, rel=0.1)
 
 
 def test_tanh_layer_outputs_tanh_of_the_convolution():

@@ -202,7 +202,9 @@ def test_norms_shows_norms_of_all_layers(plotted):
     paper_figures.norms(classifier, 3, "out.png")
     layers, _, title = plotted("norms")
     expected = internals.norms(classifier.model, classifier.preset, 3)
-    assert [norm.kernel for norm in layers] == [norm.kernel for norm in expected]
+    assert [layer.kernel_rms for layer in layers] == [
+        layer.kernel_rms for layer in expected
+    ]
     assert title == "tiny"
 
 
@@ -231,6 +233,8 @@ def test_normalization_uses_the_constants_of_the_preset(plotted):
     assert before.shape == (20,) and before.min() == 0 and 3 < (before == 0).sum() < 12
     assert [label for label, _ in afters] == ["n = 4", "n = 5"]
     for n, (_, after) in zip((4, 5), afters):
-        expected = internals.normalized(before, n, bias=2.0, alpha=2e-5, beta=0.75)
+        expected = internals.response_normalization(
+            before, n, bias=2.0, alpha=2e-5, beta=0.75
+        )
         np.testing.assert_array_equal(after, expected)
     assert title == "code2012: k = 2, alpha = 2e-05 on the plain sum, beta = 0.75"

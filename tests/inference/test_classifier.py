@@ -66,7 +66,7 @@ def test_preprocess_input_of_each_preset(name, side, expected, dtype):
     )
 
 
-def test_short_side_and_squash():
+def test_squash_keeps_the_edge_that_short_side_crops():
     """A bright right edge is visible in a squashed image, and cropped otherwise."""
     image = np.zeros((256, 512, 3), np.uint8)
     image[:, 480:] = 255
@@ -102,7 +102,7 @@ def test_preprocess_input_requires_rgb_and_a_preset(shape):
     "layer, shape", [("fc7", (128,)), ("conv5", (3, 3, 32)), ("pool5", (1, 1, 32))]
 )
 def test_features(layer, shape):
-    """They are outputs of the ReLU, like Caffe's blob with the name of the layer."""
+    """Features are outputs of the ReLU, like Caffe's blobs with the names of layers."""
     # With this seed some map of pool5 is 0 everywhere.
     keras.utils.set_random_seed(0)
     model = alexnet_tf.AlexNet("tiny", 10)
@@ -137,9 +137,9 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classifier")
     images = []
     for index in range(24):
-        random = np.random.default_rng(index)
+        rng = np.random.default_rng(index)
         level = (60, 190)[index % 2]
-        pixels = random.normal(level, 20, (90, 76, 3)).clip(0, 255)
+        pixels = rng.normal(level, 20, (90, 76, 3)).clip(0, 255)
         images.append(tf.io.encode_jpeg(pixels.astype(np.uint8)).numpy())
     source = Source(
         "levels", "train", ("dark", "bright"), 24, str(folder), "levels",
@@ -190,7 +190,7 @@ def test_ten_crop_averages_probabilities(trained):
     )  # fmt: skip
 
 
-def test_a_file_of_weights_needs_its_preset(trained, tmp_path):
+def test_a_weights_file_needs_a_preset(trained, tmp_path):
     folder, _, _ = trained
     model = alexnet_tf.AlexNet("tiny", 7)
     save_weights(model, tmp_path / "w.npy")
@@ -217,7 +217,7 @@ def test_a_file_of_weights_needs_its_preset(trained, tmp_path):
      ("(128, 10)", "()"), ("(128, 10)", "(7,)")],
 )  # fmt: skip
 def test_rejects_impossible_numbers_of_classes(tmp_path, kernel, bias):
-    """The header of a file of a few hundred bytes can claim any shape."""
+    """The header of a file of a few hundred bytes may contain any shape."""
     path = tmp_path / "w.npz"
     with zipfile.ZipFile(path, "w") as archive:
         for part, shape in (("kernel", kernel), ("bias", bias)):
@@ -226,7 +226,7 @@ def test_rejects_impossible_numbers_of_classes(tmp_path, kernel, bias):
                     file,
                     {"descr": "<f4", "fortran_order": False, "shape": eval(shape)},
                 )
-    with pytest.raises(ValueError, match="layer fc8 in .* to have 1 to 100,000 classes"):
+    with pytest.raises(ValueError, match="layer fc8 in .* 1 to 100,000 classes"):
         load_classifier(str(path), "tiny")
 
 
@@ -350,14 +350,14 @@ def test_predict_reports_unusable_weights_in_one_line(tmp_path):
 def test_help_needs_no_tensorflow(tmp_path, module):
     for name in ("tensorflow", "keras", "numpy"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", f"alexnet_tf.{module}", "--help"],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
     )
     for name in ("weights", "preset", "layout"):
-        assert f"--{name}:" in done.stdout, done.stderr
+        assert f"--{name}:" in process.stdout, process.stderr
 
 
 def test_predict_requires_files(trained):
@@ -455,7 +455,7 @@ def test_export_never_replaces_a_file(trained, tmp_path):
 
 @pytest.mark.parametrize("eight_bits", [False, True])
 def test_export_rejects_the_outputs_of_another_network(eight_bits):
-    """Untrained networks of 1000 classes give all of them .001, give or take .0001."""
+    """Untrained networks give each of 1000 classes a probability of about .001."""
     outputs = []
     for seed in range(2):
         keras.utils.set_random_seed(seed)
@@ -487,7 +487,7 @@ def test_an_export_appears_when_it_is_complete(tmp_path, content):
         assert not os.path.exists(temporary)
         write(temporary)
         assert not path.exists()
-    # The folder of the export that was killed is removed, and no other file's.
+    # Only the folder of the killed export to this path is removed.
     assert path.exists() and {*os.listdir(tmp_path)} == {"out", unrelated.name}
     with export_formats._writing_new(f"{tmp_path}/other/") as temporary:
         write(temporary)

@@ -48,7 +48,7 @@ def test_evaluates_each_image_once_in_order(make_source, protocol, batch_size):
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
 
-def test_ten_crops_differ_from_one(make_source):
+def test_ten_crop_differs_from_the_center_crop(make_source):
     source, classifier = make_source(11), untrained_classifier()
     center, ten_crop = (
         evaluation.probabilities(classifier, source, protocol, verbose=0)[0]
@@ -109,8 +109,8 @@ def test_the_fingerprint_depends_on_the_statistics():
     statistics = dataclasses.replace(
         classifier.statistics, covariance=2 * classifier.statistics.covariance
     )
-    other = dataclasses.replace(classifier, statistics=statistics)
-    assert other.fingerprint != classifier.fingerprint
+    changed = dataclasses.replace(classifier, statistics=statistics)
+    assert changed.fingerprint != classifier.fingerprint
     assert classifier.fingerprint == untrained_classifier().fingerprint
 
 
@@ -175,12 +175,12 @@ def test_an_ensemble_averages_probabilities():
 
 
 def test_the_search_prefers_the_network_that_is_right():
-    """One network is right with low confidence, one wrong with high, one uniform."""
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 8, 60).astype(np.int32)
+    """One network is right, one is more confident and wrong, and one is uniform."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 8, 60).astype(np.int32)
     one_hot = np.eye(8)[labels]
     right = 0.3 * one_hot + 0.7 / 8
-    wrong = 0.6 * np.roll(one_hot, 1, axis=1) + 0.4 * random.dirichlet(np.ones(8), 60)
+    wrong = 0.6 * np.roll(one_hot, 1, axis=1) + 0.4 * rng.dirichlet(np.ones(8), 60)
     uniform = np.full((60, 8), 1 / 8)
     outputs = [uniform, wrong, right]
     weights = evaluation.search_weights(outputs, labels)
@@ -240,7 +240,7 @@ def test_positions_are_32_pixels_apart():
 
 
 def test_dense_evaluation_at_the_input_size_equals_the_center_crop(make_source):
-    """A square image of that size has one position, and nothing to crop."""
+    """For a square image of the input size there is one position, without cropping."""
     source = make_source(6)
 
     def square(example):
@@ -329,7 +329,7 @@ def test_evaluate_returns_what_the_command_prints(trained, tmp_path):
         dataset, f"--weights={workdir}", f"--per_class={table}"
     )
     assert code == 0, err
-    # The data set of the run is the default, its eval_split is "train".
+    # By default the data set and the eval_split of the run are used.
     result = inference.evaluate([str(workdir)], verbose=0)
     cells = []
     for k in (1, 5):
@@ -362,8 +362,8 @@ def test_evaluate_returns_what_the_command_prints(trained, tmp_path):
     assert result.ensemble_weights is None
 
 
-def test_evaluate_takes_a_file_of_weights(trained, tmp_path):
-    """Its classes are numbers, and its mean is that of ImageNet."""
+def test_evaluate_takes_a_weights_file(trained, tmp_path):
+    """The classes are numbers, and the mean is that of ImageNet."""
     dataset, workdir = trained
     model = alexnet_tf.AlexNet("tiny", 2, weights=workdir)
     alexnet_tf.save_weights(model, tmp_path / "w.npy")
@@ -389,6 +389,7 @@ def test_evaluate_takes_an_ensemble(trained):
     code, _, err = evaluate_command(
         dataset, both, "--split=train[:6]", "--search_split=train[50%:]"
     )
-    assert code == 1 and "of which 1 images are in train[:6] too" in err.splitlines()[-1]
+    assert code == 1
+    assert "of which 1 images are in train[:6] too" in err.splitlines()[-1]
     code, _, err = evaluate_command(dataset, both, "--preset=tiny,tiny,tiny")
     assert code == 1 and "for each of 2 weights" in err.splitlines()[-1]

@@ -15,7 +15,7 @@ from helpers.networks import untrained_classifier
 def write_index(path, vectors):
     """Writes an index of `vectors` in three blocks, and returns its path.
 
-    The labels are 0 to 3 in turn; a name is "BLOCK-POSITION".
+    The labels are 0 to 3 in turn; the names are "BLOCK-POSITION".
     """
     blocks = np.array_split(vectors, 3)
     labels = np.array_split(np.arange(len(vectors), dtype=np.int32) % 4, 3)
@@ -65,7 +65,7 @@ def test_search_finds_each_vector_nearest_to_itself(tmp_path):
 
 
 def test_search_orders_near_duplicates(tmp_path):
-    """Their distances are a millionth of their lengths."""
+    """The distances between the vectors are a millionth of their lengths."""
     vector = np.random.default_rng(0).uniform(0, 300, 4096).astype(np.float32)
     vectors = np.repeat(vector[np.newaxis], 30, axis=0)
     vectors[:, 0] = 4 + np.arange(30) * 1e-2
@@ -114,7 +114,7 @@ def test_search_rejects_wrong_feature_counts_and_too_few_images(tmp_path, shape,
         retrieval.search(path, np.zeros(shape, np.float32), k)
 
 
-def test_failed_write_keeps_the_index_before(tmp_path):
+def test_failed_write_keeps_the_existing_index(tmp_path):
     path = write_index(tmp_path / "index.npz", np.zeros((4, 2), np.float32))
     before = path.read_bytes()
 
@@ -250,7 +250,7 @@ def test_rejects_an_index_of_another_layer_network_or_source(tmp_path, make_sour
 
 
 def test_reads_an_index_of_version_0_1(tmp_path, make_source):
-    """The keys of its origin, and a preset, have been renamed since."""
+    """Since version 0.1, a key of the origin and a preset have been renamed."""
     classifier, source = untrained_classifier(), make_source(12)
     path = str(tmp_path / "index.npz")
     old_origin = {

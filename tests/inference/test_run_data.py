@@ -29,7 +29,7 @@ def test_arguments_replace_single_values(workdir):
     assert data == RunData("cifar10", "train[:90%]", "test", "/x")
 
 
-def test_splits_are_not_used_for_another_data_set(workdir):
+def test_splits_are_not_used_for_a_different_data_set(workdir):
     data = find_run_data(workdir, dataset="textures")
     assert data == RunData("textures", "train", None, None)
 
@@ -50,12 +50,12 @@ def test_bad_images_that_the_run_skipped_are_skipped(tmp_path):
         data = find_run_data(str(workdir), split="train")
         for source in (data.source(), data.train_source()):
             assert source.num_examples == count
-    # This flag, too, applies to the data set of the run only.
+    # on_bad_image, too, applies to the data set of the run only.
     (workdir / "flags.txt").write_text(f"{lines}--on_bad_image=skip\n")
     assert not find_run_data(str(workdir), dataset="textures").skip_bad_images
 
 
-def test_a_file_of_weights_records_no_data(tmp_path):
+def test_a_weights_file_records_no_data(tmp_path):
     for weights in (str(tmp_path / "a.npy"), str(tmp_path)):
         assert find_run_data(weights) == RunData(None, "train", None, None)
     data = find_run_data(str(tmp_path / "a.npy"), default_dataset="textures")

@@ -33,7 +33,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     name = "textures"
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "2,000 training and 500 validation images."}
-    pkg_dir_path = None
 
     def _info(self):
         return self.dataset_info_from_configs(
