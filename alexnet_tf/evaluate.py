@@ -57,8 +57,8 @@ _FLAGS = [
     flags.DEFINE_string(
         "search_split",
         None,
-        "Split on which the weights of the networks in an ensemble are optimized. It "
-        "must share no image with --split. Default: equal weights.",
+        "Split on which the averaging weights of the ensemble are optimized. It must "
+        "share no image with --split. Default: equal weights.",
     ),
     cli.define_path("per_class", None, "CSV file to write the errors by class to."),
     flags.DEFINE_integer(
@@ -103,7 +103,7 @@ def _evaluate():
 
 def _print_table(result):
     args = flags.FLAGS
-    crops = {
+    protocol = {
         "center": "center crop",
         "ten_crop": "ten crops",
         "dense": f"dense at {', '.join(args.scales)} pixels",
@@ -113,10 +113,13 @@ def _print_table(result):
     for k in (1, 5):
         low, high = result.interval(k)
         cells.append(f"{result.error(k):.1%} ({low:.1%} to {high:.1%})")
-    print("| network | top-1 error (95% interval) | top-5 error | protocol |")
+    print(
+        "| network | top-1 error (95% interval) | top-5 error (95% interval) "
+        "| protocol |"
+    )
     print("|---|---|---|---|")
     print(
-        f"| {count} network{'s' * (count > 1)} | {' | '.join(cells)} | {crops}, "
+        f"| {count} network{'s' * (count > 1)} | {' | '.join(cells)} | {protocol}, "
         f"{len(result.labels)} images of {result.source} |"
     )
 

@@ -109,7 +109,7 @@ _CENTER, _TEN_CROP = "center_top1_error", "ten_crop_top1_error"
 _TRAINING, _GAP = "training error", "gap"
 # Errors that are claimed to increase when a component is removed:
 # (arm, key of the error, claim, the paper's number).
-_ERRORS = (
+_CLAIMS = (
     ("no_norm", _CENTER,
      "Response normalization lowers the test error (section 3.3)",
      "2 points, CIFAR-10"),
@@ -156,7 +156,7 @@ def runs(log):
 
 def rows(log):
     """Returns the rows (claim, paper's number, measured, seeds, verdict)."""
-    table = [_error_row(log, *error) for error in _ERRORS]
+    table = [_claim_row(log, *claim) for claim in _CLAIMS]
     table += [_ten_crop_row(log), _iterations_row(log)]
     return [row for row in table if row]
 
@@ -184,8 +184,8 @@ def errors_at_end(log, arm, key):
     return {seed: test[seed] - training[seed] for seed in test.keys() & training.keys()}
 
 
-def _error_row(log, arm, key, claim, paper):
-    """Returns the row of an entry of `_ERRORS`, None if no seed has both runs."""
+def _claim_row(log, arm, key, claim, paper):
+    """Returns the row of an entry of `_CLAIMS`, None if no seed has both runs."""
     base, ablated = errors_at_end(log, "base", key), errors_at_end(log, arm, key)
     if not base.keys() & ablated.keys():
         return None
@@ -211,18 +211,18 @@ def _ten_crop_row(log):
     return claim, "1.5 points, ILSVRC-2010", *_compare(ten_crop, center, names)
 
 
-def _compare(base, ablated, names):
-    """Returns (text, seeds, verdict) for the claim that `base` has a lower error.
+def _compare(errors, other_errors, names):
+    """Returns (text, seeds, verdict) for the claim that `errors` has a lower error.
 
     Args:
-        base, ablated: {seed: error in [0, 1]}.
-        names: the labels of the two mean errors in the text, `base` first.
+        errors, other_errors: {seed: error in [0, 1]}.
+        names: the labels of the two mean errors in the text, `errors` first.
     """
-    seeds = sorted(base.keys() & ablated.keys())
-    increases = intervals.paired_differences(base, ablated)
+    seeds = sorted(errors.keys() & other_errors.keys())
+    increases = intervals.paired_differences(errors, other_errors)
     means = ", ".join(
-        f"{100 * np.mean([errors[seed] for seed in seeds]):.1f}% {name}"
-        for name, errors in zip(names, (base, ablated))
+        f"{100 * np.mean([of_seeds[seed] for seed in seeds]):.1f}% {name}"
+        for name, of_seeds in zip(names, (errors, other_errors))
     )
     verdict = intervals.verdict(*intervals.confidence_interval(increases))
     return f"{_format_points(increases)}: {means}", len(seeds), verdict
@@ -279,7 +279,7 @@ def _iterations_row(log):
 def draw(log, path):
     """Plots by how much each ablation increases the error, with intervals."""
     # The gap is omitted, because at its scale the other intervals would be points.
-    plotted = [(arm, key) for arm, key, _, _ in _ERRORS if key != _GAP]
+    plotted = [(arm, key) for arm, key, _, _ in _CLAIMS if key != _GAP]
     fig = figure.Figure(figsize=(8, 3.8), layout="constrained")
     ax = fig.subplots()
     for row, (arm, key) in enumerate(plotted):

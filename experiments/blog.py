@@ -6,9 +6,9 @@ The network has three mistakes: the loss is the mean squared error of the probab
 in place of cross-entropy, there is no response normalization, and the network is
 tested on labels in place of images, because two variables are confused. Here each
 mistake is made separately, and the first two also together, in the network of
-`ablations` and on the same 10,000 training images. As in the blogs, `fit` of Keras
-trains on center crops without augmentation: 30 epochs in batches of 128 with a
-constant learning rate, momentum .9 and weight decay .0005.
+`ablations` and on the same 10,000 training images. As in the blogs, the network
+is trained with `Model.fit` of Keras on center crops, without augmentation: 30 epochs in
+batches of 128 with a constant learning rate, momentum .9 and weight decay .0005.
 
 The learning rate is chosen for each loss: from .001, .003 and .01 for cross-entropy,
 and from .01, .03 and .1 for the squared error. It is the one with the lowest error on
@@ -81,7 +81,7 @@ def _arm(log, loss, norm):
 
 
 def measure(run, path, data_dir):
-    """Trains a run and returns a list with its only line for the log.
+    """Trains and tests the network of a run; returns a list with one line for the log.
 
     The arguments are those of `harness.measure`. The run has no work directory and
     cannot resume.

@@ -1,4 +1,4 @@
-"""The rules of imports, of flags, of names in README.md and of unsafe functions."""
+"""Tests of import rules, uses of flags, test names in README.md, and unsafe calls."""
 
 import ast
 import pathlib
@@ -122,7 +122,7 @@ def calls(path):
 
 @each_module
 def test_nothing_is_loaded_that_could_run_code(path):
-    """Only `safe_pickle` reads pickles, and files of Keras are read in safe mode."""
+    """Only `safe_pickle` reads pickles, and Keras files are loaded in safe mode."""
     unsafe = {"pickle", "dill", "joblib", "marshal", "shelve", "yaml"}
     assert not {name.split(".")[0] for name in imported_names(path)} & unsafe
     for name, keywords in calls(path):
@@ -159,15 +159,15 @@ def test_importing_the_package_imports_no_tensorflow():
 
 # Commands are omitted because two of them define the same flags, and textures because
 # importing it registers a data set with TFDS.
-LIBRARIES = [
+LIBRARY_MODULES = [
     module_id(path).replace("/", ".")
     for path in MODULES
     if "textures" not in str(path) and path.stem not in COMMANDS
 ]
 
 
-def test_importing_all_libraries_touches_no_device():
-    modules = ", ".join(f"alexnet_tf.{name}" for name in LIBRARIES)
+def test_importing_the_modules_initializes_no_device():
+    modules = ", ".join(f"alexnet_tf.{name}" for name in LIBRARY_MODULES)
     run_python(
         f"import {modules}\n"
         "import tensorflow as tf\n"
@@ -180,7 +180,7 @@ def test_importing_all_libraries_touches_no_device():
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_commands_import_tensorflow_only_in_functions(command):
-    """Otherwise --help would take seconds, in which TensorFlow is imported."""
+    """Otherwise --help would spend seconds importing TensorFlow."""
     tree = ast.parse((PACKAGE / f"{command}.py").read_text())
     names = {
         f"{node.module}.{alias.name}"

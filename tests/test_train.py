@@ -201,7 +201,7 @@ def test_the_default_workdir_ignores_a_slash_at_the_end(
             "--freeze=conv1,conv2,conv3,conv4,conv5,fc6,fc7,fc8",
             "layer that is not frozen",
         ),
-        ("--cache_features", "all convolutions frozen.*conv1, conv2"),
+        ("--cache_features", "all convolutions to be frozen.*conv1, conv2"),
         ("--num_devices=4", "num_devices=4|4 devices"),
         ("--crop_size=99", "crop_size=99"),
         ("--workdir=/dev/null/run", "directory /dev/null/run cannot be written"),

@@ -71,8 +71,9 @@ def load(buffer):
     except _UnsupportedPickle as error:
         raise ValueError(
             "Expected a pickle of NumPy arrays in dicts and lists. Received: "
-            f"{error} at byte {machine.position}. Use `pickle` or `numpy.load`, which "
-            "run any code in the file, only if you trust its origin."
+            f"{error} at byte {machine.position}. Use `pickle.load` or "
+            "`numpy.load(..., allow_pickle=True)`, which run any code in the file, "
+            "only if you trust its origin."
         ) from None
 
 
@@ -99,7 +100,7 @@ class _DType:
     """A dtype in a pickle: a code such as "f4" or "O8", and a byte order."""
 
     def __init__(self, code):
-        self.code, self.order = code, "="
+        self.code, self.byte_order = code, "="
 
 
 class _Machine:
@@ -153,37 +154,37 @@ class _Machine:
 
     def execute_other(self, instruction):
         match instruction:
-            case b"(":
+            case b"(":  # MARK
                 self.marks.append(len(self.stack))
-            case b"]":
+            case b"]":  # EMPTY_LIST
                 self.stack.append([])
-            case b"}":
+            case b"}":  # EMPTY_DICT
                 self.stack.append({})
-            case b"a":
+            case b"a":  # APPEND
                 self.extend(self.pop_many(1))
-            case b"s":
+            case b"s":  # SETITEM
                 self.update(self.pop_many(2))
-            case b"c":
+            case b"c":  # GLOBAL
                 self.push_function(self.read_line(), self.read_line())
-            case b"\x93":
+            case b"\x93":  # STACK_GLOBAL
                 self.push_function(*self.pop_many(2))
-            case b"R":
+            case b"R":  # REDUCE
                 self.call(*self.pop_many(2))
-            case b"b":
+            case b"b":  # BUILD
                 self.build(self.pop())
-            case b"\x80" | b"\x95":  # Protocol version; frame length.
+            case b"\x80" | b"\x95":  # PROTO, FRAME
                 self.read(1 if instruction == b"\x80" else 8)
             case _:
                 self.execute_memo(instruction)
 
     def execute_memo(self, instruction):
         match instruction:
-            case b"q" | b"r":
+            case b"q" | b"r":  # BINPUT, LONG_BINPUT
                 key = self.read_integer(1 if instruction == b"q" else 4)
                 self.memo[key] = self.top()
-            case b"\x94":
+            case b"\x94":  # MEMOIZE
                 self.memo[len(self.memo)] = self.top()
-            case b"h" | b"j":
+            case b"h" | b"j":  # BINGET, LONG_BINGET
                 key = self.read_integer(1 if instruction == b"h" else 4)
                 if key not in self.memo:
                     raise _UnsupportedPickle("a reference to an unknown object")
@@ -224,8 +225,8 @@ class _Machine:
         match self.top(), state:
             case Array() as array, (_, shape, _DType() as dtype, fortran, data):
                 array.value = _array_value(shape, dtype, bool(fortran), data)
-            case _DType() as dtype, (_, order, None, None, None, *_):
-                dtype.order = _to_str(order)
+            case _DType() as dtype, (_, byte_order, None, None, None, *_):
+                dtype.byte_order = _to_str(byte_order)
             case _:
                 raise _UnsupportedPickle("an invalid array state")
 
@@ -235,8 +236,10 @@ class _Machine:
         self.top().extend(items)
 
     def update(self, items):
-        if not isinstance(self.top(), dict) or len(items) % 2:
+        if not isinstance(self.top(), dict):
             raise _UnsupportedPickle("an entry set in something other than a dict")
+        if len(items) % 2:
+            raise _UnsupportedPickle("a key without a value")
         for key, value in zip(items[::2], items[1::2]):
             self.top()[_to_str(key)] = value
 
@@ -244,7 +247,8 @@ class _Machine:
         """Returns the next `size` bytes of the pickle as a memoryview."""
         if not 0 <= size <= len(self.view) - self.position:
             raise _UnsupportedPickle(
-                f"{size} bytes where {len(self.view) - self.position} are left"
+                f"an item of {size} bytes, of which only "
+                f"{len(self.view) - self.position} are left"
             )
         self.position += size
         return self.view[self.position - size : self.position]
@@ -295,9 +299,9 @@ def _array_value(shape, dtype, fortran, data):
         if not isinstance(data, list) or len(data) != math.prod(shape):
             raise _UnsupportedPickle("the wrong number of objects for an array")
         return data[0] if shape == () else data
-    if not re.fullmatch("f[248]", dtype.code) or dtype.order not in tuple("<>=|"):
+    if not re.fullmatch("f[248]", dtype.code) or dtype.byte_order not in (*"<>=|",):
         raise _UnsupportedPickle(f"numbers of type {_printable(dtype.code)}")
-    numpy_dtype = np.dtype(dtype.code).newbyteorder(dtype.order)
+    numpy_dtype = np.dtype(dtype.code).newbyteorder(dtype.byte_order)
     if not isinstance(data, (bytes, memoryview)):
         raise _UnsupportedPickle("an array without data")
     if len(data) != math.prod(shape) * numpy_dtype.itemsize:
@@ -319,7 +323,7 @@ def _to_str(name):
             )
         return _decode(name, "latin1")
     if not isinstance(name, str) or isinstance(name, _Function):
-        raise _UnsupportedPickle("a key or a dtype that is not a string")
+        raise _UnsupportedPickle("a key, a dtype or a byte order that is not a string")
     return name
 
 

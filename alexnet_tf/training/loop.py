@@ -121,18 +121,21 @@ def train(
         FloatingPointError: if the loss is not finite.
         TrainingInterrupted: after SIGINT or SIGTERM, once everything is saved.
     """
-    # ---- 1. Sizes and statistics -----------------------------------------------
+    # ---- 1. Checks and statistics ----------------------------------------------
     strategy = strategy or tf.distribute.get_strategy()
-    plan = fine_tuning or FineTuning()
+    fine_tuning = fine_tuning or FineTuning()
     chief = distribution.is_chief(strategy)
     mean_over_workers = functools.partial(distribution.all_reduce_mean, strategy)
     recipe, preprocessing = preset.recipe, preset.preprocessing
-    _check_sizes(preset, strategy, source, eval_source)
+    _check_inputs(preset, strategy, source, eval_source)
     steps_per_epoch = source.num_examples // recipe.batch_size
-    # Without a terminal, a progress bar cannot be redrawn: one line per epoch instead.
+    # Without a terminal a progress bar cannot be redrawn, and Keras prints one line per
+    # epoch.
     verbose = (1 if sys.stdout.isatty() else 2) if chief else 0
     with distribution.chief_first(strategy):
-        statistics = _run_statistics(plan, source, preprocessing, workdir, verbose)
+        statistics = _run_statistics(
+            fine_tuning, source, preprocessing, workdir, verbose
+        )
 
     # ---- 2. Model and optimizer ------------------------------------------------
     keras.utils.set_random_seed(seed)
@@ -140,9 +143,9 @@ def train(
         model = alexnet.AlexNet(
             preset, len(source.classes), classifier_activation=None
         )
-        freeze_layers(model, plan)
+        freeze_layers(model, fine_tuning)
         optimizer = steps.make_optimizer(model, recipe, precision)
-    _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch)
+    _log_summary(model, recipe, source, eval_source, strategy, steps_per_epoch)
 
     # ---- 3. Checkpoint to resume from ------------------------------------------
     saver = CheckpointSaver(workdir, model, optimizer)
@@ -152,7 +155,7 @@ def train(
         saver.restore(repair=chief)
         verify_image_counts(workdir, image_counts)
     else:
-        load_initial_weights(model, plan)
+        load_initial_weights(model, fine_tuning)
     saver.check_same_position(mean_over_workers)
     if chief and not resuming:
         _describe_run(workdir, preset, source.classes, image_counts, statistics)
@@ -170,13 +173,13 @@ def train(
         input_pipeline.evaluation_batches, eval_source, preprocessing, statistics
     )
     head = model
-    if plan.cache_features:
+    if fine_tuning.cache_features:
         backbone, head = split_backbone(model)
         training_batches, evaluation_batches = _cached_feature_batches(
             backbone, source, eval_source, preprocessing, statistics
         )
     distributed = functools.partial(_distributed, strategy, recipe.batch_size)
-    # Made only once, because tracing their functions takes a second.
+    # These are made only once, because tracing their functions takes a second.
     validation_batches = distributed(evaluation_batches)
     evaluate = validation.evaluator(head, strategy)
 
@@ -207,7 +210,7 @@ def train(
 
     # ---- 6. Epochs -------------------------------------------------------------
     timer = StepTimer(mean_over_workers=mean_over_workers)
-    saved_at, multipliers = time.monotonic(), None
+    saved_at, lr_multipliers = time.monotonic(), None
     first_epoch = len(progress.errors)
     with _SignalRecorder() as signals, distribution.detecting_lost_workers(strategy):
         while True:
@@ -217,14 +220,15 @@ def train(
             if learning_rate is None or mean_over_workers(model.stop_training):
                 break
             optimizer.learning_rate = learning_rate
-            previous_multipliers = multipliers
-            multipliers = optimizers.multipliers(recipe, epoch, learning_rate)
-            if multipliers != previous_multipliers:
-                steps.set_multipliers(optimizer, *multipliers, plan.lr_mult)
+            previous_multipliers = lr_multipliers
+            lr_multipliers = optimizers.multipliers(recipe, epoch, learning_rate)
+            if lr_multipliers != previous_multipliers:
+                steps.set_multipliers(optimizer, *lr_multipliers, fine_tuning.lr_mult)
                 run_steps = steps.make_run_steps(
                     head, optimizer, strategy, recipe, seed
                 )
-            # Inside the loop, because a finished run must not add a TensorBoard file.
+            # `on_train_begin` is called inside the loop, so that resuming a finished
+            # run does not add a TensorBoard file.
             if epoch == first_epoch:
                 if chief:
                     append_environment(
@@ -363,7 +367,7 @@ def _diagnosing(source, order, first, count):
         raise bad_images.diagnose(error, source, examples) from error
 
 
-def _check_sizes(preset, strategy, source, eval_source):
+def _check_inputs(preset, strategy, source, eval_source):
     batch_size, replicas = preset.recipe.batch_size, strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise ValueError(
@@ -386,12 +390,12 @@ def _check_sizes(preset, strategy, source, eval_source):
     eval_source.check_fits(preset.preprocessing)
 
 
-def _run_statistics(plan, source, preprocessing, workdir, verbose):
+def _run_statistics(fine_tuning, source, preprocessing, workdir, verbose):
     """Returns the statistics of the resumed run, the initial weights, or the source."""
     if has_checkpoint(workdir):
         return pixel_statistics.read(os.path.join(workdir, STATISTICS_FILE))
-    if plan.weights:
-        return initial_statistics(plan, preprocessing)
+    if fine_tuning.weights:
+        return initial_statistics(fine_tuning, preprocessing)
     return pixel_statistics.load_or_compute(source, preprocessing, workdir, verbose)
 
 
@@ -417,10 +421,11 @@ def _distributed(strategy, batch_size, make_batches, **kwargs):
 
 
 def _cached_feature_batches(backbone, source, eval_source, preprocessing, statistics):
-    """Computes all features; returns functions that make batches of them.
+    """Computes the features of all images.
 
-    (training batches, evaluation batches), which take the place of the functions of
-    `input_pipeline`.
+    Returns:
+        (training_batches, evaluation_batches), functions with the same role as those of
+        `input_pipeline`.
     """
     _log.info("Computing the features of all images once.")
     train_features, eval_features = (
@@ -448,7 +453,7 @@ def _check_bad_images(source, count, max_bad_images):
         )
 
 
-def _log_plan(model, recipe, source, eval_source, strategy, steps_per_epoch):
+def _log_summary(model, recipe, source, eval_source, strategy, steps_per_epoch):
     kernels, biases = [], []
     for variable in model.trainable_variables:
         (kernels if optimizers.is_kernel(variable) else biases).append(variable)

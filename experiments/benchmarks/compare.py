@@ -5,8 +5,8 @@
 
 Each number is the median of three rounds. In each round every program runs once, in a
 new process. The programs alternate, so that other load on the machine affects all of
-them. Writes experiments/benchmarks/compare.json and prints the numbers as a table in
-Markdown; the table in experiments/benchmarks/README.md is made from these numbers.
+them. The command writes experiments/benchmarks/compare.json and prints the numbers as a
+Markdown table, from which the table in experiments/benchmarks/README.md is made.
 """
 
 import json
@@ -40,7 +40,7 @@ def run(program, task, precision):
 
     Returns:
         {"rate": images per second, "peak_memory": bytes}, or None if the program
-        does not have this precision.
+        does not support this precision.
 
     Raises:
         SystemExit: if the program fails.
@@ -71,7 +71,7 @@ def measure():
 
 
 def _medians(task, precision):
-    """Returns {program: medians over the rounds}, for programs with the precision."""
+    """Returns {program: medians over the rounds}, for the programs that support it."""
     rounds = [
         {name: run(program, task, precision) for name, program in PROGRAMS.items()}
         for _ in range(ROUNDS)
@@ -90,15 +90,15 @@ def table(results):
     """Returns the results of `measure` as a table in Markdown."""
     lines = [
         "| precision | task | program | images/s | alexnet_tf / program "
-        "| peak memory, MB |",
+        "| peak memory, MiB |",
         "|---|---|---|---|---|---|",
     ]
     for precision, tasks in results.items():
         for task, programs in tasks.items():
-            own_rate = programs["alexnet_tf"]["rate"]
+            own_throughput = programs["alexnet_tf"]["rate"]
             lines += [
                 f"| {precision} | {task} | {name} | {result['rate']:.1f} | "
-                f"{own_rate / result['rate']:.2f} | "
+                f"{own_throughput / result['rate']:.2f} | "
                 f"{result['peak_memory'] / 2**20:,.0f} |"
                 for name, result in programs.items()
             ]

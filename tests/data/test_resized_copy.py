@@ -131,7 +131,8 @@ def test_higher_jpeg_quality_gives_smaller_errors(tmp_path, data):
             errors.append(np.abs(square.numpy().astype(int) - decoded).mean())
         return np.mean(errors)
 
-    # The images are noise, and JPEG halves the resolution of their colors.
+    # The images are noise and JPEG halves the color resolution, so the error is large
+    # even at quality 100. Only the order of the errors is checked.
     assert mean_error(100) < mean_error(90) < mean_error(30)
 
 
@@ -178,7 +179,7 @@ def test_continues_a_copy_that_version_0_1_has_begun(tmp_path, data):
 
 
 def test_parts_of_a_split_keep_the_order_of_the_split(tmp_path):
-    """The split is in two record files, from which TFDS reads 16 images in turn."""
+    """The split has two record files, which TFDS interleaves by default."""
     name, _ = prepare(
         write_image_folder(tmp_path / "pets", classes=2, count=20),
         tmp_path, images_per_shard=20,
@@ -192,6 +193,13 @@ def test_parts_of_a_split_keep_the_order_of_the_split(tmp_path):
     )
     assert sum(part_names, []) == split_names
     assert split_names == sorted(split_names, key=_position)
+
+
+def test_writes_the_missing_file_of_a_copy_of_a_copy(tmp_path):
+    name, _ = prepare(
+        write_image_folder(tmp_path / "pets", classes=2, count=20),
+        tmp_path, images_per_shard=20,
+    )  # fmt: skip
     out, args = tmp_path / "out", dict(images_per_shard=10, data_dir=tmp_path)
     prepare(name, out, **args)
     before = records(out)
@@ -272,7 +280,7 @@ class AlexnetTfTestOnly(tfds.core.GeneratorBasedBuilder):
 
 
 def test_copies_a_data_set_without_a_training_split(tmp_path):
-    """No pixel statistics are stored then."""
+    """Without a training split, no pixel statistics are stored."""
     name, complete = prepare("alexnet_tf_test_only", tmp_path, data_dir=str(tmp_path))
     assert (name, complete) == ("alexnet_tf_test_only_73_raw", True)
     assert datasets.load(name, None, str(tmp_path)).num_examples == 1
@@ -313,6 +321,14 @@ def test_trains_on_a_copy_written_by_the_command(tmp_path, data):
         "--eval_split=train", f"--workdir={tmp_path / 'run'}",
     )  # fmt: skip
     assert code == 0, err
+
+
+def test_the_command_rejects_other_workers_and_settings(tmp_path, data):
+    args = [
+        f"--dataset={data}", f"--output_dir={tmp_path / 'out'}", "--format=raw",
+        "--image_size=73", "--images_per_shard=10",
+    ]  # fmt: skip
+    assert command("prepare", *args)[0] == 0
     code, _, err = command("prepare", *args, "--num_workers=2", "--worker_index=2")
     assert code == 1 and "worker_index below num_workers=2" in err
     code, _, err = command("prepare", *args, "--image_size=64")

@@ -83,8 +83,8 @@ def huge_array():
         (np.array(["a"]), "numbers of type 'U1'"),
         (np.zeros(2, [("a", "f4")]), "numbers of type|an invalid array state"),
         (1.5, "instruction b'G'"),
-        ({1: 2}, "a key or a dtype that is not a string"),
-        ({("a", "b"): 2}, "a key or a dtype that is not a string"),
+        ({1: 2}, "a key, a dtype or a byte order that is not a string"),
+        ({("a", "b"): 2}, "a key, a dtype or a byte order that is not a string"),
         ({b"a" * 200: 2}, "a name of more than 100 characters"),
         ({1, 2}, "instruction"),
         (np.ma.array([1.0]), "numpy.ma"),
@@ -111,8 +111,8 @@ FLOAT32 = b"cnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
 @pytest.mark.parametrize(
     "pickled, message",
     [
-        (b"", "1 bytes where 0 are left"),
-        (b"\x80\x04", "1 bytes where 0"),
+        (b"", "an item of 1 bytes, of which only 0 are left"),
+        (b"\x80\x04", "an item of 1 bytes, of which only 0"),
         (b"\x80\x04.", "without its operand at"),
         (b"cos\nsystem\n(U\x02lstR.", "'os'.'system'"),
         (b"c" + b"a" * 200 + b"\nb\n.", "more than 100 characters"),

@@ -495,7 +495,8 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(
     damage(path, position)
     with caplog.at_level("INFO"):
         train_briefly(resumed, source, log_steps=1)
-    assert f"This checkpoint is damaged or belongs to another network: {folder}/ckpt-3" in caplog.text
+    warning = "This checkpoint is damaged or belongs to another network"
+    assert f"{warning}: {folder}/ckpt-3" in caplog.text
     assert f"Resuming from {folder}/ckpt-2" in caplog.text
     assert_same(final_arrays(straight), final_arrays(resumed))
     assert_same_metrics(straight, resumed)
@@ -515,7 +516,9 @@ def test_checkpoints_are_found_without_the_checkpoint_file(
 
 
 @pytest.mark.large
-def test_a_clock_that_is_set_back_does_not_change_a_run(tmp_path, make_source, train_straight, monkeypatch):
+def test_a_clock_that_is_set_back_does_not_change_a_run(
+    tmp_path, make_source, train_straight, monkeypatch
+):
     """The system clock is set back by an hour before each reading."""
     source, resumed = make_source(36), tmp_path / "resumed"
     straight, _ = train_straight(source, log_steps=1)
