@@ -10,7 +10,7 @@ from alexnet_tf import lazy
 
 __version__ = "0.2.0"
 
-# The modules that define the public names.
+# {public name: the module that defines it, relative to this package}.
 _MODULES = {
     "AlexNet": "models.alexnet",
     "PRESETS": "presets",

@@ -19,8 +19,8 @@ _FLAGS = [
         "saved_model",
         ["saved_model", "tflite", "tflite_8_bits", "onnx"],
         "Format to write. A saved_model takes encoded images or RGB pixels of any "
-        "size, the other formats preprocessed pixels. tflite_8_bits stores the weights "
-        "in 8 bits.",
+        "size; the other formats take preprocessed pixels. tflite_8_bits stores the "
+        "weights in 8 bits.",
     ),
     cli.define_path(
         "output",

@@ -64,8 +64,8 @@ def check_output(name, path, suffix=""):
     Args:
         name: the name of the argument or of the flag that gives the path.
         path: the path of the file.
-        suffix: the file name extension that the path must have, such as ".html"; an
-            empty one allows all.
+        suffix: the file name extension that the path must have, such as ".html"; by
+            default, any is accepted.
 
     Raises:
         ValueError: if `path` does not end in `suffix`.

@@ -1,7 +1,7 @@
 """Imports the public names of a package on first use.
 
-Importing TensorFlow takes seconds. `python -m alexnet_tf.train --help` imports the
-packages, but does not need TensorFlow.
+Importing TensorFlow takes seconds. Commands that do not need TensorFlow, such as
+`python -m alexnet_tf.train --help`, import the packages without waiting for it.
 """
 
 import importlib

@@ -146,15 +146,15 @@ class Preprocessing:
         resize: "short_side" resizes the short side to `image_size` and keeps the
             aspect ratio; "squash" resizes both sides to `image_size`.
         channel_order: the channel order of the network's input.
-        mean: the mean of the training split that is subtracted: that of each pixel
-            ("image") or that of each channel ("channel").
-        mean_position: the part of the mean image that is subtracted: its center for
+        mean: the mean of the training split that is subtracted: the mean of each pixel
+            ("image") or of each channel ("channel").
+        mean_position: the part of the mean image that is subtracted: the center for
             all crops ("center"), or the part at the position of the crop ("crop").
         divide_by_std: whether to divide by the standard deviation of each channel.
-        channel_mean: published means of the channels, RGB on the 0-255 scale, that
-            replace those of the training split; None if there are none.
+        channel_mean: published means of the channels, RGB on the 0-255 scale; None for
+            the means of the training split.
         channel_std: published standard deviations of the channels, RGB on the 0-255
-            scale, that replace those of the training split; None if there are none.
+            scale; None for the standard deviations of the training split.
         imagenet_mean: the means of the channels of ILSVRC-2012 under the preprocessing
             of published weights, RGB on the 0-255 scale. They are used with published
             weights, for which there is no training split.
@@ -280,7 +280,7 @@ def _convolutions(
         init: the initialization of the kernels of conv1 and conv2.
         deep_init: the initialization of the kernels of conv3, conv4 and conv5.
         hidden_bias: the initial biases of conv2, conv4 and conv5, which are 1 in the
-            paper. Those of conv1 and conv3 are 0.
+            paper. The initial biases of conv1 and conv3 are 0.
     """
     width1, width2, width3, width4, width5 = widths
     return (
@@ -309,7 +309,7 @@ def _classifier(*, units=4096, hidden_init=0.01, init=0.01, hidden_bias=1.0):
         units: the number of units of fc6 and of fc7.
         hidden_init: the initialization of the kernels of fc6 and fc7.
         init: the initialization of the kernel of fc8.
-        hidden_bias: the initial biases of fc6 and fc7. Those of fc8 are 0.
+        hidden_bias: the initial biases of fc6 and fc7. The initial biases of fc8 are 0.
     """
     return (
         Dense("fc6", units, init=hidden_init, bias=hidden_bias),
@@ -323,7 +323,7 @@ def _classifier(*, units=4096, hidden_init=0.01, init=0.01, hidden_bias=1.0):
 
 
 def _reorder(layers, *names):
-    """Returns the layers, of which those called `names` are in the order of `names`.
+    """Returns the layers, with the layers called `names` in the order of `names`.
 
     The other layers keep their positions.
     """
@@ -344,13 +344,13 @@ def _insert_after(name, layers, *new_layers):
 _PAPER_CONVOLUTIONS = _convolutions(norm=PAPER_NORM)
 
 # The authors changed the learning rate manually: it was .01 and was divided by 10 at
-# epochs 25, 51 and 79. That of conv1 was divided by 10 earlier, at epoch 67, and conv1
-# was frozen from epoch 72. Training was stopped at epoch 91 (CHM
+# epochs 25, 51 and 79. The learning rate of conv1 was also divided by 10 at epoch 67,
+# and conv1 was frozen from epoch 72. Training was stopped at epoch 91 (CHM
 # layer-params-145.cfg:169-181).
 _CODE_RECIPE = Recipe(
-    # At the beginning of the run, the learning rate of the kernels, epsW, was .01 and
-    # that of the biases, epsB, was .02 (CHM layer-params-153.cfg). At its end, epsB was
-    # still .02 (CHM layer-params-145.cfg:17-119).
+    # At the beginning of the run, the learning rate of the kernels, epsW, was .01, and
+    # the learning rate of the biases, epsB, was .02 (CHM layer-params-153.cfg). At the
+    # end of the run, epsB was still .02 (CHM layer-params-145.cfg:17-119).
     bias_lr_multiplier=2.0,
     bias_lr_follows_schedule=False,
     schedule="step",
@@ -521,8 +521,8 @@ _ALL = (
         _CIFAR10_LAYERS,
         Preprocessing(image_size=32, crop_size=32, pca_color_std=0.0),
         # The weight decay is Caffe's. The schedule resembles Caffe's, in which the
-        # learning rate is constant and is divided twice at the end of training, but it
-        # has a sixth of the epochs and twice the learning rate.
+        # learning rate is constant and is divided twice at the end of training, but
+        # this recipe has a sixth of the epochs and twice the learning rate.
         Recipe(
             learning_rate=0.002,
             weight_decay=0.004,
@@ -614,12 +614,12 @@ def to_dict(preset: Preset) -> dict:
 
 
 def from_dict(content: dict) -> Preset:
-    """Returns the `Preset` for a dict of `to_dict`, which may have been read from JSON.
+    """Returns the `Preset` for a dict that `to_dict` returned.
 
-    Names and values of version 0.1 are converted to the present ones.
+    Names and values of version 0.1 are converted to the present names and values.
 
     Args:
-        content: the dict.
+        content: the dict, which may have been written as JSON and read again.
 
     Raises:
         KeyError, TypeError: if a field or a layer type is missing or unknown.
@@ -805,7 +805,7 @@ def _check_values(values):
 
 
 def _replace(layers, kind, **values):
-    """Returns the layers with new values for fields of those of the class `kind`."""
+    """Returns the layers, with new field values in the layers of the class `kind`."""
     return tuple(
         dataclasses.replace(layer, **values)
         if isinstance(layer, kind)

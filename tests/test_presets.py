@@ -216,7 +216,7 @@ def test_norms_and_pools_have_the_order_of_their_sources(name, order):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pooling_windows_are_3x3_with_stride_2(name):
-    """`cifar10_full` pads with "same", and pool2 and pool3 average; others do not."""
+    """Only in `cifar10_full`, the padding is "same", and pool2 and pool3 average."""
     is_cifar10 = name == "cifar10_full"
     for pool in layers_of_class(name, presets.Pool):
         assert (pool.size, pool.stride) == (3, 2)
@@ -232,7 +232,7 @@ def test_pooling_windows_are_3x3_with_stride_2(name):
     + [("owt", ["fc6", "fc7"]), ("cifar10_full", [])],
 )
 def test_dropout_precedes_two_dense_layers(name, next_layers):
-    """It drops half of the inputs of fc7 and fc8, or of fc6 and fc7 in `owt`.
+    """Dropout sets half of the inputs of fc7 and fc8 to 0; in `owt`, of fc6 and fc7.
 
     `cifar10_full` has no dropout.
     """
@@ -287,7 +287,7 @@ def test_inputs_are_normalized_as_in_their_sources(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pca_color_augmentation_has_the_std_of_the_paper(name):
-    """It is off in Caffe's networks, and only `code2012` divides by 1.1 after it."""
+    """Caffe's networks do not use it, and only `code2012` divides by 1.1 after it."""
     preprocessing = presets.get(name).preprocessing
     is_off = name in ("caffe", "caffenet", "cifar10_full")
     assert preprocessing.pca_color_std == (0.0 if is_off else 0.1)
@@ -313,7 +313,7 @@ def test_get_rejects_unknown_presets():
 
 
 def test_presets_cannot_be_changed():
-    """An experiment cannot change a preset of other experiments."""
+    """Assigning to a field raises an error, because all callers share the presets."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         presets.get("paper").recipe.learning_rate = 1.0
 
@@ -428,7 +428,7 @@ def map_sides(model):
 
 
 def test_ablating_a_tower_gives_the_half_network_of_the_authors():
-    """Their network #145-half has half of the filters, but all 256 of conv5."""
+    """The network #145-half has half of the filters, but all 256 filters of conv5."""
     preset = presets.ablate(presets.get("code2012"), "tower")
     filters = [layer.filters for layer in preset.layers if hasattr(layer, "filters")]
     assert filters == [48, 128, 192, 192, 256]
@@ -436,7 +436,7 @@ def test_ablating_a_tower_gives_the_half_network_of_the_authors():
 
 
 def test_ablating_overlap_gives_the_map_sizes_of_the_authors():
-    """The sides of the maps are those of their network #147."""
+    """The sides of the maps are those of the network #147 of the authors."""
     preset = presets.ablate(presets.get("paper"), "overlap")
     model = alexnet.AlexNet(preset)
     sides = map_sides(model)

@@ -1,6 +1,6 @@
 """Loads data sets by name, as streams of encoded images and labels.
 
-These are the names of data sets:
+The following names are supported:
 
 - the name of an image classification data set of TFDS, such as "imagenet2012" or
   "cifar10:3.0.2";

@@ -2,7 +2,8 @@
 
 `saved_model`, `tflite` and `onnx` write the network of a `Classifier`, run the written
 file on images of noise, and return the largest difference from the probabilities of the
-network. If the outputs differ too much, they raise a ValueError, and nothing is kept.
+network. Each function raises a ValueError and keeps no file if the outputs differ too
+much.
 """
 
 import contextlib
@@ -94,7 +95,7 @@ def saved_model(classifier, path):
         crops = preprocess.center_crop(images, preprocessing, statistics)
         return classifier.model(crops, training=False)
 
-    with _writing_new(path) as temporary, _portable(classifier.model):
+    with _write_to_new_path(path) as temporary, _portable(classifier.model):
         archive = keras.export.ExportArchive()
         archive.track(classifier.model)
         archive.add_endpoint(
@@ -128,7 +129,7 @@ def tflite(classifier, path, eight_bits=False):
         eight_bits: whether to store the weights in 8 bits (dynamic range
             quantization).
     """
-    with _writing_new(path) as temporary, _portable(classifier.model):
+    with _write_to_new_path(path) as temporary, _portable(classifier.model):
         converter = tf.lite.TFLiteConverter.from_keras_model(classifier.model)
         if eight_bits:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -163,7 +164,7 @@ def onnx(classifier, path):
             "Expected onnxruntime and tf2onnx for ONNX. Received: no "
             f'{error.name}. Install them: pip install "alexnet_tf[onnx]".'
         ) from error
-    with _writing_new(path) as temporary, _portable(classifier.model):
+    with _write_to_new_path(path) as temporary, _portable(classifier.model):
         # Keras can export a model only after it has been called.
         expected = _expected_outputs(classifier)
         classifier.model.export(temporary, format="onnx", verbose=False)
@@ -174,12 +175,12 @@ def onnx(classifier, path):
 
 
 @contextlib.contextmanager
-def _writing_new(path):
+def _write_to_new_path(path):
     """Yields a temporary path that becomes `path` if the body raises no error."""
     _check_new(path)
     # Only a directory can be renamed to a path that ends in a slash.
     path = os.fspath(path).rstrip(os.sep)
-    # An export that was killed has left its temporary folder.
+    # An earlier export that was killed may have left its temporary folder.
     folder, name = os.path.split(os.path.abspath(path))
     remove_unfinished(folder, glob.escape(name))
     with atomic_write(path) as temporary:

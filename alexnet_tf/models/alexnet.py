@@ -43,8 +43,8 @@ def AlexNet(
     """Builds the `keras.Model` of a preset.
 
     The input is float32 [B, crop_size, crop_size, 3], preprocessed as the preset
-    specifies. With the top, the output is float32 [B, classes]; without it, the
-    output is the maps that the top would start from, [B, H, W, channels]. Layers
+    specifies. With the top, the output is float32 [B, classes]. Without the top, the
+    output is the maps [B, H, W, channels] of the last layer before the top. Layers
     have Caffe's names, for example `model.get_layer("conv1")`.
 
     Args:
@@ -85,11 +85,11 @@ def AlexNet(
         )(x)
     model = keras.Model(inputs, x, name=name or f"alexnet_{preset.name}")
     if weights is not None:
-        top = {spec.name for spec in preset.layers} - {
+        omitted = {spec.name for spec in preset.layers} - {
             layer.name for layer in model.layers
         }
         # `load_weights` rejects names to skip that the file does not have.
-        skip = top and top & read_shapes(weights).keys()
+        skip = omitted and omitted & read_shapes(weights).keys()
         load_weights(model, weights, skip=skip)
     return model
 
@@ -97,8 +97,9 @@ def AlexNet(
 def features(model, layer="fc7"):
     """Returns a `keras.Model` from the input of `model` to the outputs of a layer.
 
-    If the next layer is a ReLU or tanh, the outputs of that layer are returned, as
-    in Caffe and in the paper's Fig. 4: fc7 gives float32 [B, 4096] of at least 0.
+    If the next layer is a ReLU or tanh, the outputs are those of this activation, as
+    in Caffe and in the paper's Fig. 4: fc7 of `paper` gives float32 [B, 4096] without
+    negative values.
     If a pooling or normalization layer comes first, as after conv1 of `code2012`,
     the outputs are those of the convolution, without an activation; relu1 gives
     the activations. The new model shares its weights with `model`.
@@ -134,8 +135,9 @@ def is_activation(layer):
 def activation_names(model):
     """Returns the names to pass to `features` for the activations of each layer.
 
-    There is one name for each layer with weights except the last: that of the
-    layer itself, or of its ReLU or tanh if another layer comes between them.
+    There is one name for each layer with weights except the last: the name of the
+    layer itself, or the name of its ReLU or tanh if another layer comes between the
+    two.
 
     Args:
         model: a model that `AlexNet` built with its top.
@@ -155,7 +157,7 @@ def activation_names(model):
 def penultimate_layer(model):
     """Returns the name of the layer that precedes the last layer with weights.
 
-    Activation, dropout and flatten layers do not count. The result is pool3 for
+    Activation, dropout and flatten layers are ignored. The result is pool3 for
     `cifar10_full`, in which only the last layer is fully connected, and fc7 for the
     other presets.
 
@@ -174,9 +176,9 @@ def penultimate_layer(model):
 def to_fully_convolutional(model):
     """Returns a fully convolutional model that takes images of any size.
 
-    It maps float32 [B, H, W, 3] to [B, rows, columns, classes]. An image of the
-    input size of `model` gives one row and column with the outputs of `model`. For
-    each 32 more pixels (8 in `cifar10_full`), a larger image gives one more row or
+    The new model maps float32 [B, H, W, 3] to [B, rows, columns, classes]. An image of
+    the input size of `model` gives one row and column with the outputs of `model`.
+    For each 32 more pixels (8 in `cifar10_full`), a larger image gives one more row or
     column. Padding is applied at the edges of the whole image only.
 
     The fully connected layers become convolutions with copies of their weights. All
@@ -286,8 +288,8 @@ def _apply_as_convolution(dense, flattened_shape, x):
     Args:
         dense: a `keras.layers.Dense`.
         flattened_shape: the shape (height, width, channels) of the maps that are
-            flattened for `dense`, which is the shape of the window; None if `dense`
-            follows another fully connected layer.
+            flattened for `dense`. The window has the same shape. None if `dense`
+            follows another fully connected layer, for windows of one pixel.
         x: maps of [B, H, W, C].
     """
     height, width, channels = flattened_shape or (1, 1, x.shape[-1])

@@ -14,7 +14,7 @@ def imagenet_classes():
     torchvision and Keras and the labels of TFDS; the development kit of the
     challenge uses another order. The name is the first word of the synonym set in
     imagenet_classes.txt, which states its sources. Two names belong to two classes
-    each: crane (134, 517) and maillot (638, 639).
+    each: crane (indices 134 and 517) and maillot (indices 638 and 639).
     """
     path = importlib.resources.files("alexnet_tf.models") / "imagenet_classes.txt"
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -39,8 +39,8 @@ def decode_predictions(probabilities, top=5, classes=None):
             ImageNet classes are replaced by readable names.
 
     Returns:
-        One list of (id, name, probability) for each image. The id of an ImageNet
-        class is its WordNet id, and that of any other class is its index.
+        One list of (id, name, probability) for each image. The id is the WordNet id
+        for an ImageNet class, and the index of the column for any other class.
 
     Raises:
         ValueError: if `probabilities` does not have one column for each class, or

@@ -32,7 +32,7 @@ def receptive_fields(model):
 
     If the outputs of a layer have fields of `size` and `stride`, and the next layer
     has windows of k outputs that are s outputs apart, then the fields of the next
-    layer have the size size + (k - 1) * stride and the stride s * stride.
+    layer have the size `size + (k - 1) * stride` and the stride `s * stride`.
 
     Args:
         model: a model that `AlexNet` built for square images of a fixed size.
@@ -53,10 +53,10 @@ def receptive_fields(model):
 
 
 def _window_geometry(layer):
-    """Returns the size and the step of a layer's windows, and its padding.
+    """Returns (window size, step, padding) of a layer, along one side of the maps.
 
-    All three are along one side, in inputs of the layer; the padding is the number of
-    zeros before the first input.
+    The window size and the step are numbers of inputs of the layer; the padding is the
+    number of zeros before the first input.
     """
     if isinstance(layer, keras.layers.ZeroPadding2D):
         return 1, 1, layer.padding[0][0]

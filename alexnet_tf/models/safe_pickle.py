@@ -15,7 +15,9 @@ import numpy as np
 # One array takes about 40 instructions. Without a limit, a file of nothing but
 # instructions would take 56 times its size in memory.
 _MAX_INSTRUCTIONS = 100_000
+# The limit of NumPy 1; NumPy 2 allows 64.
 _MAX_DIMENSIONS = 32
+# The limit for names of functions, keys of dicts and dtypes, in characters.
 _MAX_NAME_LENGTH = 100
 
 # The functions that a pickle may refer to, by module and name.
@@ -38,7 +40,8 @@ _CONSTANTS = {b"N": None, b"\x88": True, b"\x89": False}
 # The number of bytes of the integer that follows the instruction.
 _INTEGER_SIZES = {b"J": 4, b"K": 1, b"M": 2}
 # These instructions are followed by a length and by data of this length: a byte string,
-# a text, or an integer (LONG1). The values of the dicts are the size of the length.
+# a text, or an integer (LONG1). The values of the dicts are the numbers of bytes of the
+# length.
 _BYTES_LENGTH_SIZES = {
     b"U": 1, b"T": 4, b"C": 1, b"B": 4, b"\x8e": 8, b"\x96": 8,
 }  # fmt: skip
@@ -55,8 +58,8 @@ def load(buffer):
 
     The values of arrays are views of `buffer`, except those of arrays that Python 3
     pickled with protocol 2, which are copies. The keys of dicts are returned as str.
-    Other byte strings, including the strings of Python 2, are returned as memoryviews
-    or bytes.
+    Byte strings that are not keys, including the strings of Python 2, are returned as
+    memoryviews or bytes.
 
     Args:
         buffer: bytes, or a memory map of a file.

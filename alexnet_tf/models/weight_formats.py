@@ -11,11 +11,11 @@
 
 Files may come from untrusted sources, and code in them is never run. A header of a few
 bytes can state a shape that takes terabytes. Therefore arrays are not read before
-`load_weights` has compared their shapes with those of the model, except those of .pth
-and .pt files, all of which PyTorch reads at once. If an untrusted source offers several
-formats, choose .npy, .npz or .safetensors: the files of Keras contain HDF5, which is
-read by a C library that a damaged file can crash (1 of 8,500 randomly damaged files
-did).
+`load_weights` has compared their shapes with the shapes in the model. The exceptions
+are .pth and .pt files, of which PyTorch reads all arrays at once. If an untrusted
+source offers several formats, choose .npy, .npz or .safetensors: the files of Keras
+contain HDF5, which is read by a C library that a damaged file can crash (1 of 8,500
+randomly damaged files crashed it).
 """
 
 import contextlib
@@ -36,12 +36,13 @@ import tensorflow as tf
 
 from alexnet_tf.models import safe_pickle
 
-# The largest header that is read, in bytes. The headers that NumPy writes have 128.
+# The largest header that is read, in bytes. The headers that NumPy writes have 128
+# bytes.
 _MAX_NPY_HEADER_SIZE = 4096
 _DTYPES = ("float16", "float32", "float64")
 _SAFETENSORS_DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64"}
 
-# The names of a layer's arrays in files, and in Keras.
+# {name of a layer's array in files: its name in Keras}.
 _PARTS = {
     "kernel": "kernel", "weights": "kernel", "weight": "kernel", "W": "kernel",
     "bias": "bias", "biases": "bias", "b": "bias",
@@ -84,18 +85,22 @@ def open_arrays(path):
     path = os.fspath(path)
     with contextlib.ExitStack() as stack:
         with errors_naming(path):
-            arrays = _reader(path)(path, stack)
+            arrays = _choose_reader(path)(path, stack)
         yield arrays
 
 
 @contextlib.contextmanager
 def errors_naming(path):
-    """Converts errors in reading the file `path` to a `ValueError` that names it."""
+    """Converts errors in reading the file `path` to a `ValueError` that names it.
+
+    A `FileNotFoundError` or `ModuleNotFoundError` is raised unchanged.
+    """
     try:
         yield
     except (FileNotFoundError, ModuleNotFoundError):
         raise
-    # Six libraries read the files, and an untrusted file can cause any of their errors.
+    # Several libraries read the files, and an untrusted file can cause any of the
+    # errors of these libraries.
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
@@ -130,7 +135,7 @@ def write(path, arrays):
             raise OSError(str(error)) from error
 
 
-def _reader(path):
+def _choose_reader(path):
     if os.path.isdir(path):
         return _open_checkpoint
     if not os.path.isfile(path):
@@ -162,7 +167,7 @@ def _open_npy(path, stack):
 
 
 def _read_npy_header(file):
-    """Returns the shape and the dtype of the .npy file, and moves to its data."""
+    """Returns the shape and the dtype in a .npy header, and moves `file` past it."""
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -236,11 +241,11 @@ def _tensor(path, file, key):
     _check_dtype(key, _SAFETENSORS_DTYPES.get(code, code))
 
     def read():
-        # The file is opened again for each array, because one mapping would keep
-        # all arrays in memory that have been read: loading would need 2.8 times the
-        # size of the arrays instead of 1.6 times.
-        with _map_safetensors(path) as file:
-            return file.get_tensor(key)
+        # The file is opened again for each array, because one mapping would keep in
+        # memory all arrays that have been read: loading would need 2.8 times the size
+        # of the arrays instead of 1.6 times.
+        with _map_safetensors(path) as reopened_file:
+            return reopened_file.get_tensor(key)
 
     return StoredArray(tuple(header.get_shape()), read)
 
@@ -257,7 +262,8 @@ def _open_keras(path, stack):
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError("its weights are compressed, which Keras does not do")
     # The data of a member follow its local header of 30 bytes, its name and its extra
-    # field. The last four bytes of the header are the lengths of these two.
+    # field. The last four bytes of the header are the lengths of the name and of the
+    # extra field.
     file.seek(member.header_offset + 26)
     name_length, extra_length = struct.unpack("<HH", file.read(4))
     start = member.header_offset + 30 + name_length + extra_length

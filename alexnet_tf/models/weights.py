@@ -71,8 +71,8 @@ def load_weights(model, path, skip=(), layout=None):
             classes than the file.
         layout: None for kernels [height, width, in, out] and [in, out], with the rows
             of fc6 in the order H, W, C; "caffe" for kernels [out, in, height, width]
-            and [out, in], with the columns of fc6 in the order C, H, W. The layout of
-            torchvision's state dicts is known, and the argument is ignored.
+            and [out, in], with the columns of fc6 in the order C, H, W. For state dicts
+            of torchvision, whose layout is known, the argument is ignored.
 
     Returns:
         A `Report`.
@@ -81,9 +81,9 @@ def load_weights(model, path, skip=(), layout=None):
         FileNotFoundError: if there is no such file or directory, or the directory has
             no checkpoint.
         ModuleNotFoundError: if the format requires PyTorch, which is not installed.
-        ValueError: if `layout` or a name in `skip` is unknown, the layers of the file
-            are not those of the model, a value is not finite, or the file is damaged
-            or malicious.
+        ValueError: if `layout`, a name in `skip` or the format is unknown, the layers
+            of the file and of the model differ, a value is not finite, or the file is
+            damaged or malicious.
     """
     if layout not in (None, "caffe"):
         raise ValueError(
@@ -160,7 +160,7 @@ def read_shapes(path):
         FileNotFoundError: if there is no such file or directory, or the directory has
             no checkpoint.
         ModuleNotFoundError: if the format requires PyTorch, which is not installed.
-        ValueError: if the file is damaged or malicious.
+        ValueError: if the format is unknown, or the file is damaged or malicious.
     """
     with weight_formats.open_arrays(path) as stored:
         return {
@@ -295,7 +295,8 @@ def _check_layers_match(targets, stored, model, path, layout):
     rows = [("layer", "model", "file")]
     for name in {**model_shapes, **file_shapes}:
         if model_shapes.get(name) != file_shapes.get(name):
-            # Names in a file may have any length and contain control characters.
+            # A file may have any number of names, of any length and with control
+            # characters, so the message contains only a part of them.
             printable = repr(name)[1:-1][:40]
             rows.append(
                 (printable, _describe(model_shapes, name), _describe(file_shapes, name))
@@ -319,10 +320,10 @@ def _describe(layers, name):
 
 
 def _hint(model_shapes, file_shapes):
-    """Returns the advice to set `layout` if a kernel fits after transposition."""
+    """Returns advice to set `layout` if a kernel fits after transposition, else ""."""
     for name in model_shapes.keys() & file_shapes.keys():
-        shape = file_shapes[name].get("kernel", ())
-        kernel = model_shapes[name].get("kernel")
-        if len(shape) > 1 and kernel == _transpose_shape(shape):
+        file_kernel = file_shapes[name].get("kernel", ())
+        model_kernel = model_shapes[name].get("kernel")
+        if len(file_kernel) > 1 and model_kernel == _transpose_shape(file_kernel):
             return ' The kernels fit in the order [out, in, ...]: pass layout="caffe".'
     return ""

@@ -3,7 +3,7 @@
 Importing TensorFlow takes seconds, and commands that define the same absl flags cannot
 share a process. Therefore one server process imports the libraries and forks for each
 run of a command. It can fork because the imports set up no device and so start no
-threads, as `test_importing_all_libraries_touches_no_device` checks.
+threads, as `test_importing_the_modules_initializes_no_device` checks.
 """
 
 import atexit
@@ -95,7 +95,8 @@ def _serve():
     for name in _PRELOADED:
         importlib.import_module(f"alexnet_tf.{name}")
     preprocess = importlib.import_module("alexnet_tf.data.preprocess")
-    # XLA takes .2 seconds for each process; conftest does the same for the tests.
+    # Compiling with XLA would take .2 seconds in each child. conftest replaces the
+    # function for the tests too.
     preprocess._compiled = preprocess._uncompiled
     gc.freeze()  # Spares the children from traversing the imported modules.
     while request := sys.stdin.readline():

@@ -32,7 +32,8 @@ def good():
 
 def bad():
     """Returns {name: bytes} of files that cannot be decoded."""
-    jpeg, png = good()["jpeg"], good()["png"]
+    readable = good()
+    jpeg, png = readable["jpeg"], readable["png"]
     rng = np.random.default_rng(1)
     return {
         "empty": b"",

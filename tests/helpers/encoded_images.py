@@ -40,7 +40,7 @@ def encode(pixels, image_format):
     """Encodes pixels as a PNG or a JPEG, and returns the bytes.
 
     Args:
-        pixels: uint8 [H, W, C]; also uint16 for a PNG.
+        pixels: uint8 [H, W, C]; for a PNG, uint16 is possible too.
         image_format: "png", which is lossless, or "jpeg", of quality 95.
     """
     if image_format == "png":

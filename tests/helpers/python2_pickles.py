@@ -28,6 +28,7 @@ def save(path, value):
 
 
 def _object_array(value):
+    # NumPy gives the flags 63 to the dtype object.
     dtype = _dtype("O8", byte_order="|", flags=63)
     return _array(b")", dtype, b"](" + _encode(value) + b"e")
 

@@ -81,8 +81,8 @@ def relu(x):
 
 
 def max_pool(x, *, size=3, stride=2, overhang=0):
-    """Max pooling whose windows may extend `overhang` pixels past bottom and right."""
-    padded = _overhang(x, overhang, -np.inf)
+    """Applies max pooling to x with `overhang` more rows and columns at the end."""
+    padded = _append(x, overhang, -np.inf)
     patches = _patches(padded, size, stride)
     patches = patches.reshape(*patches.shape[:4], size * size)
 
@@ -96,12 +96,12 @@ def max_pool(x, *, size=3, stride=2, overhang=0):
 
 
 def average_pool(x, *, size=3, stride=2, overhang=0):
-    """Average pooling whose windows are those of `max_pool`.
+    """Applies average pooling with the windows of `max_pool`.
 
     The average is over the pixels of a window that are inside the image.
     """
-    padded = _overhang(x, overhang, 0)
-    inside = _overhang(np.ones_like(x), overhang, 0)
+    padded = _append(x, overhang, 0)
+    inside = _append(np.ones_like(x), overhang, 0)
     counts = _patches(inside, size, stride).sum(axis=(4, 5))
 
     def backward(dy):
@@ -149,7 +149,7 @@ def spatial_norm(x, *, k, alpha, beta=0.75, n=5):
 
 
 def cross_entropy(logits, labels):
-    """Returns the mean cross-entropy over the batch, and its gradient by the logits."""
+    """Returns (mean cross-entropy of a batch, gradient with respect to the logits)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     one_hot = np.eye(logits.shape[1])[labels]
@@ -186,9 +186,9 @@ def _scatter(patches, shape, stride):
     return x
 
 
-def _overhang(x, overhang, value):
-    """Appends rows and columns of `value` at the bottom and on the right."""
-    sides = ((0, 0), (0, overhang), (0, overhang), (0, 0))
+def _append(x, count, value):
+    """Appends `count` rows and columns of `value` at the bottom and on the right."""
+    sides = ((0, 0), (0, count), (0, count), (0, 0))
     return np.pad(x, sides, constant_values=value)
 
 

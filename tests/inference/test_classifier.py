@@ -483,24 +483,24 @@ def test_an_export_appears_when_it_is_complete(tmp_path, content):
     leftover.mkdir()
     unrelated.mkdir()
     write(leftover / "out")
-    with export_formats._writing_new(str(path)) as temporary:
+    with export_formats._write_to_new_path(str(path)) as temporary:
         assert not os.path.exists(temporary)
         write(temporary)
         assert not path.exists()
     # Only the folder of the killed export to this path is removed.
     assert path.exists() and {*os.listdir(tmp_path)} == {"out", unrelated.name}
-    with export_formats._writing_new(f"{tmp_path}/other/") as temporary:
+    with export_formats._write_to_new_path(f"{tmp_path}/other/") as temporary:
         write(temporary)
     assert (tmp_path / "other").exists()
     with pytest.raises(FileExistsError, match="new name"):
-        with export_formats._writing_new(str(path)):
+        with export_formats._write_to_new_path(str(path)):
             pass
 
 
 @pytest.mark.parametrize("content", ["file", "directory"])
 def test_an_export_that_fails_is_removed(tmp_path, content):
     with pytest.raises(RuntimeError):
-        with export_formats._writing_new(str(tmp_path / "out")) as path:
+        with export_formats._write_to_new_path(str(tmp_path / "out")) as path:
             os.mkdir(path) if content == "directory" else open(path, "w").close()
             raise RuntimeError("no such operation")
     assert os.listdir(tmp_path) == []

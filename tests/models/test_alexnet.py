@@ -177,8 +177,8 @@ BIASES = {
     "cifar10_full": {},
     "tiny": {},
 }
-# Relative errors. The tolerance is about ten times the rounding errors of float32 in
-# these tests. The errors of models with mistakes are .03 to 2.
+# Bounds of relative errors. The tolerance is about ten times the rounding errors of
+# float32 in these tests. The errors of models with mistakes are .03 to 2.
 TOLERANCE = 2e-5
 MIN_ERROR_OF_MISTAKES = 0.02
 
@@ -231,7 +231,7 @@ def test_layers_have_the_pinned_names_and_shapes(name_and_model):
 
 
 def test_multiplications_equal_the_pinned_counts(name_and_model):
-    """Each kernel needs its size times the number of positions of its outputs."""
+    """Each number of a kernel is multiplied once for each position of the outputs."""
     name, model = name_and_model
     count = sum(
         math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])

@@ -20,7 +20,7 @@ def test_imagenet_classes_are_sorted_by_wordnet_id():
     "index, wnid, name",
     [
         (0, "n01440764", "tench"),
-        # The source of this and the next two is caffe_classes.py of
+        # The source of this entry and of the next two is caffe_classes.py of
         # kratzert/finetune_alexnet_with_tensorflow.
         (150, "n02077923", "sea lion"),
         (340, "n02391049", "zebra"),

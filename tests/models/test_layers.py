@@ -68,7 +68,7 @@ def map_norm(x, depth_radius=2, bias=2.0, alpha=1e-4, beta=0.75, groups=1):
 
 
 def spatial_norm(x, size=5, bias=1.0, alpha=4e-5, beta=0.75):
-    """Computes the same formula within windows of pixels, one pixel at a time."""
+    """Computes the formula of `map_norm` within windows of pixels, one at a time."""
     x = x.astype("float64")
     result, radius = np.empty_like(x), size // 2
     for row in range(x.shape[1]):
@@ -115,6 +115,7 @@ def test_map_norm_equals_the_formula(constants, mode):
     x = random_array(2, 3, 4, 12)
     y, _ = values_and_gradients(LRN(**constants), x, 1.0, mode)
     np.testing.assert_allclose(y, map_norm(x, **constants), rtol=1e-5)
+    # The layer does not just divide by a constant.
     assert not np.allclose(y, x * y.std() / x.std(), rtol=0.05)
 
 
@@ -231,7 +232,10 @@ def grouped_layer(groups, implementation, **arguments):
 
 
 def separate_convolutions(x, weights, groups, strides=1, padding="same"):
-    """Returns outputs and gradients of one separate convolution per group."""
+    """Returns the outputs of one convolution per group, and gradients of a loss.
+
+    The loss is the sum of the outputs times the weights of `check_convolution`.
+    """
     x, (kernel, bias) = tf.constant(x), map(tf.constant, weights)
     with tf.GradientTape() as tape:
         tape.watch([x, kernel, bias])
@@ -254,7 +258,8 @@ def separate_convolutions(x, weights, groups, strides=1, padding="same"):
 def has_grouped_gradients():
     """Returns whether TensorFlow computes gradients of grouped convolutions.
 
-    It does not on a CPU if the environment variable TF_ENABLE_ONEDNN_OPTS is 0.
+    On a CPU, TensorFlow raises an error if the environment variable
+    TF_ENABLE_ONEDNN_OPTS is 0.
     """
     x, kernel = tf.ones((1, 5, 5, 4)), tf.ones((3, 3, 2, 4))
     with tf.GradientTape() as tape:
@@ -386,7 +391,7 @@ def test_configuration_has_every_argument():
 
 @pytest.mark.parametrize("layer", [LRN, Spatial, Grouped])
 def test_layers_are_registered_under_the_names_in_saved_models(layer):
-    """A model that was saved with a name cannot be loaded under another name."""
+    """A saved model cannot be loaded if the registered name of a layer has changed."""
     name = keras.saving.get_registered_name(layer)
     assert name == f"alexnet_tf>{layer.__name__}"
 
@@ -401,7 +406,7 @@ def test_saved_model_loads_in_safe_mode(tmp_path):
     np.testing.assert_array_equal(restored(x), model(x))
 
 
-# Half the distance of neighboring numbers just above 1, by dtype policy.
+# {dtype policy: half the distance between neighboring numbers just above 1}.
 HALF_SPACINGS = {"mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}
 
 

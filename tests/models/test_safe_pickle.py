@@ -48,7 +48,7 @@ def test_reads_arrays_of_objects(protocol):
 
 
 class Calls:
-    """An object with a pickle that calls a function when `pickle` loads it."""
+    """An object whose pickle calls a function when `pickle.load` reads it."""
 
     def __init__(self, function, *arguments, state=None):
         self.reduced = (function, arguments, state)
@@ -67,7 +67,7 @@ def nested_call():
 
 
 def huge_array():
-    """Returns an object with a pickle that allocates an array of 10^12 bytes."""
+    """Returns an object whose pickle allocates an array of 10^12 bytes."""
     return Calls(np.ones(1).__reduce__()[0], np.ndarray, (10**12,), b"b")
 
 
@@ -118,8 +118,8 @@ FLOAT32 = b"cnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
         (b"c" + b"a" * 200 + b"\nb\n.", "more than 100 characters"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "'os'.'system'"),
         (b"}U\x01bK\x01s\x93.", "without its operands"),
-        # The file states a string of 2^40 bytes, and then arrays of 2^40 and of a
-        # negative number of elements.
+        # The next three state a string of 2^40 bytes, an array of 2^40 elements, and an
+        # array of a negative number of elements.
         (b"\x8e" + (2**40).to_bytes(8, "little"), "1099511627776 bytes"),
         (
             reconstruct(
@@ -206,7 +206,7 @@ VALID = pickle.dumps(
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_reads_or_rejects_damaged_pickles(data):
-    """Replaced, removed or inserted bytes cause no error but the ValueError."""
+    """Replaced, removed or inserted bytes cause no error other than the ValueError."""
     damaged = bytearray(VALID)
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(damaged)))

@@ -26,7 +26,9 @@ from helpers import networks
 from helpers import python2_pickles
 from helpers import reference
 
-EXTENSIONS = (".npy", ".npz", ".safetensors", ".weights.h5", ".keras")
+ARRAY_EXTENSIONS = (".npy", ".npz", ".safetensors")
+KERAS_EXTENSIONS = (".weights.h5", ".keras")
+EXTENSIONS = ARRAY_EXTENSIONS + KERAS_EXTENSIONS
 # The names of the layers in torchvision/models/alexnet.py.
 TORCHVISION_NAMES = dict(
     conv1="features.0", conv2="features.3", conv3="features.6",
@@ -414,7 +416,7 @@ def test_alexnet_without_top_loads_files_with_and_without_it(tmp_path, saved_top
         assert_weights_equal(layer, saved.get_layer(layer.name).get_weights())
 
 
-def test_alexnet_rejects_another_number_of_classes(tmp_path):
+def test_alexnet_rejects_a_different_number_of_classes(tmp_path):
     path = tmp_path / "w.npz"
     alexnet_tf.save_weights(alexnet_tf.AlexNet("tiny", 10), path)
     with pytest.raises(ValueError, match="fc8 +kernel 128x5 .*kernel 128x10"):
@@ -492,7 +494,9 @@ def test_errors_state_what_is_wrong_with_a_file(tmp_path):
     assert "(3, 0), not 1.0 or 2.0" in reason(tmp_path / "new.npy")
 
 
-@pytest.mark.parametrize("name", [*WRITERS, *(f"k{e}" for e in EXTENSIONS[3:])])
+@pytest.mark.parametrize(
+    "name", [*WRITERS, *(f"keras{extension}" for extension in KERAS_EXTENSIONS)]
+)
 @pytest.mark.parametrize(
     "kept_size",  # A number of bytes, or a fraction of the size if less than 1.
     [
@@ -522,7 +526,7 @@ def test_rejects_truncated_files(tmp_path, name, kept_size):
 
 
 class Calls:
-    """An object with a pickle that calls a function when `pickle` loads it."""
+    """An object whose pickle calls a function when `pickle.load` reads it."""
 
     def __init__(self, function, *arguments):
         self.reduced = function, arguments
@@ -653,7 +657,7 @@ def test_loads_big_endian_arrays_from_an_npz(tmp_path):
 
 
 def test_rejects_hdf5_links_and_external_data(tmp_path):
-    """With them, a weights file could read other files of the machine."""
+    """Through links, loading weights could read other files of the machine."""
     secret_path = tmp_path / "secret.h5"
     with h5py.File(secret_path, "w") as file:
         file["vars"] = np.zeros(3)
@@ -735,28 +739,25 @@ def test_no_member_of_an_archive_is_written_anywhere(
     assert times == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
 
 
-# The formats of Keras are not tested with random damages, because these can crash the
-# library of HDF5, as `weight_formats` explains.
-FUZZED_EXTENSIONS = [".npy", ".npz", ".safetensors"]
-
-
 @pytest.fixture(scope="module")
 def valid_files(tmp_path_factory):
-    """Returns ({extension: bytes of a valid file}, its small model, a folder)."""
+    """Returns ({extension: bytes of a valid file}, the saved model, a folder)."""
     folder = tmp_path_factory.mktemp("fuzz")
     inputs = x = keras.Input((4,))
     for name in ("fc7", "fc8"):
         x = keras.layers.Dense(3, name=name)(x)
     model = keras.Model(inputs, x)
     files = {}
-    for extension in FUZZED_EXTENSIONS:
+    for extension in ARRAY_EXTENSIONS:
         path = folder / f"valid{extension}"
         save_weights(model, path)
         files[extension] = path.read_bytes()
     return files, model, folder
 
 
-@pytest.mark.parametrize("extension", FUZZED_EXTENSIONS)
+# The formats of Keras are left out, because random damages can crash the library of
+# HDF5, as `weight_formats` explains.
+@pytest.mark.parametrize("extension", ARRAY_EXTENSIONS)
 @settings(
     max_examples=60,
     deadline=None,
@@ -810,6 +811,7 @@ def test_full_disk_keeps_the_old_file(tmp_path, extension):
     save_weights(model, path)
     before = path.read_bytes()
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Every format has more than 20,000 bytes, so that writing fails.
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
         with pytest.raises(OSError, match="has room for"):
@@ -838,9 +840,10 @@ def with_undivided_alpha(preset):
     return networks.with_layer_values(preset, presets.ResponseNorm, alpha=1e-4)
 
 
-# The probabilities are those that the same repository computes: its notebook at commit
-# 3e2b50e, and its graphs at 79dc39d (pooling before normalization) and at 3bacc69
-# (alpha is not divided by the number of channels in the sum).
+# The probabilities are those that kratzert/finetune_alexnet_with_tensorflow computes:
+# in the notebook at commit 3e2b50e, and with the graphs at 79dc39d (pooling before
+# normalization) and at 3bacc69 (alpha is not divided by the number of channels in the
+# sum).
 @pytest.mark.skipif(
     not PUBLISHED, reason="ALEXNET_BVLC_NPY does not name bvlc_alexnet.npy"
 )
@@ -856,7 +859,8 @@ def with_undivided_alpha(preset):
 def test_published_weights_give_the_published_probabilities(preset, probabilities):
     """The images are preprocessed as in the notebook.
 
-    They are resized to 227 x 227, in BGR, and (104, 117, 124) is subtracted.
+    The images are resized to 227 x 227 and converted to BGR, and (104, 117, 124) is
+    subtracted.
     """
     model = alexnet_tf.AlexNet(preset, weights=PUBLISHED)
     for (name, label), expected in zip(LABELS.items(), probabilities):
