@@ -1,8 +1,8 @@
-"""Comparison of the settings that a run or an output began with and those of now."""
+"""Comparison of present settings with those that a run or an output began with."""
 
 
 def check_same(before, now, description, remedy):
-    """Raises an error that names each setting that has changed.
+    """Checks that no setting has changed.
 
     Args:
         before: {name: value}, the settings at the beginning.
@@ -13,7 +13,7 @@ def check_same(before, now, description, remedy):
         remedy: a sentence that says what to do.
 
     Raises:
-        ValueError: if the settings differ.
+        ValueError: if settings differ. The error names each of these settings.
     """
     changed = [
         name

@@ -58,7 +58,9 @@ def create_or_verify(path, flags, may_change=()):
         PermissionError: if the directory cannot be written to.
     """
     flag_texts = {
-        name: _flag_text(value) for name, value in flags.items() if value is not None
+        name: _format_flag(value)
+        for name, value in flags.items()
+        if value is not None
     }
     try:
         os.makedirs(path, exist_ok=True)
@@ -244,7 +246,7 @@ def append_metrics(path, **values):
 def read_metrics(path):
     """Reads the lines of metrics.jsonl as dictionaries, in order.
 
-    An incomplete last line is ignored. Without the file, the list is empty.
+    An incomplete last line is ignored. If the file does not exist, the list is empty.
 
     Raises:
         ValueError: if a line is not a JSON object.
@@ -253,7 +255,11 @@ def read_metrics(path):
 
 
 def append_environment(path, **values):
-    """Appends one line to environment.jsonl; raises as `append_metrics` does."""
+    """Appends one line to environment.jsonl.
+
+    Raises:
+        The errors of `append_metrics`.
+    """
     _append_line(os.path.join(path, "environment.jsonl"), values)
 
 
@@ -263,8 +269,9 @@ def read_environments(path):
 
 
 def read_flags(path):
-    """Reads flags.txt as {flag: value as text}; empty if there is no such file.
+    """Reads flags.txt as {flag: value as text}.
 
+    If the file does not exist, the result is empty.
     Flags and values of version 0.1 are returned under their present names.
 
     Raises:
@@ -314,8 +321,8 @@ def truncate_metrics(path, step, epochs):
         write_text(csv_path, "".join(csv_lines[: 1 + epochs]))
 
 
-def _flag_text(value):
-    """Formats a flag's value in the way that absl parses it."""
+def _format_flag(value):
+    """Formats a flag's value in the syntax that absl parses."""
     if isinstance(value, dict):
         value = [f"{name}:{number:g}" for name, number in value.items()]
     if isinstance(value, (tuple, list)):

@@ -8,7 +8,7 @@ import gc
 import os
 import pathlib
 
-# TensorFlow reads the level when it is imported.
+# TensorFlow reads the log level when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np

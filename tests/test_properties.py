@@ -147,4 +147,5 @@ def test_a_split_has_images_or_the_error_explains_it(list_folder, split):
     except ValueError as error:
         assert_explains(error)
         return
+    # With +train, a split may contain each of the ten images twice.
     assert 0 < source.num_examples == len(list(source.examples())) <= 20

@@ -39,8 +39,8 @@ def command(*args):
         flags.FLAGS(["train", *args])
         try:
             train.main(["train"])
-        except SystemExit as exit:
-            return exit.code
+        except SystemExit as error:
+            return error.code
 
 
 @pytest.fixture
@@ -59,12 +59,12 @@ def tiny_run_flags(tmp_path):
 
 @pytest.fixture
 def run_flags(tiny_run_flags):
-    """The same flags for a network of one convolution, traced in half the time."""
+    """The flags of `tiny_run_flags` with one convolution, traced in half the time."""
     return [*tiny_run_flags, "--ablate=norm,conv2,conv3,conv4,conv5"]
 
 
-def command_in_new_process(*args):
-    """Returns the `subprocess.CompletedProcess` of the command."""
+def run_in_new_process(*args):
+    """Runs the command in a new process; returns the `CompletedProcess`."""
     return subprocess.run(
         [sys.executable, "-m", "alexnet_tf.train", *args],
         capture_output=True,
@@ -89,7 +89,7 @@ def test_help_names_every_flag_and_needs_no_tensorflow(tmp_path):
 
 def test_one_epoch_with_default_flags(tmp_path, textures_data_dir):
     """Only the directories and the number of epochs are given."""
-    done = command_in_new_process(
+    done = run_in_new_process(
         "--epochs=1", f"--data_dir={textures_data_dir}", f"--workdir={tmp_path}/run"
     )
     assert done.returncode == 0, done.stderr
@@ -113,7 +113,7 @@ def test_flags_txt_is_a_flagfile_of_the_same_run(tmp_path, run_flags):
 
 
 def test_the_library_function_does_what_the_command_does(tmp_path, tiny_run_flags):
-    """Its flags.txt, weights and metrics are the same, bit for bit."""
+    """Both write the same flags.txt, weights and metrics, bit for bit."""
     assert command(*tiny_run_flags, "--learning_rate=0.02", "--seed=3") is None
     metrics = training.train_dataset(
         f"folder:{tmp_path / 'data'}",
@@ -215,7 +215,7 @@ def test_reports_a_bad_flag_in_one_line(tiny_run_flags, change, message):
 
 @pytest.mark.parametrize("flag", ["--preset=alexnet", "--precision=half"])
 def test_an_unknown_choice_lists_the_choices(flag):
-    done = command_in_new_process(flag)
+    done = run_in_new_process(flag)
     assert done.returncode == 1
     assert "should be one of <" in done.stderr
     assert "Traceback" not in done.stderr
@@ -245,8 +245,11 @@ def test_resuming_with_another_flag_reports_the_flag(run_flags):
 def test_reports_the_path_of_a_bad_jpeg(
     tmp_path, run_flags, bytes_kept, during_statistics
 ):
-    """An empty and a truncated file, found by the pass for the mean image or, after
-    an earlier run has made that pass, in training."""
+    """The file is empty or truncated.
+
+    It is first read for the mean image, or in training if an earlier run has computed
+    the mean image.
+    """
     if not during_statistics:
         assert command(*run_flags) is None
         run_flags.append(f"--workdir={tmp_path / 'again'}")
@@ -325,10 +328,10 @@ def test_reports_ctrl_c_during_the_import_of_tensorflow_in_one_line(tmp_path):
 def test_reports_ctrl_c_during_the_pass_for_the_mean(
     run_flags, monkeypatch, capsys
 ):
-    def interrupted(*_, **__):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pixel_statistics, "compute", interrupted)
+    monkeypatch.setattr(pixel_statistics, "compute", interrupt)
     assert command(*run_flags) == 130
     assert "interrupted, nothing saved; the same" in capsys.readouterr().err
 
@@ -350,7 +353,7 @@ def test_the_exit_status_names_the_signal(tmp_path, run_flags):
     _, errors = child.communicate()
     assert child.returncode == 128 + signum, errors
     stopped = re.search(rf"Stopped by {signum.name} after step (\d)", errors)
-    # It stopped in the middle of the epoch, or after it but before its validation.
+    # The run stopped within the first epoch, or after it but before its validation.
     assert stopped and int(stopped[1]) in (1, 2)
     assert "eval" not in (tmp_path / "run" / "metrics.jsonl").read_text()
     assert command(*args) is None
@@ -385,7 +388,7 @@ def test_freeze_and_train_layers_exclude_each_other():
 
 
 def test_batches_shrink_to_a_small_data_set(tmp_path, run_flags):
-    """A batch size that is given explicitly is an error (see the bad flags above)."""
+    """A batch size that is too large is an error only if it is given explicitly."""
     run_flags.remove("--batch_size=6")
     assert command(*run_flags) is None
     settings = (tmp_path / "run" / "flags.txt").read_text()
@@ -397,8 +400,8 @@ def write_unbalanced_folder(folder):
     for name, count, level in (("dark", 17, 60), ("bright", 3, 190)):
         os.makedirs(folder / name)
         for index in range(count):
-            random = np.random.default_rng((level, index))
-            pixels = random.normal(level, 20, (90, 70, 3)).clip(0, 255)
+            rng = np.random.default_rng((level, index))
+            pixels = rng.normal(level, 20, (90, 70, 3)).clip(0, 255)
             encoded = tf.io.encode_jpeg(pixels.astype(np.uint8)).numpy()
             (folder / name / f"{index}.jpg").write_bytes(encoded)
     return f"folder:{folder}"
@@ -427,18 +430,18 @@ def test_fine_tuning_from_a_run_on_twenty_images(tmp_path, tiny_run_flags, cache
     ]
     assert command(*args) is None
     settings = (tuned / "flags.txt").read_text()
-    # A tenth of the preset's learning rate, and all images in one batch.
+    # The learning rate is a tenth of the preset's, and one batch holds all images.
     assert "--learning_rate=0.001\n" in settings
     assert "--preset=tiny\n" in settings and "--batch_size=20\n" in settings
     last = json.loads((tuned / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["top1_error"] <= 0.1
     before, after = layers_of(base), layers_of(tuned)
     for name, arrays in before.items():
-        for old, new in zip(arrays, after[name]):
+        for initial, tuned_array in zip(arrays, after[name]):
             if name.startswith("conv"):
-                np.testing.assert_array_equal(old, new, err_msg=name)
+                np.testing.assert_array_equal(initial, tuned_array, err_msg=name)
             elif name == "fc6":
-                assert not np.array_equal(old, new)
+                assert not np.array_equal(initial, tuned_array)
     assert [array.shape for array in after["fc8"]] == [(128, 2), (2,)]
     # A resumed run does not need the initial weights.
     shutil.rmtree(base)
@@ -454,7 +457,7 @@ def test_weights_from_a_run_bring_its_preset(tmp_path, run_flags):
 
 
 @pytest.mark.parametrize("dataset", ["textures", "folder:pets"])
-def test_a_file_of_weights_needs_its_preset(dataset):
+def test_a_weights_file_needs_a_preset(dataset):
     """Caffe's weights fit the paper's network, but need another preprocessing."""
     with pytest.raises(ValueError, match="weights=caffe.npy alone.*preset=caffe"):
         resolve_preset(dataset, weights="caffe.npy")

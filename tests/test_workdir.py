@@ -96,7 +96,7 @@ def test_names_a_damaged_line_of_the_metrics(tmp_path, line):
 
 
 @pytest.mark.parametrize("content", [b"--seed=3\nnonsense\n", b"\xff\xfe=1\n"])
-def test_names_a_damaged_file_of_flags(tmp_path, content):
+def test_names_a_damaged_flags_file(tmp_path, content):
     (tmp_path / "flags.txt").write_bytes(content)
     with pytest.raises(ValueError, match="--flag=value in .*flags.txt. Received"):
         read_flags(str(tmp_path))

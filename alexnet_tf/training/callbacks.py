@@ -50,7 +50,7 @@ class FigureWriter(keras.callbacks.Callback):
     first layer, histograms of all weights and of the gradients of the loss, and
     the training throughput in images per second, 0 if it was not measured. The
     gradients are computed on the center crops of the first 32 images of
-    `source`, without dropout and weight decay. An error while drawing is
+    `source`, without dropout or weight decay. An error while drawing is
     logged, and training continues.
 
     Args:
@@ -111,8 +111,8 @@ class FigureWriter(keras.callbacks.Callback):
         gradients = loss_gradients(self._logits_model, *self._gradient_batch)
         for path, gradient in gradients.items():
             _write_histogram(f"gradients/{path}", gradient.numpy())
-        # The last line has the metrics of the evaluation, and the line before it
-        # has those of the training steps.
+        # The last two lines are the metrics of the training steps and the metrics
+        # of the evaluation, in this order.
         throughput = read_metrics(self._workdir)[-2]["images_per_second"]
         tf.summary.scalar("images_per_second", throughput or 0)
 
@@ -160,7 +160,7 @@ def _write_histogram(name, values):
 def loss_gradients(model, images, labels):
     """Computes the gradients of the loss with respect to all trainable variables.
 
-    The loss is the mean cross-entropy of the images, without dropout and weight
+    The loss is the mean cross-entropy of the images, without dropout or weight
     decay.
 
     Args:
@@ -171,7 +171,8 @@ def loss_gradients(model, images, labels):
         {path of a variable: float32 tensor}.
     """
     variables = model.trainable_variables
-    # Many unscaled gradients are too small for float16.
+    # A `LossScaleOptimizer` scales the loss, because many unscaled gradients are
+    # too small for float16.
     scale = model.optimizer.scale_loss(tf.constant(1.0))
     with tf.GradientTape() as tape:
         logits = tf.cast(model(images, training=False), tf.float32)

@@ -28,12 +28,13 @@ def make_strategy(num_devices=None):
 
     Args:
         num_devices: the number of GPUs to use, by default all. On a machine
-            without a GPU, the number of virtual CPU devices, by default 1. They
-            can be created only before TensorFlow initializes its devices.
+            without a GPU, the number of virtual CPU devices, by default 1.
+            Virtual devices can be created only before TensorFlow initializes its
+            devices.
 
     Raises:
-        ValueError: if there are fewer GPUs, or if TensorFlow has already
-            initialized fewer virtual CPU devices.
+        ValueError: if the machine has GPUs, but fewer than `num_devices`, or if
+            TensorFlow has already initialized fewer virtual CPU devices.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and num_devices and num_devices > len(gpus):
@@ -50,7 +51,7 @@ def make_strategy(num_devices=None):
     return tf.distribute.MirroredStrategy(
         [f"{device_type}:{i}" for i in range(count)],
         # TensorFlow's collective operations on CPUs fail if a process makes a
-        # second strategy with another number of devices.
+        # second strategy with a different number of devices.
         None if gpus else tf.distribute.ReductionToOneDevice(),
     )
 
@@ -83,12 +84,12 @@ def make_multi_worker_strategy():
         ValueError: if the environment does not name the worker processes, or if
             TF_CONFIG is malformed.
     """
-    resolver = _resolver()
+    resolver = _make_resolver()
     _log.info("Waiting for the workers %s.", resolver.cluster_spec().as_dict())
     return tf.distribute.MultiWorkerMirroredStrategy(resolver)
 
 
-def _resolver():
+def _make_resolver():
     if "TF_CONFIG" in os.environ:
         _check_tf_config(os.environ["TF_CONFIG"])
         return tf.distribute.cluster_resolver.TFConfigClusterResolver()
@@ -144,8 +145,8 @@ def all_reduce_mean(strategy, value):
 
     Args:
         strategy: a `tf.distribute.Strategy`.
-        value: the number of this worker. It is returned unchanged if there is
-            only one worker.
+        value: the number that this worker contributes. It is returned unchanged if
+            there is only one worker.
 
     Raises:
         WorkerLost: if another worker has stopped.

@@ -29,7 +29,7 @@ def describe():
         "command": _command(),
         "alexnet_tf": alexnet_tf.__version__,
         # Versions are read from the modules, because the installed package may
-        # have another name, such as tensorflow-cpu.
+        # have a different name, such as tensorflow-cpu.
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "tensorflow-datasets": tfds.__version__,
@@ -44,7 +44,8 @@ def describe():
 def _command():
     """Returns the command as it was typed.
 
-    With `python -m MODULE`, `sys.argv[0]` is the path of the module's file.
+    With `python -m MODULE`, the module's name is read from its specification,
+    because `sys.argv[0]` is the path of the module's file.
     """
     spec = sys.modules["__main__"].__spec__
     program = ["python", "-m", spec.name] if spec else sys.argv[:1]

@@ -28,7 +28,7 @@ class FineTuning:
         lr_mult: {layer name: the factor that its learning rate is multiplied by}.
         cache_features: whether to compute the outputs of the frozen backbone
             only once, for the center crop of each image. All convolutions must
-            be frozen. Training then has no random crops, flips and PCA color
+            be frozen. Training then has no random crops, flips or PCA color
             augmentation. The features take 80 KB of memory per image if pool5
             is the last layer of the backbone.
         layout: the axis order of a weights file, as for `load_weights`.
@@ -171,7 +171,7 @@ def compute_features(backbone, batches, source):
 
     Returns:
         (features, labels): tensors in CPU memory, float32 [N, ...] and int32 [N].
-        If the source `allows_bad_images`, unreadable ones are labeled
+        If the source `allows_bad_images`, unreadable images are labeled
         `PADDING_LABEL`.
 
     Raises:
@@ -192,6 +192,6 @@ def compute_features(backbone, batches, source):
             labels[done : done + size] = batch_labels[:size]
             done += size
     # tf.data would copy NumPy arrays once per epoch, but it does not copy tensors.
-    # GPU memory might be too small for them.
+    # GPU memory might be too small for the features.
     with tf.device("CPU:0"):
         return tf.constant(features), tf.constant(labels)

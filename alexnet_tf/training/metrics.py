@@ -58,7 +58,7 @@ def batch_sums(logits, labels):
         logits, labels: as for `cross_entropy`.
 
     Returns:
-        float32 [4]: the sum of the cross-entropies in nats, of the top-1 hits and
+        float32 [4]: the sums of the cross-entropies in nats, of the top-1 hits and
         of the top-5 hits, and the number of images.
     """
     is_image = tf.cast(labels != PADDING_LABEL, tf.float32)
@@ -79,8 +79,8 @@ def mean_metrics(totals):
         totals: array [4], the sum of the results of `batch_sums`.
 
     Returns:
-        {"loss": in nats, "top1_error": in [0, 1], "top5_error": in [0, 1]}; NaN
-        if the number of images is 0.
+        {"loss": in nats, "top1_error": in [0, 1], "top5_error": in [0, 1]}. All
+        values are NaN if the number of images is 0.
     """
     loss, top1_hits, top5_hits, count = (float(total) for total in totals)
     count = count or math.nan

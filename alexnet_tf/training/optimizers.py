@@ -30,10 +30,11 @@ class MomentumSGD(keras.optimizers.SGD):
 
     Attributes:
         kernel_decay: the weight decay of the kernels. The attribute
-            `weight_decay` of Keras remains None, because Keras would apply its
-            rule too.
-        bias_lr_multiplier, lr_multipliers: the arguments. They are constants of a
-            traced training step, which must be traced again after a change.
+            `weight_decay` of Keras remains None, because Keras would otherwise
+            apply the decay of `SGD` too.
+        bias_lr_multiplier, lr_multipliers: the arguments of the same names. They
+            are constants of a traced training step, which must be traced again
+            after a change.
 
     Args:
         learning_rate: the learning rate of the kernels, lr.
@@ -106,10 +107,11 @@ def learning_rate(recipe, epoch, errors):
                 epochs. At the fourth such time, training ends. (The authors
                 divided it three times, when the validation error stopped
                 improving; paper, section 5.)
-            "step": it is divided by 10 before each epoch in `boundaries`.
-            "stepped_exponential": it has four levels, each for a quarter of
-                the epochs. The last level is a 250th of the first.
-            "constant": it does not change.
+            "step": the learning rate is divided by 10 before each epoch in
+                `boundaries`.
+            "stepped_exponential": the learning rate has four levels, each for a
+                quarter of the epochs. The last level is a 250th of the first.
+            "constant": the learning rate does not change.
         epoch: the number of the epoch, from 0.
         errors: the validation errors of the previous epochs, in order.
     """

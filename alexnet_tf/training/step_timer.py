@@ -19,8 +19,8 @@ class StepTimer:
         seconds: the time that a call should take.
         limit: the largest number of steps per call.
         mean_over_workers: a function that returns the mean of a number over all
-            workers, so that all of them choose the same count, see
-            `distribution.all_reduce_mean`. The default is for a single worker.
+            workers (see `distribution.all_reduce_mean`), so that all workers
+            choose the same count. The default is for a single worker.
     """
 
     def __init__(self, seconds=1.0, limit=100, mean_over_workers=float):
@@ -34,7 +34,11 @@ class StepTimer:
 
     @contextlib.contextmanager
     def measure(self, count):
-        """Returns a context manager that measures a call of `count` steps."""
+        """Returns a context manager that measures a call of `count` steps.
+
+        After each call except the first, the attribute `count` is updated. It at
+        most doubles.
+        """
         start = time.perf_counter()
         yield
         elapsed = time.perf_counter() - start

@@ -34,8 +34,8 @@ def matrix_rate(precision, repeats=5):
     """Measures the arithmetic operations per second of a 4096 x 4096 matrix product.
 
     Args:
-        precision: a Keras dtype policy, as in `loop.train`, whose compute dtype
-            the matrices have.
+        precision: a Keras dtype policy, as in `loop.train`. The matrices have the
+            compute dtype of the policy.
         repeats: the number of timed products, whose median is used.
     """
     dtype = keras.DTypePolicy(precision).compute_dtype
@@ -50,8 +50,8 @@ def operations(model):
     """Counts the arithmetic operations for one image.
 
     Each multiplication by a weight counts as two operations, because its result
-    is added to a sum. Training also computes the gradients of each layer's
-    kernel and of its input, except the gradient of the image.
+    is added to a sum. Training also computes the gradients of the kernel and of
+    the input of each layer, except the gradient of the image.
 
     Returns:
         (operations of inference, operations of training).
@@ -79,7 +79,7 @@ class Network:
         preset: the `presets.Preset` that the model was built from.
         images, labels: the batch, float32 [B, crop, crop, 3] and int32 [B].
 
-    The argument `repeats` of its methods is the number of timed calls, whose
+    The argument `repeats` of the methods is the number of timed calls, whose
     median is used.
     """
 
@@ -127,8 +127,8 @@ class Network:
     def layer_seconds(self, repeats=5):
         """Measures each layer separately on random inputs.
 
-        As in training, the backward pass does not compute the gradients of the
-        inputs of layers that come before the first weights.
+        As in training, the backward pass does not compute the gradient of the
+        input of the first layer with weights, nor of the inputs of earlier layers.
 
         Returns:
             [(layer name, seconds of the forward pass, seconds of the forward and
@@ -138,7 +138,9 @@ class Network:
         for layer in self.model.layers[1:]:
             shape = len(self.labels), *layer.input.shape[1:]
             inputs = tf.cast(tf.random.normal(shape), layer.input.dtype)
-            forward, forward_and_backward = _passes(layer, inputs, follows_weights)
+            forward, forward_and_backward = _make_passes(
+                layer, inputs, follows_weights
+            )
             follows_weights |= bool(layer.weights)
             results.append(
                 (
@@ -175,10 +177,10 @@ def build(preset, precision, batch_size):
     )
 
 
-def _passes(layer, inputs, with_input_gradient):
-    """Returns two functions: a layer's forward pass, and forward and backward passes.
+def _make_passes(layer, inputs, with_input_gradient):
+    """Makes two functions: one runs a layer's forward pass, the other both passes.
 
-    Each returns one number, because fetching it waits for the passes to end.
+    Each function returns one number. Fetching the number waits for the passes to end.
     """
 
     # A sum would read all outputs once more, and change the measured time.
@@ -209,8 +211,10 @@ def stage_rates(source, preset, statistics, network, repeats=3):
 
     The stages are
         "read": encoded images are read;
-        "decode": they are decoded completely, only for comparison;
-        "augment": they are read and turned into random crops, as for training;
+        "decode": encoded images are read and decoded completely, only for
+            comparison;
+        "augment": encoded images are read and turned into random crops, as for
+            training;
         "batch": the random crops are batched;
         "train": training steps run on these batches;
         "noise": training steps run on the batch of `network`, for comparison.
@@ -241,14 +245,14 @@ def stage_rates(source, preset, statistics, network, repeats=3):
         )
 
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
-    stages = {
+    stage_datasets = {
         "read": examples,
         "decode": examples.map(decode, **parallel),
         "augment": examples.enumerate().map(augment, **parallel),
     }
     throughputs = {
-        name: _NUM_IMAGES / _read_seconds(dataset, repeats)
-        for name, dataset in stages.items()
+        stage: _NUM_IMAGES / _read_seconds(dataset, repeats)
+        for stage, dataset in stage_datasets.items()
     }
     batch_size = len(network.labels)
     steps_per_epoch = source.num_examples // batch_size

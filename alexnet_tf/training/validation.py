@@ -23,7 +23,7 @@ def evaluator(model, strategy):
         evaluate(batches, source, batch_size, on_step=None), which reads the
         `input_pipeline.evaluation_batches` of `source` and calls `on_step()`
         about once a second. It raises ValueError if an image is unreadable, or
-        if the images are more or fewer than `source.num_examples`. If the
+        if the number of images is not `source.num_examples`. If the
         source `allows_bad_images`, unreadable images are skipped, and the
         result has their number under the key "bad_images". ValueError is then
         raised if no image is readable.

@@ -27,7 +27,7 @@ from helpers.runs import events
     "devices, precision", [(1, "float32"), (2, "float32"), (1, "mixed_float16")]
 )
 def test_loss_gradients_equal_the_derivative_of_the_cross_entropy(devices, precision):
-    """For the biases of fc8, it is the mean of the softmax minus the one-hot labels."""
+    """The gradient of fc8's biases is the mean of softmax minus one-hot labels."""
     keras.utils.set_random_seed(0)
     with distribution.make_strategy(devices).scope():
         keras.config.set_dtype_policy(precision)
@@ -68,7 +68,7 @@ def test_histograms_equal_those_of_tensorboard(tmp_path):
 def test_histogram_has_edges_and_counts():
     edges_and_counts = [[0, 1, 2], [1, 2, 0], [2, 3, 1]]
     assert histogram(np.array([0, 0.5, 3]), 3).tolist() == edges_and_counts
-    # Initial biases are equal values too.
+    # A histogram of equal values, such as initial biases, counts all of them.
     assert histogram(np.ones(7), 30)[:, 2].sum() == 7
 
 

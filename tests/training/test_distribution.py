@@ -83,10 +83,10 @@ def assert_equals_one_process(flags, count, tmp_path, **process_flags):
         assert actual == pytest.approx(expected, abs=1e-5)
     # Only the chief writes: the other workers have not added any file, not even for
     # TensorBoard.
-    assert file_names(several) == file_names(single)
+    assert list_files(several) == list_files(single)
 
 
-def file_names(path):
+def list_files(path):
     """Lists all files, without the unique parts in the names of event files."""
     names = (str(file.relative_to(path)) for file in path.rglob("*"))
     return sorted(re.sub(r"tfevents.*", "tfevents", name) for name in names)
@@ -142,7 +142,7 @@ def test_sigterm_to_one_worker_stops_all_workers_after_the_same_step(flags, tmp_
 
 
 def wait_until(condition, processes, seconds=90):
-    """Waits until `condition()` is true, while all processes must be running."""
+    """Waits until `condition()` is true; fails if a process ends before."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -228,6 +228,7 @@ def test_rejects_workers_that_restored_different_steps(tmp_path):
     saver = CheckpointSaver(str(tmp_path), model, keras.optimizers.SGD())
     saver.progress.step = 3
     saver.check_same_position(lambda step: step)
+    # If another worker has restored step 0, the mean is 1.5.
     with pytest.raises(ValueError, match="of step 3 in .*all workers share"):
         saver.check_same_position(lambda step: 1.5)
 

@@ -57,7 +57,7 @@ def save_random_weights(path, classes=10):
 def test_frozen_layers_keep_exactly_their_weights(
     tmp_path, make_source, devices, cached
 ):
-    """Neither gradients nor momentum nor weight decay changes them."""
+    """Neither gradients nor momentum nor weight decay changes frozen layers."""
     path = tmp_path / "w.npy"
     initial = save_random_weights(path)
     plan = FineTuning(
@@ -231,7 +231,7 @@ def test_initial_statistics_requires_the_statistics_of_the_run(tmp_path, make_so
 
 
 def test_statistics_belong_to_the_initial_weights(tmp_path, make_source):
-    """They come from the run that trained the weights, or from ImageNet for a file."""
+    """The statistics are those of the run, or those of ImageNet for a weights file."""
     bright, dark = make_source(24, mean=200), make_source(24, name="dark", mean=60)
     train_briefly(tmp_path / "bright", bright)
     plan = FineTuning(str(tmp_path / "bright"))

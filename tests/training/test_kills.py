@@ -60,12 +60,12 @@ def test_a_run_killed_twenty_times_equals_an_uninterrupted_run(tmp_path, image_f
     assert len(run_metrics(uninterrupted)) == 12 * 4
     assert run_metrics(killed) == run_metrics(uninterrupted)
 
-    def file_names(name):
-        """Lists all files but TensorBoard's, because each launch adds one of them."""
+    def list_files(name):
+        """Lists all files except event files, because each launch adds one of these."""
         return {
             str(path.relative_to(tmp_path / name))
             for path in (tmp_path / name).rglob("*")
             if "events.out" not in path.name
         }
 
-    assert file_names("killed") == file_names("uninterrupted")
+    assert list_files("killed") == list_files("uninterrupted")

@@ -117,11 +117,11 @@ def test_ctrl_c_during_the_last_save_does_not_damage_it(
 ):
     save = CheckpointSaver.save
 
-    def interrupted(*args):
+    def interrupt_and_save(*args):
         os.kill(os.getpid(), signal.SIGINT)
         save(*args)
 
-    monkeypatch.setattr(CheckpointSaver, "save", interrupted)
+    monkeypatch.setattr(CheckpointSaver, "save", interrupt_and_save)
     train_briefly(tmp_path, make_source(12), preset=shallow_preset(epochs=1))
     assert len(final_arrays(tmp_path)) >= 12
     assert (tmp_path / "conv1.png").exists()
@@ -140,7 +140,7 @@ def test_the_same_seed_gives_identical_weights(tmp_path, make_source):
 
 @pytest.fixture(scope="module")
 def train_straight(tmp_path_factory):
-    """Function that returns the work directory and the metrics of an unstopped run.
+    """A function that returns the work directory and the metrics of an unstopped run.
 
     train_straight(source, log_steps): trains once per module and value of `log_steps`,
         because all tests call it with the same images.
@@ -168,7 +168,7 @@ def train_straight(tmp_path_factory):
 def test_stopped_and_resumed_equals_straight(
     tmp_path, make_source, train_straight, step, signum
 ):
-    """The run is stopped within an epoch, or at its end before the evaluation."""
+    """The run is stopped within an epoch, or after an epoch before its evaluation."""
     source, resumed = make_source(36), tmp_path / "resumed"
     straight, expected = train_straight(source, log_steps=2)
     stop = CallAtStep(step, lambda: os.kill(os.getpid(), signum))
@@ -182,7 +182,8 @@ def test_stopped_and_resumed_equals_straight(
 def test_loss_scaling_works_with_schedules_and_resuming(tmp_path, make_source):
     """The run is stopped and resumed, and its learning rate drops after an epoch.
 
-    For float16, Keras' `LossScaleOptimizer` wraps the optimizer that has the rate.
+    For float16, Keras' `LossScaleOptimizer` wraps the optimizer that has the learning
+    rate.
     """
     source = make_source(36)
     preset = shallow_preset(schedule="step", boundaries=(1,))
@@ -244,8 +245,8 @@ def test_killed_and_resumed_equals_straight(
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        # A checkpoint is saved after each call. Before step 4, the last one is that
-        # of step 3, the last step of an epoch.
+        # A checkpoint is saved after each call. Before step 4, the last checkpoint is
+        # that of step 3, the last step of an epoch.
         train_briefly(
             resumed, source, log_steps=1, checkpoint_minutes=0,
             callbacks=[CallAtStep(step, die)],
@@ -265,7 +266,7 @@ def test_each_iterator_over_the_data_is_closed(tmp_path, make_source, monkeypatc
 
     monkeypatch.setattr(input_pipeline.ReleasableIterator, "close", close_and_record)
     train_briefly(tmp_path, make_source(24))
-    assert len(closed) == 4  # Two epochs have an iterator for training and validation.
+    assert len(closed) == 4  # Two epochs, each with training and validation.
 
 
 def test_a_run_that_a_callback_stopped_can_be_resumed(
@@ -368,10 +369,10 @@ def test_reports_a_full_disk_and_keeps_the_last_checkpoint(
     tmp_path, make_source
 ):
     """A limit on the file size, smaller than a checkpoint, simulates a full disk."""
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill_the_disk():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard_limit))
 
     try:
         message = "No checkpoint could be saved.*ckpt-2"
@@ -384,7 +385,7 @@ def test_reports_a_full_disk_and_keeps_the_last_checkpoint(
                 callbacks=[CallAtStep(3, fill_the_disk)],
             )
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard_limit, hard_limit))
     assert "File too large. The last good" in str(error.value)
     assert "{{" not in str(error.value) and "[Op" not in str(error.value)
     assert not list((tmp_path / "checkpoints").glob("*_temp"))
@@ -461,7 +462,7 @@ def truncate(path, size):
 
 
 def kill_after_step_3(path, source):
-    """Starts a run of 6 steps and leaves the checkpoints of steps 2 and 3."""
+    """Kills a run after step 3; returns the folder of its checkpoints 2 and 3."""
 
     def die():
         raise RuntimeError("killed")
@@ -505,7 +506,7 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(
     }
 
 
-def test_checkpoints_are_found_without_the_checkpoint_file(
+def test_checkpoints_are_found_if_the_checkpoint_file_is_damaged(
     tmp_path, make_source, train_straight
 ):
     source, resumed = make_source(36), tmp_path / "resumed"
@@ -610,7 +611,7 @@ def test_rejects_a_source_with_a_wrong_number_of_images(
         train_briefly(tmp_path / "run", wrong_source, devices=devices)
 
 
-def with_a_bad_image(source, name):
+def make_image_unreadable(source, name):
     """Returns a copy of `source` in which the image `name` cannot be decoded."""
 
     def spoil(example):
@@ -627,7 +628,7 @@ def test_names_an_unreadable_image(tmp_path, make_source):
     # The statistics are computed first, so that training meets the bad image.
     train_briefly(tmp_path / "statistics", source, preset=shallow_preset(epochs=1))
     with pytest.raises(ValueError, match=r"images 17 .*\(2 bytes\): Unknown"):
-        train_briefly(tmp_path / "run", with_a_bad_image(source, "images 17"))
+        train_briefly(tmp_path / "run", make_image_unreadable(source, "images 17"))
 
 
 def test_searches_for_an_unreadable_image_in_its_steps_only(
@@ -648,9 +649,10 @@ def test_searches_for_an_unreadable_image_in_its_steps_only(
     with pytest.raises(ValueError, match="diagnosed"):
         train_briefly(
             tmp_path / "run",
-            with_a_bad_image(source, names[14]),
+            make_image_unreadable(source, names[14]),
             log_steps=1,
         )
+    # The unreadable image is in the second batch of 12 images.
     assert read_names == names[12:24]
 
 

@@ -60,8 +60,8 @@ def statistics():
 def evaluate(source, batch_size, strategy=None, **changes):
     """Evaluates an untrained model; returns the metrics and the model.
 
-    `changes` are attributes of the source that is read, in which it differs from the
-    source that the evaluator expects.
+    The images are read from a copy of `source` with the attributes `changes`, but the
+    evaluator expects `source`.
     """
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
@@ -145,7 +145,7 @@ def test_rejects_a_wrong_number_of_evaluated_images(make_source):
 def test_rejects_sources_that_hold_fewer_or_more_images(
     make_source, num_images, received, batch_size, devices
 ):
-    """If six images fill all batches, further images are noticed only by reading on."""
+    """If six images fill all batches, only one more read detects further images."""
     source = dataclasses.replace(make_source(num_images), num_examples=6)
     strategy = distribution.make_strategy(devices)
     with pytest.raises(
