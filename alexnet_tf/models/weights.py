@@ -9,19 +9,10 @@ import keras
 import numpy as np
 
 from alexnet_tf import files
+from alexnet_tf.models.layer_names import to_caffe_names
+from alexnet_tf.models.readers.stored import StoredArray
 from alexnet_tf.models import weight_formats
 
-# The names of the layers in torchvision, and ours (torchvision/models/alexnet.py).
-_TORCHVISION_NAMES = {
-    "features.0": "conv1",
-    "features.3": "conv2",
-    "features.6": "conv3",
-    "features.8": "conv4",
-    "features.10": "conv5",
-    "classifier.1": "fc6",
-    "classifier.4": "fc7",
-    "classifier.6": "fc8",
-}
 _EXTENSIONS = (".npy", ".npz", ".safetensors", ".weights.h5", ".keras")
 
 
@@ -51,7 +42,7 @@ class Report:
         )
 
 
-def load_weights(model, path, skip=(), layout=None):
+def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
     """Loads the weights of a model from a file, by layer name.
 
     Names, shapes and values are checked before any weight of the model is changed.
@@ -65,14 +56,15 @@ def load_weights(model, path, skip=(), layout=None):
     Args:
         model: a `keras.Model` whose layers have Caffe's names.
         path: a weights file, or the directory of a run; `weight_formats` lists the
-            formats. A state dict of torchvision's AlexNet is recognized by the names
-            of its layers, and fits the preset `owt`.
+            formats, `layer_names` the names of layers that are recognized.
         skip: the names of layers to skip, such as ("fc8",) if the model has other
             classes than the file.
         layout: None for kernels [height, width, in, out] and [in, out], with the rows
             of fc6 in the order H, W, C; "caffe" for kernels [out, in, height, width]
-            and [out, in], with the columns of fc6 in the order C, H, W. For state dicts
-            of torchvision, whose layout is known, the argument is ignored.
+            and [out, in], with the columns of fc6 in the order C, H, W. The argument is
+            ignored for files of Caffe, PyTorch, ONNX and Keras, whose layout is known.
+        channel_order: "rgb" or "bgr", the order of the channels in the inputs of
+            `model`. It is required for files of MatConvNet, and ignored for all others.
 
     Returns:
         A `Report`.
@@ -80,9 +72,10 @@ def load_weights(model, path, skip=(), layout=None):
     Raises:
         FileNotFoundError: if there is no such file or directory, or the directory has
             no checkpoint.
-        ModuleNotFoundError: if the format requires PyTorch, which is not installed.
+        ModuleNotFoundError: if the format requires a package that is not installed.
         ValueError: if `layout`, a name in `skip` or the format is unknown, the layers
-            of the file and of the model differ, a value is not finite, or the file is
+            of the file and of the model differ, the file is that of CaffeNet and the
+            model is not or the other way round, a value is not finite, or the file is
             damaged or malicious.
     """
     if layout not in (None, "caffe"):
@@ -90,8 +83,13 @@ def load_weights(model, path, skip=(), layout=None):
             f'Expected layout None or "caffe". Received: {layout=}.'
         )
     targets = _variables(model)
-    with weight_formats.open_arrays(path) as stored:
-        stored = _to_keras_layout(stored, layout, model)
+    with weight_formats.open_weights(path) as file:
+        with weight_formats.errors_naming(path):
+            _check_network(file.network, model)
+            stored, layout = _rename(file, layout)
+            stored = _match_channels(stored, file.channel_order, channel_order)
+        if layout == "caffe":
+            stored = _to_keras_layout(stored, model)
         _check_skip(skip, targets, stored)
         skipped = {name: None for name in (*targets, *stored) if name in skip}
         for name in skipped:
@@ -151,7 +149,8 @@ def save_weights(model, path):
 def read_shapes(path):
     """Returns {layer: {"kernel": shape, "bias": shape}} of a weights file.
 
-    The axes are in the order of the file, and torchvision's layers have our names.
+    The axes are in the order of the file; layers have Caffe's names if their names are
+    recognized.
 
     Args:
         path: a weights file, or the directory of a run, as for `load_weights`.
@@ -159,14 +158,14 @@ def read_shapes(path):
     Raises:
         FileNotFoundError: if there is no such file or directory, or the directory has
             no checkpoint.
-        ModuleNotFoundError: if the format requires PyTorch, which is not installed.
+        ModuleNotFoundError: if the format requires a package that is not installed.
         ValueError: if the format is unknown, or the file is damaged or malicious.
     """
-    with weight_formats.open_arrays(path) as stored:
+    with weight_formats.open_weights(path) as file:
+        with weight_formats.errors_naming(path):
+            stored, _ = _rename(file, None)
         return {
-            _TORCHVISION_NAMES.get(name, name): {
-                part: array.shape for part, array in parts.items()
-            }
+            name: {part: array.shape for part, array in parts.items()}
             for name, parts in stored.items()
         }
 
@@ -180,21 +179,65 @@ def _variables(model):
     }
 
 
-def _to_keras_layout(stored, layout, model):
-    """Returns stored arrays with the names and the order of axes of `model`.
+def _check_network(network, model):
+    """Raises an error if a file is that of AlexNet, and the model CaffeNet, or vice versa.
+
+    The two have weights of the same shapes, but CaffeNet pools before it normalizes.
 
     Args:
-        stored: {layer: {part: `weight_formats.StoredArray`}}.
+        network: the name of the network in the file, or None.
+        model: the model that the weights are to be loaded into.
+    """
+    names = [layer.name for layer in model.layers]
+    if network not in ("AlexNet", "CaffeNet") or not {"norm1", "pool1"} <= {*names}:
+        return
+    pools_first = names.index("pool1") < names.index("norm1")
+    if pools_first != (network == "CaffeNet"):
+        raise ValueError(
+            f"it holds the weights of {network}, and {model.name} "
+            f"{'pools before' if pools_first else 'pools after'} it normalizes. Choose "
+            f"the preset {network.lower().replace('alexnet', 'caffe')}"
+        )
+
+
+def _rename(file, layout):
+    """Returns stored layers under the names of Caffe, and the layout of the kernels.
+
+    Args:
+        file: a `stored.StoredWeights`.
         layout: the argument of `load_weights`.
+    """
+    names, is_torch = to_caffe_names(file.layers)
+    if is_torch:
+        layout = "caffe"
+    layers = {names[name]: parts for name, parts in file.layers.items()}
+    return layers, file.layout or layout
+
+
+def _match_channels(stored, file_order, channel_order):
+    """Reverses the input channels of conv1 if they are RGB and the model's are BGR."""
+    if file_order is None or "conv1" not in stored:
+        return stored
+    if channel_order not in ("rgb", "bgr"):
+        raise ValueError(
+            "its conv1 takes RGB images, and the channel order of the model is not "
+            'known. Pass channel_order="bgr" for the presets caffe and caffenet, '
+            'or "rgb" for the others'
+        )
+    if channel_order == file_order:
+        return stored
+    kernel = stored["conv1"]["kernel"]
+    reversed_kernel = StoredArray(kernel.shape, lambda: kernel.read()[:, :, ::-1])
+    return stored | {"conv1": stored["conv1"] | {"kernel": reversed_kernel}}
+
+
+def _to_keras_layout(stored, model):
+    """Returns stored arrays with the order of axes of `model`.
+
+    Args:
+        stored: {layer: {part: `StoredArray`}} with kernels [out, in, ...].
         model: the model that the arrays are to be loaded into.
     """
-    if _TORCHVISION_NAMES.keys() & stored.keys():
-        stored = {
-            _TORCHVISION_NAMES.get(name, name): parts for name, parts in stored.items()
-        }
-        layout = "caffe"
-    if layout is None:
-        return dict(stored)
     flattened_shapes = {
         next_layer.name: layer.input.shape[1:]
         for layer, next_layer in zip(model.layers, model.layers[1:])
@@ -230,7 +273,7 @@ def _transpose(kernel, flattened_shape):
             array = array.transpose(0, 2, 3, 1).reshape(kernel.shape)
         return array.T
 
-    return weight_formats.StoredArray(_transpose_shape(kernel.shape), read)
+    return StoredArray(_transpose_shape(kernel.shape), read)
 
 
 def _transpose_shape(shape):

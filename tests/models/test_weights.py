@@ -4,7 +4,6 @@ import io
 import os
 import pathlib
 import resource
-import sys
 import tracemalloc
 import zipfile
 
@@ -25,87 +24,19 @@ from alexnet_tf import presets
 from helpers import networks
 from helpers import python2_pickles
 from helpers import reference
+from helpers.weight_arrays import assert_weights_equal
+from helpers.weight_arrays import check_loads_or_rejects
+from helpers.weight_arrays import copy_weights
+from helpers.weight_arrays import damaged
+from helpers.weight_arrays import flat_arrays
+from helpers.weight_arrays import narrow_model
+from helpers.weight_arrays import reference_arrays
+from helpers.weight_arrays import to_caffe_layout
+from helpers.weight_arrays import TORCHVISION_NAMES
 
 ARRAY_EXTENSIONS = (".npy", ".npz", ".safetensors")
 KERAS_EXTENSIONS = (".weights.h5", ".keras")
 EXTENSIONS = ARRAY_EXTENSIONS + KERAS_EXTENSIONS
-# The names of the layers in torchvision/models/alexnet.py.
-TORCHVISION_NAMES = dict(
-    conv1="features.0", conv2="features.3", conv3="features.6",
-    conv4="features.8", conv5="features.10",
-    fc6="classifier.1", fc7="classifier.4", fc8="classifier.6",
-)  # fmt: skip
-
-
-def narrow_model(family, seed=0, classes=7):
-    """Returns a narrow model with random kernels and biases.
-
-    Args:
-        family: the name of a preset.
-        seed: the random seed of the initialization.
-        classes: the number of classes.
-    """
-    keras.utils.set_random_seed(seed)
-    preset = presets.override(networks.narrow_preset(family), init="torch")
-    side = networks.SIDES[family]
-    return alexnet.AlexNet(
-        preset, classes, classifier_activation=None, input_shape=(side, side, 3)
-    )
-
-
-def reference_arrays(family):
-    """Returns {layer: [W, b]} in float32, images, and the logits for these images."""
-    images, _, weights, logits, _ = networks.reference_outputs(family)
-    arrays = {
-        name: [part.astype(np.float32) for part in parts]
-        for name, parts in weights.items()
-    }
-    return arrays, images.astype(np.float32), logits
-
-
-def to_caffe_layout(arrays, maps_shape=(2, 2, 8)):
-    """Returns the arrays in the layout of Caffe and PyTorch.
-
-    Kernels are [out, in, ...], and the columns of fc6 have the order C, H, W. The index
-    of each column of fc6 is computed; `load_weights` reshapes and transposes instead.
-
-    Args:
-        arrays: {layer: [W, b]}.
-        maps_shape: the shape (height, width, channels) of the outputs of pool5.
-    """
-    transposed = {}
-    for name, (kernel, bias) in arrays.items():
-        if kernel.ndim == 4:
-            kernel = np.moveaxis(kernel, (3, 2), (0, 1))
-        else:
-            kernel = kernel.T
-        if name == "fc6":
-            height, width, channels = maps_shape
-            columns = [
-                (h * width + w) * channels + c
-                for c in range(channels)
-                for h in range(height)
-                for w in range(width)
-            ]
-            kernel = kernel[:, columns]
-        transposed[name] = np.ascontiguousarray(kernel), bias
-    return transposed
-
-
-def flat_arrays(arrays, kernel="kernel", bias="bias", names=None):
-    """Returns {"layer.kernel": W, "layer.bias": b, ...}.
-
-    Args:
-        arrays: {layer: [W, b]}.
-        kernel: the name for kernels in the keys.
-        bias: the name for biases in the keys.
-        names: {layer: its name in the keys}; None for the names in `arrays`.
-    """
-    return {
-        f"{names[name] if names else name}.{part}": array
-        for name, parts in arrays.items()
-        for part, array in zip((kernel, bias), parts)
-    }
 
 
 def to_object_array(value):
@@ -191,30 +122,6 @@ def test_loads_torchvision_weights_into_owt(tmp_path):
     model = narrow_model("owt")
     load_weights(model, tmp_path / "alexnet.safetensors")
     assert networks.relative_error(model(images), logits) < 1e-4
-
-
-def test_loads_pytorch_files_without_running_code(tmp_path):
-    torch = pytest.importorskip("torch")
-    arrays, images, logits = reference_arrays("owt")
-    state = flat_arrays(to_caffe_layout(arrays), "weight", names=TORCHVISION_NAMES)
-    path = tmp_path / "alexnet.pth"
-    torch.save({key: torch.tensor(array) for key, array in state.items()}, path)
-    model = narrow_model("owt")
-    load_weights(model, path)
-    assert networks.relative_error(model(images), logits) < 1e-4
-
-    created_path = tmp_path / "ran"
-    torch.save({"features.0.weight": Calls(os.mkdir, str(created_path))}, path)
-    with pytest.raises(ValueError, match="weights file cannot be read: .*alexnet.pth"):
-        load_weights(model, path)
-    assert not created_path.exists()
-
-
-def test_pytorch_files_require_pytorch(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)  # Importing it raises an error.
-    (tmp_path / "a.pth").write_bytes(b"")
-    with pytest.raises(ModuleNotFoundError, match="requires PyTorch.*convert"):
-        load_weights(narrow_model("owt"), tmp_path / "a.pth")
 
 
 def test_loads_the_caffe_layout_only_if_it_is_passed(tmp_path):
@@ -305,16 +212,6 @@ def test_read_shapes_returns_the_shapes_of_a_file(tmp_path):
     shapes = read_shapes(tmp_path / "w.npy")
     assert shapes["fc8"] == {"kernel": (18, 7), "bias": (7,)}
     assert shapes["conv2"] == {"kernel": (5, 5, 8, 24), "bias": (24,)}
-
-
-def copy_weights(model):
-    return [array.copy() for array in model.get_weights()]
-
-
-def assert_weights_equal(model, expected):
-    """Checks that the weights of a model or a layer equal a list of arrays."""
-    for array, expected_array in zip(model.get_weights(), expected, strict=True):
-        np.testing.assert_array_equal(array, expected_array)
 
 
 def make_mismatches_by_message():
@@ -475,8 +372,8 @@ def test_errors_state_what_is_wrong_with_a_file(tmp_path):
 
     missing = tmp_path / "nothing.npy"
     assert f"No weights file or run directory exists at {missing}." in reason(missing)
-    (tmp_path / "model.h5").write_bytes(b"x")
-    assert "ends in none of .npy .npz" in reason(tmp_path / "model.h5")
+    (tmp_path / "model.bin").write_bytes(b"x")
+    assert "none of the formats" in reason(tmp_path / "model.bin")
     assert "No checkpoint was found in" in reason(tmp_path)
     np.save(tmp_path / "mean.npy", np.zeros((3, 256, 256)))
     assert "shape (3, 256, 256)" in reason(tmp_path / "mean.npy")
@@ -767,26 +664,9 @@ def valid_files(tmp_path_factory):
 def test_damaged_files(valid_files, extension, data):
     """A damaged file is loaded completely, or it is rejected and changes nothing."""
     files, model, folder = valid_files
-    damaged = bytearray(files[extension])
-    for _ in range(data.draw(st.integers(1, 4))):
-        start = data.draw(st.integers(0, len(damaged)))
-        end = data.draw(st.integers(start, min(start + 8, len(damaged))))
-        damaged[start:end] = data.draw(st.binary(max_size=8))
     path = folder / f"damaged{extension}"
-    path.write_bytes(damaged)
-    before = copy_weights(model)
-    tracemalloc.start()
-    try:
-        load_weights(model, path)
-        assert all(np.isfinite(array).all() for array in model.get_weights())
-    except ValueError as error:
-        assert str(error).startswith(
-            ("The weights file cannot be read: ", "Expected the layers of ")
-        )
-        assert_weights_equal(model, before)
-    finally:
-        assert tracemalloc.get_traced_memory()[1] < 20e6
-        tracemalloc.stop()
+    path.write_bytes(damaged(files[extension], data))
+    check_loads_or_rejects(model, path)
 
 
 # ---- Saving ----------------------------------------------------------------

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings, strategies as st
 import numpy as np
 import pytest
 
-from alexnet_tf.models import safe_pickle
+from alexnet_tf.models.readers import safe_pickle
 
 ARRAYS = [
     np.arange(6, dtype=np.float32).reshape(2, 3),

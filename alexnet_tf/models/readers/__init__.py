@@ -1,0 +1,1 @@
+"""Readers of weights files, one module for each container."""

@@ -1,0 +1,81 @@
+"""Reads .npy files such as bvlc_alexnet.npy, which hold a pickled dict.
+
+The dict is {layer: [W, b]} or {layer: {"weights": W, "biases": b}}, pickled by Python 2
+or 3.
+"""
+
+import io
+import mmap
+
+import numpy as np
+
+from alexnet_tf.models.readers import safe_pickle
+from alexnet_tf.models.readers.stored import part_name
+from alexnet_tf.models.readers.stored import StoredArray
+from alexnet_tf.models.readers.stored import StoredWeights
+
+# The largest header that is read, in bytes. The headers that NumPy writes have 128
+# bytes.
+MAX_HEADER_SIZE = 4096
+
+
+def open_file(path, stack):
+    """Returns the `StoredWeights` of a .npy file.
+
+    Args:
+        path: the path of the file.
+        stack: a `contextlib.ExitStack` that closes the file.
+
+    Raises:
+        ValueError, EOFError: if the file holds something other than weights, or is
+            damaged.
+        OSError: if the file cannot be read.
+    """
+    file = stack.enter_context(open(path, "rb"))
+    buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    header = io.BytesIO(buffer[:MAX_HEADER_SIZE])
+    shape, dtype = read_header(header)
+    if dtype != object or shape != ():
+        raise ValueError(
+            f"it holds an array of shape {shape} and type {dtype} instead of "
+            "{layer: [W, b]}"
+        )
+    layers = safe_pickle.load(memoryview(buffer)[header.tell() :])
+    if isinstance(layers, safe_pickle.Array):
+        layers = layers.value
+    if not isinstance(layers, dict):
+        raise ValueError(f"it holds a {type(layers).__name__} instead of a dict")
+    return StoredWeights(
+        {layer: _parts(layer, parts) for layer, parts in layers.items()}
+    )
+
+
+def read_header(file):
+    """Returns the shape and the dtype in a .npy header, and moves `file` past it."""
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"its version of the .npy format is {version}, not 1.0 or 2.0")
+    shape, _, dtype = readers[version](file)
+    return shape, dtype
+
+
+def _parts(layer, parts):
+    """Converts the unpickled value of a layer to {"kernel": ..., "bias": ...}."""
+    if isinstance(parts, (list, tuple)) and len(parts) == 2:
+        parts = dict(zip(("kernel", "bias"), parts))
+    names = [part_name(key) for key in parts] if isinstance(parts, dict) else [None]
+    if None in names or len({*names}) < len(names):
+        raise ValueError(f"{layer!r} is neither [W, b] nor weights and biases")
+    return {part_name(key): _stored_array(layer, parts[key]) for key in parts}
+
+
+def _stored_array(layer, array):
+    if not isinstance(array, safe_pickle.Array) or not isinstance(
+        array.value, np.ndarray
+    ):
+        raise ValueError(f"{layer!r} holds something other than an array of numbers")
+    return StoredArray(array.value.shape, lambda: array.value)
