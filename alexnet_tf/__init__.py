@@ -14,7 +14,9 @@ __version__ = "0.2.0"
 _MODULES = {
     "AlexNet": "models.alexnet",
     "PRESETS": "presets",
+    "WEIGHTS": "published",
     "decode_predictions": "models.labels",
+    "download": "published",
     "features": "models.alexnet",
     "load_weights": "models.weights",
     "preprocess_input": "inference.classifier",

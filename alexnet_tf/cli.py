@@ -12,13 +12,16 @@ from absl import flags
 from absl import logging as absl_logging
 
 from alexnet_tf import presets
+from alexnet_tf import published
 
 # A flag that a function below defines counts as a flag of the calling command.
 flags.disclaim_key_flags()
 
 WEIGHTS_HELP = (
-    "Work directory of a run, or a weights file (.npy, .npz, .safetensors, "
-    ".weights.h5, .keras or .pth)."
+    "Work directory of a run, a weights file of any format (.caffemodel, .pth, .onnx, "
+    ".npy, .npz, .safetensors, .h5, .keras, .mat), or published weights: "
+    f"{', '.join(published.WEIGHTS)}, or imagenet for those of --preset. Published "
+    "weights are downloaded on first use."
 )
 
 
@@ -35,7 +38,8 @@ def define_weights(help=WEIGHTS_HELP, **options):
             "preset",
             None,
             list(presets.PRESETS),
-            "Preset of a weights file. Default: that of the run.",
+            "Preset of a weights file. Default: that of the run or of the published "
+            "weights.",
         ),
         define_layout(),
     ]
@@ -47,8 +51,18 @@ def define_layout():
         "layout",
         None,
         ["caffe"],
-        "Axis order of the kernels in a weights file. caffe: [out, in, ...]. "
-        "Default: [..., in, out].",
+        "Axis order of the kernels in a file of .npy, .npz or .safetensors. caffe: "
+        "[out, in, ...]. Default: [..., in, out]. Other formats define the order.",
+    )
+
+
+def define_mean():
+    """Defines --mean, the mean image for weights without a mean of their own."""
+    return define_path(
+        "mean",
+        None,
+        "Mean image to subtract, a file of Caffe (.binaryproto or .npy). Only for weights "
+        "files and published weights of ImageNet. Default: ImageNet's mean per channel.",
     )
 
 

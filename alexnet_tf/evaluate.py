@@ -1,8 +1,7 @@
 """Measures the error of a network or an ensemble on a split.
 
     python -m alexnet_tf.evaluate --weights=runs/textures-tiny
-    python -m alexnet_tf.evaluate --weights=bvlc_alexnet.npy --preset=caffe \\
-        --dataset=imagenet2012
+    python -m alexnet_tf.evaluate --weights=bvlc_alexnet --dataset=imagenet2012
 
 Prints a row like those of the paper's Table 2. Several paths, separated by commas, form
 an ensemble: the images are preprocessed for each network by its own preset, and the
@@ -24,17 +23,18 @@ _FLAGS = [
     cli.define_paths(
         "weights",
         None,
-        "Work directories of runs, or weights files (.npy, .npz, .safetensors, "
-        ".weights.h5, .keras or .pth).",
+        f"{cli.WEIGHTS_HELP} Several, separated by commas, form an ensemble.",
         required=True,
     ),
     flags.DEFINE_list(
         "preset",
         None,
         "Preset of each weights file, or one preset for all of them. The presets are "
-        f"{', '.join(presets.PRESETS)}. Default: those of the runs.",
+        f"{', '.join(presets.PRESETS)}. Default: those of the runs and of the published "
+        "weights.",
     ),
     cli.define_layout(),
+    cli.define_mean(),
     *cli.define_data(
         "Data set, as for alexnet_tf.train. Default: that of the first run; textures "
         "for a file.",
@@ -83,6 +83,7 @@ def _evaluate():
         args.weights,
         args.preset,
         layout=args.layout,
+        mean=args.mean,
         dataset=args.dataset,
         split=args.split,
         data_dir=args.data_dir,

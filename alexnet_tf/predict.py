@@ -1,8 +1,7 @@
 """Classifies image files.
 
     python -m alexnet_tf.predict --weights=runs/textures-tiny a.jpg b.png
-    python -m alexnet_tf.predict --weights=bvlc_alexnet.npy --preset=caffe \\
-        'photos/*.jpg'
+    python -m alexnet_tf.predict --weights=torchvision 'photos/*.jpg'
 
 The exit status is 1 if a file could not be read; all other files are classified.
 """
@@ -21,6 +20,7 @@ from alexnet_tf import files
 
 _FLAGS = [
     *cli.define_weights(required=True),
+    cli.define_mean(),
     flags.DEFINE_integer("top", 5, "Number of classes to print.", lower_bound=1),
     flags.DEFINE_boolean(
         "ten_crop",
@@ -71,6 +71,7 @@ def _predict(patterns):
         patterns,
         preset=args.preset,
         layout=args.layout,
+        mean=args.mean,
         top=args.top,
         ten_crop=args.ten_crop,
         with_images=bool(args.output),

@@ -3,7 +3,7 @@
     python -m alexnet_tf.train
     python -m alexnet_tf.train --dataset=imagenet2012
     python -m alexnet_tf.train --dataset=folder:PATH --preset=caffe \\
-        --weights=bvlc_alexnet.npy --reinit=fc8
+        --weights=imagenet --reinit=fc8
 
 The same command resumes a run that was stopped. Flags that replace a value of the
 preset have that value by default; flags.txt in the work directory records the values
@@ -126,10 +126,9 @@ _FINE_TUNING_FLAGS = [
     cli.define_path(
         "weights",
         None,
-        "Weights file to start from (.npy, .npz, .safetensors, .weights.h5, .keras, "
-        ".pth), or work directory of a run, whose preset is then used. The learning "
-        "rate is a tenth of the preset's unless it is given, and the mean is that of "
-        "the images that the weights were trained on.",
+        f"Weights to start from. {cli.WEIGHTS_HELP} The preset of a run or of published "
+        "weights is used. The learning rate is a tenth of the preset's unless it is "
+        "given, and the mean is that of the images that the weights were trained on.",
     ),
     cli.define_layout(),
     flags.DEFINE_list(
@@ -209,12 +208,12 @@ _PRESET_FLAGS = [
         "short_side: keep the aspect ratio and take the center square. squash: resize "
         "both sides.",
     ),
-    flags.DEFINE_enum(
+    cli.define_path(
         "mean",
         None,
-        ["image", "channel"],
-        "Whether to subtract the mean image of the training split, or its mean per "
-        "channel.",
+        "Mean to subtract: image for the mean image of the training split, channel for "
+        "its mean per channel, or, with --weights, a mean image of Caffe (.binaryproto "
+        "or .npy).",
     ),
     flags.DEFINE_boolean(
         "divide_by_std",

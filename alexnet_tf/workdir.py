@@ -19,6 +19,7 @@ import os
 
 from alexnet_tf.files import write_text
 from alexnet_tf import presets
+from alexnet_tf import published
 from alexnet_tf import settings
 
 STATISTICS_FILE = "statistics.npz"
@@ -165,19 +166,24 @@ def read_network(path):
 def preset_of_weights(weights, preset=None):
     """Returns the `presets.Preset` of the network that weights belong to.
 
-    The work directory of a run contains its preset, but a weights file does not name
-    one.
+    The work directory of a run contains its preset, and published weights have one, but
+    a weights file does not name one.
 
     Args:
-        weights: the work directory of a run, or a weights file.
-        preset: the name of a preset, required for a weights file. For a run it may be
-            None, or the name of the run's preset.
+        weights: the work directory of a run, a name in `published.WEIGHTS`, or a
+            weights file.
+        preset: the name of a preset, required for a weights file and for "imagenet".
+            Otherwise it may be None, or the name of the preset of the weights.
 
     Raises:
         ValueError: if `preset` is missing for a weights file, is unknown, or is not
-            that of the run, or if network.json is damaged.
+            that of the weights, or if network.json is damaged.
         FileNotFoundError: if `weights` is a directory, but not that of a run.
     """
+    row = published.find(weights, preset)
+    if row and not row.folder:
+        return presets.get(row.preset)
+    weights = published.locate(weights, preset)
     if os.path.isdir(weights):
         run_preset, _ = read_network(weights)
         if preset not in (None, run_preset.name):
@@ -189,8 +195,9 @@ def preset_of_weights(weights, preset=None):
     if preset is None:
         raise ValueError(
             "Expected a preset, because a weights file does not name one. Received: "
-            f"weights={weights} alone. Give preset=caffe for bvlc_alexnet.npy, or "
-            "preset=owt for torchvision's file."
+            f"weights={weights} alone. Give preset=caffe for a file of BVLC AlexNet, or "
+            f"preset=owt for torchvision's file. The names {', '.join(published.WEIGHTS)} "
+            "need no preset."
         )
     return presets.get(preset)
 

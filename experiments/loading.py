@@ -1,9 +1,11 @@
 """Measures the time and the peak memory of `load_weights` for each file format.
 
     python -m experiments.loading
+    python -m experiments.loading caffe=bvlc_alexnet.caffemodel owt=torchvision
 
-Writes the 60,965,224 random parameters of preset `caffe` in each format, then loads
-each file five times, alternating with `numpy.load` of the .npy file. Prints the time
+Writes the 60,965,224 random parameters of preset `caffe` in each format that
+`save_weights` writes, then loads each file, and each of the weights that are given as
+PRESET=WEIGHTS, five times, alternating with `numpy.load` of the .npy file. Prints the time
 relative to that of `numpy.load`, as the median and the range of the five ratios. Also
 prints the largest of the five memory peaks, relative to the size of the arrays
 (244 MB). A memory peak is the largest resident set while the file is loaded, minus the
@@ -13,6 +15,7 @@ EPYC, with the files in the page cache, are in the section "Measured" of the REA
 
 import os
 import statistics
+import sys
 import tempfile
 import time
 
@@ -50,32 +53,35 @@ def measure(function):
     return seconds, resident_bytes("VmHWM") - bytes_before
 
 
-def main():
+def main(*arguments):
     model = alexnet_tf.AlexNet("caffe")
     array_bytes = 4 * model.count_params()
     with tempfile.TemporaryDirectory() as folder:
-        paths = {
-            extension: os.path.join(folder, f"caffe{extension}")
-            for extension in EXTENSIONS
-        }
-        for path in paths.values():
+        cases = {}
+        for extension in EXTENSIONS:
+            path = os.path.join(folder, f"caffe{extension}")
             save_weights(model, path)
-        results = {extension: ([], []) for extension in EXTENSIONS}
+            cases[extension] = model, path
+        for argument in arguments:
+            preset, weights = argument.split("=", 1)
+            cases[os.path.basename(weights)] = alexnet_tf.AlexNet(preset), weights
+        npy_path = cases[".npy"][1]
+        results = {name: ([], []) for name in cases}
         for _ in range(REPEATS):
-            for extension, (ratios, peaks) in results.items():
+            for name, (ratios, peaks) in results.items():
                 numpy_seconds, _ = measure(
-                    lambda: np.load(paths[".npy"], allow_pickle=True).item()
+                    lambda: np.load(npy_path, allow_pickle=True).item()
                 )
-                seconds, peak = measure(lambda: load_weights(model, paths[extension]))
+                seconds, peak = measure(lambda: load_weights(*cases[name]))
                 ratios.append(seconds / numpy_seconds)
                 peaks.append(peak / array_bytes)
-    print("format        time / numpy.load  peak memory / array size")
-    for extension, (ratios, peaks) in results.items():
+    print("format               time / numpy.load  peak memory / array size")
+    for name, (ratios, peaks) in results.items():
         print(
-            f"{extension:13s} {statistics.median(ratios):.2f} "
+            f"{name:20s} {statistics.median(ratios):.2f} "
             f"({min(ratios):.2f}-{max(ratios):.2f}) {max(peaks):13.2f}"
         )
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

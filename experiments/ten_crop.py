@@ -20,6 +20,7 @@ from alexnet_tf.data import pixel_statistics
 from alexnet_tf.inference.classifier import Classifier
 from alexnet_tf.inference import evaluation
 from alexnet_tf.models.labels import imagenet_classes
+from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf import presets
 
 NUM_IMAGES = 100
@@ -43,7 +44,12 @@ def main(argv):
     )  # fmt: skip
     side = preset.preprocessing.crop_size
     num_batches = NUM_IMAGES // _BATCH_SIZE
-    predict = tf.function(lambda crops: classifier.model(crops, training=False))
+
+    @tf.function
+    def predict(crops):
+        with compiled_normalization():
+            return classifier.model(crops, training=False)
+
     crop_seconds, network_seconds = {}, {}
     for _ in range(REPEATS):
         for protocol, num_crops in (("center", 1), ("ten_crop", 10)):

@@ -17,7 +17,7 @@ COMMANDS = {
     "train", "visualize",
 }  # fmt: skip
 
-BASE = {"presets", "files", "settings", "plots"}
+BASE = {"presets", "protobuf", "published", "files", "settings", "plots"}
 # {module, folder or "commands": the modules and folders that it may import}.
 # The modules of a folder may also import each other.
 ALLOWED_IMPORTS = {
@@ -25,8 +25,10 @@ ALLOWED_IMPORTS = {
     "files": set(),
     "settings": set(),
     "plots": set(),
+    "protobuf": set(),
     "lazy": set(),
-    "cli": {"presets"},
+    "published": {"files"},
+    "cli": {"presets", "published"},
     "data": BASE,
     "models": BASE,
     "workdir": BASE,

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import bad_images
+from alexnet_tf.data import mean_file
 from alexnet_tf.data import preprocess
 from alexnet_tf.data.source import PADDING_LABEL
 from alexnet_tf.files import atomic_write
@@ -88,6 +89,37 @@ def imagenet(preprocessing):
         np.broadcast_to(mean, (size, size, 3)),
         components * stds**2 @ components.T,
     )
+
+
+def published(preprocessing, mean=None):
+    """Returns the `Statistics` to use with weights that have none of their own.
+
+    Args:
+        preprocessing: a `presets.Preprocessing`.
+        mean: the path of a mean image, see `mean_file.read`; None for that of
+            `imagenet`.
+
+    Raises:
+        ValueError: if the file is not a mean image, has another size than the images of
+            `preprocessing`, or `preprocessing` has a mean of its own.
+        OSError: if the file cannot be read.
+    """
+    statistics = imagenet(preprocessing)
+    if mean is None:
+        return statistics
+    if preprocessing.mean == "channel" and preprocessing.channel_mean is not None:
+        raise ValueError(
+            "Expected no mean for a preset that subtracts constants. Received: "
+            f"mean={mean}."
+        )
+    mean_image = mean_file.read(mean)
+    if mean_image.shape != statistics.mean_image.shape:
+        raise ValueError(
+            f"Expected a mean image of {preprocessing.image_size} x "
+            f"{preprocessing.image_size} pixels. Received: {mean}, of "
+            f"{mean_image.shape[1]} x {mean_image.shape[0]}."
+        )
+    return dataclasses.replace(statistics, mean_image=mean_image)
 
 
 def compute(source, preprocessing, verbose=1):

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.models import alexnet
+from alexnet_tf.models.layers import compiled_normalization
 
 
 def response_normalization(values, n, bias, alpha, beta):
@@ -86,7 +87,12 @@ def dropout_passes(classifier, encoded, passes, seed=0):
     crops = tf.data.Dataset.from_tensor_slices(
         tf.stack([classifier.center_crop(image) for image in encoded])
     )
-    predict = tf.function(lambda batch: classifier.model(batch, training=True))
+
+    @tf.function
+    def predict(batch):
+        with compiled_normalization():
+            return classifier.model(batch, training=True)
+
     return np.stack(
         [
             np.concatenate([predict(batch).numpy() for batch in crops.batch(64)])

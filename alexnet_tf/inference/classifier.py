@@ -17,9 +17,11 @@ from alexnet_tf.data import preprocess
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import decode_predictions
 from alexnet_tf.models.labels import imagenet_classes
+from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
 from alexnet_tf import presets
+from alexnet_tf import published
 from alexnet_tf.workdir import preset_of_weights
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_network
@@ -123,7 +125,8 @@ class Classifier:
                 )
         else:
             crops = self.center_crop(encoded)[tf.newaxis]
-        return np.mean(self.model(crops, training=False), axis=0)
+        with compiled_normalization():
+            return np.mean(self.model(crops, training=False), axis=0)
 
     def predict(self, encoded, top=5, ten_crop=False):
         """Returns [(id, name, probability), ...] of the most probable classes.
@@ -164,33 +167,43 @@ class Classifier:
         return square.numpy()
 
 
-def load_classifier(weights, preset=None, layout=None):
-    """Loads the `Classifier` of a run or of a weights file.
+def load_classifier(weights, preset=None, layout=None, mean=None):
+    """Loads the `Classifier` of published weights, a run, or a weights file.
 
     The work directory of a run contains the preset, the classes and the pixel
     statistics. A file contains only weights: `preset` names the network, the published
     means of ImageNet are used, and 1000 classes are taken to be those of ImageNet.
 
+        alexnet_tf.inference.load_classifier("torchvision").predict(encoded_image)
+
     Args:
-        weights: the work directory of a run, or a weights file for
+        weights: a name in `published.WEIGHTS`, "imagenet" for the published weights of
+            `preset`, the work directory of a run, or a weights file for
             `weights.load_weights`.
-        preset: a name in `presets.PRESETS`; None for that of the run.
+        preset: a name in `presets.PRESETS`; None for that of the weights.
         layout: the axis order of the file, see `weights.load_weights`.
+        mean: the path of a mean image to subtract in place of ImageNet's mean per
+            channel, see `mean_file`. Only for weights without a mean of their own.
 
     Raises:
         FileNotFoundError: if there is no such file or run.
-        ValueError: if the preset is missing for a file or is not that of the run, or
-            the weights are those of a different network.
+        OSError: if published weights cannot be downloaded.
+        ValueError: if the preset is missing for a file or is not that of the weights,
+            the weights are those of a different network, or the mean does not fit.
     """
     spec = preset_of_weights(weights, preset)
-    if os.path.isdir(weights):
-        _, classes = read_network(weights)
-        statistics = pixel_statistics.read(os.path.join(weights, STATISTICS_FILE))
+    path = published.locate(weights, preset)
+    if os.path.isdir(path):
+        _check_no_mean(mean, weights)
+        _, classes = read_network(path)
+        statistics = pixel_statistics.read(os.path.join(path, STATISTICS_FILE))
     else:
-        classes = _class_names(weights, spec)
-        statistics = pixel_statistics.imagenet(spec.preprocessing)
+        classes = _class_names(path, spec)
+        statistics = pixel_statistics.published(spec.preprocessing, mean)
     model = alexnet.AlexNet(spec, len(classes))
-    load_weights(model, weights, layout=layout)
+    load_weights(
+        model, path, layout=layout, channel_order=spec.preprocessing.channel_order
+    )
     return Classifier(model, spec, tuple(classes), statistics)
 
 
@@ -200,6 +213,7 @@ def predict_files(
     *,
     preset=None,
     layout=None,
+    mean=None,
     top=5,
     ten_crop=False,
     with_images=False,
@@ -209,7 +223,7 @@ def predict_files(
     Raises the errors of `load_classifier`, and a ValueError if `top` is less than 1.
 
     Args:
-        weights, preset, layout: see `load_classifier`.
+        weights, preset, layout, mean: see `load_classifier`.
         patterns: paths and glob patterns of image files.
         top: the number of classes to name.
         ten_crop: see `Classifier.probabilities`.
@@ -221,7 +235,7 @@ def predict_files(
     """
     if top < 1:
         raise ValueError(f"Expected top to be at least 1. Received: {top=}.")
-    classifier = load_classifier(weights, preset, layout)
+    classifier = load_classifier(weights, preset, layout, mean)
     return (
         _predict_file(classifier, path, top, ten_crop, with_images)
         for path in _expand(patterns)
@@ -301,11 +315,13 @@ def find_run_data(
     ignored.
 
     Args:
-        weights: the work directory of a run, or a weights file, which records no data
-            set.
+        weights: the work directory of a run, a name in `published.WEIGHTS`, or a
+            weights file, which records no data set.
         dataset, split, data_dir: values of `RunData` that replace the run's, or None.
         default_dataset: the data set if neither the run nor `dataset` names one.
     """
+    if weights in published.WEIGHTS and published.WEIGHTS[weights].folder:
+        weights = published.locate(weights)
     run = read_flags(weights) if os.path.isdir(weights) else {}
     if dataset not in (None, run.get("dataset")):
         run = {}
@@ -341,6 +357,14 @@ def _expand(patterns):
         matches = [] if os.path.exists(pattern) else sorted(glob.glob(pattern))
         paths += matches or [pattern]
     return paths
+
+
+def _check_no_mean(mean, weights):
+    if mean is not None:
+        raise ValueError(
+            f"Expected no mean for {weights}, whose own statistics are used. Received: "
+            f"mean={mean}."
+        )
 
 
 def _class_names(weights, preset):

@@ -12,6 +12,7 @@ from alexnet_tf.data.source import Source
 from alexnet_tf.inference.classifier import find_run_data
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
+from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.training import metrics
 
 _NUM_RESAMPLES = 1000
@@ -63,6 +64,7 @@ def evaluate(
     preset=None,
     *,
     layout=None,
+    mean=None,
     dataset=None,
     split=None,
     data_dir=None,
@@ -80,10 +82,12 @@ def evaluate(
         alexnet_tf.inference.evaluate(["runs/imagenet2012-paper"]).error(1)
 
     Args:
-        weights: a list of work directories of runs and of weights files.
+        weights: a list of work directories of runs, published names and weights files.
         preset: a list of the presets of the weights files, one for each entry of
-            `weights` or one for all of them. Default: those of the runs.
+            `weights` or one for all of them. Default: those of the runs and of the
+            published weights.
         layout: the axis order of the files, see `weights.load_weights`.
+        mean: the path of a mean image, see `load_classifier`.
         dataset, split, data_dir: the data, see `datasets.load`. Default: those of the
             first run, or the data set "textures" for a file.
         protocol: "center" for the center crop, "ten_crop" for the paper's ten crops,
@@ -103,7 +107,7 @@ def evaluate(
         OSError: if weights or data are missing.
     """
     data = find_run_data(weights[0], dataset, split, data_dir, "textures")
-    classifiers = _load_classifiers(weights, preset, layout)
+    classifiers = _load_classifiers(weights, preset, layout, mean)
     source = data.source()
 
     def measure(source):
@@ -156,7 +160,8 @@ def probabilities(classifier, source, protocol="ten_crop", batch_size=32, verbos
     def mean_probabilities(crops):  # [B, crops, H, W, 3]
         shape = tf.shape(crops)
         flat = tf.reshape(crops, tf.concat([[-1], shape[2:]], axis=0))
-        of_crops = classifier.model(flat, training=False)  # [B * crops, classes]
+        with compiled_normalization():
+            of_crops = classifier.model(flat, training=False)  # [B * crops, classes]
         of_crops = tf.reshape(of_crops, [shape[0], shape[1], of_crops.shape[-1]])
         return tf.reduce_mean(of_crops, axis=1)
 
@@ -344,7 +349,7 @@ def check_fits(classifier, source):
         )
 
 
-def _load_classifiers(weights, names, layout):
+def _load_classifiers(weights, names, layout, mean):
     names = names or [None]
     if len(names) == 1:
         names = names * len(weights)
@@ -353,7 +358,10 @@ def _load_classifiers(weights, names, layout):
             f"Expected one preset, or one for each of {len(weights)} weights. "
             f"Received: preset={','.join(names)}."
         )
-    return [load_classifier(path, name, layout) for path, name in zip(weights, names)]
+    return [
+        load_classifier(path, name, layout, mean)
+        for path, name in zip(weights, names)
+    ]
 
 
 def _check_disjoint(search_source, source):

@@ -20,7 +20,6 @@ from alexnet_tf.data import preprocess
 from alexnet_tf.files import atomic_write
 from alexnet_tf.files import remove_unfinished
 from alexnet_tf.inference.classifier import load_classifier
-from alexnet_tf.models.layers import LocalResponseNormalization
 
 # The largest relative errors that `_difference` accepts. Between the outputs of two
 # different networks the error is about 1.4, even if both networks give nearly equal
@@ -95,7 +94,7 @@ def saved_model(classifier, path):
         crops = preprocess.center_crop(images, preprocessing, statistics)
         return classifier.model(crops, training=False)
 
-    with _write_to_new_path(path) as temporary, _portable(classifier.model):
+    with _write_to_new_path(path) as temporary:
         archive = keras.export.ExportArchive()
         archive.track(classifier.model)
         archive.add_endpoint(
@@ -129,7 +128,7 @@ def tflite(classifier, path, eight_bits=False):
         eight_bits: whether to store the weights in 8 bits (dynamic range
             quantization).
     """
-    with _write_to_new_path(path) as temporary, _portable(classifier.model):
+    with _write_to_new_path(path) as temporary:
         converter = tf.lite.TFLiteConverter.from_keras_model(classifier.model)
         if eight_bits:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -164,7 +163,7 @@ def onnx(classifier, path):
             "Expected onnxruntime and tf2onnx for ONNX. Received: no "
             f'{error.name}. Install them: pip install "alexnet_tf[onnx]".'
         ) from error
-    with _write_to_new_path(path) as temporary, _portable(classifier.model):
+    with _write_to_new_path(path) as temporary:
         # Keras can export a model only after it has been called.
         expected = _expected_outputs(classifier)
         classifier.model.export(temporary, format="onnx", verbose=False)
@@ -201,23 +200,6 @@ def _check_new(path):
         )
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"The output folder cannot be written to: {folder}.")
-
-
-@contextlib.contextmanager
-def _portable(model):
-    """Makes response normalization use operations that every runtime has."""
-    layers = [
-        layer
-        for layer in model.layers
-        if isinstance(layer, LocalResponseNormalization)
-    ]
-    for layer in layers:
-        layer.use_reference_op = True
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.use_reference_op = False
 
 
 def _run_tflite(path, inputs):

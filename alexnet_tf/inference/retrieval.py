@@ -19,6 +19,7 @@ from alexnet_tf.data import bad_images
 from alexnet_tf.data import preprocess
 from alexnet_tf.files import atomic_write
 from alexnet_tf.models import alexnet
+from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.settings import check_same
 
 _BATCH_SIZE = 64
@@ -75,7 +76,11 @@ def features(classifier, source, layer="fc7", verbose=1):
     preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
     source.check_fits(preprocessing)
     extractor = alexnet.features(classifier.model, layer)
-    extract = tf.function(lambda crops: extractor(crops, training=False))
+
+    @tf.function
+    def extract(crops):
+        with compiled_normalization():
+            return extractor(crops, training=False)
 
     def crop(example):
         image = preprocess.evaluation_image(
@@ -231,7 +236,8 @@ def features_of(classifier, encoded, layer="fc7"):
     """
     crops = np.stack([classifier.center_crop(image) for image in encoded])
     extractor = alexnet.features(classifier.model, layer)
-    return extractor(crops, training=False).numpy().reshape(len(crops), -1)
+    with compiled_normalization():
+        return extractor(crops, training=False).numpy().reshape(len(crops), -1)
 
 
 def precision(matches, labels, query_labels, k):

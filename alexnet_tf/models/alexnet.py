@@ -28,11 +28,12 @@ from alexnet_tf.models.layers import SpatialResponseNormalization
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
 from alexnet_tf import presets
+from alexnet_tf import published
 
 
 def AlexNet(
-    preset="paper",
-    classes=1000,
+    preset=None,
+    classes=None,
     weights=None,
     include_top=True,
     classifier_activation="softmax",
@@ -47,12 +48,20 @@ def AlexNet(
     output is the maps [B, H, W, channels] of the last layer before the top. Layers
     have Caffe's names, for example `model.get_layer("conv1")`.
 
+        AlexNet("paper", classes=10)
+        AlexNet("caffe", weights="imagenet")
+        AlexNet(weights="torchvision", include_top=False)
+
     Args:
-        preset: a name in `presets.PRESETS`, or a `presets.Preset`.
+        preset: a name in `presets.PRESETS`, or a `presets.Preset`. Default: that of
+            published weights, "paper" otherwise.
         classes: the number of outputs of the last layer; ignored without the top.
-        weights: the path of a weights file or of a run's directory, as for
-            `load_weights`; None for the preset's random initialization. If
-            `include_top` is False, weights of the top are skipped.
+            Default: that of published weights, 1000 otherwise.
+        weights: a name in `published.WEIGHTS`, or "imagenet" for the published weights
+            of the preset, which are downloaded on first use; the path of a weights file
+            or of a run's directory, as for `load_weights`; or None for the preset's
+            random initialization. If `include_top` is False, weights of the top are
+            skipped.
         include_top: whether to include the top: the fully connected layers and
             their dropout layers.
         classifier_activation: "softmax", or None for logits; ignored without the
@@ -63,11 +72,19 @@ def AlexNet(
         name: the name of the model; None for "alexnet_" and the preset's name.
 
     Raises:
-        ValueError: if an argument is out of range, or the images are too small for
-            a layer. The errors of `load_weights` are raised if `weights` is given.
+        ValueError: if an argument is out of range, the images are too small for a
+            layer, or published weights do not have this preset, input shape or number
+            of classes. The errors of `load_weights` are raised if `weights` is given.
+        OSError: if published weights cannot be downloaded.
     """
+    preset_name = preset.name if isinstance(preset, presets.Preset) else preset
+    row = published.find(weights, preset_name)
     if not isinstance(preset, presets.Preset):
-        preset = presets.get(preset)
+        preset = presets.get(preset or (row.preset if row else "paper"))
+    if row and include_top:
+        _check_published(row, preset, classes, input_shape)
+    if classes is None:
+        classes = row.classes if row else 1000
     size = preset.preprocessing.crop_size
     input_shape = tuple(input_shape or (size, size, 3))
     _check_arguments(input_shape, classes, include_top, classifier_activation)
@@ -88,9 +105,11 @@ def AlexNet(
         omitted = {spec.name for spec in preset.layers} - {
             layer.name for layer in model.layers
         }
+        path = published.locate(weights, preset.name)
         # `load_weights` rejects names to skip that the file does not have.
-        skip = omitted and omitted & read_shapes(weights).keys()
-        load_weights(model, weights, skip=skip)
+        skip = omitted and omitted & read_shapes(path).keys()
+        channel_order = preset.preprocessing.channel_order
+        load_weights(model, path, skip=skip, channel_order=channel_order)
     return model
 
 
@@ -359,6 +378,23 @@ def _check_pool_input(spec, x, input_shape):
                 f"{spec.size} x {spec.size} pixels. Received: input_shape="
                 f"{input_shape}, which gives {x.shape[1]} x {x.shape[2]} pixels."
             )
+
+
+def _check_published(row, preset, classes, input_shape):
+    """Raises an error if a model with the top differs from its published weights."""
+    if classes not in (None, row.classes):
+        raise ValueError(
+            f"Expected classes={row.classes} for weights={row.name!r} with the top. "
+            f"Received: {classes=}. For other classes, pass include_top=False, or build "
+            "the model without weights and call "
+            f'load_weights(model, {row.name!r}, skip=("{preset.layers[-1].name}",)).'
+        )
+    size = preset.preprocessing.crop_size
+    if input_shape is not None and tuple(input_shape) != (size, size, 3):
+        raise ValueError(
+            f"Expected input_shape={(size, size, 3)} for weights={row.name!r} with the "
+            f"top. Received: {input_shape=}. For another size, pass include_top=False."
+        )
 
 
 def _check_arguments(input_shape, classes, include_top, activation):

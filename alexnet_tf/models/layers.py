@@ -6,12 +6,33 @@ policy, because activations reach hundreds for raw pixels, and the squares of su
 activations overflow float16.
 """
 
+import contextlib
 import functools
+import threading
 
 import keras
 import tensorflow as tf
 
 _register = keras.saving.register_keras_serializable("alexnet_tf")
+# Whether `compiled_normalization` applies to the present thread.
+_compiled_scope = threading.local()
+
+
+@contextlib.contextmanager
+def compiled_normalization():
+    """Lets `LocalResponseNormalization` call functions compiled with XLA in the body.
+
+    They take a fifth of the time of TensorFlow's operation in training. They are
+    compiled for each shape of the inputs, which takes half a second, and can be saved in
+    no other format than TensorFlow's. The body is the code that traces or calls a
+    model; the present thread alone is affected.
+    """
+    previous = getattr(_compiled_scope, "active", False)
+    _compiled_scope.active = True
+    try:
+        yield
+    finally:
+        _compiled_scope.active = previous
 
 
 def _check_constants(*, bias, alpha, beta, **sizes):
@@ -54,11 +75,8 @@ class LocalResponseNormalization(keras.layers.Layer):
             GPUs of the original source (layers-145.cfg:35-45).
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
-    Attributes:
-        use_reference_op: whether to call `tf.nn.local_response_normalization`
-            instead of functions compiled with XLA, which take a fifth of the time.
-            Set it in models to be exported, which may run where XLA is not
-            available. It is False in a new layer and is not saved.
+    The layer is `tf.nn.local_response_normalization`, except in
+    `compiled_normalization`.
 
     Raises:
         ValueError: if an argument is out of range, or `groups` does not divide the
@@ -87,21 +105,24 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.alpha = alpha
         self.beta = beta
         self.groups = groups
-        self.use_reference_op = False
 
     def build(self, input_shape):
         _check_groups(self.groups, input_shape[-1])
 
     def call(self, inputs):
         constants = self.depth_radius, self.bias, self.alpha, self.beta
-        if not self.use_reference_op:
+        if getattr(_compiled_scope, "active", False):
             return _compiled_normalization(*constants, self.groups)(inputs)
-        towers = tf.split(tf.cast(inputs, tf.float32), self.groups, axis=-1)
-        normalized = [
-            tf.nn.local_response_normalization(tower, *constants)
-            for tower in towers
-        ]
-        return tf.cast(tf.concat(normalized, axis=-1), inputs.dtype)
+        maps = tf.cast(inputs, tf.float32)
+        if self.groups == 1:
+            normalized = tf.nn.local_response_normalization(maps, *constants)
+        else:
+            towers = [
+                tf.nn.local_response_normalization(tower, *constants)
+                for tower in tf.split(maps, self.groups, axis=-1)
+            ]
+            normalized = tf.concat(towers, axis=-1)
+        return tf.cast(normalized, inputs.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -115,6 +136,43 @@ class LocalResponseNormalization(keras.layers.Layer):
             "beta": self.beta,
             "groups": self.groups,
         }
+
+
+@tf.RegisterGradient("LRNGrad")
+def _second_derivative(op, upstream):
+    """Returns the gradients of the gradient of `tf.nn.local_response_normalization`.
+
+    TensorFlow has the operation LRNGrad for the gradient, but no gradient of LRNGrad.
+    Without it, no second derivative through a network could be computed.
+
+    Args:
+        op: the LRNGrad operation, whose inputs are the gradient of the loss with
+            respect to the outputs, the inputs, and the outputs of the normalization.
+        upstream: the gradient of the second loss with respect to the result of `op`.
+    """
+    gradient, inputs, _ = op.inputs
+    constants = (op.get_attr(name) for name in ("depth_radius", "bias", "alpha", "beta"))
+    with tf.GradientTape() as tape:
+        tape.watch([gradient, inputs])
+        result = _normalization_gradient(inputs, gradient, *constants)
+    # The outputs of the normalization depend on its inputs, so that the gradient with
+    # respect to the inputs contains their part.
+    return *tape.gradient(result, [gradient, inputs], upstream), None
+
+
+def _normalization_gradient(x, gradient, radius, bias, alpha, beta):
+    """Computes what LRNGrad computes, with operations that have gradients."""
+    s = bias + alpha * _window_sum(x * x, radius)
+    sums = _window_sum(gradient * x * s ** (-beta - 1), radius)
+    return gradient * s**-beta - 2 * alpha * beta * x * sums
+
+
+def _window_sum(values, radius):
+    """Sums over each channel, the last axis, and its neighbors."""
+    channels = values.shape[-1]
+    padding = [[0, 0]] * (values.shape.rank - 1) + [[radius, radius]]
+    padded = tf.pad(values, padding)
+    return tf.add_n([padded[..., i : i + channels] for i in range(2 * radius + 1)])
 
 
 @functools.cache
@@ -145,17 +203,9 @@ def _compiled_normalization(radius, bias, alpha, beta, groups):
         """Reverses `split`: returns `values` with the shape and dtype of `like`."""
         return tf.cast(tf.reshape(values, tf.shape(like)), like.dtype)
 
-    def window_sum(values):
-        """Sums over each channel and its neighbors in the same tower."""
-        tower_width = values.shape[-1]
-        padded = tf.pad(values, 4 * [[0, 0]] + [[radius, radius]])
-        return tf.add_n(
-            [padded[..., i : i + tower_width] for i in range(2 * radius + 1)]
-        )
-
     def factors(x):
         """Returns s and s^-beta."""
-        s = bias + alpha * window_sum(x * x)
+        s = bias + alpha * _window_sum(x * x, radius)
         if beta == 0.75:
             # Two square roots take a tenth of the time of the general power.
             root = tf.math.rsqrt(s)
@@ -176,7 +226,7 @@ def _compiled_normalization(radius, bias, alpha, beta, groups):
     @_compiled
     def backward(inputs, gradient, p):
         x, dy = split(inputs), split(gradient)
-        dx = dy * factors(x)[1] - 2 * alpha * beta * x * window_sum(p)
+        dx = dy * factors(x)[1] - 2 * alpha * beta * x * _window_sum(p, radius)
         return merge(dx, inputs)
 
     @tf.custom_gradient

@@ -12,6 +12,7 @@ from alexnet_tf import files
 from alexnet_tf.models.layer_names import to_caffe_names
 from alexnet_tf.models.readers.stored import StoredArray
 from alexnet_tf.models import weight_formats
+from alexnet_tf import published
 
 _EXTENSIONS = (".npy", ".npz", ".safetensors", ".weights.h5", ".keras")
 
@@ -55,8 +56,9 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
 
     Args:
         model: a `keras.Model` whose layers have Caffe's names.
-        path: a weights file, or the directory of a run; `weight_formats` lists the
-            formats, `layer_names` the names of layers that are recognized.
+        path: a weights file, the directory of a run, or a name in `published.WEIGHTS`.
+            `weight_formats` lists the formats, `layer_names` the names of layers that
+            are recognized.
         skip: the names of layers to skip, such as ("fc8",) if the model has other
             classes than the file.
         layout: None for kernels [height, width, in, out] and [in, out], with the rows
@@ -83,6 +85,7 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
             f'Expected layout None or "caffe". Received: {layout=}.'
         )
     targets = _variables(model)
+    path = published.locate(path)
     with weight_formats.open_weights(path) as file:
         with weight_formats.errors_naming(path):
             _check_network(file.network, model)
@@ -153,7 +156,7 @@ def read_shapes(path):
     recognized.
 
     Args:
-        path: a weights file, or the directory of a run, as for `load_weights`.
+        path: see `load_weights`.
 
     Raises:
         FileNotFoundError: if there is no such file or directory, or the directory has
@@ -161,6 +164,7 @@ def read_shapes(path):
         ModuleNotFoundError: if the format requires a package that is not installed.
         ValueError: if the format is unknown, or the file is damaged or malicious.
     """
+    path = published.locate(path)
     with weight_formats.open_weights(path) as file:
         with weight_formats.errors_naming(path):
             stored, _ = _rename(file, None)

@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import pixel_statistics
+from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.weights import load_weights
+from alexnet_tf import published
 from alexnet_tf.workdir import STATISTICS_FILE
 
 _log = logging.getLogger(__name__)
@@ -32,6 +34,8 @@ class FineTuning:
             augmentation. The features take 80 KB of memory per image if pool5
             is the last layer of the backbone.
         layout: the axis order of a weights file, as for `load_weights`.
+        mean: the path of a mean image to subtract in place of ImageNet's mean, see
+            `pixel_statistics.published`. Only for weights without a mean of their own.
     """
 
     weights: str | None = None
@@ -40,6 +44,7 @@ class FineTuning:
     lr_mult: dict[str, float] = dataclasses.field(default_factory=dict)
     cache_features: bool = False
     layout: str | None = None
+    mean: str | None = None
 
 
 def freeze_layers(model, plan):
@@ -79,19 +84,21 @@ def freeze_layers(model, plan):
         model.get_layer(name).trainable = False
 
 
-def load_initial_weights(model, plan):
+def load_initial_weights(model, plan, channel_order):
     """Loads `plan.weights`, if any, into all layers except those in `plan.reinit`.
 
     Args:
         model: the model.
         plan: a `FineTuning`.
+        channel_order: the order of the channels in the inputs of `model`.
 
     Raises:
         The errors of `load_weights`.
     """
     if plan.weights:
         report = load_weights(
-            model, plan.weights, skip=plan.reinit, layout=plan.layout
+            model, plan.weights, skip=plan.reinit, layout=plan.layout,
+            channel_order=channel_order,
         )
         _log.info("%s", report)
 
@@ -108,13 +115,14 @@ def initial_statistics(plan, preprocessing):
         preprocessing: the `presets.Preprocessing` of the new run.
 
     Raises:
-        ValueError: if the run used another image size, or if its statistics are
-            damaged.
+        ValueError: if the run used another image size, its statistics are damaged, or
+            the mean does not fit.
         FileNotFoundError: if the work directory has no statistics.
     """
-    if not os.path.isdir(plan.weights):
-        return pixel_statistics.imagenet(preprocessing)
-    path = os.path.join(plan.weights, STATISTICS_FILE)
+    weights = published.locate(plan.weights)
+    if not os.path.isdir(weights):
+        return pixel_statistics.published(preprocessing, plan.mean)
+    path = os.path.join(weights, STATISTICS_FILE)
     statistics = pixel_statistics.read(path)
     image_size = statistics.mean_image.shape[0]
     if image_size != preprocessing.image_size:
@@ -180,7 +188,12 @@ def compute_features(backbone, batches, source):
         OSError: if files of the data set are missing or damaged.
     """
     count = source.num_examples
-    compute = tf.function(lambda images: backbone(images, training=False))
+
+    @tf.function
+    def compute(images):
+        with compiled_normalization():
+            return backbone(images, training=False)
+
     features = np.zeros((count, *backbone.output.shape[1:]), np.float32)
     labels = np.zeros(count, np.int32)
     done = 0

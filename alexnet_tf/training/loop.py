@@ -155,7 +155,7 @@ def train(
         saver.restore(repair=chief)
         verify_image_counts(workdir, image_counts)
     else:
-        load_initial_weights(model, fine_tuning)
+        load_initial_weights(model, fine_tuning, preprocessing.channel_order)
     saver.check_same_position(mean_over_workers)
     if chief and not resuming:
         _describe_run(workdir, preset, source.classes, image_counts, statistics)

@@ -8,6 +8,7 @@ import os
 from alexnet_tf.data.data_service import check_dispatcher
 from alexnet_tf.data import datasets
 from alexnet_tf import presets
+from alexnet_tf import published
 from alexnet_tf.training import distribution
 from alexnet_tf.training.fine_tuning import FineTuning
 from alexnet_tf.training import loop
@@ -66,15 +67,16 @@ def train_dataset(
 
     Args:
         dataset: the name of a data set, see `datasets`.
-        preset: a name in `presets.PRESETS`. Default: that of `weights` if they are the
-            work directory of a run, else "tiny" for textures and "paper" otherwise.
+        preset: a name in `presets.PRESETS`. Default: that of `weights` if they are
+            published or a run's, else "tiny" for textures and "paper" otherwise.
         workdir: the work directory, created if it does not exist. Default:
             runs/DATASET-PRESET.
         train_split, eval_split: the splits to train on and to measure the validation
             error on, see `datasets.load`.
         data_dir: the directory of TFDS's data sets.
-        weights: a weights file or the work directory of a run to start from. The
-            learning rate is then a tenth of the preset's, unless it is given.
+        weights: the weights to start from: a name in `published.WEIGHTS`, a weights
+            file or the work directory of a run. The learning rate is then a tenth of
+            the preset's, unless it is given.
         layout: the axis order of a weights file, see `weights.load_weights`.
         reinit: names of layers that keep their random initialization.
         freeze: names of layers that are not trained.
@@ -91,7 +93,9 @@ def train_dataset(
         on_bad_image: "error" to stop at an unreadable image, "skip" to train without
             it.
         **overrides: single values of the preset, see `presets.override`: batch_size,
-            learning_rate, epochs, ablate and others.
+            learning_rate, epochs, ablate and others. With published weights or a
+            weights file, `mean` can also be the path of a mean image, see
+            `pixel_statistics.published`.
 
     Returns:
         {"loss", "top1_error", "top5_error"}, see `loop.train`.
@@ -107,7 +111,10 @@ def train_dataset(
     _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult)
     if data_service is not None:
         check_dispatcher(data_service)
+    mean = _pop_mean_file(overrides, weights)
     run_preset = resolve_preset(dataset, preset, weights, workdir, **overrides)
+    if weights == "imagenet":
+        weights = published.find(weights, run_preset.name).name
     workdir = workdir or default_workdir(dataset, run_preset.name)
     if strategy == "mirrored":
         device_strategy = distribution.make_strategy(num_devices)
@@ -138,10 +145,12 @@ def train_dataset(
         "lr_mult": lr_mult or None, "cache_features": cache_features,
         **_preset_flags(run_preset, overrides), "data_dir": data_dir,
     }  # fmt: skip
+    if mean:
+        flags["mean"] = mean
     frozen = _layers_except(run_preset, train_layers) if train_layers else freeze
     plan = FineTuning(
         weights, tuple(reinit), tuple(frozen), dict(lr_mult or {}), cache_features,
-        layout,
+        layout, mean,
     )
     with contextlib.ExitStack() as stack:
         if distribution.is_chief(device_strategy):
@@ -190,6 +199,19 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
         # These parts have been removed from the preset in the work directory.
         overrides["ablate"] = None
     return presets.override(preset, **overrides)
+
+
+def _pop_mean_file(overrides, weights):
+    """Removes `mean` from the overrides if it is the path of a file, and returns it."""
+    mean = overrides.get("mean")
+    if mean in (None, "image", "channel"):
+        return None
+    if not weights:
+        raise ValueError(
+            'Expected mean "image" or "channel" for a run that starts without weights. '
+            f"Received: {mean=}. The mean of the training split is computed."
+        )
+    return overrides.pop("mean")
 
 
 def _fit_batch_size(preset, num_examples, strategy, workdir):

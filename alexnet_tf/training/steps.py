@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from alexnet_tf.models import alexnet
+from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.training import metrics
 from alexnet_tf.training import optimizers
 
@@ -80,7 +81,9 @@ def make_run_steps(model, optimizer, strategy, recipe, seed):
     states = alexnet.dropout_states(model)
 
     def mean_loss(images, labels, step):
-        with keras.StatelessScope(_dropout_seeds(states, seed, step)):
+        dropout_scope = keras.StatelessScope(_dropout_seeds(states, seed, step))
+        # Each replica is traced in a thread of its own, to which the scope is limited.
+        with compiled_normalization(), dropout_scope:
             logits = model(images, training=True)
         losses = metrics.cross_entropy(logits, labels)
         # The mean over the global batch: the optimizer sums over devices.

@@ -20,6 +20,7 @@ from alexnet_tf.data import input_pipeline
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
 from alexnet_tf.models import alexnet
+from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.layers import GroupedConv2D
 from alexnet_tf import presets
 from alexnet_tf.training.step_timer import median_seconds
@@ -105,13 +106,23 @@ class Network:
         )
         return lambda: run_steps(iterator, 0, 1)
 
+    def make_inference(self):
+        """Returns a function that computes the outputs for `images`."""
+
+        @tf.function
+        def run():
+            with compiled_normalization():
+                return self.model(self.images, training=False)
+
+        return run
+
     def training_rate(self, repeats=5):
         """Measures the training throughput in images per second."""
         return len(self.labels) / median_seconds(self.make_step(), repeats)
 
     def inference_rate(self, repeats=5):
         """Measures the inference throughput in images per second."""
-        run = tf.function(lambda: self.model(self.images, training=False))
+        run = self.make_inference()
         return len(self.labels) / median_seconds(lambda: run()[0, 0].numpy(), repeats)
 
     def update_seconds(self, repeats=5):
@@ -189,13 +200,15 @@ def _make_passes(layer, inputs, with_input_gradient):
 
     @tf.function
     def forward():
-        return first_value(layer(inputs, training=True))
+        with compiled_normalization():
+            return first_value(layer(inputs, training=True))
 
     @tf.function
     def forward_and_backward():
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            outputs = layer(inputs, training=True)
+            with compiled_normalization():
+                outputs = layer(inputs, training=True)
         sources = [v.value for v in layer.trainable_variables]
         sources += [inputs] if with_input_gradient else []
         gradients = tape.gradient(outputs, sources, tf.ones_like(outputs))

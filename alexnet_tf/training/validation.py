@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import input_pipeline
+from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.training import distribution
 from alexnet_tf.training import metrics
 from alexnet_tf.training.step_timer import StepTimer
@@ -30,7 +31,9 @@ def evaluator(model, strategy):
     """
 
     def replica_step(images, labels):
-        return metrics.batch_sums(model(images, training=False), labels)
+        with compiled_normalization():
+            logits = model(images, training=False)
+        return metrics.batch_sums(logits, labels)
 
     @tf.function
     def run_steps(iterator, steps):

@@ -13,13 +13,11 @@ BATCH_SIZE = 128
 
 
 def main(task, precision="float32"):
-    import tensorflow as tf
-
     from alexnet_tf import presets
     from alexnet_tf.training import throughput
 
     network = throughput.build(presets.get("paper"), precision, BATCH_SIZE)
-    predict = tf.function(lambda: network.model(network.images, training=False))
+    predict = network.make_inference()
     functions = {
         "training": network.make_step(),
         "inference": lambda: predict().numpy(),

@@ -1,5 +1,6 @@
 """Normalization layers and grouped convolutions are compared with simpler code."""
 
+import contextlib
 import functools
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.layers import GroupedConv2D
 from alexnet_tf.models.layers import LocalResponseNormalization
 from alexnet_tf.models.layers import SpatialResponseNormalization
@@ -174,6 +176,115 @@ def assert_close(actual, expected, tolerance=1e-5):
         tolerance: the allowed error, relative to the largest expected value.
     """
     assert relative_error(actual, expected) < tolerance
+
+
+def map_norm_float64(x, depth_radius=2, bias=2.0, alpha=1e-4, beta=0.75, groups=1):
+    """Computes the formula in float64 with operations that have all derivatives."""
+    towers = tf.split(tf.cast(x, tf.float64), groups, axis=-1)
+    results = []
+    for tower in towers:
+        size = tower.shape[-1]
+        padded = tf.pad(tower**2, 3 * [[0, 0]] + [[depth_radius] * 2])
+        sums = sum(padded[..., i : i + size] for i in range(2 * depth_radius + 1))
+        results.append(tower * (bias + alpha * sums) ** -beta)
+    return tf.concat(results, axis=-1)
+
+
+def second_derivative(function, x, weights, direction):
+    """Returns the gradient of the product of a gradient with a direction."""
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            y = function(x)
+            loss = tf.reduce_sum(y * tf.cast(weights, y.dtype))
+        gradient = inner.gradient(loss, x)
+        product = tf.reduce_sum(gradient * tf.cast(direction, gradient.dtype))
+    return outer.gradient(product, x)
+
+
+@modes
+@pytest.mark.parametrize("constants", MAP_NORMS, ids=str)
+def test_second_derivatives_equal_those_of_the_formula(constants, mode):
+    x, weights, direction = (random_array(2, 3, 4, 12, seed=i) for i in range(3))
+    layer, x = LRN(**constants), tf.constant(x)
+    actual = MODES[mode](
+        lambda x: second_derivative(layer, x, weights, direction)
+    )(x)
+    expected = second_derivative(
+        functools.partial(map_norm_float64, **constants),
+        tf.cast(x, tf.float64), weights, direction,
+    )
+    assert_close(actual.numpy(), expected.numpy())
+
+
+def test_third_derivatives_equal_those_of_the_formula():
+    x, weights, direction = (random_array(1, 2, 2, 6, seed=i) for i in range(3))
+    results = []
+    for function, dtype in ((LRN(), tf.float32), (map_norm_float64, tf.float64)):
+        x = tf.cast(x, dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            second = second_derivative(function, x, weights, direction)
+        results.append(tape.gradient(second, x).numpy())
+    assert_close(*results)
+
+
+def test_forward_mode_derivatives_equal_those_of_the_formula():
+    """They are computed after a gradient, which must not change them."""
+    x, direction = random_array(2, 3, 4, 12), random_array(2, 3, 4, 12, seed=1)
+    layer = LRN()
+    values_and_gradients(layer, x, 1.0)
+    results = []
+    for function, dtype in ((layer, tf.float32), (map_norm_float64, tf.float64)):
+        inputs, tangents = tf.cast(x, dtype), tf.cast(direction, dtype)
+        with tf.autodiff.ForwardAccumulator(inputs, tangents) as accumulator:
+            outputs = function(inputs)
+        results.append(accumulator.jvp(outputs).numpy())
+    assert_close(*results)
+
+
+def operation_names(function, *inputs):
+    """Returns the names of the operations in the traced graph of a function."""
+    graph = tf.function(function).get_concrete_function(*inputs).graph
+    return {operation.type for operation in graph.get_operations()}
+
+
+def test_the_layer_is_the_operation_of_tensorflow_and_nothing_else():
+    """Exporters and runtimes know no other form of response normalization."""
+    x = tf.zeros([1, 2, 2, 6])
+    kept = {"Placeholder", "Identity", "NoOp", "Const"}
+    assert operation_names(LRN(), x) - kept == {"LRN"}
+    split = {"Split", "ConcatV2", "LRN"}
+    assert operation_names(LRN(groups=2), x) - kept == split
+
+
+def test_normalization_is_compiled_only_in_its_scope():
+    x = tf.zeros([1, 2, 2, 6])
+    layer = LRN()
+
+    def scoped(x):
+        with compiled_normalization():
+            with compiled_normalization():
+                pass
+            return layer(x)
+
+    assert "LRN" not in operation_names(scoped, x)
+    assert "LRN" in operation_names(layer, x)
+    with contextlib.suppress(KeyError), compiled_normalization():
+        raise KeyError
+    assert "LRN" in operation_names(layer, x)
+
+
+def test_numbers_can_be_checked_during_training():
+    """Functions that must be compiled failed under `enable_check_numerics`."""
+    tf.debugging.enable_check_numerics()
+    try:
+        x = random_array(1, 2, 2, 6)
+        _, [gradient] = values_and_gradients(LRN(), x, 1.0, "graph")
+        assert np.isfinite(gradient).all()
+    finally:
+        tf.debugging.disable_check_numerics()
 
 
 def test_map_norm_does_not_sum_across_towers():
@@ -535,16 +646,15 @@ def test_rejects_constants_that_would_give_wrong_layers(make, received):
     [{}, {"groups": 2}, {"depth_radius": 4, "bias": 1.0}, {"beta": 0.5}],
     ids=str,
 )
-def test_compiled_normalization_equals_reference_op(arguments, dtype):
+def test_compiled_normalization_equals_the_operation(arguments, dtype):
     """The activations are as large as those of raw pixels."""
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(0, 200, (2, 5, 6, 12)), dtype)
     upstream = tf.constant(rng.normal(0, 1, x.shape), dtype)
     results = []
-    for use_reference_op in (True, False):
+    for scope in (contextlib.nullcontext, compiled_normalization):
         layer = LocalResponseNormalization(**arguments, dtype=dtype)
-        layer.use_reference_op = use_reference_op
-        with tf.GradientTape() as tape:
+        with scope(), tf.GradientTape() as tape:
             tape.watch(x)
             y = layer(x)
         results.append((y, tape.gradient(y, x, upstream)))

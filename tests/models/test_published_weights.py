@@ -1,0 +1,179 @@
+"""Models, classifiers and commands with weights that are chosen by name."""
+
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+import safetensors.numpy
+import tensorflow as tf
+
+import alexnet_tf
+from alexnet_tf import inference
+from alexnet_tf import published
+from alexnet_tf.inference.classifier import find_run_data
+from alexnet_tf.inference.classifier import load_classifier
+from helpers.commands import command
+from helpers.weight_arrays import assert_weights_equal
+from helpers.weight_arrays import TORCHVISION_NAMES
+
+PACKAGED = ("tiny_textures", "cifar10_full")
+
+
+@pytest.fixture
+def save_as_torchvision(tmp_path, monkeypatch):
+    """A function that replaces the download of torchvision's weights by a file.
+
+    The function takes a model of preset `owt`, whose weights it writes with the names
+    and the layout of torchvision.
+    """
+    requested = []
+
+    def save(model):
+        arrays = {}
+        for layer in model.layers:
+            if layer.weights:
+                name = TORCHVISION_NAMES[layer.name]
+                kernel, bias = layer.get_weights()
+                if layer.name == "fc6":
+                    kernel = kernel.reshape(6, 6, 256, -1).transpose(2, 0, 1, 3)
+                    kernel = kernel.reshape(9216, -1)
+                kernel = np.moveaxis(kernel, (-1, -2), (0, 1))
+                arrays[f"{name}.weight"] = np.ascontiguousarray(kernel)
+                arrays[f"{name}.bias"] = bias
+        path = str(tmp_path / "torchvision.safetensors")
+        safetensors.numpy.save_file(arrays, path)
+
+        def download(name):
+            requested.append(name)
+            return path
+
+        monkeypatch.setattr(published, "download", download)
+
+    yield save
+    assert {*requested} == {"torchvision"}
+
+
+@pytest.fixture
+def no_download(monkeypatch):
+    """Lets a test fail that downloads anything."""
+
+    def fail(name):
+        raise AssertionError(f"{name} was downloaded")
+
+    monkeypatch.setattr(published, "_download", fail)
+    monkeypatch.setattr(published, "_find_cached", fail)
+
+
+@pytest.mark.large
+def test_named_weights_are_loaded_into_their_preset(save_as_torchvision):
+    keras.utils.set_random_seed(3)
+    saved = alexnet_tf.AlexNet("owt")
+    save_as_torchvision(saved)
+    for preset, weights in (("owt", "imagenet"), (None, "torchvision")):
+        model = alexnet_tf.AlexNet(preset, weights=weights)
+        assert model.name == "alexnet_owt" and model.output.shape == (None, 1000)
+        assert_weights_equal(model, saved.get_weights())
+    classifier = load_classifier("torchvision")
+    assert classifier.preset.name == "owt" and len(classifier.classes) == 1000
+    assert classifier.classes[0] == "n01440764"
+    assert_weights_equal(classifier.model, saved.get_weights())
+
+
+def test_named_weights_without_top_take_any_size(save_as_torchvision):
+    keras.utils.set_random_seed(3)
+    saved = alexnet_tf.AlexNet("owt", include_top=False)
+    save_as_torchvision(saved)
+    model = alexnet_tf.AlexNet(
+        weights="torchvision", include_top=False, input_shape=(None, None, 3)
+    )
+    assert model.layers[-1].name == "pool5" and model.output.shape[-1] == 256
+    assert_weights_equal(model, saved.get_weights())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            dict(preset="owt", weights="imagenet", classes=10),
+            r"classes=1000 for weights='torchvision' with the top. Received: "
+            r"classes=10. .*include_top=False.*skip=\(\"fc8\",\)",
+        ),
+        (
+            dict(weights="bvlc_alexnet", input_shape=(300, 300, 3)),
+            r"input_shape=\(227, 227, 3\) .*Received: input_shape=\(300, 300, 3\)",
+        ),
+        (
+            dict(preset="paper", weights="imagenet"),
+            r"preset='paper'. These presets have some: owt \(torchvision\), caffe "
+            r"\(bvlc_alexnet\), caffenet",
+        ),
+        (dict(weights="imagenet"), "preset with published weights.*preset=None"),
+        (
+            dict(preset="caffe", weights="torchvision"),
+            "preset=owt for weights=torchvision. Received: preset='caffe'",
+        ),
+        (dict(weights="cifar10_full", classes=1000), "classes=10 .*classes=1000"),
+    ],
+)
+def test_arguments_that_do_not_fit_a_name_are_rejected(no_download, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        alexnet_tf.AlexNet(**arguments)
+
+
+def test_without_weights_the_defaults_are_the_preset_paper_and_1000_classes():
+    model = alexnet_tf.AlexNet(include_top=False)
+    assert model.name == "alexnet_paper"
+    assert alexnet_tf.AlexNet("tiny").output.shape == (None, 1000)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_packaged_weights_are_complete_and_small(no_download, name):
+    row = alexnet_tf.WEIGHTS[name]
+    folder = alexnet_tf.download(name)
+    sizes = [os.path.getsize(os.path.join(folder, file)) for file in os.listdir(folder)]
+    assert sum(sizes) < 400_000
+    with open(os.path.join(folder, "flags.txt")) as file:
+        assert "data_dir" not in file.read()
+    classifier = load_classifier(name)
+    assert classifier.preset.name == row.preset and len(classifier.classes) == 10
+    assert find_run_data(name).dataset == row.dataset
+    model = alexnet_tf.AlexNet(weights=name)
+    assert_weights_equal(model, classifier.model.get_weights())
+
+
+def test_packaged_weights_have_the_error_of_their_row(no_download, textures_data_dir):
+    result = inference.evaluate(
+        ["tiny_textures"], protocol="center", data_dir=str(textures_data_dir), verbose=0
+    )
+    row = alexnet_tf.WEIGHTS["tiny_textures"]
+    # Processors differ in the last bits, which may move an image across a border.
+    assert 100 * result.error(1) == pytest.approx(row.top1_error, abs=0.41)
+    assert 100 * result.error(5) == pytest.approx(row.top5_error, abs=0.41)
+
+
+def test_commands_take_the_names_of_packaged_weights(no_download, tmp_path):
+    path = tmp_path / "gray.png"
+    path.write_bytes(tf.io.encode_png(np.full((80, 80, 3), 128, np.uint8)).numpy())
+    status, out, err = command("predict", "--weights=tiny_textures", "--json", path)
+    assert status == 0, err
+    names = [row["name"] for row in json.loads(out)["predictions"]]
+    assert len(names) == 5 and {*names} <= {*load_classifier(PACKAGED[0]).classes}
+    output = tmp_path / "kernels.png"
+    status, _, err = command(
+        "visualize", "--figure=kernels", "--weights=cifar10_full", f"--output={output}"
+    )
+    assert status == 0 and output.exists(), err
+    status, _, err = command("predict", "--weights=tiny_textures", "--preset=caffe", path)
+    assert status == 1
+    assert "Expected preset=tiny for weights=tiny_textures" in err
+
+
+def test_a_name_takes_precedence_over_a_file(no_download, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar10_full").write_bytes(b"")
+    model = alexnet_tf.AlexNet(weights="cifar10_full")
+    assert model.output.shape == (None, 10)
+    with pytest.raises(ValueError, match="cannot be read"):
+        alexnet_tf.AlexNet("tiny", weights="./cifar10_full")
