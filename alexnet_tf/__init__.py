@@ -24,4 +24,15 @@ _MODULES = {
 }
 __all__ = list(_MODULES)
 
-__getattr__ = lazy.attributes(__name__, _MODULES)
+__getattr__, __dir__ = lazy.attributes(__name__, _MODULES)
+
+
+def _register_layers():
+    """Lets Keras load saved models of this package, unless it runs without TensorFlow."""
+    import keras
+
+    if keras.config.backend() == "tensorflow":
+        from alexnet_tf.models import layers  # noqa: F401
+
+
+lazy.after_import("keras", _register_layers)

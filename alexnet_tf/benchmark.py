@@ -10,43 +10,38 @@ pipelines are measured with the images of their data sets.
 
 import json
 
-from absl import app
-from absl import flags
-
 from alexnet_tf import cli
 from alexnet_tf import files
-from alexnet_tf import presets
 
 # TensorFlow is imported in the functions that need it: --help must not wait for it.
 
-_FLAGS = [
-    flags.DEFINE_multi_enum(
+FLAGS = [
+    cli.multi_string_flag(
         "preset",
         ["paper", "caffe"],
-        list(presets.PRESETS),
-        "Network to measure; may be repeated.",
+        f"Network to measure. {cli.PRESET_HELP} May be repeated.",
     ),
-    flags.DEFINE_multi_enum(
+    cli.multi_enum_flag(
         "precision",
         ["float32", "mixed_bfloat16"],
         ["float32", "mixed_bfloat16", "mixed_float16"],
         "Data type of the computations; may be repeated.",
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "batch_size", 128, "Number of images in a step.", lower_bound=1
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "repeats", 5, "Number of runs whose median time is reported.", lower_bound=1
     ),
-    flags.DEFINE_boolean("layers", False, "Measure each layer by itself, too."),
-    flags.DEFINE_multi_string(
+    cli.boolean_flag("layers", False, "Measure each layer by itself, too."),
+    cli.multi_string_flag(
         "dataset",
         [],
         "Data set, as for alexnet_tf.train. Its input pipeline is measured, and so is "
         "training the first network on this data set and on noise; may be repeated.",
     ),
-    cli.define_data_dir(),
-    cli.define_path("output", None, "JSON file to write the results to."),
+    cli.data_dir_flag(),
+    cli.path_flag("output", None, "JSON file to write the results to."),
 ]
 
 
@@ -80,10 +75,9 @@ def _print_pipelines(pipelines):
         print(f"| {stage} | {' | '.join(cells)} |")
 
 
-def _benchmark():
+def _benchmark(args):
     from alexnet_tf.training import throughput
 
-    args = flags.FLAGS
     if args.output:
         files.check_output("--output", args.output)
     print(
@@ -113,9 +107,10 @@ def _benchmark():
             json.dump({"networks": networks, "pipelines": pipelines}, file, indent=1)
 
 
-def main(argv):
-    cli.run("alexnet_tf.benchmark", _benchmark, argv)
+def main(argv=None):
+    """Runs the command with the arguments `argv`, see `cli.run`."""
+    cli.run("alexnet_tf.benchmark", _benchmark, FLAGS, argv)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -1,11 +1,14 @@
 """Flags that several commands share, one-line errors, and quiet libraries."""
 
+import codecs
 import contextlib
+import functools
 import io
 import logging
 import os
 import signal
 import sys
+import types
 
 from absl import app
 from absl import flags
@@ -14,7 +17,7 @@ from absl import logging as absl_logging
 from alexnet_tf import presets
 from alexnet_tf import published
 
-# A flag that a function below defines counts as a flag of the calling command.
+# The flags of a command belong to the module of the command, not to this one.
 flags.disclaim_key_flags()
 
 WEIGHTS_HELP = (
@@ -23,88 +26,59 @@ WEIGHTS_HELP = (
     f"{', '.join(published.WEIGHTS)}, or imagenet for those of --preset. Published "
     "weights are downloaded on first use."
 )
+PRESET_HELP = (
+    f"One of {', '.join(presets.PRESETS)}; FILE.py:NAME for the variable NAME of a "
+    "Python file of your own, which is executed; or FILE.json, such as the network.json "
+    "of a run."
+)
 
 
-def define_weights(help=WEIGHTS_HELP, **options):
-    """Defines --weights, --preset and --layout, which name a trained network.
+def _deferred(define):
+    """Returns a function that describes a flag, which `run` then defines.
+
+    A command describes its flags when it is imported. They are defined when it runs:
+    two commands define flags of the same name, which absl refuses in one process, and
+    so does a program with a flag like --weights of its own.
 
     Args:
-        help: the help text of --weights.
-        **options: for `absl.flags.DEFINE`, such as `required=True`.
+        define: a function of `absl.flags` with an argument `flag_values`.
     """
-    return [
-        define_path("weights", None, help, **options),
-        flags.DEFINE_enum(
-            "preset",
-            None,
-            list(presets.PRESETS),
-            "Preset of a weights file. Default: that of the run or of the published "
-            "weights.",
-        ),
-        define_layout(),
-    ]
+
+    @functools.wraps(define)
+    def describe(*args, **options):
+        return functools.partial(define, *args, **options)
+
+    return describe
 
 
-def define_layout():
-    """Defines --layout."""
-    return flags.DEFINE_enum(
-        "layout",
-        None,
-        ["caffe"],
-        "Axis order of the kernels in a file of .npy, .npz or .safetensors. caffe: "
-        "[out, in, ...]. Default: [..., in, out]. Other formats define the order.",
-    )
+string_flag = _deferred(flags.DEFINE_string)
+integer_flag = _deferred(flags.DEFINE_integer)
+float_flag = _deferred(flags.DEFINE_float)
+boolean_flag = _deferred(flags.DEFINE_boolean)
+enum_flag = _deferred(flags.DEFINE_enum)
+list_flag = _deferred(flags.DEFINE_list)
+multi_string_flag = _deferred(flags.DEFINE_multi_string)
+multi_enum_flag = _deferred(flags.DEFINE_multi_enum)
+check_flag = _deferred(flags.register_validator)
+exclusive_flags = _deferred(flags.mark_flags_as_mutual_exclusive)
 
 
-def define_mean():
-    """Defines --mean, the mean image for weights without a mean of their own."""
-    return define_path(
-        "mean",
-        None,
-        "Mean image to subtract, a file of Caffe (.binaryproto or .npy). Only for weights "
-        "files and published weights of ImageNet. Default: ImageNet's mean per channel.",
-    )
-
-
-def define_data(dataset_help, split_help):
-    """Defines --dataset, --split and --data_dir, whose defaults come from a run."""
-    return [
-        flags.DEFINE_string("dataset", None, dataset_help),
-        flags.DEFINE_string("split", None, split_help),
-        flags.DEFINE_string(
-            "data_dir",
-            None,
-            "Directory of TFDS's data sets. Default: that of the run, or "
-            "~/tensorflow_datasets.",
-        ),
-    ]
-
-
-def define_data_dir():
-    """Defines --data_dir for commands that do not look at a run."""
-    return flags.DEFINE_string(
-        "data_dir",
-        None,
-        "Directory of TFDS's data sets. Default: ~/tensorflow_datasets.",
-    )
-
-
-def define_path(name, default, help, **options):
-    """Defines a flag that is a path, in which ~ is the home directory.
+def path_flag(name, default, help, **options):
+    """Describes a flag that is a path, in which ~ is the home directory.
 
     Shells do not expand the ~ of --workdir=~/runs, which would create a folder
     called ~.
     """
-    return flags.DEFINE(
-        _PathParser(), name, default, help,
+    return functools.partial(
+        flags.DEFINE, _PathParser(), name, default, help,
         serializer=flags.ArgumentSerializer(), **options,
     )  # fmt: skip
 
 
-def define_paths(name, default, help, **options):
-    """Defines a flag that is a comma-separated list of paths."""
-    return flags.DEFINE(
-        _PathsParser(), name, default, help,
+def paths_flag(name, default, help, **options):
+    """Describes a flag that is a comma-separated list of paths."""
+    return functools.partial(
+        flags.DEFINE, _PathsParser(), name, default, help,
         serializer=flags.CsvListSerializer(","), **options,
     )  # fmt: skip
 
@@ -119,22 +93,161 @@ class _PathsParser(flags.ListParser):
         return [os.path.expanduser(path) for path in super().parse(argument)]
 
 
-def run(command, work, argv):
-    """Runs a command that takes only flags, and reports an error in one line.
+def weights_flags(help=WEIGHTS_HELP, **options):
+    """Describes --weights, --preset and --layout, which name a trained network.
+
+    Args:
+        help: the help text of --weights.
+        **options: for `absl.flags.DEFINE`, such as `required=True`.
+    """
+    return [
+        path_flag("weights", None, help, **options),
+        string_flag(
+            "preset",
+            None,
+            f"Preset of a weights file. {PRESET_HELP} Default: that of the run or of the "
+            "published weights.",
+        ),
+        layout_flag(),
+    ]
+
+
+def layout_flag():
+    """Describes --layout."""
+    return enum_flag(
+        "layout",
+        None,
+        ["caffe"],
+        "Axis order of the kernels in a file of .npy, .npz or .safetensors. caffe: "
+        "[out, in, ...]. Default: [..., in, out]. Other formats define the order.",
+    )
+
+
+def mean_flag():
+    """Describes --mean, the mean image for weights without a mean of their own."""
+    return path_flag(
+        "mean",
+        None,
+        "Mean image to subtract, a file of Caffe (.binaryproto or .npy). Only for weights "
+        "files and published weights of ImageNet. Default: ImageNet's mean per channel.",
+    )
+
+
+def data_flags(dataset_help, split_help):
+    """Describes --dataset, --split and --data_dir, whose defaults come from a run."""
+    return [
+        string_flag("dataset", None, dataset_help),
+        string_flag("split", None, split_help),
+        string_flag(
+            "data_dir",
+            None,
+            "Directory of TFDS's data sets. Default: that of the run, or "
+            "~/tensorflow_datasets.",
+        ),
+    ]
+
+
+def data_dir_flag():
+    """Describes --data_dir for commands that do not look at a run."""
+    return string_flag(
+        "data_dir",
+        None,
+        "Directory of TFDS's data sets. Default: ~/tensorflow_datasets.",
+    )
+
+
+def run(
+    command,
+    work,
+    descriptions,
+    argv=None,
+    *,
+    takes_arguments=False,
+    interrupt_message="interrupted.",
+):
+    """Runs a command and reports an error in one line.
 
     Args:
         command: the name of the command.
-        work: a function without arguments that does the work.
-        argv: the arguments of `absl.app.run`'s main function.
+        work: a function that does the work. Its argument has the values of the flags as
+            attributes. If `takes_arguments` is True, it has a second argument, the list
+            of the arguments that are not flags. If it returns False, the exit status
+            is 1.
+        descriptions: the flags, a list of what functions such as `string_flag` return.
+        argv: the name of the program and its arguments. Default: those of this process,
+            among which are then also the flags of `absl.app.run`, such as --help.
+        takes_arguments: whether there may be arguments that are not flags.
+        interrupt_message: the text of the line after Ctrl-C.
 
     Raises:
-        app.UsageError: if there are arguments that are not flags.
+        flags.Error: if `argv` is given and has an unknown flag or a wrong value.
+        app.UsageError: if `argv` is given and has arguments that are not flags,
+            although `takes_arguments` is False.
     """
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    silence_libraries(flags.FLAGS["verbosity"].present)
-    with one_line_errors(command):
-        work()
+
+    def main(values, names, argv):
+        if len(argv) > 1 and not takes_arguments:
+            raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
+        silence_libraries(values["verbosity"].present)
+        arguments = [argv[1:]] if takes_arguments else []
+        if work(_namespace(values, names), *arguments) is False:
+            sys.stdout.flush()
+            sys.exit(1)
+
+    values = flags.FLAGS if argv is None else flags.FlagValues()
+    names = _define(descriptions, values)
+    with one_line_errors(command, interrupt_message):
+        if argv is None:
+            # Keras would use another backend if its configuration file says so.
+            os.environ["KERAS_BACKEND"] = "tensorflow"
+            try:
+                app.run(functools.partial(main, values, names))
+            finally:
+                values.remove_flag_values(names)
+        elif "--help" in argv:
+            print(sys.modules[work.__module__].__doc__, values.get_help(), sep="\n")
+        else:
+            main(values, names, _parse(values, argv))
+
+
+def parse(descriptions, argv):
+    """Returns the values of the flags in `argv` as attributes of a namespace.
+
+    Args:
+        descriptions: the flags, see `run`.
+        argv: the name of the program and flags.
+
+    Raises:
+        flags.Error: if a flag is unknown or its value is wrong.
+    """
+    values = flags.FlagValues()
+    names = _define(descriptions, values)
+    _parse(values, argv)
+    return _namespace(values, names)
+
+
+def _define(descriptions, values):
+    """Defines flags in an `absl.flags.FlagValues`, and returns their names."""
+    holders = [describe(flag_values=values) for describe in descriptions]
+    return [holder.name for holder in holders if holder is not None]
+
+
+def _parse(values, argv):
+    """Parses `argv` with the flags in `values`, and returns the other arguments.
+
+    The flags are apart from those of the process, but for --verbosity, which is added.
+    """
+    flags.DEFINE_integer(
+        "verbosity", None, "Verbosity of absl's logging.", flag_values=values
+    )
+    argv = values(argv)
+    if values.verbosity is not None:
+        absl_logging.set_verbosity(values.verbosity)
+    return argv
+
+
+def _namespace(values, names):
+    return types.SimpleNamespace(**{name: values[name].value for name in names})
 
 
 def silence_libraries(verbosity_given):
@@ -155,8 +268,12 @@ def silence_libraries(verbosity_given):
     # TFDS itself calls deprecated functions of TensorFlow.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # File names that are not valid UTF-8 are printed byte for byte.
-        sys.stdout.reconfigure(errors="surrogateescape")
+        # File names that are not valid UTF-8 are printed byte for byte. The encodings
+        # that Windows uses for files and pipes lack many characters.
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(
+            errors="surrogateescape" if is_utf8 else "backslashreplace"
+        )
 
 
 def progress():
@@ -184,7 +301,8 @@ def one_line_errors(command, interrupt_message="interrupted."):
     except BrokenPipeError:
         # Python flushes the output when it exits. On the closed pipe that would fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        # Windows has no SIGPIPE, which is 13 on other systems.
+        sys.exit(128 + getattr(signal, "SIGPIPE", 13))
     except (
         ValueError, OSError, FloatingPointError, ModuleNotFoundError
     ) as error:

@@ -10,37 +10,32 @@ probabilities are averaged.
 
 import csv
 
-from absl import app
-from absl import flags
-
 from alexnet_tf import cli
 from alexnet_tf import files
-from alexnet_tf import presets
 
 # TensorFlow is imported in the functions that need it: --help must not wait for it.
 
-_FLAGS = [
-    cli.define_paths(
+FLAGS = [
+    cli.paths_flag(
         "weights",
         None,
         f"{cli.WEIGHTS_HELP} Several, separated by commas, form an ensemble.",
         required=True,
     ),
-    flags.DEFINE_list(
+    cli.list_flag(
         "preset",
         None,
-        "Preset of each weights file, or one preset for all of them. The presets are "
-        f"{', '.join(presets.PRESETS)}. Default: those of the runs and of the published "
-        "weights.",
+        "Preset of each weights file, or one preset for all of them. "
+        f"{cli.PRESET_HELP} Default: those of the runs and of the published weights.",
     ),
-    cli.define_layout(),
-    cli.define_mean(),
-    *cli.define_data(
+    cli.layout_flag(),
+    cli.mean_flag(),
+    *cli.data_flags(
         "Data set, as for alexnet_tf.train. Default: that of the first run; textures "
         "for a file.",
         "Split to evaluate. Default: the run's eval_split, or validation, or test.",
     ),
-    flags.DEFINE_enum(
+    cli.enum_flag(
         "protocol",
         "ten_crop",
         ["center", "ten_crop", "dense"],
@@ -48,35 +43,33 @@ _FLAGS = [
         "applied to the whole image with a stride of 32 pixels, at each size in "
         "--scales. Probabilities are averaged.",
     ),
-    flags.DEFINE_list(
+    cli.list_flag(
         "scales", ["256"], "Sizes of the short side in pixels, for --protocol=dense."
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "batch_size", 32, "Number of images in a batch.", lower_bound=1
     ),
-    flags.DEFINE_string(
+    cli.string_flag(
         "search_split",
         None,
         "Split on which the averaging weights of the ensemble are optimized. It must "
         "share no image with --split. Default: equal weights.",
     ),
-    cli.define_path("per_class", None, "CSV file to write the errors by class to."),
-    flags.DEFINE_integer(
+    cli.path_flag("per_class", None, "CSV file to write the errors by class to."),
+    cli.integer_flag(
         "confusions", 5, "Number of most frequent confusions to print.", lower_bound=0
+    ),
+    cli.check_flag(
+        "scales",
+        lambda scales: scales and all(scale.isdecimal() for scale in scales),
+        "must be whole numbers of pixels, separated by commas",
     ),
 ]
 
-flags.register_validator(
-    "scales",
-    lambda scales: scales and all(scale.isdecimal() for scale in scales),
-    "must be whole numbers of pixels, separated by commas",
-)
 
-
-def _evaluate():
+def _evaluate(args):
     from alexnet_tf.inference import evaluation
 
-    args = flags.FLAGS
     if args.per_class:
         files.check_output("--per_class", args.per_class)
     result = evaluation.evaluate(
@@ -96,14 +89,13 @@ def _evaluate():
     if result.ensemble_weights is not None:
         weights = ", ".join(f"{weight:.3f}" for weight in result.ensemble_weights)
         print("Ensemble weights:", weights)
-    _print_table(result)
-    _print_confusions(result)
+    _print_table(result, args)
+    _print_confusions(result, args.confusions)
     if args.per_class:
-        _write_per_class(result)
+        _write_per_class(result, args.per_class)
 
 
-def _print_table(result):
-    args = flags.FLAGS
+def _print_table(result, args):
     protocol = {
         "center": "center crop",
         "ten_crop": "ten crops",
@@ -125,28 +117,29 @@ def _print_table(result):
     )
 
 
-def _print_confusions(result):
+def _print_confusions(result, count):
     from alexnet_tf.models.labels import readable_name
 
     classes = result.source.classes
-    for label, predicted, count in result.confusions(flags.FLAGS.confusions):
+    for label, predicted, images in result.confusions(count):
         print(
             f"{readable_name(classes[label])} classified as "
-            f"{readable_name(classes[predicted])}: {count}"
+            f"{readable_name(classes[predicted])}: {images}"
         )
 
 
-def _write_per_class(result):
-    with open(flags.FLAGS.per_class, "w", encoding="utf-8", newline="") as file:
+def _write_per_class(result, path):
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["label", "class", "images", "top1_error", "top5_error"])
         for label, *values in result.per_class():
             writer.writerow([label, result.source.classes[label], *values])
 
 
-def main(argv):
-    cli.run("alexnet_tf.evaluate", _evaluate, argv)
+def main(argv=None):
+    """Runs the command with the arguments `argv`, see `cli.run`."""
+    cli.run("alexnet_tf.evaluate", _evaluate, FLAGS, argv)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -5,16 +5,13 @@
         --output=tiny.tflite
 """
 
-from absl import app
-from absl import flags
-
 from alexnet_tf import cli
 
 # TensorFlow is imported in the functions that need it: --help must not wait for it.
 
-_FLAGS = [
-    *cli.define_weights(required=True),
-    flags.DEFINE_enum(
+FLAGS = [
+    *cli.weights_flags(required=True),
+    cli.enum_flag(
         "format",
         "saved_model",
         ["saved_model", "tflite", "tflite_8_bits", "onnx"],
@@ -22,7 +19,7 @@ _FLAGS = [
         "size; the other formats take preprocessed pixels. tflite_8_bits stores the "
         "weights in 8 bits.",
     ),
-    cli.define_path(
+    cli.path_flag(
         "output",
         None,
         "File to write, or directory for saved_model. The path must not exist.",
@@ -31,10 +28,9 @@ _FLAGS = [
 ]
 
 
-def _export():
+def _export(args):
     from alexnet_tf.inference import export_formats
 
-    args = flags.FLAGS
     difference = export_formats.export(
         args.weights,
         args.output,
@@ -48,9 +44,10 @@ def _export():
     )
 
 
-def main(argv):
-    cli.run("alexnet_tf.export", _export, argv)
+def main(argv=None):
+    """Runs the command with the arguments `argv`, see `cli.run`."""
+    cli.run("alexnet_tf.export", _export, FLAGS, argv)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

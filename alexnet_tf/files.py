@@ -1,11 +1,23 @@
-"""Atomic writes, which replace a file completely or not at all."""
+"""Atomic writes, which replace a file completely or not at all, and locks of folders.
+
+Both work on Linux, macOS and Windows.
+"""
 
 import contextlib
 import fnmatch
+import functools
 import glob
 import os
 import shutil
 import tempfile
+import time
+
+# Windows locks this file in a folder, because it cannot open the folder itself.
+_LOCK_FILE = ".alexnet_tf.lock"
+_POLL_SECONDS = 0.2  # The time between two attempts to lock or to replace something.
+_REPLACE_ATTEMPTS = 10
+# The errors ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION of Windows.
+_OPEN_ELSEWHERE = (5, 32)
 
 
 @contextlib.contextmanager
@@ -23,15 +35,52 @@ def atomic_write(path):
 
     Raises:
         OSError: if the folder of `path` does not exist or cannot be written to, if the
-            body writes nothing, or if an existing directory would be replaced.
+            body writes nothing, or if a device or an existing directory would be
+            replaced. On Windows, also if another program has `path` open.
     """
+    _check_no_device(path)
     folder, name = os.path.split(os.path.abspath(path))
     temporary = tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
     try:
         yield os.path.join(temporary, name)
-        os.replace(os.path.join(temporary, name), path)
+        _replace(os.path.join(temporary, name), path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_no_device(path):
+    """Raises an error for /dev/null or NUL, which a file would replace."""
+    is_replaceable = (
+        os.path.isfile(path) or os.path.isdir(path) or os.path.islink(path)
+    )
+    if os.path.exists(path) and not is_replaceable:
+        raise OSError(
+            f"Expected the path of a file to write. Received: {path}, which is a "
+            "device or a pipe."
+        )
+
+
+def _replace(source, path):
+    """Renames a file or a directory, and replaces an existing file.
+
+    Windows refuses to replace a file that another program has open. Virus scanners and
+    search indexers do so only for a moment, and therefore it is tried again.
+    """
+    for _ in range(_REPLACE_ATTEMPTS):
+        try:
+            os.replace(source, path)
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in _OPEN_ELSEWHERE:
+                raise
+            last_error = error
+        time.sleep(_POLL_SECONDS)
+    raise PermissionError(
+        last_error.errno,
+        "The file could not be replaced. Close the programs that have it open and try "
+        "again",
+        os.fspath(path),
+    ) from last_error
 
 
 def write_text(path, text):
@@ -85,3 +134,98 @@ def check_output(name, path, suffix=""):
         raise IsADirectoryError(
             f"Expected {name} to be a file. Received: {path}, which is a folder."
         )
+
+
+@contextlib.contextmanager
+def lock_folder(folder, on_wait=None):
+    """Locks a folder against other processes until the body ends.
+
+    The operating system releases the lock when the process ends, even if it is killed.
+    A file system without locks locks nothing.
+
+    Args:
+        folder: an existing folder.
+        on_wait: a function without arguments that is called if another process has
+            locked the folder, before the wait for the lock. By default, an error is
+            raised instead.
+
+    Yields:
+        Whether the folder is locked.
+
+    Raises:
+        BlockingIOError: if another process has locked the folder and `on_wait` is None.
+        OSError: if the folder does not exist or cannot be opened.
+    """
+    with _open_lock(folder) as acquire:
+        try:
+            acquire()
+            is_locked = True
+        except BlockingIOError:
+            if on_wait is None:
+                raise
+            on_wait()
+            _wait(acquire)
+            is_locked = True
+        except OSError:
+            is_locked = False  # The file system does not support locks.
+        yield is_locked
+
+
+def _open_lock(folder):
+    """Returns a context manager that yields a function, which locks a folder.
+
+    The function raises `BlockingIOError` if another process has locked the folder, and
+    another OSError if it cannot be locked. The context manager releases the lock.
+    """
+    try:
+        import fcntl
+    except ImportError:  # The system is Windows.
+        return _open_lock_file(os.path.join(folder, _LOCK_FILE))
+    return _open_lock_folder(folder, fcntl)
+
+
+@contextlib.contextmanager
+def _open_lock_folder(folder, fcntl):
+    """Locks with `flock`; see `_open_lock`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield functools.partial(
+            fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB
+        )
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _open_lock_file(path):
+    """Locks the first byte of a file, as Windows does it; see `_open_lock`."""
+    import msvcrt
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    is_locked = False
+
+    def acquire():
+        nonlocal is_locked
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(error.errno, error.strerror, path) from error
+        is_locked = True
+
+    try:
+        yield acquire
+    finally:
+        os.close(descriptor)
+        if is_locked:
+            # Windows does not remove the file if another process waits for the lock.
+            with contextlib.suppress(OSError):
+                os.remove(path)
+
+
+def _wait(acquire):
+    """Calls a function of `_open_lock` until it locks the folder."""
+    while True:
+        time.sleep(_POLL_SECONDS)
+        with contextlib.suppress(BlockingIOError):
+            acquire()
+            return

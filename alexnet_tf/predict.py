@@ -11,25 +11,24 @@ import os
 import sys
 
 from absl import app
-from absl import flags
 
 from alexnet_tf import cli
 from alexnet_tf import files
 
 # TensorFlow is imported in the functions that need it: --help must not wait for it.
 
-_FLAGS = [
-    *cli.define_weights(required=True),
-    cli.define_mean(),
-    flags.DEFINE_integer("top", 5, "Number of classes to print.", lower_bound=1),
-    flags.DEFINE_boolean(
+FLAGS = [
+    *cli.weights_flags(required=True),
+    cli.mean_flag(),
+    cli.integer_flag("top", 5, "Number of classes to print.", lower_bound=1),
+    cli.boolean_flag(
         "ten_crop",
         False,
         "Average the probabilities of the paper's ten crops instead of using the "
         "center crop.",
     ),
-    flags.DEFINE_boolean("json", False, "Print one JSON object for each image."),
-    cli.define_path(
+    cli.boolean_flag("json", False, "Print one JSON object for each image."),
+    cli.path_flag(
         "output",
         None,
         "PNG file to write: the images with their most probable classes as bars, as on "
@@ -38,8 +37,8 @@ _FLAGS = [
 ]
 
 
-def _print_classes(prediction):
-    if flags.FLAGS.json:
+def _print_classes(prediction, as_json):
+    if as_json:
         keys = ("id", "name", "probability")
         rows = [dict(zip(keys, row)) for row in prediction.classes]
         print(json.dumps({"file": prediction.path, "predictions": rows}))
@@ -49,20 +48,21 @@ def _print_classes(prediction):
         print(f"{rank:3d}  {class_id!s:10s} {name:30s} {probability:8.2%}")
 
 
-def _print_error(prediction):
-    if flags.FLAGS.json:
+def _print_error(prediction, as_json):
+    if as_json:
         print(json.dumps({"file": prediction.path, "error": prediction.error}))
     print(
         f"alexnet_tf.predict: {prediction.path}: {prediction.error}", file=sys.stderr
     )
 
 
-def _predict(patterns):
+def _predict(args, patterns):
     """Prints all predictions, and returns whether all files could be read."""
     from alexnet_tf import plots
     from alexnet_tf.inference.classifier import predict_files
 
-    args = flags.FLAGS
+    if not patterns:
+        raise app.UsageError("Expected image files. Received: none.")
     if args.output:
         files.check_output("--output", args.output)
     shown, all_read = [], True
@@ -77,10 +77,10 @@ def _predict(patterns):
         with_images=bool(args.output),
     ):
         if prediction.error is not None:
-            _print_error(prediction)
+            _print_error(prediction, args.json)
             all_read = False
             continue
-        _print_classes(prediction)
+        _print_classes(prediction, args.json)
         if args.output:
             title = os.path.basename(prediction.path)
             shown.append((title, prediction.image, prediction.classes))
@@ -89,14 +89,10 @@ def _predict(patterns):
     return all_read
 
 
-def main(argv):
-    if len(argv) < 2:
-        raise app.UsageError("Expected image files. Received: none.")
-    cli.silence_libraries(flags.FLAGS["verbosity"].present)
-    with cli.one_line_errors("alexnet_tf.predict"):
-        all_read = _predict(argv[1:])
-    sys.exit(int(not all_read))
+def main(argv=None):
+    """Runs the command with the arguments `argv`, see `cli.run`."""
+    cli.run("alexnet_tf.predict", _predict, FLAGS, argv, takes_arguments=True)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

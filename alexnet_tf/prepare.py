@@ -10,25 +10,22 @@ same --num_workers and --output_dir.
 
 import os
 
-from absl import app
-from absl import flags
-
 from alexnet_tf import cli
 
 # TensorFlow is imported in _prepare: --help must not wait for it.
 
-_FLAGS = [
-    flags.DEFINE_string(
+FLAGS = [
+    cli.string_flag(
         "dataset", None, "Data set to resize, as for alexnet_tf.train.", required=True
     ),
-    cli.define_data_dir(),
-    flags.DEFINE_string(
+    cli.data_dir_flag(),
+    cli.string_flag(
         "output_dir",
         None,
         "Directory to write the data set to, the --data_dir of training. Default: "
         "--data_dir.",
     ),
-    flags.DEFINE_enum(
+    cli.enum_flag(
         "format",
         "jpeg",
         ["jpeg", "raw"],
@@ -36,34 +33,33 @@ _FLAGS = [
         "computes bit for bit what it computes on the originals; 197 KB for an image "
         "of 256 pixels.",
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "quality", 95, "JPEG quality.", lower_bound=1, upper_bound=100
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "image_size", 256, "Side of the resized images in pixels.", lower_bound=1
     ),
-    flags.DEFINE_enum(
+    cli.enum_flag(
         "resize",
         "short_side",
         ["short_side", "squash"],
         "As for alexnet_tf.train; the presets caffe and caffenet use squash.",
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "images_per_shard", 1000, "Number of images in a file.", lower_bound=1
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "worker_index", 0, "Index of this machine, from 0.", lower_bound=0
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "num_workers", 1, "Number of machines that share the work.", lower_bound=1
     ),
 ]
 
 
-def _prepare():
+def _prepare(args):
     from alexnet_tf.data import resized_copy
 
-    args = flags.FLAGS
     default_dir = os.path.join("~", "tensorflow_datasets")
     output_dir = args.output_dir or args.data_dir or default_dir
     name, complete = resized_copy.prepare(
@@ -85,9 +81,10 @@ def _prepare():
         print("This worker is done; the files of other workers are still missing.")
 
 
-def main(argv):
-    cli.run("alexnet_tf.prepare", _prepare, argv)
+def main(argv=None):
+    """Runs the command with the arguments `argv`, see `cli.run`."""
+    cli.run("alexnet_tf.prepare", _prepare, FLAGS, argv)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

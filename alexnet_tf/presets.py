@@ -16,8 +16,11 @@ The sources are cited by these abbreviations:
 
 import dataclasses
 import math
+import re
 import typing
 from typing import Literal
+
+from alexnet_tf import preset_files
 
 # The distribution of initial kernels. A number is the standard deviation of a Gaussian
 # with mean 0. "he" is a Gaussian with mean 0 and variance 2 / fan_in (He et al. 2015,
@@ -96,6 +99,22 @@ class SpatialNorm:
 
 
 @dataclasses.dataclass(frozen=True)
+class BatchNorm:
+    """Batch normalization of each map or unit (Ioffe, Szegedy 2015, arXiv:1502.03167).
+
+    No preset of this module has it: it is newer than the paper.
+
+    Attributes:
+        momentum: the factor of the moving averages of mean and variance in each step.
+        epsilon: the constant that is added to the variance.
+    """
+
+    name: str
+    momentum: float = 0.99
+    epsilon: float = 0.001
+
+
+@dataclasses.dataclass(frozen=True)
 class Pool:
     """A pooling layer with square windows, which overlap by default (PAPER 3.4)."""
 
@@ -131,8 +150,9 @@ class Dense:
 
 
 Layer = (
-    Conv | ReLU | Tanh | ResponseNorm | SpatialNorm | Pool | Dropout | Dense
+    Conv | ReLU | Tanh | ResponseNorm | SpatialNorm | BatchNorm | Pool | Dropout | Dense
 )
+LAYER_NAMES = ", ".join(kind.__name__ for kind in typing.get_args(Layer))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -567,6 +587,9 @@ _CHOICES = {
     },
 }
 
+# The numbers that cannot be 0.
+_POSITIVE = ("batch_size", "image_size", "crop_size", "patience", "pca_color_divisor")
+
 # The arguments of `override` that are also flags of `alexnet_tf.train`.
 OVERRIDES = (
     "batch_size", "learning_rate", "momentum", "weight_decay", "bias_lr_multiplier",
@@ -590,18 +613,122 @@ _RENAMED = {
 }
 
 
-def get(name: str) -> Preset:
-    """Returns the preset called `name`.
+def get(preset: str | Preset) -> Preset:
+    """Returns the preset of a name or a file.
+
+    A file of Python is executed. It contains, for example:
+
+        import dataclasses
+        from alexnet_tf import presets
+        tiny = presets.get("tiny")
+        WIDE = dataclasses.replace(tiny, name="wide", layers=(...))
+
+    Args:
+        preset: a name in `PRESETS`; "FILE.py:NAME" for the variable NAME of a file of
+            Python; "FILE.json" for a dict from `to_dict` or the network.json of a run;
+            or a `Preset`, which is returned unchanged.
 
     Raises:
-        ValueError: if there is no preset of this name.
+        ValueError: if there is no preset of this name, or the file has no valid preset,
+            see `check`. A preset of a Python file needs a name that no other preset in
+            `PRESETS` has.
+        OSError: if the file cannot be read.
     """
-    if name not in PRESETS:
+    if isinstance(preset, Preset):
+        return preset
+    if isinstance(preset, str) and preset in PRESETS:
+        return PRESETS[preset]
+    if preset_files.is_file(preset):
+        return _from_file(preset)
+    raise ValueError(
+        f"Expected one of the presets {', '.join(PRESETS)}, or a file, FILE.py:NAME or "
+        f"FILE.json. Received: {preset=}."
+    )
+
+
+def _from_file(path):
+    """Returns the checked preset of a file, see `get`."""
+    content = preset_files.read(path)
+    try:
+        if isinstance(content, dict) and path.endswith(".json"):
+            content = from_dict(content)
+        elif PRESETS.get(getattr(content, "name", None), content) != content:
+            raise ValueError(
+                f"Expected a name that no other preset has. Received: {content.name!r}. "
+                "Give the preset a name of its own."
+            )
+        return check(content)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = error if isinstance(error, ValueError) else repr(error)
+        raise ValueError(f"The preset in {path} is not valid: {reason}") from error
+
+
+def check(preset: Preset) -> Preset:
+    """Returns a preset unchanged if a network can be built from it and trained.
+
+    Raises:
+        ValueError: if the name contains other characters than letters, digits and
+            "_.-", a field has the wrong type or is out of range, two layers have the
+            same name, or the last layer has not one output for each class.
+    """
+    if not isinstance(preset, Preset):
+        raise ValueError(f"Expected a presets.Preset. Received: {preset!r:.80}.")
+    if not (isinstance(preset.name, str) and re.fullmatch(r"[\w.-]+", preset.name)):
         raise ValueError(
-            f"Expected one of the presets {', '.join(PRESETS)}. "
-            f"Received: preset={name!r}."
+            "Expected the name of a preset, of letters, digits, _, . and -. Received: "
+            f"name={preset.name!r}."
         )
-    return PRESETS[name]
+    _check_layers(preset.layers)
+    for part, kind in ((preset.preprocessing, Preprocessing), (preset.recipe, Recipe)):
+        if not isinstance(part, kind):
+            raise ValueError(f"Expected a presets.{kind.__name__}. Received: {part!r}.")
+        _check_types(part, kind.__name__)
+        _check_values(vars(part))
+    _check_crop(preset.preprocessing)
+    return preset
+
+
+def _check_layers(layers):
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise ValueError(
+                f"Expected layers that are one of {LAYER_NAMES}. Received: {layer!r}."
+            )
+        _check_types(layer, f"{type(layer).__name__} {layer.name}")
+    names = [layer.name for layer in layers]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(
+            "Expected layers with different names. Received more than once: "
+            f"{', '.join(repeated)}."
+        )
+    if not (layers and isinstance(layers[-1], Dense) and layers[-1].units is None):
+        raise ValueError(
+            "Expected a last layer Dense(name, None), with one output for each class. "
+            f"Received: {layers[-1] if layers else layers!r}."
+        )
+
+
+def _check_types(part, description):
+    """Checks fields of plain types, which can be written as JSON."""
+    for field in dataclasses.fields(part):
+        value, kind = getattr(part, field.name), field.type
+        if kind in (int, float, bool, str):
+            kinds = (int, float) if kind is float else kind
+            is_wrong_boolean = isinstance(value, bool) and kind is not bool
+            if not isinstance(value, kinds) or is_wrong_boolean:
+                raise ValueError(
+                    f"Expected {field.name} of {description} to be of type "
+                    f"{kind.__name__}. Received: {field.name}={value!r}."
+                )
+
+
+def _check_crop(preprocessing):
+    if preprocessing.crop_size > preprocessing.image_size:
+        raise ValueError(
+            "Expected a crop no larger than the image. Received: crop_size="
+            f"{preprocessing.crop_size}, image_size={preprocessing.image_size}."
+        )
 
 
 def to_dict(preset: Preset) -> dict:
@@ -617,6 +744,7 @@ def from_dict(content: dict) -> Preset:
     """Returns the `Preset` for a dict that `to_dict` returned.
 
     Names and values of version 0.1 are converted to the present names and values.
+    Preprocessing and recipe may be missing: all their fields have defaults.
 
     Args:
         content: the dict, which may have been written as JSON and read again.
@@ -631,7 +759,7 @@ def from_dict(content: dict) -> Preset:
         layers.append(layer_types[fields.pop("type")](**_with_tuples(fields)))
     preprocessing, recipe = (
         {_RENAMED.get(key, key): _renamed_value(value) for key, value in part.items()}
-        for part in (content["preprocessing"], content["recipe"])
+        for part in (content.get("preprocessing", {}), content.get("recipe", {}))
     )
     return Preset(
         _renamed_value(content["name"]),
@@ -668,8 +796,8 @@ def override(preset: Preset, **values) -> Preset:
 
     Raises:
         ValueError: if a name or a choice is unknown, a number is negative or not
-            finite, the dropout rate is not less than 1, the crop is larger than the
-            image, or the preset does not have a part to remove.
+            finite, a size or a divisor is 0, the dropout rate is not less than 1, the
+            crop is larger than the image, or the preset does not have a part to remove.
     """
     values = {name: value for name, value in values.items() if value is not None}
     _check_values(values)
@@ -691,11 +819,7 @@ def override(preset: Preset, **values) -> Preset:
             "Expected fields of Recipe or Preprocessing, init, dropout or ablate. "
             f"Received: {values}."
         )
-    if preprocessing.crop_size > preprocessing.image_size:
-        raise ValueError(
-            "Expected a crop no larger than the image. Received: crop_size="
-            f"{preprocessing.crop_size}, image_size={preprocessing.image_size}."
-        )
+    _check_crop(preprocessing)
     layers = preset.layers
     if init is not None:
         layers = _replace(layers, Conv | Dense, init=init, bias=0.0)
@@ -710,14 +834,14 @@ def ablate(preset: Preset, *parts: str) -> Preset:
     Args:
         preset: the `Preset` to start from.
         *parts: the parts to remove:
-            "norm": all normalization layers (PAPER 3.3; CHM layers-148.cfg).
+            "norm": all response normalization layers (PAPER 3.3; CHM layers-148.cfg).
             "overlap": the overlap of pooling windows, whose side becomes 2. In networks
                 with conv5, conv2 pads by 1 and conv5 does not pad (PAPER 3.4; CHM
                 layers-147.cfg).
             "tower": one of the two towers. conv5 and the fully connected layers keep
                 their size (PAPER 3.2; CHM layers-145-half.cfg).
             The name of a convolution other than the first: the convolution and the
-                activation that directly follows it (PAPER 7).
+                batch normalization and activation that directly follow it (PAPER 7).
 
     Raises:
         ValueError: if the preset does not have one of the parts.
@@ -778,8 +902,8 @@ def _without_convolution(layers, name):
     for index in convolutions[1:]:
         if layers[index].name == name:
             end = index + 1
-            if isinstance(layers[end], ReLU | Tanh):
-                end += 1
+            for kinds in (BatchNorm, ReLU | Tanh):
+                end += isinstance(layers[end], kinds)
             return (*layers[:index], *layers[end:])
     return layers
 
@@ -790,6 +914,11 @@ def _check_values(values):
             raise ValueError(
                 f"Expected {name} to be a finite number of at least 0. Received: "
                 f"{name}={value}."
+            )
+    for name in _POSITIVE:
+        if values.get(name) == 0:
+            raise ValueError(
+                f"Expected {name} to be greater than 0. Received: {name}=0."
             )
     if values.get("dropout", 0) >= 1:
         raise ValueError(

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import errno
-import fcntl
+import functools
 import hashlib
 import logging
 import os
@@ -372,7 +372,11 @@ def _download(row):
     folder = _cache_folders()[-1]
     try:
         os.makedirs(folder, exist_ok=True)
-        with _locked(folder) as is_locked:
+        on_wait = functools.partial(
+            _log.warning, "Waiting for another process that downloads to %s.", folder
+        )
+        # Without locks, two processes may download the same file.
+        with files.lock_folder(folder, on_wait) as is_locked:
             if is_locked:
                 for file in row.files:
                     files.remove_unfinished(folder, file.filename)
@@ -394,32 +398,6 @@ def _download(row):
             f"{max(file.bytes for file in row.files):,} bytes. The environment "
             "variable KERAS_HOME can name another one."
         ) from error
-
-
-@contextlib.contextmanager
-def _locked(folder):
-    """Locks the cache folder against downloads of other processes of this package.
-
-    The operating system releases the lock when the process ends, even if it is killed.
-
-    Yields:
-        Whether the folder is locked. Some network file systems do not support locks;
-        there, two processes may download the same file.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_locked = True
-        except BlockingIOError:
-            _log.warning("Waiting for another process that downloads to %s.", folder)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            is_locked = True
-        except OSError:
-            is_locked = False
-        yield is_locked
-    finally:
-        os.close(descriptor)
 
 
 def _try_addresses(row, folder):

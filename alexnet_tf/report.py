@@ -8,31 +8,30 @@ environment.
 """
 
 from absl import app
-from absl import flags
 
 from alexnet_tf import cli
 
 # TensorFlow is imported in the functions that need it: --help must not wait for it.
 
-_FLAGS = [
-    *cli.define_data(
+FLAGS = [
+    *cli.data_flags(
         "Data set, as for alexnet_tf.train. Default: that of the run.",
         "Split to show. Default: the run's eval_split.",
     ),
-    flags.DEFINE_string(
+    cli.string_flag(
         "layer",
         None,
         "Layer whose features define the nearest neighbors, or input for the pixels. "
         "Default: the penultimate layer.",
     ),
-    cli.define_path(
+    cli.path_flag(
         "index",
         None,
         "Retrieval index of the training split for --layer, a file that was written "
         "with alexnet_tf.visualize --index_output. Default: an index of at most 10,000 "
         "images is computed.",
     ),
-    cli.define_path(
+    cli.path_flag(
         "output",
         None,
         "HTML file to write. Default: report.html in the work directory.",
@@ -40,12 +39,15 @@ _FLAGS = [
 ]
 
 
-def _report(workdir):
+def _report(args, arguments):
     from alexnet_tf.figures import html_report
 
-    args = flags.FLAGS
+    if len(arguments) != 1:
+        raise app.UsageError(
+            f"Expected the work directory of one run. Received: {arguments}."
+        )
     path = html_report.write_report(
-        workdir,
+        arguments[0],
         dataset=args.dataset,
         split=args.split,
         data_dir=args.data_dir,
@@ -57,15 +59,10 @@ def _report(workdir):
     print(path)
 
 
-def main(argv):
-    if len(argv) != 2:
-        raise app.UsageError(
-            f"Expected the work directory of one run. Received: {argv[1:]}."
-        )
-    cli.silence_libraries(flags.FLAGS["verbosity"].present)
-    with cli.one_line_errors("alexnet_tf.report"):
-        _report(argv[1])
+def main(argv=None):
+    """Runs the command with the arguments `argv`, see `cli.run`."""
+    cli.run("alexnet_tf.report", _report, FLAGS, argv, takes_arguments=True)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -14,40 +14,40 @@ worker.
 
 import socket
 
-from absl import app
-from absl import flags
-
 from alexnet_tf import cli
 from alexnet_tf.data import data_service
 
-_PORT = flags.DEFINE_integer(
-    "port", 0, "Port to listen on. Default: any free port.", lower_bound=0
-)
-_DISPATCHER = flags.DEFINE_string(
-    "dispatcher", None, "HOST:PORT of the dispatcher, for a worker."
-)
-_ADDRESS = flags.DEFINE_string(
-    "address",
-    None,
-    "Name by which other machines reach this one. Default: its host name.",
-)
+FLAGS = [
+    cli.integer_flag(
+        "port", 0, "Port to listen on. Default: any free port.", lower_bound=0
+    ),
+    cli.string_flag(
+        "dispatcher", None, "HOST:PORT of the dispatcher, for a worker."
+    ),
+    cli.string_flag(
+        "address",
+        None,
+        "Name by which other machines reach this one. Default: its host name.",
+    ),
+]
 
 
-def _serve():
-    address = _ADDRESS.value or socket.gethostname()
-    if _DISPATCHER.value:
-        server = data_service.worker(_DISPATCHER.value, _PORT.value, address)
-        print(f"A worker of {_DISPATCHER.value}.", flush=True)
+def _serve(args):
+    address = args.address or socket.gethostname()
+    if args.dispatcher:
+        server = data_service.worker(args.dispatcher, args.port, address)
+        print(f"A worker of {args.dispatcher}.", flush=True)
     else:
-        server = data_service.dispatcher(_PORT.value)
+        server = data_service.dispatcher(args.port)
         port = server.target.rpartition(":")[2]
         print(f"The dispatcher, at {address}:{port}.", flush=True)
     server.join()
 
 
-def main(argv):
-    cli.run("alexnet_tf.serve_data", _serve, argv)
+def main(argv=None):
+    """Runs the command with the arguments `argv`, see `cli.run`."""
+    cli.run("alexnet_tf.serve_data", _serve, FLAGS, argv)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -14,99 +14,95 @@ import logging
 import re
 import sys
 
-from absl import app
-from absl import flags
-
 from alexnet_tf import cli
 from alexnet_tf import presets
 
 # TensorFlow is imported in _train: --help must not wait for it.
 
 _RUN_FLAGS = [
-    flags.DEFINE_string(
+    cli.string_flag(
         "dataset",
         "textures",
         "Data set to train on: textures (generated on first use), any image "
         "classification data set of TFDS (imagenet2012, cifar10:3.0.2), folder:PATH "
         "(one folder for each class), or list:FILE (lines of `path label`).",
     ),
-    flags.DEFINE_string(
+    cli.string_flag(
         "train_split", "train", "Split to train on, such as train[:90%]."
     ),
-    flags.DEFINE_string(
+    cli.string_flag(
         "eval_split",
         None,
         "Split to measure the validation error on. Default: validation, or else test.",
     ),
-    cli.define_data_dir(),
-    cli.define_path(
+    cli.data_dir_flag(),
+    cli.path_flag(
         "workdir",
         None,
         "Work directory of the run, for checkpoints, metrics and figures. Default: "
         "runs/DATASET-PRESET.",
     ),
-    flags.DEFINE_enum(
+    cli.string_flag(
         "preset",
         None,
-        list(presets.PRESETS),
-        "Network, preprocessing and training recipe. Default: tiny for textures, paper "
-        "for other data sets.",
+        f"Network, preprocessing and training recipe. {cli.PRESET_HELP} Default: tiny "
+        "for textures, paper for other data sets.",
     ),
-    flags.DEFINE_enum(
+    cli.enum_flag(
         "precision",
         "float32",
         ["float32", "mixed_bfloat16", "mixed_float16"],
         "Data type of the computations; the weights are always float32.",
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "seed",
         0,
         "Random seed of initialization, shuffling, augmentation and dropout.",
         lower_bound=0,
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "shuffle_buffer",
         16384,
         "Number of encoded images in the shuffle buffer; an image of ImageNet takes "
         "about 110 KB.",
         lower_bound=1,
     ),
-    flags.DEFINE_boolean(
+    cli.boolean_flag(
         "cache",
         False,
         "Keep the encoded images in memory. ImageNet takes 143 GB, or 38 GB once "
         "alexnet_tf.prepare has resized it.",
     ),
-    flags.DEFINE_enum(
+    cli.enum_flag(
         "on_bad_image",
         "error",
         ["error", "skip"],
         "error: stop at an unreadable image and name it. skip: train without it, which "
         "decodes each image twice.",
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "max_bad_images",
         100,
         "How many unreadable images an epoch may skip before training stops.",
         lower_bound=0,
     ),
-    flags.DEFINE_float(
+    cli.float_flag(
         "checkpoint_minutes", 10.0, "Minutes between two checkpoints.", lower_bound=0
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "log_steps",
         100,
         "Steps between two lines of metrics within an epoch.",
         lower_bound=1,
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "num_devices",
         None,
         "Number of GPUs to use, or of virtual CPU devices if there is no GPU. Default: "
         "all GPUs, or one CPU.",
         lower_bound=1,
     ),
-    flags.DEFINE_enum(
+    cli.enum_flag(
         "strategy",
         "mirrored",
         ["mirrored", "multi_worker"],
@@ -114,7 +110,7 @@ _RUN_FLAGS = [
         "several workers, as described by the environment variable TF_CONFIG or by "
         "those of Slurm.",
     ),
-    flags.DEFINE_string(
+    cli.string_flag(
         "data_service",
         None,
         "HOST:PORT of the dispatcher of alexnet_tf.serve_data, whose workers decode "
@@ -123,61 +119,68 @@ _RUN_FLAGS = [
 ]
 
 _FINE_TUNING_FLAGS = [
-    cli.define_path(
+    cli.path_flag(
         "weights",
         None,
         f"Weights to start from. {cli.WEIGHTS_HELP} The preset of a run or of published "
         "weights is used. The learning rate is a tenth of the preset's unless it is "
         "given, and the mean is that of the images that the weights were trained on.",
     ),
-    cli.define_layout(),
-    flags.DEFINE_list(
+    cli.layout_flag(),
+    cli.list_flag(
         "reinit",
         None,
         "Layers to initialize at random instead of loading them, such as fc8.",
     ),
-    flags.DEFINE_list(
+    cli.list_flag(
         "freeze", None, "Layers that are not trained, such as conv1,conv2."
     ),
-    flags.DEFINE_list(
+    cli.list_flag(
         "train_layers", None, "The only layers that are trained, such as fc6,fc7,fc8."
     ),
-    flags.DEFINE_list(
+    cli.list_flag(
         "lr_mult",
         None,
         "Learning rates of layers relative to that of the others, such as fc8:10.",
     ),
-    flags.DEFINE_boolean(
+    cli.boolean_flag(
         "cache_features",
         False,
         "Compute the outputs of the frozen convolutions once, for the center crop, "
         "without random crops, flips and PCA color augmentation. Outputs of pool5 take "
         "80 KB of memory for each image.",
     ),
+    cli.check_flag(
+        "lr_mult",
+        lambda pairs: all(re.fullmatch(r"\w+:\d*\.?\d+", p) for p in pairs or ())
+        and len({pair.split(":")[0] for pair in pairs or ()}) == len(pairs or ()),
+        "must be layers and numbers, such as fc8:10,fc7:2.5, each layer once",
+    ),
+    cli.exclusive_flags(["freeze", "train_layers"]),
 ]
 
 _PRESET_FLAGS = [
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "batch_size", None, "Number of images in a step, over all devices.",
         lower_bound=1,
     ),
-    flags.DEFINE_float(
+    cli.float_flag(
         "learning_rate", None, "Learning rate of the first step.", lower_bound=0
     ),
-    flags.DEFINE_float(
+    cli.float_flag(
         "momentum", None, "Momentum of the update rule.", lower_bound=0, upper_bound=1
     ),
-    flags.DEFINE_float(
+    cli.float_flag(
         "weight_decay", None, "Weight decay of the kernels in the update rule.",
         lower_bound=0,
     ),
-    flags.DEFINE_float(
+    cli.float_flag(
         "bias_lr_multiplier",
         None,
         "Learning rate of the biases relative to that of the kernels.",
         lower_bound=0,
     ),
-    flags.DEFINE_enum(
+    cli.enum_flag(
         "schedule",
         None,
         ["plateau", "step", "stepped_exponential", "constant"],
@@ -187,100 +190,97 @@ _PRESET_FLAGS = [
         "stepped_exponential: four levels, the last of which is a 250th of the first. "
         "constant: not at all.",
     ),
-    flags.DEFINE_list("boundaries", None, "Epochs for --schedule=step, such as 25,51."),
-    flags.DEFINE_integer(
+    cli.list_flag("boundaries", None, "Epochs for --schedule=step, such as 25,51."),
+    cli.integer_flag(
         "patience",
         None,
         "Epochs without a lower validation error that make a plateau.",
         lower_bound=1,
     ),
-    flags.DEFINE_integer("epochs", None, "Maximum number of epochs.", lower_bound=1),
-    flags.DEFINE_integer(
+    cli.integer_flag("epochs", None, "Maximum number of epochs.", lower_bound=1),
+    cli.integer_flag(
         "image_size", None, "Pixels of the short side after resizing.", lower_bound=1
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "crop_size", None, "Side of the network's input in pixels.", lower_bound=1
     ),
-    flags.DEFINE_enum(
+    cli.enum_flag(
         "resize",
         None,
         ["short_side", "squash"],
         "short_side: keep the aspect ratio and take the center square. squash: resize "
         "both sides.",
     ),
-    cli.define_path(
+    cli.path_flag(
         "mean",
         None,
         "Mean to subtract: image for the mean image of the training split, channel for "
         "its mean per channel, or, with --weights, a mean image of Caffe (.binaryproto "
         "or .npy).",
     ),
-    flags.DEFINE_boolean(
+    cli.boolean_flag(
         "divide_by_std",
         None,
         "Divide the pixels by the standard deviation of their channel.",
     ),
-    flags.DEFINE_boolean(
+    cli.boolean_flag(
         "random_crop", None, "Train on random crops instead of the center crop."
     ),
-    flags.DEFINE_boolean("flip", None, "Mirror half of the training images."),
-    flags.DEFINE_float(
+    cli.boolean_flag("flip", None, "Mirror half of the training images."),
+    cli.float_flag(
         "pca_color_std",
         None,
         "Strength of PCA color augmentation: standard deviation of the random "
         "factors of the principal components of the RGB values.",
         lower_bound=0,
     ),
-    flags.DEFINE_float(
+    cli.float_flag(
         "pca_color_divisor",
         None,
         "Divisor of the pixels after PCA color augmentation; 1.1 in the 2012 code.",
         lower_bound=0.01,
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "pca_color_epochs",
         None,
         "Number of epochs with PCA color augmentation, counted from the first.",
         lower_bound=0,
     ),
-    flags.DEFINE_list(
+    cli.list_flag(
         "ablate",
         None,
         "Parts to remove, to measure their effect: norm (response normalization), "
         "overlap (of the pooling windows), tower (one of the two, except in conv5 and "
         "the fully connected layers), or names of convolutions other than the first.",
     ),
-    flags.DEFINE_enum(
+    cli.enum_flag(
         "init",
         None,
         ["he", "torch"],
         "Initialization of all kernels instead of the preset's. he initializes biases "
         "to 0, torch at random.",
     ),
-    flags.DEFINE_float(
+    cli.float_flag(
         "dropout", None, "Dropout rate of all dropout layers.",
         lower_bound=0, upper_bound=0.99,
     ),
+    cli.check_flag(
+        "boundaries",
+        lambda epochs: all(epoch.isdecimal() for epoch in epochs or ()),
+        "must be whole numbers of epochs, separated by commas",
+    ),
 ]  # fmt: skip
 
-flags.register_validator(
-    "boundaries",
-    lambda epochs: all(epoch.isdecimal() for epoch in epochs or ()),
-    "must be whole numbers of epochs, separated by commas",
-)
-flags.register_validator(
-    "lr_mult",
-    lambda pairs: all(re.fullmatch(r"\w+:\d*\.?\d+", p) for p in pairs or ())
-    and len({pair.split(":")[0] for pair in pairs or ()}) == len(pairs or ()),
-    "must be layers and numbers, such as fc8:10,fc7:2.5, each layer once",
-)
-flags.mark_flags_as_mutual_exclusive(["freeze", "train_layers"])
+FLAGS = _RUN_FLAGS + _FINE_TUNING_FLAGS + _PRESET_FLAGS
 
 
-def _arguments():
-    """Returns the arguments of `train_dataset` that the flags give."""
-    all_flags = _RUN_FLAGS + _FINE_TUNING_FLAGS + _PRESET_FLAGS
-    arguments = {flag.name: flag.value for flag in all_flags}
+def arguments_of(args):
+    """Returns the arguments of `train_dataset` for the values of the flags.
+
+    Args:
+        args: a namespace, see `cli.parse`.
+    """
+    arguments = dict(vars(args))
     for name in ("reinit", "freeze", "train_layers"):
         if arguments[name] is None:
             arguments[name] = ()
@@ -292,31 +292,30 @@ def _arguments():
     return arguments
 
 
-def _train():
+def _train(args):
     from alexnet_tf.training.loop import TrainingInterrupted
     from alexnet_tf.training.run import train_dataset
 
+    logging.getLogger("alexnet_tf").setLevel(logging.INFO)
     try:
-        train_dataset(**_arguments())
+        train_dataset(**arguments_of(args))
     except TrainingInterrupted as interrupted:
         print(interrupted, file=sys.stderr)
         sys.exit(128 + interrupted.signum)
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
-    cli.silence_libraries(flags.FLAGS["verbosity"].present)
-    logging.getLogger("alexnet_tf").setLevel(logging.INFO)
+def main(argv=None):
+    """Runs the command with the arguments `argv`, see `cli.run`."""
     # This message is printed for Ctrl-C before the training loop starts and for a
     # second Ctrl-C during it. The first Ctrl-C in the loop saves a checkpoint instead.
     interrupt_message = (
         "interrupted, nothing saved; the same command resumes from the last "
         "checkpoint, if there is one."
     )
-    with cli.one_line_errors("alexnet_tf.train", interrupt_message):
-        _train()
+    cli.run(
+        "alexnet_tf.train", _train, FLAGS, argv, interrupt_message=interrupt_message
+    )
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

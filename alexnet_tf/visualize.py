@@ -6,15 +6,12 @@
         --index_output=fc7.npz --output=neighbors.png
 """
 
-from absl import app
-from absl import flags
-
 from alexnet_tf import cli
 
 # TensorFlow is imported in the functions that need it: --help must not wait for it.
 
-_FLAGS = [
-    flags.DEFINE_enum(
+FLAGS = [
+    cli.enum_flag(
         "figure",
         None,
         [
@@ -32,59 +29,58 @@ _FLAGS = [
         "receptive_fields: prints a table of the receptive field of each layer.",
         required=True,
     ),
-    *cli.define_weights(
+    *cli.weights_flags(
         f"{cli.WEIGHTS_HELP} Required, except for --figure=normalization, which uses "
         "the constants of --preset (default: paper)."
     ),
-    *cli.define_data(
+    *cli.data_flags(
         "Data set, as for alexnet_tf.train. Default: that of the run; textures for a "
         "weights file.",
         "Split to show. Default: the run's eval_split, or validation or test.",
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "count",
         None,
         "Number of images, of crops of one image, or of maps of a layer to show. "
         "Default: 8; 200 for dropout, which measures errors on these images.",
         lower_bound=1,
     ),
-    flags.DEFINE_integer(
+    cli.integer_flag(
         "seed",
         0,
         "Random seed of the choice of images, of crops, of dropout, of the "
         "initialization that norms compares with, and of the values of normalization.",
     ),
-    flags.DEFINE_string(
+    cli.string_flag(
         "layer",
         None,
         "Layer whose features define the nearest neighbors, or input for the pixels. "
         "Default: the penultimate layer.",
     ),
-    flags.DEFINE_enum(
+    cli.enum_flag(
         "metric", "l2", ["l2", "cosine"], "Distance between features."
     ),
-    cli.define_path(
+    cli.path_flag(
         "index",
         None,
         "Retrieval index of the training split, a file that was written with "
         "--index_output. Default: the index is computed.",
     ),
-    cli.define_path(
+    cli.path_flag(
         "index_output", None, "File (.npz) to write the computed index to."
     ),
-    cli.define_path(
+    cli.path_flag(
         "output",
         None,
         "PNG file to write. Required, except for --figure=receptive_fields.",
     ),
+    cli.exclusive_flags(["index", "index_output"]),
 ]
-flags.mark_flags_as_mutual_exclusive(["index", "index_output"])
 
 
-def _visualize():
+def _visualize(args):
     from alexnet_tf.figures import draw
 
-    args = flags.FLAGS
     if args.figure == "receptive_fields":
         print(draw.receptive_field_table(args.weights, args.preset, args.layout))
         return
@@ -107,9 +103,10 @@ def _visualize():
     )
 
 
-def main(argv):
-    cli.run("alexnet_tf.visualize", _visualize, argv)
+def main(argv=None):
+    """Runs the command with the arguments `argv`, see `cli.run`."""
+    cli.run("alexnet_tf.visualize", _visualize, FLAGS, argv)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -4,8 +4,11 @@
     metrics.jsonl      the metrics of training steps and of evaluations, one JSON object
                        per line
     metrics.csv        the metrics of each epoch, from Keras' `CSVLogger`
-    network.json       the preset with all its values, and the names of the classes
+    network.json       the preset with all its values, the names of the classes, and
+                       the settings of the run, see `run_settings`
+    best.safetensors   the weights with the lowest validation error, with --keep_best
     data.json          the number of images of each split
+    label_counts.json  the number of images of each class, with --class_weights
     environment.jsonl  the machine and the software versions, one JSON object per launch
     statistics.npz     the mean image and the RGB covariance used by preprocessing,
                        see `pixel_statistics`
@@ -13,16 +16,18 @@
 """
 
 import contextlib
-import fcntl
 import json
 import os
+import shlex
 
+from alexnet_tf.files import lock_folder
 from alexnet_tf.files import write_text
 from alexnet_tf import presets
 from alexnet_tf import published
 from alexnet_tf import settings
 
 STATISTICS_FILE = "statistics.npz"
+BEST_WEIGHTS_FILE = "best.safetensors"
 
 # Flags and values in a flags.txt of version 0.1, with their present names.
 _RENAMED_FLAGS = {
@@ -42,7 +47,7 @@ class WorkDirectoryInUse(ValueError):
     """The work directory is locked by another training run."""
 
 
-def create_or_verify(path, flags, may_change=()):
+def create_or_verify(path, flags, may_change=(), resolved=(), check=None):
     """Makes `path` the work directory of a run with these flags.
 
     Without a checkpoint there is nothing to resume, so the flags may change.
@@ -52,10 +57,14 @@ def create_or_verify(path, flags, may_change=()):
         flags: {flag: value}, all flags that define the run. Flags with the value None
             are omitted from flags.txt.
         may_change: names of flags that may change when a run is resumed.
+        resolved: names of flags that the user has not given: their values are defaults
+            or those of the preset.
+        check: a function without arguments that raises an error if the run cannot be
+            resumed for other reasons. It is called only if there is a checkpoint.
 
     Raises:
         ValueError: if the directory holds a checkpoint of a run with other flags, or
-            if flags.txt is damaged.
+            if flags.txt is damaged. The error names flags that the user has given.
         PermissionError: if the directory cannot be written to.
     """
     flag_texts = {
@@ -63,26 +72,37 @@ def create_or_verify(path, flags, may_change=()):
         for name, value in flags.items()
         if value is not None
     }
+    if has_checkpoint(path):
+        _check_same_flags(path, read_flags(path), flag_texts, may_change, resolved)
+        if check:
+            check()
+    lines = [f"--{name}={text}\n" for name, text in flag_texts.items()]
     try:
         os.makedirs(path, exist_ok=True)
-        if has_checkpoint(path):
-            before, now = (
-                {
-                    f"--{name}": text
-                    for name, text in texts.items()
-                    if name not in may_change
-                }
-                for texts in (read_flags(path), flag_texts)
-            )
-            settings.check_same(
-                before, now, f"the settings of the run in {path}",
-                "Give the same flags to resume it, or another --workdir to start a "
-                "new run.",
-            )
-        lines = [f"--{name}={text}\n" for name, text in flag_texts.items()]
         write_text(os.path.join(path, "flags.txt"), "".join(lines))
     except OSError as error:
         raise _not_writable_error(path, error) from error
+
+
+def _check_same_flags(path, before, now, may_change, resolved):
+    """Raises a ValueError if flags have changed; see `create_or_verify`."""
+    changed = [
+        name
+        for name in {**before, **now}
+        if name not in may_change and before.get(name) != now.get(name)
+    ]
+    given = [name for name in changed if name not in resolved]
+    # With another data set or preset, many values differ that nobody has given. If none
+    # of these has changed, the others were given when the run began.
+    deciding = [name for name in changed if name in ("dataset", "preset", "weights")]
+    expected, received = (
+        {f"--{name}": shlex.quote(texts[name]) for name in names if name in texts}
+        for names, texts in ((given or deciding or changed, before), (given, now))
+    )
+    settings.check_same(
+        expected, received, f"the settings of the run in {path}",
+        "Give the same flags to resume it, or another --workdir to start a new run.",
+    )
 
 
 @contextlib.contextmanager
@@ -99,25 +119,19 @@ def locked(path):
         WorkDirectoryInUse: if another run has locked the directory.
         PermissionError: if the directory cannot be created or opened.
     """
-    try:
-        os.makedirs(path, exist_ok=True)
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise _not_writable_error(path, error) from error
-    try:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.makedirs(path, exist_ok=True)
+            stack.enter_context(lock_folder(path))
         except BlockingIOError as error:
             raise WorkDirectoryInUse(
                 "Expected a work directory that no other run uses. Received: "
                 f"workdir={path}, in which a run is in progress. Wait until that run "
                 "ends, or give another --workdir."
             ) from error
-        except OSError:
-            pass  # The file system does not support locks.
+        except OSError as error:
+            raise _not_writable_error(path, error) from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def has_checkpoint(path):
@@ -125,15 +139,18 @@ def has_checkpoint(path):
     return os.path.exists(os.path.join(path, "checkpoints", "checkpoint"))
 
 
-def write_network(path, preset, classes):
+def write_network(path, preset, classes, run_settings=None):
     """Writes network.json.
 
     Args:
         path: the work directory.
         preset: the `presets.Preset` of the network.
         classes: the names of the classes, in the order of the outputs.
+        run_settings: {name: JSON value}, further settings of the run.
     """
     network = {"preset": presets.to_dict(preset), "classes": list(classes)}
+    if run_settings:
+        network["settings"] = run_settings
     write_text(os.path.join(path, "network.json"), json.dumps(network, indent=1))
 
 
@@ -147,6 +164,23 @@ def read_network(path):
         FileNotFoundError: if `path` is not the work directory of a run.
         ValueError: if the file is damaged.
     """
+    with _reading_network(path) as network:
+        return presets.from_dict(network["preset"]), tuple(network["classes"])
+
+
+def read_run_settings(path):
+    """Reads the settings that `write_network` has written to network.json.
+
+    The result is empty if there are none, as in the runs of version 0.1. The errors are
+    those of `read_network`.
+    """
+    with _reading_network(path) as network:
+        return dict(network.get("settings", {}))
+
+
+@contextlib.contextmanager
+def _reading_network(path):
+    """Yields the content of network.json, and names the file in errors."""
     json_path = os.path.join(path, "network.json")
     if not os.path.exists(json_path):
         raise FileNotFoundError(
@@ -155,7 +189,7 @@ def read_network(path):
     try:
         with open(json_path, encoding="utf-8") as file:
             network = json.load(file)
-        return presets.from_dict(network["preset"]), tuple(network["classes"])
+        yield network
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{json_path} is damaged or was written by another version: expected a "
@@ -172,8 +206,8 @@ def preset_of_weights(weights, preset=None):
     Args:
         weights: the work directory of a run, a name in `published.WEIGHTS`, or a
             weights file.
-        preset: the name of a preset, required for a weights file and for "imagenet".
-            Otherwise it may be None, or the name of the preset of the weights.
+        preset: a preset for `presets.get`, required for a weights file and for
+            "imagenet". Otherwise it may be None, or the preset of the weights.
 
     Raises:
         ValueError: if `preset` is missing for a weights file, is unknown, or is not
@@ -186,7 +220,8 @@ def preset_of_weights(weights, preset=None):
     weights = published.locate(weights, preset)
     if os.path.isdir(weights):
         run_preset, _ = read_network(weights)
-        if preset not in (None, run_preset.name):
+        is_same = preset in (None, run_preset.name)
+        if not is_same and presets.get(preset).name != run_preset.name:
             raise ValueError(
                 f"Expected the preset of the run {weights}, {run_preset.name}. "
                 f"Received: preset={preset!r}."
@@ -301,22 +336,24 @@ def read_flags(path):
     return values
 
 
-def truncate_metrics(path, step, epochs):
+def truncate_metrics(path, step, errors):
     """Removes the metrics after a step, because a resumed run will write them again.
 
     Args:
         path: the work directory.
         step: the last step whose lines in metrics.jsonl are kept.
-        epochs: the number of completed epochs. Their evaluations in metrics.jsonl and
-            their lines in metrics.csv are kept.
+        errors: the validation errors of the completed epochs, None for an epoch
+            without an evaluation. The evaluations of the other completed epochs are
+            kept, as are the lines of all completed epochs in metrics.csv.
     """
+    # A checkpoint may have been saved after the last step of an epoch, but before its
+    # evaluation.
+    evaluated = {epoch for epoch, error in enumerate(errors, 1) if error is not None}
     kept_lines = [
         line
         for line in read_metrics(path)
         if line["step"] <= step
-        # A checkpoint may have been saved after the last step of an epoch, but before
-        # its evaluation.
-        and (line.get("split") != "eval" or line["epoch"] <= epochs)
+        and (line.get("split") != "eval" or line["epoch"] in evaluated)
     ]
     write_text(
         _metrics_path(path), "".join(json.dumps(line) + "\n" for line in kept_lines)
@@ -324,8 +361,9 @@ def truncate_metrics(path, step, epochs):
     csv_path = os.path.join(path, "metrics.csv")
     if os.path.exists(csv_path):
         with open(csv_path, encoding="utf-8") as file:
-            csv_lines = file.readlines()
-        write_text(csv_path, "".join(csv_lines[: 1 + epochs]))
+            # On Windows, Keras writes an empty line after each line.
+            csv_lines = [line for line in file if line.strip()]
+        write_text(csv_path, "".join(csv_lines[: 1 + len(errors)]))
 
 
 def _format_flag(value):

@@ -64,8 +64,8 @@ def test_path_flags_expand_the_home_directory(monkeypatch):
     """Expanded paths are not changed when they are read back from a flagfile."""
     monkeypatch.setenv("HOME", "/home/ada")
     values = flags.FlagValues()
-    cli.define_path("output", None, "A path.", flag_values=values)
-    cli.define_paths("weights", None, "Several paths.", flag_values=values)
+    cli.path_flag("output", None, "A path.")(flag_values=values)
+    cli.paths_flag("weights", None, "Several paths.")(flag_values=values)
     values(["test"])
     assert values.output is values.weights is None
     values(["test", "--output=~/a b.png", "--weights=~/a.npy,~/b,~c,/d/~"])

@@ -1,11 +1,19 @@
-"""Atomic writes, the removal of temporary folders, and the check of output paths."""
+"""Atomic writes, the removal of temporary folders, checks of output paths, and locks.
 
+test_windows.py tests the locks of Windows.
+"""
+
+import contextlib
+import errno
+import fcntl
 import os
+import stat
 
 import pytest
 
 from alexnet_tf.files import atomic_write
 from alexnet_tf.files import check_output
+from alexnet_tf.files import lock_folder
 from alexnet_tf.files import remove_unfinished
 from alexnet_tf.files import write_text
 
@@ -91,3 +99,121 @@ def test_check_output_rejects_paths_that_cannot_be_written(tmp_path):
     with pytest.raises(ValueError, match="--output to end in .png"):
         check_output("--output", str(tmp_path / "a.jpg"), ".png")
     check_output("--output", tmp_path / "a.png", ".png")
+
+
+def test_a_device_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="Received: .*/pipe, which is a device or a pipe"):
+        write_text(str(tmp_path / "pipe"), "text")
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    (tmp_path / "link").symlink_to("pipe")
+    write_text(str(tmp_path / "link"), "text")  # Only the link is replaced.
+    assert (tmp_path / "link").read_text() == "text"
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+
+
+@pytest.fixture
+def refuse_replace(monkeypatch):
+    """A function that makes the next `count` calls of `os.replace` fail.
+
+    refuse_replace(count, winerror) returns the list of the failed calls. `winerror` is
+    the number of the error on Windows; None for an error of another system.
+    """
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    replace, calls = os.replace, []
+
+    def refuse(count, winerror):
+        def fail_or_replace(source, target):
+            if len(calls) == count:
+                return replace(source, target)
+            calls.append(target)
+            error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
+            if winerror:
+                error.winerror = winerror
+            raise error
+
+        monkeypatch.setattr(os, "replace", fail_or_replace)
+        return calls
+
+    return refuse
+
+
+@pytest.mark.parametrize("winerror", [5, 32])
+def test_a_file_that_is_open_for_a_moment_on_windows_is_replaced(
+    tmp_path, refuse_replace, winerror
+):
+    calls = refuse_replace(3, winerror)
+    write_text(str(tmp_path / "file.txt"), "new")
+    assert len(calls) == 3
+    assert (tmp_path / "file.txt").read_text() == "new"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_a_file_that_stays_open_on_windows_is_reported(tmp_path, refuse_replace):
+    (tmp_path / "file.txt").write_text("old")
+    calls = refuse_replace(1000, 32)
+    with pytest.raises(PermissionError, match="Close the programs .*/file.txt") as info:
+        write_text(str(tmp_path / "file.txt"), "new")
+    assert info.value.strerror.startswith("The file could not be replaced.")
+    assert len(calls) == 10
+    assert (tmp_path / "file.txt").read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_other_errors_of_replacing_a_file_are_raised_at_once(tmp_path, refuse_replace):
+    calls = refuse_replace(1000, None)
+    with pytest.raises(PermissionError, match="Permission denied: .*/file.txt"):
+        write_text(str(tmp_path / "file.txt"), "new")
+    assert len(calls) == 1
+
+
+def test_a_folder_is_locked_by_one_process(tmp_path):
+    with lock_folder(str(tmp_path)) as is_locked:
+        assert is_locked
+        with pytest.raises(BlockingIOError):
+            with lock_folder(str(tmp_path)):
+                pass
+        assert os.listdir(tmp_path) == []
+        # Earlier versions lock the folder in the same way.
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(BlockingIOError):
+        with lock_folder(str(tmp_path)):
+            pass
+    os.close(descriptor)
+    with pytest.raises(BlockingIOError, match="of the body"):
+        with lock_folder(str(tmp_path)):
+            raise BlockingIOError("an error of the body")
+
+
+def test_a_lock_is_waited_for(tmp_path, monkeypatch):
+    """The other lock is released during the third pause."""
+    calls, first = [], contextlib.ExitStack()
+
+    def sleep(seconds):
+        calls.append("pause")
+        if len(calls) == 4:
+            first.close()
+
+    monkeypatch.setattr("time.sleep", sleep)
+    first.enter_context(lock_folder(str(tmp_path)))
+    with lock_folder(str(tmp_path), lambda: calls.append("wait")) as is_locked:
+        assert is_locked
+        assert calls == ["wait", "pause", "pause", "pause"]
+        with pytest.raises(BlockingIOError):
+            with lock_folder(str(tmp_path)):
+                pass
+
+
+def test_nothing_is_locked_on_a_file_system_without_locks(tmp_path, monkeypatch):
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with lock_folder(str(tmp_path)) as is_locked:
+        assert not is_locked
+    with pytest.raises(FileNotFoundError):
+        with lock_folder(str(tmp_path / "none")):
+            pass

@@ -10,11 +10,11 @@ import subprocess
 import sys
 
 from absl import flags
-from absl.testing import flagsaver
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf import cli
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf import presets
 from alexnet_tf import train
@@ -34,13 +34,15 @@ pytestmark = pytest.mark.usefixtures("figures_as_text")
 
 def command(*args):
     """Runs the command in this process; returns its error or exit status, or None."""
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS(["train", *args])
-        try:
-            train.main(["train"])
-        except SystemExit as error:
-            return error.code
+    try:
+        train.main(["train", *args])
+    except SystemExit as error:
+        return error.code
+
+
+def parse(*args):
+    """Returns the values of the command's flags."""
+    return cli.parse(train.FLAGS, ["train", *args])
 
 
 @pytest.fixture
@@ -81,10 +83,9 @@ def test_help_names_every_flag_and_needs_no_tensorflow(tmp_path):
         text=True,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
     )
-    for flag in train._RUN_FLAGS + train._FINE_TUNING_FLAGS + train._PRESET_FLAGS:
-        pattern = rf"--(\[no\])?{flag.name}:"
-        assert re.search(pattern, done.stdout), flag.name + done.stderr
-        assert len(flags.FLAGS[flag.name].help) > 10
+    for name in vars(parse()):
+        pattern = rf"--(\[no\])?{name}: .{{10}}"
+        assert re.search(pattern, done.stdout), name + done.stderr
 
 
 def test_one_epoch_with_default_flags(tmp_path, textures_data_dir):
@@ -143,12 +144,9 @@ def test_the_default_preset_depends_on_the_data_set(dataset, name):
 
 
 def test_flags_override_single_values():
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS(
-            ["train", "--boundaries=3,5", "--schedule=step", "--mean=channel"]
-        )
-        arguments = train._arguments()
+    arguments = train.arguments_of(
+        parse("--boundaries=3,5", "--schedule=step", "--mean=channel")
+    )
     overrides = {name: arguments[name] for name in presets.OVERRIDES}
     preset = resolve_preset(arguments["dataset"], **overrides)
     assert preset.recipe.boundaries == (3, 5)
@@ -158,10 +156,10 @@ def test_flags_override_single_values():
 
 
 def test_boundaries_are_whole_numbers():
-    with flagsaver.flagsaver(), pytest.raises(
+    with pytest.raises(
         flags.IllegalFlagValueError, match="boundaries=.*'a'.*: must be whole numbers"
     ):
-        flags.FLAGS(["train", "--boundaries=3,a"])
+        parse("--boundaries=3,a")
 
 
 @pytest.mark.large
@@ -365,26 +363,23 @@ def test_the_exit_status_names_the_signal(tmp_path, run_flags):
     "value", ["fc8", "fc8:", "fc8:x", ":2", "fc8:-1", "fc8:2,fc7:2,fc8:10"]
 )
 def test_multipliers_are_layers_and_numbers(value):
-    with flagsaver.flagsaver(), pytest.raises(
+    with pytest.raises(
         flags.IllegalFlagValueError, match="lr_mult=.*such as fc8:10.* once"
     ):
-        flags.FLAGS(["train", f"--lr_mult={value}"])
+        parse(f"--lr_mult={value}")
 
 
 def test_a_tilde_in_paths_is_the_home_directory(monkeypatch):
     """Runs and weights are not looked for in a folder called ~."""
     monkeypatch.setenv("HOME", "/home/ada")
-    with flagsaver.flagsaver():
-        flags.FLAGS(["train", "--workdir=~/runs/a", "--weights=~/caffe.npy"])
-        assert flags.FLAGS.workdir == "/home/ada/runs/a"
-        assert flags.FLAGS.weights == "/home/ada/caffe.npy"
+    args = parse("--workdir=~/runs/a", "--weights=~/caffe.npy")
+    assert args.workdir == "/home/ada/runs/a"
+    assert args.weights == "/home/ada/caffe.npy"
 
 
 def test_freeze_and_train_layers_exclude_each_other():
-    with flagsaver.flagsaver(), pytest.raises(
-        flags.IllegalFlagValueError, match="freeze|train_layers"
-    ):
-        flags.FLAGS(["train", "--freeze=conv1", "--train_layers=fc8"])
+    with pytest.raises(flags.IllegalFlagValueError, match="freeze|train_layers"):
+        parse("--freeze=conv1", "--train_layers=fc8")
 
 
 def test_batches_shrink_to_a_small_data_set(tmp_path, run_flags):

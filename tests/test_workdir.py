@@ -81,7 +81,7 @@ def test_truncate_metrics_removes_the_metrics_after_a_step(tmp_path):
     for step in (10, 20, 30):
         append_metrics(str(tmp_path), step=step)
     (tmp_path / "metrics.csv").write_text("epoch,loss\n0,3\n1,2\n")
-    truncate_metrics(str(tmp_path), step=20, epochs=1)
+    truncate_metrics(str(tmp_path), step=20, errors=[0.5])
     assert [line["step"] for line in read_metrics(str(tmp_path))] == [10, 20]
     assert (tmp_path / "metrics.csv").read_text() == "epoch,loss\n0,3\n"
 
@@ -139,6 +139,6 @@ def test_a_truncated_line_is_removed_before_lines_are_appended(tmp_path):
     append_metrics(str(tmp_path), step=1)
     with open(tmp_path / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write('{"step": 2, "lo')
-    truncate_metrics(str(tmp_path), step=5, epochs=0)
+    truncate_metrics(str(tmp_path), step=5, errors=[])
     append_metrics(str(tmp_path), step=2)
     assert read_metrics(str(tmp_path)) == [{"step": 1}, {"step": 2}]

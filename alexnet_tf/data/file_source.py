@@ -11,10 +11,12 @@ import tensorflow_datasets as tfds
 
 from alexnet_tf.data.source import check_not_empty
 from alexnet_tf.data.source import evaluation_split
+from alexnet_tf.data.source import example_name
 from alexnet_tf.data.source import IMAGE_EXTENSIONS
 from alexnet_tf.data.source import Source
 from alexnet_tf.data.source import SPLIT_ERRORS
 from alexnet_tf.data.source import unknown_split_error
+from alexnet_tf.data.text_lines import read_lines
 
 _log = logging.getLogger(__name__)
 
@@ -32,8 +34,7 @@ def load(name, split):
     check_not_empty(name, split, len(examples))
     paths = [path for path, _ in examples]
     labels = np.array([label for _, label in examples], np.int32)
-    # Names are bytes, since file names need not be UTF-8.
-    names = np.array([os.fsencode(path) for path in paths], object)
+    names = np.array([example_name(path) for path in paths], object)
     return Source(
         name,
         split,
@@ -150,9 +151,11 @@ def _scan_lists(path):
     path = os.path.expanduser(path)
     if os.path.isdir(path):
         folder = path
-        names = [name for name in sorted(os.listdir(path)) if name.endswith(".txt")]
         files = {
-            name.removesuffix(".txt"): os.path.join(path, name) for name in names
+            name.removesuffix(".txt"): os.path.join(path, name)
+            for name in sorted(os.listdir(path))
+            # Beside train.txt, macOS writes a file "._train.txt" that is not a list.
+            if name.endswith(".txt") and not name.startswith(".")
         }
     else:
         folder = os.path.dirname(path) or "."
@@ -208,13 +211,11 @@ def _read_checked_list(list_file, num_classes, train_file):
 
 def _read_list(list_file):
     """Returns [(path, label)] of a file of `path label` lines."""
-    # The error handler preserves file names that are not UTF-8.
-    with open(list_file, encoding="utf-8", errors="surrogateescape") as lines:
-        return [
-            _parse_line(line.strip(), number, list_file)
-            for number, line in enumerate(lines, 1)
-            if line.strip()
-        ]
+    return [
+        _parse_line(line, number, list_file)
+        for number, line in enumerate(read_lines(list_file), 1)
+        if line
+    ]
 
 
 def _parse_line(line, number, list_file):
@@ -243,7 +244,7 @@ def _fingerprint(paths):
             status = os.stat(path)
         except OSError:
             continue  # The error is reported when the image is read.
-        digest.update(os.fsencode(path))
+        digest.update(example_name(path))
         digest.update(f" {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
@@ -281,6 +282,7 @@ def _sorted_by_digest(examples, folder):
     """
 
     def digest(example):
-        return hashlib.sha256(os.fsencode(example[0].removeprefix(folder))).digest()
+        relative_path = example[0].removeprefix(folder)
+        return hashlib.sha256(example_name(relative_path)).digest()
 
     return sorted(examples, key=digest)

@@ -26,6 +26,7 @@ def training_batches(
     worker_index=0,
     shuffle_buffer=16384,
     data_service=None,
+    augment=None,
 ):
     """Returns one epoch of random crops in random order, as a `tf.data.Dataset`.
 
@@ -57,6 +58,7 @@ def training_batches(
             the crops; None to compute them in this process. An image still gets the
             same crop each time in an epoch, but the order of the images is not fixed,
             and a resumed epoch draws new images.
+        augment: a function that changes the crops, see `preprocess.check_augment`.
 
     Raises:
         tf.errors.OpError: when the dataset is read, if an image or a label is invalid
@@ -67,11 +69,11 @@ def training_batches(
         preprocessing = dataclasses.replace(preprocessing, pca_color_std=0.0)
     run_seed = tf.constant([seed, 0], tf.int64)
 
-    def augment(index, example):
+    def crop_and_label(index, example):
         epoch_seed = tf.random.fold_in(run_seed, epoch)
         image_seed = tf.random.fold_in(epoch_seed, index)
         image = preprocess.training_image(
-            example["image"], image_seed, preprocessing, statistics
+            example["image"], image_seed, preprocessing, statistics, augment
         )
         return image, source.label_of(example)
 
@@ -80,7 +82,7 @@ def training_batches(
             _read_shuffled(
                 source.without_count_check, source, seed, epoch, shuffle_buffer
             ),
-            augment,
+            crop_and_label,
             batch_size // num_replicas,
             data_service,
         ).take((steps - first_step) * batch_size)
@@ -92,7 +94,7 @@ def training_batches(
             .skip(first_step * batch_size)
         )
         share = _worker_share(examples, batch_size, num_workers, worker_index)
-        inputs = share.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+        inputs = share.map(crop_and_label, num_parallel_calls=tf.data.AUTOTUNE)
     return inputs.batch(
         batch_size // num_replicas, drop_remainder=True
     ).prefetch(tf.data.AUTOTUNE)
@@ -275,22 +277,23 @@ def _read_shuffled(read, source, seed, epoch, shuffle_buffer):
     )
 
 
-def _map_on_data_service(examples, augment, batch_size, data_service):
-    """Returns a `tf.data.Dataset` of results of `augment`, from a data service.
+def _map_on_data_service(examples, crop_and_label, batch_size, data_service):
+    """Returns a `tf.data.Dataset` of crops and labels, from a data service.
 
     Args:
         examples: a `tf.data.Dataset` of examples.
-        augment: a function that turns an index and an example into (image, label).
+        crop_and_label: a function that turns an index and an example into (crop,
+            label).
         batch_size: the number of results in a message of the service.
         data_service: HOST:PORT of the dispatcher.
     """
 
-    def augment_by_name(example):
-        return augment(index_from_name(example["name"]), example)
+    def crop_and_label_by_name(example):
+        return crop_and_label(index_from_name(example["name"]), example)
 
     service = tf.data.experimental.service
     return (
-        examples.map(augment_by_name, num_parallel_calls=tf.data.AUTOTUNE)
+        examples.map(crop_and_label_by_name, num_parallel_calls=tf.data.AUTOTUNE)
         # The service sends one batch per message.
         .batch(batch_size)
         .apply(

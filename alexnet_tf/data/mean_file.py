@@ -4,7 +4,6 @@ The two formats are told apart by their content. Files may come from untrusted s
 and nothing in them is run. The image is read after its size has been checked.
 """
 
-import contextlib
 import os
 
 import numpy as np
@@ -32,49 +31,44 @@ def read(path):
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no mean image at {path}.")
-    with _errors_naming(path):
+    try:
         mean = _read_array(path)
-        with np.errstate(over="ignore"):
-            mean = mean.astype(np.float32)
-        if not np.isfinite(mean).all():
-            raise ValueError("it holds numbers that are not finite")
-        if not 0 <= mean.min() <= mean.max() <= 255:
-            raise ValueError(
-                f"its values range from {mean.min():.6g} to {mean.max():.6g} instead "
-                "of being between 0 and 255"
-            )
+        _check_values(mean)
+    except ValueError as error:
+        raise ValueError(
+            f"The mean image cannot be read: {path}: {error}. Expected a mean image of "
+            "Caffe, a .binaryproto or .npy file."
+        ) from error
     return np.ascontiguousarray(mean[::-1].transpose(1, 2, 0))
 
 
-@contextlib.contextmanager
-def _errors_naming(path):
-    """Converts errors in reading the file `path` to a `ValueError` that names it."""
-    try:
-        yield
-    except OSError:
-        raise
-    # NumPy parses the header of .npy files, and raises several types of errors.
-    except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(
-            f"The mean image cannot be read: {path}: {reason[0]}. Expected a mean "
-            "image of Caffe, a .binaryproto or .npy file."
-        ) from error
-
-
 def _read_array(path):
-    """Returns the array [3, H, W] in a file, with the channels B, G, R."""
+    """Returns the array in a file, float32 [3, H, W] with the channels B, G, R."""
     message = protobuf.map_file(path)
     if message[: len(_NPY_PREFIX)] == _NPY_PREFIX:
-        # The array is mapped, so its header alone takes no memory.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if array.dtype.kind != "f":
-            raise ValueError(f"it holds numbers of type {array.dtype}")
-        return array.reshape(_check_shape(array.shape))
-    if not protobuf.is_blob(message):
+        array = _map_npy(path)
+        array = array.reshape(_check_shape(array.shape))
+    elif protobuf.is_blob(message):
+        blob = protobuf.read_blob(protobuf.Reader(), message)
+        array = blob.read(_check_shape(blob.shape))
+    else:
         raise ValueError("it has neither of the two formats of mean images")
-    blob = protobuf.read_blob(protobuf.Reader(), message)
-    return blob.read(_check_shape(blob.shape))
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
+def _map_npy(path):
+    """Returns the array in a .npy file, whose header alone is read."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    # NumPy parses the header as Python literals, and raises several types of errors.
+    except Exception as error:
+        raise ValueError(
+            f"it is a damaged .npy file ({type(error).__name__})"
+        ) from error
+    if array.dtype.kind != "f":
+        raise ValueError(f"it holds numbers of type {array.dtype.name}")
+    return array
 
 
 def _check_shape(shape):
@@ -88,3 +82,13 @@ def _check_shape(shape):
             f"{_MAX_SIDE} on each side"
         )
     return image_shape
+
+
+def _check_values(mean):
+    if not np.isfinite(mean).all():
+        raise ValueError("it holds numbers that are not finite")
+    if not 0 <= mean.min() <= mean.max() <= 255:
+        raise ValueError(
+            f"its values range from {mean.min():.6g} to {mean.max():.6g} instead of "
+            "being between 0 and 255"
+        )

@@ -151,7 +151,7 @@ def pca_color_shift(seed, statistics, strength):
     return tf.linalg.matvec(components, scaled)
 
 
-def training_image(encoded, seed, preprocessing, statistics):
+def training_image(encoded, seed, preprocessing, statistics, augment=None):
     """Computes a random crop for training, float32 [crop, crop, 3].
 
     Args:
@@ -160,6 +160,8 @@ def training_image(encoded, seed, preprocessing, statistics):
             seeds give equal results.
         preprocessing: a `presets.Preprocessing`.
         statistics: a `pixel_statistics.Statistics` of the training split.
+        augment: a function that changes the crop before it is mirrored, its colors are
+            changed, and the mean is subtracted; see `check_augment`.
 
     Raises:
         tf.errors.InvalidArgumentError: as in `decode_crop`.
@@ -171,6 +173,10 @@ def training_image(encoded, seed, preprocessing, statistics):
         else center_offset(preprocessing)
     )
     pixels = decode_crop(encoded, offset, preprocessing)
+    if augment is not None:
+        # `split` and `fold_in` draw different numbers from the same seed.
+        augmented = augment(pixels, tf.random.fold_in(seed, 3))
+        pixels = tf.ensure_shape(augmented, pixels.shape)
     flipped = random_flip(flip_seed) if preprocessing.flip else False
     color_shift, divisor = tf.zeros([3]), 1.0
     if preprocessing.pca_color_std:
@@ -181,6 +187,45 @@ def training_image(encoded, seed, preprocessing, statistics):
     return _augment_and_normalize(
         pixels, offset, flipped, color_shift, divisor, preprocessing, statistics
     )
+
+
+def check_augment(augment, preprocessing):
+    """Checks that a function is an augmentation of single images.
+
+    It is called as augment(image, seed) within `tf.data`, with an image uint8 RGB
+    [crop, crop, 3] and a random seed int32 [2] for functions such as
+    `tf.image.stateless_random_brightness`. It returns an image of the same shape, of
+    any integer or floating dtype, in [0, 255]. If all of its random numbers depend only
+    on the seed, a resumed run draws the same ones.
+
+    Args:
+        augment: the function.
+        preprocessing: a `presets.Preprocessing`.
+
+    Raises:
+        ValueError: if it is no function, or returns something else. Errors of the
+            function itself are not changed.
+    """
+    if not callable(augment):
+        raise ValueError(
+            "Expected augment to be a function of an image and a seed. Received: "
+            f"augment={augment!r}."
+        )
+    shape = [preprocessing.crop_size, preprocessing.crop_size, 3]
+    traced = tf.function(lambda *args: augment(*args)).get_concrete_function(
+        tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([2], tf.int32)
+    )
+    result = traced.structured_outputs
+    is_image = (
+        isinstance(result, tf.TensorSpec)
+        and (result.dtype.is_integer or result.dtype.is_floating)
+        and result.shape.is_compatible_with(shape)
+    )
+    if not is_image:
+        raise ValueError(
+            f"Expected augment to return one image {shape} of an integer or floating "
+            f"dtype. Received: {result}."
+        )
 
 
 def evaluation_image(encoded, preprocessing, statistics, compiled=True):

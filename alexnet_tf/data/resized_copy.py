@@ -51,7 +51,7 @@ def data_set_name(dataset, image_size, resize, image_format):
     """
     original, _, path = dataset.partition(":")
     if original in ("folder", "list"):
-        original = os.path.splitext(os.path.basename(path.rstrip("/")))[0]
+        original = os.path.splitext(os.path.basename(path.rstrip("/" + os.sep)))[0]
     name = re.sub(r"\W+", "_", original.split("/")[0].lower()).strip("_")
     # The names of data sets in TFDS start with a letter.
     name = name if name[:1].isalpha() else f"images_{name}"

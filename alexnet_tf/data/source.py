@@ -1,6 +1,7 @@
 """One split of a data set as a stream of encoded images and labels."""
 
 import dataclasses
+import os
 from typing import Callable
 
 import numpy as np
@@ -312,6 +313,15 @@ class Source:
             fingerprint=f"{self.fingerprint} {step}",
             read=lambda shuffle_seed: self.read(shuffle_seed).shard(step, 0),
         )
+
+
+def example_name(path):
+    """Returns the name of the example in an image file as bytes.
+
+    The name is the path, with forward slashes on Windows too, so that it is the same on
+    all systems. File names need not be UTF-8.
+    """
+    return os.fsencode(path.replace(os.sep, "/"))
 
 
 def evaluation_split(name, splits):

@@ -120,7 +120,7 @@ class Norms:
 
 
 def norms(model, preset, seed=0):
-    """Returns a list with the `Norms` of each layer of `model` that has weights.
+    """Returns a list with the `Norms` of each layer of `model` that has a kernel.
 
     The global random seed of Keras is set to `seed`.
 
@@ -133,7 +133,7 @@ def norms(model, preset, seed=0):
     initial_model = alexnet.AlexNet(preset, model.output.shape[-1])
     layer_norms = []
     for layer, initial_layer in zip(model.layers, initial_model.layers):
-        if layer.weights:
+        if hasattr(layer, "kernel"):
             kernel = layer.get_weights()[0]
             flat = kernel.reshape(-1, kernel.shape[-1])
             layer_norms.append(

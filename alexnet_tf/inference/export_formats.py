@@ -178,7 +178,7 @@ def _write_to_new_path(path):
     """Yields a temporary path that becomes `path` if the body raises no error."""
     _check_new(path)
     # Only a directory can be renamed to a path that ends in a slash.
-    path = os.fspath(path).rstrip(os.sep)
+    path = os.fspath(path).rstrip("/" + os.sep)
     # An earlier export that was killed may have left its temporary folder.
     folder, name = os.path.split(os.path.abspath(path))
     remove_unfinished(folder, glob.escape(name))

@@ -39,6 +39,8 @@ def AlexNet(
     classifier_activation="softmax",
     *,
     input_shape=None,
+    input_tensor=None,
+    pooling=None,
     name=None,
 ):
     """Builds the `keras.Model` of a preset.
@@ -53,8 +55,8 @@ def AlexNet(
         AlexNet(weights="torchvision", include_top=False)
 
     Args:
-        preset: a name in `presets.PRESETS`, or a `presets.Preset`. Default: that of
-            published weights, "paper" otherwise.
+        preset: a name in `presets.PRESETS`, a file with a preset as for `presets.get`,
+            or a `presets.Preset`. Default: that of published weights, "paper" otherwise.
         classes: the number of outputs of the last layer; ignored without the top.
             Default: that of published weights, 1000 otherwise.
         weights: a name in `published.WEIGHTS`, or "imagenet" for the published weights
@@ -69,6 +71,10 @@ def AlexNet(
         input_shape: (height, width, 3), or None for the preset's crop size. The
             first fully connected layer adapts to it. Without the top, height and
             width may be None.
+        input_tensor: a Keras tensor [B, height, width, 3] to use as the input instead of
+            a new `keras.Input`, such as the output of another model.
+        pooling: without the top, "avg" or "max" for the mean or the maximum of each map,
+            float32 [B, channels]; None for the maps.
         name: the name of the model; None for "alexnet_" and the preset's name.
 
     Raises:
@@ -77,19 +83,29 @@ def AlexNet(
             of classes. The errors of `load_weights` are raised if `weights` is given.
         OSError: if published weights cannot be downloaded.
     """
-    preset_name = preset.name if isinstance(preset, presets.Preset) else preset
-    row = published.find(weights, preset_name)
-    if not isinstance(preset, presets.Preset):
-        preset = presets.get(preset or (row.preset if row else "paper"))
+    _check_preset(preset)
+    if preset is not None:
+        preset = presets.get(preset)
+    row = published.find(weights, preset)
+    if preset is None:
+        preset = presets.get(row.preset if row else "paper")
+    if input_shape is not None:
+        input_shape = _to_tuple(input_shape)
+    if input_tensor is not None:
+        input_shape = _shape_of(input_tensor, input_shape)
     if row and include_top:
         _check_published(row, preset, classes, input_shape)
     if classes is None:
         classes = row.classes if row else 1000
-    size = preset.preprocessing.crop_size
-    input_shape = tuple(input_shape or (size, size, 3))
-    _check_arguments(input_shape, classes, include_top, classifier_activation)
+    if input_shape is None:
+        size = preset.preprocessing.crop_size
+        input_shape = size, size, 3
+    _check_arguments(input_shape, classes, include_top, classifier_activation, pooling)
 
-    inputs = x = keras.Input(input_shape, name="input")
+    if input_tensor is None:
+        inputs = x = keras.Input(input_shape, name="input")
+    else:
+        inputs, x = keras.utils.get_source_inputs(input_tensor), input_tensor
     for spec in preset.layers if include_top else _without_top(preset.layers):
         if isinstance(spec, presets.Dense) and len(x.shape) == 4:
             x = keras.layers.Flatten(name="flatten")(x)  # [B, H * W * C]
@@ -100,6 +116,8 @@ def AlexNet(
         x = keras.layers.Activation(
             classifier_activation or "linear", dtype="float32", name="prob"
         )(x)
+    elif pooling is not None:
+        x = _apply_global_pooling(pooling, x)
     model = keras.Model(inputs, x, name=name or f"alexnet_{preset.name}")
     if weights is not None:
         omitted = {spec.name for spec in preset.layers} - {
@@ -154,16 +172,16 @@ def is_activation(layer):
 def activation_names(model):
     """Returns the names to pass to `features` for the activations of each layer.
 
-    There is one name for each layer with weights except the last: the name of the
-    layer itself, or the name of its ReLU or tanh if another layer comes between the
-    two.
+    There is one name for each convolution and fully connected layer except the last:
+    the name of the layer itself, or the name of its ReLU or tanh if another layer comes
+    between the two.
 
     Args:
         model: a model that `AlexNet` built with its top.
     """
     names, last_weighted = [], None
     for layer in model.layers:
-        if layer.weights:
+        if hasattr(layer, "kernel"):
             names.append(layer.name)
             last_weighted = layer
         elif last_weighted and is_activation(layer):
@@ -200,8 +218,8 @@ def to_fully_convolutional(model):
     For each 32 more pixels (8 in `cifar10_full`), a larger image gives one more row or
     column. Padding is applied at the edges of the whole image only.
 
-    The fully connected layers become convolutions with copies of their weights. All
-    other layers are shared with `model`.
+    The fully connected layers become convolutions with copies of their weights, and
+    batch normalization is copied. All other layers are shared with `model`.
 
     Args:
         model: a model that `AlexNet` built with its top.
@@ -214,6 +232,11 @@ def to_fully_convolutional(model):
         elif isinstance(layer, keras.layers.Dense):
             x = _apply_as_convolution(layer, flattened_shape, x)
             flattened_shape = None
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            # A layer that has been built for [B, units] refuses maps.
+            copy = type(layer).from_config(layer.get_config())
+            x = copy(x)
+            copy.set_weights(layer.get_weights())
         else:
             x = layer(x)
     return keras.Model(inputs, x, name=f"{model.name}_convolutional")
@@ -235,8 +258,8 @@ def rgb_kernels(model, preset):
 def neurons(model):
     """Returns {layer name: number of outputs for one image}.
 
-    The input and the layers with weights are counted, as in the caption of the
-    paper's Fig. 2.
+    The input, the convolutions and the fully connected layers are counted, as in the
+    caption of the paper's Fig. 2.
 
     Args:
         model: a model that `AlexNet` built for images of a fixed size.
@@ -244,7 +267,7 @@ def neurons(model):
     return {
         layer.name: math.prod(layer.output.shape[1:])
         for layer in model.layers
-        if layer.weights or isinstance(layer, keras.layers.InputLayer)
+        if hasattr(layer, "kernel") or isinstance(layer, keras.layers.InputLayer)
     }
 
 
@@ -264,6 +287,14 @@ def _without_top(layers):
         lambda spec: not isinstance(spec, presets.Dense | presets.Dropout),
         layers,
     )
+
+
+def _apply_global_pooling(pooling, x):
+    layer_class = {
+        "avg": keras.layers.GlobalAveragePooling2D,
+        "max": keras.layers.GlobalMaxPooling2D,
+    }[pooling]
+    return layer_class(name=f"{pooling}_pool")(x)
 
 
 def _apply(spec, x, classes):
@@ -288,6 +319,10 @@ def _apply(spec, x, classes):
             return SpatialResponseNormalization(
                 spec.size, spec.bias, spec.alpha, spec.beta, name=spec.name
             )(x)
+        case presets.BatchNorm():
+            return keras.layers.BatchNormalization(
+                momentum=spec.momentum, epsilon=spec.epsilon, name=spec.name
+            )(x)
         case presets.Pool():
             return _apply_pooling(spec, x)
         case presets.Dropout():
@@ -299,6 +334,11 @@ def _apply(spec, x, classes):
                 bias_initializer=_bias_initializer(spec, x.shape[-1]),
                 name=spec.name,
             )(x)
+        case _:
+            raise ValueError(
+                f"Expected layers that are one of {presets.LAYER_NAMES} in "
+                f"alexnet_tf.presets. Received: {spec!r}."
+            )
 
 
 def _apply_as_convolution(dense, flattened_shape, x):
@@ -390,19 +430,65 @@ def _check_published(row, preset, classes, input_shape):
             f'load_weights(model, {row.name!r}, skip=("{preset.layers[-1].name}",)).'
         )
     size = preset.preprocessing.crop_size
-    if input_shape is not None and tuple(input_shape) != (size, size, 3):
+    if input_shape is not None and input_shape != (size, size, 3):
         raise ValueError(
             f"Expected input_shape={(size, size, 3)} for weights={row.name!r} with the "
             f"top. Received: {input_shape=}. For another size, pass include_top=False."
         )
 
 
-def _check_arguments(input_shape, classes, include_top, activation):
+def _check_preset(preset):
+    if isinstance(preset, numbers.Integral):
+        raise ValueError(
+            "Expected the name of a preset as the first argument. Received: "
+            f"{preset=}. For {preset} classes, pass classes={preset}."
+        )
+
+
+def _to_tuple(input_shape):
+    try:
+        return tuple(input_shape)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected an input shape (height, width, 3). Received: {input_shape=}."
+        ) from error
+
+
+def _shape_of(input_tensor, input_shape):
+    """Returns the shape of the input tensor without its batch dimension."""
+    if not keras.utils.is_keras_tensor(input_tensor):
+        raise ValueError(
+            "Expected input_tensor to be a Keras tensor, such as keras.Input((224, 224, "
+            f"3)). Received: {type(input_tensor).__name__}. Apply the model to tensors "
+            "of numbers."
+        )
+    shape = tuple(input_tensor.shape[1:])
+    if input_shape not in (None, shape):
+        raise ValueError(
+            f"Expected the input shape of input_tensor, {shape}. Received: "
+            f"{input_shape=}. Leave it out."
+        )
+    return shape
+
+
+def _check_arguments(input_shape, classes, include_top, activation, pooling):
     if len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(
             "Expected an input shape of 3 channels, (height, width, 3). Received: "
             f"input_shape={input_shape}. For gray images, repeat the channel three "
             "times."
+        )
+    for side in input_shape[:2]:
+        is_size = isinstance(side, numbers.Integral) and side > 0
+        if side is not None and not is_size:
+            raise ValueError(
+                "Expected a height and width of pixels, positive integers or None. "
+                f"Received: input_shape={input_shape}."
+            )
+    if pooling is not None and (include_top or pooling not in ("avg", "max")):
+        raise ValueError(
+            'Expected pooling="avg" or "max" with include_top=False, or None. Received: '
+            f"{pooling=}, {include_top=}."
         )
     if include_top and None in input_shape:
         raise ValueError(

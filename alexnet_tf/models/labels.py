@@ -2,6 +2,8 @@
 
 import functools
 import importlib.resources
+import numbers
+import warnings
 
 import numpy as np
 
@@ -30,6 +32,8 @@ def readable_name(name):
 def decode_predictions(probabilities, top=5, classes=None):
     """Returns the most probable classes of each image, in descending order.
 
+    Warns about numbers that cannot be probabilities, such as logits.
+
     Args:
         probabilities: float [B, classes].
         top: the number of classes per image, from 1; if there are fewer classes, all
@@ -43,8 +47,8 @@ def decode_predictions(probabilities, top=5, classes=None):
         for an ImageNet class, and the index of the column for any other class.
 
     Raises:
-        ValueError: if `probabilities` does not have one column for each class, or
-            `top` is less than 1.
+        ValueError: if `probabilities` does not have one column for each class or
+            contains NaN, or `top` is not an integer of at least 1.
     """
     probabilities = np.asarray(probabilities)
     names = list(imagenet_classes() if classes is None else classes)
@@ -53,14 +57,33 @@ def decode_predictions(probabilities, top=5, classes=None):
             f"Expected probabilities of shape [B, {len(names)}]. Received: shape "
             f"{list(probabilities.shape)}. Pass one class name for each column."
         )
-    if top < 1:
-        raise ValueError(f"Expected top to be at least 1. Received: {top=}.")
+    if not (isinstance(top, numbers.Integral) and top >= 1):
+        raise ValueError(f"Expected top to be an integer of at least 1. Received: {top=}.")
+    _check_probabilities(probabilities)
     # A stable sort keeps tied classes in their order.
     top_indices = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     return [
         [(*_id_and_name(names, int(i)), float(row[i])) for i in indices]
         for row, indices in zip(probabilities, top_indices)
     ]
+
+
+def _check_probabilities(probabilities):
+    """Raises an error about NaN, and warns about numbers that are no probabilities."""
+    if np.isnan(probabilities).any():
+        raise ValueError(
+            "Expected probabilities. Received: NaN, which a network computes if its "
+            "weights or its inputs contain NaN or infinity."
+        )
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    # Rounding to half precision changes the sum by less than a hundredth.
+    if (probabilities < 0).any() or (np.abs(sums - 1) > 0.1).any():
+        warnings.warn(
+            "Expected probabilities, which are not negative and sum to 1 for each "
+            f"image. Received: numbers from {probabilities.min():.3g} to "
+            f"{probabilities.max():.3g}. For logits, apply keras.ops.softmax first.",
+            stacklevel=3,
+        )
 
 
 def _id_and_name(names, index):

@@ -15,33 +15,43 @@
 
 import re
 
+from alexnet_tf.models.readers.stored import printable
+
+# Any number of components, each followed by a dot.
 _PREFIX = r"(?:\w+\.)*?"
+_NUMBER = r"(\d{1,6})"
 # Convolutions and fully connected layers that are numbered in the order of the layers.
 _NUMBERED = {
     "conv": re.compile(
-        rf"{_PREFIX}(?:features\.(\d+)|features\.stage(\d+)\.unit(\d+)\.conv)"
+        rf"{_PREFIX}features\.(?:{_NUMBER}|stage{_NUMBER}\.unit{_NUMBER}\.conv)"
     ),
-    "fc": re.compile(rf"{_PREFIX}(?:classifier\.(\d+)|output\.fc(\d+)(?:\.fc)?)"),
+    "fc": re.compile(
+        rf"{_PREFIX}(?:classifier\.{_NUMBER}|output\.fc{_NUMBER}(?:\.fc)?)"
+    ),
 }
 _NUMBERED_BY_KERAS = {
-    "conv": re.compile(r"conv2d(?:_(\d+))?"),
-    "fc": re.compile(r"dense(?:_(\d+))?"),
+    "conv": re.compile(rf"conv2d(?:_{_NUMBER})?"),
+    "fc": re.compile(rf"dense(?:_{_NUMBER})?"),
 }
 _NAMED = re.compile(rf"{_PREFIX}(?:features|classifier)\.((?:conv|fc)\d+)")
 _LAST = re.compile(rf"{_PREFIX}classifier")
 # The number of the first layer of each kind.
 _FIRST = {"conv": 1, "fc": 6}
+# The component of names that `torch.nn.DataParallel` adds, in any position.
+_DATA_PARALLEL = "module"
 
 
-def to_caffe_names(names):
+def to_caffe_names(layers):
     """Returns the names of Caffe's layers for the names in a file.
 
-    A name that is not recognized is returned unchanged. Layers that a file numbers are
-    named in ascending order, so that conv1 is the first convolution. Components called
-    "module", which `torch.nn.DataParallel` adds, are ignored.
+    Layers that a file numbers are named in ascending order, so that conv1 is the first
+    convolution. Layers whose kernel has one axis are not counted and keep their name,
+    because they normalize. Names that are not recognized are returned without the first
+    components that all names have in common, such as "model" in model.conv1.
 
     Args:
-        names: the names of the layers in a file.
+        layers: {name in the file: {"kernel": array, "bias": array}} of objects that
+            have a shape.
 
     Returns:
         ({name in the file: name of the layer}, whether a name is one that only files of
@@ -50,44 +60,74 @@ def to_caffe_names(names):
     Raises:
         ValueError: if two names in the file belong to the same layer.
     """
-    renamed, is_torch = {}, False
-    numbered = {kind: {} for kind in _FIRST}
-    for name in names:
-        short_name = ".".join(part for part in name.split(".") if part != "module")
-        match, kind = _match_numbered(short_name, _NUMBERED)
-        is_torch = is_torch or bool(
-            match or _NAMED.fullmatch(short_name) or _LAST.fullmatch(short_name)
-        )
-        if not match:
-            match, kind = _match_numbered(short_name, _NUMBERED_BY_KERAS)
-        if match:
-            numbered[kind][name] = tuple(int(number or 0) for number in match.groups())
+    components = {
+        name: [part for part in name.split(".") if part != _DATA_PARALLEL]
+        for name in layers
+    }
+    common = _count_common(parts[:-1] for parts in components.values())
+    short_names = {name: ".".join(parts) for name, parts in components.items()}
+    renamed = {}
+    for name, short_name in short_names.items():
+        if match := _NAMED.fullmatch(short_name):
+            renamed[name] = match[1]
         elif _LAST.fullmatch(short_name):
             renamed[name] = "fc8"
-        elif match := _NAMED.fullmatch(short_name):
-            renamed[name] = match[1]
         else:
-            renamed[name] = short_name
-    for kind, numbers in numbered.items():
-        for number, name in enumerate(sorted(numbers, key=numbers.get), _FIRST[kind]):
-            renamed[name] = f"{kind}{number}"
+            renamed[name] = ".".join(components[name][common:])
+    for kind in _FIRST:
+        renamed |= _number(kind, layers, short_names)
     _check_unique(renamed)
-    return {name: renamed[name] for name in names}, is_torch
+    torch_names = (*_NUMBERED.values(), _NAMED)
+    return renamed, any(
+        pattern.fullmatch(name)
+        for pattern in torch_names
+        for name in short_names.values()
+    )
 
 
-def _match_numbered(name, patterns):
-    for kind, pattern in patterns.items():
-        if match := pattern.fullmatch(name):
-            return match, kind
-    return None, None
+def _count_common(names):
+    """Returns how many components at the beginning of all names are equal."""
+    count = 0
+    for components in zip(*names):
+        if len({*components}) > 1:
+            break
+        count += 1
+    return count
+
+
+def _number(kind, layers, short_names):
+    """Returns {name in the file: name of the layer} of numbered layers.
+
+    Args:
+        kind: a key of `_FIRST`.
+        layers: see `to_caffe_names`.
+        short_names: {name in the file: the name in which a number is looked for}.
+    """
+    numbers = {}
+    for name, short_name in short_names.items():
+        match = _NUMBERED[kind].fullmatch(short_name)
+        match = match or _NUMBERED_BY_KERAS[kind].fullmatch(short_name)
+        if match and not _is_normalization(layers[name]):
+            numbers[name] = tuple(int(number or 0) for number in match.groups())
+    _check_unique(numbers)
+    ordered_names = sorted(numbers, key=numbers.get)
+    return {
+        name: f"{kind}{number}"
+        for number, name in enumerate(ordered_names, _FIRST[kind])
+    }
+
+
+def _is_normalization(parts):
+    return "kernel" in parts and len(parts["kernel"].shape) == 1
 
 
 def _check_unique(renamed):
+    """Raises an error if two names in a file have the same number or layer."""
     by_layer = {}
     for name, layer in renamed.items():
         if layer in by_layer:
             raise ValueError(
-                f"its names {by_layer[layer]!r} and {name!r} belong to the same layer, "
-                f"{layer}"
+                f"its names {printable(by_layer[layer])} and {printable(name)} belong "
+                "to the same layer"
             )
         by_layer[layer] = name

@@ -8,10 +8,18 @@ activations overflow float16.
 
 import contextlib
 import functools
+import numbers
 import threading
 
 import keras
 import tensorflow as tf
+
+if keras.config.backend() != "tensorflow":
+    raise ImportError(
+        "Expected Keras with the backend tensorflow. Received: the backend "
+        f"{keras.config.backend()}, from the environment variable KERAS_BACKEND or from "
+        "keras.json. Set KERAS_BACKEND=tensorflow before Keras is imported."
+    )
 
 _register = keras.saving.register_keras_serializable("alexnet_tf")
 # Whether `compiled_normalization` applies to the present thread.
@@ -37,14 +45,18 @@ def compiled_normalization():
 
 def _check_constants(*, bias, alpha, beta, **sizes):
     for name, value in sizes.items():
-        if not (isinstance(value, int) and value > 0):
+        if not (isinstance(value, numbers.Integral) and value > 0):
             raise ValueError(
                 f"Expected {name} to be a positive integer. Received: "
                 f"{name}={value}."
             )
-    # `not value > 0` is also true for NaN, and `value <= 0` is not.
-    for name, value in {"bias": bias, "beta": beta}.items():
-        if not value > 0:
+    for name, value in {"bias": bias, "alpha": alpha, "beta": beta}.items():
+        if not isinstance(value, numbers.Real):
+            raise ValueError(
+                f"Expected {name} to be a number. Received: {name}={value!r}."
+            )
+        # `not value > 0` is also true for NaN, and `value <= 0` is not.
+        if name != "alpha" and not value > 0:
             raise ValueError(
                 f"Expected {name} to be positive. Received: {name}={value}."
             )
@@ -79,8 +91,8 @@ class LocalResponseNormalization(keras.layers.Layer):
     `compiled_normalization`.
 
     Raises:
-        ValueError: if an argument is out of range, or `groups` does not divide the
-            number of channels.
+        ValueError: if an argument is out of range, the input is not [B, H, W, C], or
+            `groups` does not divide the number of channels.
     """
 
     def __init__(
@@ -100,13 +112,15 @@ class LocalResponseNormalization(keras.layers.Layer):
             depth_radius=depth_radius,
             groups=groups,
         )
-        self.depth_radius = depth_radius
-        self.bias = bias
-        self.alpha = alpha
-        self.beta = beta
-        self.groups = groups
+        # Saved configurations cannot contain numbers of NumPy.
+        self.depth_radius = int(depth_radius)
+        self.bias = float(bias)
+        self.alpha = float(alpha)
+        self.beta = float(beta)
+        self.groups = int(groups)
 
     def build(self, input_shape):
+        _check_maps(input_shape)
         _check_groups(self.groups, input_shape[-1])
 
     def call(self, inputs):
@@ -138,7 +152,6 @@ class LocalResponseNormalization(keras.layers.Layer):
         }
 
 
-@tf.RegisterGradient("LRNGrad")
 def _second_derivative(op, upstream):
     """Returns the gradients of the gradient of `tf.nn.local_response_normalization`.
 
@@ -158,6 +171,12 @@ def _second_derivative(op, upstream):
     # The outputs of the normalization depend on its inputs, so that the gradient with
     # respect to the inputs contains their part.
     return *tape.gradient(result, [gradient, inputs], upstream), None
+
+
+# A gradient is registered already if this module has been reloaded, or if another
+# package has registered one.
+with contextlib.suppress(KeyError):
+    tf.RegisterGradient("LRNGrad")(_second_derivative)
 
 
 def _normalization_gradient(x, gradient, radius, bias, alpha, beta):
@@ -263,7 +282,7 @@ class SpatialResponseNormalization(keras.layers.Layer):
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, or the input is not [B, H, W, C].
     """
 
     def __init__(self, size=5, bias=1.0, alpha=4e-5, beta=0.75, **kwargs):
@@ -274,10 +293,14 @@ class SpatialResponseNormalization(keras.layers.Layer):
                 "Expected size to be odd, so that the window has a center. "
                 f"Received: size={size}."
             )
-        self.size = size
-        self.bias = bias
-        self.alpha = alpha
-        self.beta = beta
+        # Saved configurations cannot contain numbers of NumPy.
+        self.size = int(size)
+        self.bias = float(bias)
+        self.alpha = float(alpha)
+        self.beta = float(beta)
+
+    def build(self, input_shape):
+        _check_maps(input_shape)
 
     def call(self, inputs):
         x = tf.cast(inputs, tf.float32)
@@ -373,6 +396,14 @@ class GroupedConv2D(keras.layers.Conv2D):
 
     def get_config(self):
         return {**super().get_config(), "implementation": self.implementation}
+
+
+def _check_maps(shape):
+    if len(shape) != 4 or shape[-1] is None:
+        raise ValueError(
+            "Expected maps [B, H, W, C] with a fixed number of channels. Received: "
+            f"input_shape={tuple(shape)}."
+        )
 
 
 def _check_groups(groups, channels):

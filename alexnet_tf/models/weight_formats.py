@@ -3,8 +3,15 @@
     .npy          a pickled dict of arrays, as in bvlc_alexnet.npy
     .npz, .safetensors
                   arrays called conv1/kernel, conv1/bias and so on
-    .weights.h5, .keras
-                  the formats of Keras
+    .weights.h5, .keras, .h5
+                  the formats of Keras 1, 2 and 3
+    .caffemodel, .caffemodel.h5
+                  files of Caffe
+    .onnx         models in ONNX with floating-point weights
+    .mat          SimpleNN networks of MatConvNet
+    .pth, .pt, .pth.tar
+                  files of PyTorch, which is not needed to read them
+    .pkl          a pickled dict of arrays called conv1_w, conv1_b and so on
     a directory   the newest checkpoint of a run
 
 The format is recognized by the content of the file; its extension is ignored.
@@ -22,14 +29,29 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from alexnet_tf.models.readers import caffe
 from alexnet_tf.models.readers import hdf5
+from alexnet_tf.models.readers import matconvnet
 from alexnet_tf.models.readers import npy
 from alexnet_tf.models.readers import npz
+from alexnet_tf.models.readers import onnx_file
+from alexnet_tf.models.readers import pickle_file
 from alexnet_tf.models.readers import run_directory
 from alexnet_tf.models.readers import safetensors_file
+from alexnet_tf.models.readers.stored import printable
+from alexnet_tf.models.readers import torch_legacy
+from alexnet_tf.models.readers import torch_tar
+from alexnet_tf.models.readers import torch_zip
+from alexnet_tf.models.readers import unread_formats
 
 # The number of bytes at the beginning of a file that its format is recognized by.
 _HEADER_SIZE = 512
+# Reasons of the libraries may contain names from the file, which can be of any length.
+_MAX_REASON_LENGTH = 500
+# Pickles of protocol 4 and 5 have a frame of 9 bytes before the constant that begins a
+# file of PyTorch.
+_MAGIC_END = 32
+_PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
 @contextlib.contextmanager
@@ -70,7 +92,8 @@ def errors_naming(path):
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
-            f"The weights file cannot be read: {path}: {reason[0]}"
+            f"The weights file cannot be read: {path}: "
+            f"{printable(reason[0], _MAX_REASON_LENGTH)}"
         ) from error
 
 
@@ -79,7 +102,8 @@ def write(path, arrays):
 
     Args:
         path: a path with one of these extensions, as a str.
-        arrays: {layer: {"kernel": array, "bias": array}}.
+        arrays: {layer: {"kernel": array, "bias": array}}, or other names of arrays
+            than these two.
 
     Raises:
         OSError: if the file cannot be written.
@@ -90,8 +114,11 @@ def write(path, arrays):
         for part, array in parts.items()
     }
     if path.endswith(".npy"):
-        lists = {layer: [*parts.values()] for layer, parts in arrays.items()}
-        np.save(path, np.array(lists, dtype=object), allow_pickle=True)
+        layers = {
+            layer: [*parts.values()] if [*parts] == ["kernel", "bias"] else parts
+            for layer, parts in arrays.items()
+        }
+        np.save(path, np.array(layers, dtype=object), allow_pickle=True)
     elif path.endswith(".npz"):
         np.savez(path, **by_key)
     else:
@@ -111,22 +138,42 @@ def _choose_reader(path):
         )
     with open(path, "rb") as file:
         header = file.read(_HEADER_SIZE)
+    # The length of a header of .safetensors in eight bytes, and the header, which is
+    # JSON. The first bytes of the length may be those of any other format.
+    if header[4:9] == b"\0\0\0\0{":
+        return safetensors_file.open_file
+    unread_formats.check_header(header)
     if header.startswith(b"PK"):
         return _choose_archive_reader(path)
     if header.startswith(b"\x93NUMPY"):
         return npy.open_file
     if header.startswith(b"\x89HDF"):
         return hdf5.open_file
-    # The length of a header of .safetensors, which is JSON.
-    if header[8:9] == b"{":
-        return safetensors_file.open_file
+    if header.startswith((b"MATLAB 5.0", b"MATLAB 7.3")):
+        return matconvnet.open_file
+    if torch_legacy.MAGIC_BYTES in header[:_MAGIC_END]:
+        return torch_legacy.open_file
+    if header[257:262] == b"ustar":
+        return torch_tar.open_file
+    if header[:1] == b"\x80" and header[1:2] in _PICKLE_PROTOCOLS:
+        return pickle_file.open_file
+    # Protobuf has no magic number, so these readers look for fields that they need.
+    for reader in (onnx_file, caffe):
+        if reader.recognizes(path):
+            return reader.open_file
     raise ValueError("it has none of the formats of weights files")
 
 
 def _choose_archive_reader(path):
     """Returns the function that opens a file that is a ZIP archive."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        raise ValueError("it is a damaged or incomplete ZIP archive") from None
     if "model.weights.h5" in names:
         return hdf5.open_archive
+    if any(name.endswith("/data.pkl") for name in names):
+        return torch_zip.open_file
+    unread_formats.check_archive(names)
     return npz.open_file

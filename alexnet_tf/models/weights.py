@@ -11,6 +11,7 @@ import numpy as np
 from alexnet_tf import files
 from alexnet_tf.models.layer_names import to_caffe_names
 from alexnet_tf.models.readers.stored import StoredArray
+from alexnet_tf.models.readers.stored import transpose_matrix
 from alexnet_tf.models import weight_formats
 from alexnet_tf import published
 
@@ -89,10 +90,11 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
     with weight_formats.open_weights(path) as file:
         with weight_formats.errors_naming(path):
             _check_network(file.network, model)
-            stored, layout = _rename(file, layout)
+            stored, layout = _rename(file, layout, targets)
             stored = _match_channels(stored, file.channel_order, channel_order)
         if layout == "caffe":
             stored = _to_keras_layout(stored, model)
+        stored = _name_numbered_parts(stored, targets)
         _check_skip(skip, targets, stored)
         skipped = {name: None for name in (*targets, *stored) if name in skip}
         for name in skipped:
@@ -101,7 +103,10 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
         _check_layers_match(targets, stored, model, path, layout)
         with weight_formats.errors_naming(path):
             arrays = {
-                name: {part: _read(name, stored[name][part]) for part in parts}
+                name: {
+                    part: _read(name, stored[name][part], variable.dtype)
+                    for part, variable in parts.items()
+                }
                 for name, parts in targets.items()
             }
         for name, parts in targets.items():
@@ -121,15 +126,20 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
 def save_weights(model, path):
     """Writes the weights of `model`, in the format of the path's extension.
 
-    An existing file is replaced only after everything has been written.
+    An existing file is replaced only after everything has been written. Layers of
+    nested models and of wrappers are called base/conv1, by the names of both.
+    Everything that is written can be read by `load_weights`; bfloat16 is written as
+    float32.
 
     Args:
-        model: a `keras.Model` whose layers have a kernel and a bias or no weights.
+        model: a `keras.Model`.
         path: a path that ends in .npy (for the layout of bvlc_alexnet.npy), .npz,
             .safetensors, .weights.h5 or .keras.
 
     Raises:
-        ValueError: if the path has another extension.
+        ValueError: if the path has another extension, or the model has weights that
+            could not be read again: integers, two weights of a layer with the same
+            name, or, in the formats of Keras, bfloat16.
         OSError: if the file cannot be written.
     """
     path = os.fspath(path)
@@ -138,9 +148,11 @@ def save_weights(model, path):
             f"Expected a path that ends in one of {' '.join(_EXTENSIONS)}. "
             f"Received: {path=}."
         )
+    _check_can_be_read(model, path)
     try:
         with files.atomic_write(path) as temporary:
             _write(model, temporary)
+            _check_written(model, temporary, path)
     except OSError as error:
         raise OSError(
             f"The weights could not be written to {path}: "
@@ -167,7 +179,7 @@ def read_shapes(path):
     path = published.locate(path)
     with weight_formats.open_weights(path) as file:
         with weight_formats.errors_naming(path):
-            stored, _ = _rename(file, None)
+            stored, _ = _rename(file, None, ())
         return {
             name: {part: array.shape for part, array in parts.items()}
             for name, parts in stored.items()
@@ -175,12 +187,59 @@ def read_shapes(path):
 
 
 def _variables(model):
-    """Returns {layer: {part: variable}} of all layers that have weights."""
-    return {
-        layer.name: {variable.name: variable for variable in layer.weights}
-        for layer in model.layers
-        if layer.weights
-    }
+    """Returns {layer: {part: variable}} of all layers that have weights.
+
+    Raises:
+        ValueError: if two weights cannot be told apart by the names of their layer and
+            their own.
+    """
+    variables = {}
+    for name, layer in _leaf_layers(model):
+        for variable in layer.weights:
+            parts = variables.setdefault(name, {})
+            if variable.name in parts:
+                raise ValueError(
+                    "Expected weights with different names in each layer. Received: "
+                    f"two called {variable.name} in {name} "
+                    f"({type(layer).__name__}). Use `model.save_weights`, which "
+                    "numbers them."
+                )
+            parts[variable.name] = variable
+    return variables
+
+
+def _leaf_layers(model, prefix=""):
+    """Yields (name, layer) of all layers, also of nested models and wrapped layers."""
+    for layer in model.layers:
+        name = prefix + layer.name
+        if isinstance(layer, keras.Model):
+            yield from _leaf_layers(layer, f"{name}/")
+        elif isinstance(layer, keras.layers.Wrapper) and isinstance(
+            layer.layer, keras.Model
+        ):
+            yield from _leaf_layers(layer.layer, f"{name}/{layer.layer.name}/")
+        elif isinstance(layer, keras.layers.Wrapper):
+            yield f"{name}/{layer.layer.name}", layer
+        else:
+            yield name, layer
+
+
+def _check_can_be_read(model, path):
+    """Raises an error if weights in the file could not be loaded again."""
+    is_keras_format = path.endswith((".weights.h5", ".keras"))
+    for name, parts in _variables(model).items():
+        for part, variable in parts.items():
+            dtype = keras.backend.standardize_dtype(variable.dtype)
+            if not dtype.startswith(("float", "bfloat")):
+                raise ValueError(
+                    "Expected weights in floating-point numbers. Received: "
+                    f"{name}/{part} of type {dtype}. Use `model.save_weights`."
+                )
+            if dtype == "bfloat16" and is_keras_format:
+                raise ValueError(
+                    "Expected weights in float32 for the formats of Keras. Received: "
+                    f"{name}/{part} of type bfloat16. Save .safetensors instead."
+                )
 
 
 def _check_network(network, model):
@@ -204,14 +263,19 @@ def _check_network(network, model):
         )
 
 
-def _rename(file, layout):
+def _rename(file, layout, kept_names):
     """Returns stored layers under the names of Caffe, and the layout of the kernels.
 
     Args:
         file: a `stored.StoredWeights`.
         layout: the argument of `load_weights`.
+        kept_names: names that are not changed, those of the layers of the model.
     """
-    names, is_torch = to_caffe_names(file.layers)
+    foreign = {
+        name: parts for name, parts in file.layers.items() if name not in kept_names
+    }
+    names, is_torch = to_caffe_names(foreign)
+    names = {name: names.get(name, name) for name in file.layers}
     if is_torch:
         layout = "caffe"
     layers = {names[name]: parts for name, parts in file.layers.items()}
@@ -271,11 +335,12 @@ def _transpose(kernel, flattened_shape):
         array = kernel.read()
         if array.ndim == 4:
             return array.transpose(2, 3, 1, 0)
+        array = transpose_matrix(array)  # [in, out]
         if flattened_shape is not None:
             height, width, channels = flattened_shape
-            array = array.reshape(-1, channels, height, width)
-            array = array.transpose(0, 2, 3, 1).reshape(kernel.shape)
-        return array.T
+            array = array.reshape(channels, height * width, -1)
+            array = array.swapaxes(0, 1).reshape(kernel.shape[::-1])
+        return array
 
     return StoredArray(_transpose_shape(kernel.shape), read)
 
@@ -285,14 +350,20 @@ def _transpose_shape(shape):
     return (*window, inputs, outputs)
 
 
-def _read(name, stored):
-    """Reads a `StoredArray` of the layer `name` and returns it in float32."""
+def _read(name, stored, dtype):
+    """Reads a `StoredArray` of the layer `name` for a variable of type `dtype`.
+
+    The result is in float64 for float64, and in float32 for all other types.
+    """
     array = stored.read()
     if array.dtype.kind != "f" or array.shape != stored.shape:
         raise ValueError(f"{name} does not have the type or shape that the file states")
     with np.errstate(over="ignore"):
-        array = array.astype(np.float32, copy=False)
-    if not np.isfinite(array).all():
+        array = array.astype(
+            np.float64 if dtype == "float64" else np.float32, copy=False
+        )
+    # The extremes need less memory than one truth value for each number.
+    if array.size and not np.isfinite([array.min(), array.max()]).all():
         raise ValueError(f"{name} holds numbers that are not finite")
     return array
 
@@ -313,10 +384,39 @@ def _write(model, path):
         weight_formats.write(
             path,
             {
-                name: {part: variable.numpy() for part, variable in parts.items()}
+                name: {part: _to_array(variable) for part, variable in parts.items()}
                 for name, parts in _variables(model).items()
             },
         )
+
+
+def _check_written(model, path, final_path):
+    """Raises an error if `load_weights` would not find all weights in a file."""
+    with weight_formats.open_weights(path) as file:
+        stored = _name_numbered_parts(file.layers, _variables(model))
+    if _shapes(stored) != _shapes(_variables(model)):
+        raise ValueError(
+            f"Expected layers whose weights {final_path} can name. Received: "
+            f"{model.name}, of which not all weights could be read again. Use "
+            "`model.save_weights`, or another format."
+        )
+
+
+def _to_array(variable):
+    """Returns the value of a variable, in float32 if it is bfloat16."""
+    array = variable.numpy()
+    return array.astype(np.float32) if variable.dtype == "bfloat16" else array
+
+
+def _name_numbered_parts(stored, targets):
+    """Names arrays that the file only numbers after the variables of the model."""
+    renamed = {}
+    for name, parts in stored.items():
+        names = [*targets.get(name, {})]
+        if len(names) == len(parts) and [*parts] == [*map(str, range(len(parts)))]:
+            parts = dict(zip(names, parts.values()))
+        renamed[name] = parts
+    return renamed
 
 
 def _check_skip(skip, targets, stored):
@@ -330,13 +430,7 @@ def _check_skip(skip, targets, stored):
 
 def _check_layers_match(targets, stored, model, path, layout):
     """Raises an error that lists the differing layers of the model and the file."""
-    model_shapes, file_shapes = (
-        {
-            name: {part: tuple(array.shape) for part, array in parts.items()}
-            for name, parts in layers.items()
-        }
-        for layers in (targets, stored)
-    )
+    model_shapes, file_shapes = _shapes(targets), _shapes(stored)
     if model_shapes == file_shapes:
         return
     rows = [("layer", "model", "file")]
@@ -355,6 +449,14 @@ def _check_layers_match(targets, stored, model, path, layout):
         "classes of the file, or pass the names of the layers to skip as skip."
         f"{'' if layout else _hint(model_shapes, file_shapes)}"
     )
+
+
+def _shapes(layers):
+    """Returns {layer: {part: shape}} of variables or of `StoredArray`s."""
+    return {
+        name: {part: tuple(array.shape) for part, array in parts.items()}
+        for name, parts in layers.items()
+    }
 
 
 def _describe(layers, name):

@@ -2,6 +2,6 @@
 
 from alexnet_tf import lazy
 
-__getattr__ = lazy.attributes(
+__getattr__, __dir__ = lazy.attributes(
     __name__, {"train": "loop", "train_dataset": "run", "TrainingInterrupted": "loop"}
 )

@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 DRAW_SECONDS = 30  # The shortest time between two drawings.
 DRAW_SHARE = 0.05  # The largest share of a run's time that drawing may take.
 _GRADIENT_IMAGES = 32  # Images over which the recorded gradients are averaged.
+_EPOCH_METRICS = ("loss", "top1_error", "top5_error")
 
 
 def keras_callbacks(workdir, resumed):
@@ -35,10 +36,31 @@ def keras_callbacks(workdir, resumed):
         keras.callbacks.TensorBoard(
             os.path.join(workdir, "tensorboard"), write_graph=False
         ),
-        keras.callbacks.CSVLogger(
-            os.path.join(workdir, "metrics.csv"), append=resumed
-        ),
+        _EpochTable(os.path.join(workdir, "metrics.csv"), append=resumed),
     ]
+
+
+class _EpochTable(keras.callbacks.CSVLogger):
+    """Keras' `CSVLogger`, with the same columns after each resumption.
+
+    Keras chooses the columns in the first epoch, and adds other ones if that epoch is
+    not evaluated.
+
+    The file is open only while a line is written. Otherwise, an interrupted run would
+    leave it open as long as its error is kept, as in a notebook, and on Windows the
+    next run could not replace the file.
+    """
+
+    def on_train_begin(self, logs=None):
+        pass
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_train_begin()
+        names = [*_EPOCH_METRICS, *(f"val_{name}" for name in _EPOCH_METRICS)]
+        self.keys = sorted(["learning_rate", *names])
+        super().on_epoch_end(epoch, logs)
+        super().on_train_end()
+        self.append = True
 
 
 class FigureWriter(keras.callbacks.Callback):
@@ -111,9 +133,9 @@ class FigureWriter(keras.callbacks.Callback):
         gradients = loss_gradients(self._logits_model, *self._gradient_batch)
         for path, gradient in gradients.items():
             _write_histogram(f"gradients/{path}", gradient.numpy())
-        # The last two lines are the metrics of the training steps and the metrics
-        # of the evaluation, in this order.
-        throughput = read_metrics(self._workdir)[-2]["images_per_second"]
+        lines = read_metrics(self._workdir)
+        train_lines = [line for line in lines if line["split"] == "train"]
+        throughput = train_lines[-1]["images_per_second"]
         tf.summary.scalar("images_per_second", throughput or 0)
 
     @functools.cached_property
@@ -185,11 +207,13 @@ def loss_gradients(model, images, labels):
 
 
 def epoch_logs(workdir):
-    """Returns the last metrics of a run as the `logs` of `Callback.on_epoch_end`."""
+    """Returns the last metrics of a run as the `logs` of `Callback.on_epoch_end`.
+
+    As in Keras, there are no metrics of the validation if the epoch was not evaluated.
+    """
     last_lines = {line["split"]: line for line in read_metrics(workdir)}
-    keys = ("loss", "top1_error", "top5_error")
-    return {
-        **{key: last_lines["train"][key] for key in keys},
-        **{f"val_{key}": last_lines["eval"][key] for key in keys},
-        "learning_rate": last_lines["train"]["learning_rate"],
-    }
+    train_line, eval_line = last_lines["train"], last_lines.get("eval")
+    logs = {name: train_line[name] for name in _EPOCH_METRICS}
+    if eval_line and eval_line["step"] == train_line["step"]:
+        logs |= {f"val_{name}": eval_line[name] for name in _EPOCH_METRICS}
+    return logs | {"learning_rate": train_line["learning_rate"]}

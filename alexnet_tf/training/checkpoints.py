@@ -14,6 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import bad_images
+from alexnet_tf.models.weights import save_weights
+from alexnet_tf.training import stopping
+from alexnet_tf.workdir import BEST_WEIGHTS_FILE
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +27,8 @@ class Progress(tf.train.experimental.PythonState):
     Attributes:
         step: the number of completed steps, which also determines the position in the
             data.
-        errors: the validation errors of the completed epochs.
+        errors: the validation errors of the completed epochs; None for an epoch
+            without an evaluation.
         totals: the sum of `metrics.batch_sums` since the last logged line.
         bad_images: the number of unreadable images in the current epoch.
         saved: the `position` at the newest checkpoint; None if there is none. It is not
@@ -43,6 +47,24 @@ class Progress(tf.train.experimental.PythonState):
         """(steps, epochs) completed, which determines the whole state."""
         return self.step, len(self.errors)
 
+    def is_best(self, steps_per_epoch):
+        """Returns whether an epoch has just ended with the lowest error of all.
+
+        Args:
+            steps_per_epoch: the number of steps in an epoch.
+        """
+        at_end_of_epoch = self.step == len(self.errors) * steps_per_epoch
+        return at_end_of_epoch and stopping.is_best(self.errors)
+
+    def forget_extra_evaluations(self, epochs, eval_every):
+        """Forgets errors that a run of `epochs` epochs would not have measured.
+
+        See `stopping.without_extra_evaluations` for the arguments.
+        """
+        self.errors = stopping.without_extra_evaluations(
+            self.errors, epochs, eval_every
+        )
+
     def add(self, steps, sums, batch_size):
         """Adds completed steps.
 
@@ -60,6 +82,25 @@ class Progress(tf.train.experimental.PythonState):
 
     def deserialize(self, string_value):
         self.step, self.errors, self.totals, self.bad_images = json.loads(string_value)
+
+
+def read_progress(workdir):
+    """Reads the `Progress` in the newest checkpoint; None if it cannot be read.
+
+    Args:
+        workdir: the work directory of a run.
+    """
+    try:
+        latest = tf.train.latest_checkpoint(os.path.join(workdir, "checkpoints"))
+        reader = tf.train.load_checkpoint(latest)
+        state = reader.get_tensor("progress/.ATTRIBUTES/py_state")
+    # TensorFlow's reader raises IndexError for a truncated file, and ValueError if
+    # there is no checkpoint.
+    except (tf.errors.OpError, IndexError, ValueError):
+        return None
+    progress = Progress()
+    progress.deserialize(state)
+    return progress
 
 
 class CheckpointSaver:
@@ -166,6 +207,18 @@ class CheckpointSaver:
             ) from error
         self.progress.saved = self.progress.position
 
+    def save_best(self):
+        """Saves the weights as the best ones, and a checkpoint.
+
+        The checkpoint comes first. A run that is killed in between then resumes with
+        these weights, and saves them as the best ones again.
+
+        Raises:
+            FloatingPointError, OSError: as for `save`.
+        """
+        self.save()
+        save_weights(self._model, os.path.join(self._workdir, BEST_WEIGHTS_FILE))
+
     @property
     def manager(self):
         """The `tf.train.CheckpointManager`.
@@ -210,6 +263,18 @@ class CheckpointSaver:
             step = steps_before + 1 + first
             raise self.not_finite_error(f"loss {sums[first, 0]} at step {step}")
 
+    def check_evaluation(self, measured):
+        """Raises FloatingPointError if the loss of an evaluation is not finite.
+
+        Args:
+            measured: {"loss": a number, ...}.
+        """
+        if not np.isfinite(measured["loss"]):
+            raise self.not_finite_error(
+                f"loss {measured['loss']} in the evaluation after step "
+                f"{self.progress.step}"
+            )
+
     def not_finite_error(self, received):
         """Returns the error for a loss or weights that are not finite.
 
@@ -231,4 +296,5 @@ class CheckpointSaver:
 def _rename_damaged(checkpoints):
     for checkpoint in map(pathlib.Path, checkpoints):
         for path in checkpoint.parent.glob(f"{checkpoint.name}.*"):
-            path.rename(path.with_name(f"damaged-{path.name}"))
+            # On Windows, `rename` does not replace the file of an earlier damage.
+            path.replace(path.with_name(f"damaged-{path.name}"))

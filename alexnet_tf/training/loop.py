@@ -13,18 +13,21 @@ import threading
 import time
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import input_pipeline
 from alexnet_tf.data import pixel_statistics
+from alexnet_tf.data import preprocess
+from alexnet_tf.data.source import Source
 from alexnet_tf import files
 from alexnet_tf.models import alexnet
+from alexnet_tf import presets
 from alexnet_tf.training.callbacks import epoch_logs
 from alexnet_tf.training.callbacks import FigureWriter
 from alexnet_tf.training.callbacks import keras_callbacks
 from alexnet_tf.training.checkpoints import CheckpointSaver
+from alexnet_tf.training import class_weights
 from alexnet_tf.training import distribution
 from alexnet_tf.training import environment
 from alexnet_tf.training.fine_tuning import compute_features
@@ -35,8 +38,13 @@ from alexnet_tf.training.fine_tuning import load_initial_weights
 from alexnet_tf.training.fine_tuning import split_backbone
 from alexnet_tf.training import metrics
 from alexnet_tf.training import optimizers
+from alexnet_tf.training.options import TrainingOptions
+from alexnet_tf.training import own_optimizer
+from alexnet_tf.training import progress_bar
+from alexnet_tf.training import run_settings
 from alexnet_tf.training.step_timer import StepTimer
 from alexnet_tf.training import steps
+from alexnet_tf.training import stopping
 from alexnet_tf.training import validation
 from alexnet_tf.workdir import append_environment
 from alexnet_tf.workdir import append_metrics
@@ -60,6 +68,9 @@ def train(
     workdir,
     *,
     fine_tuning=None,
+    options=None,
+    optimizer=None,
+    augment=None,
     seed=0,
     strategy=None,
     precision="float32",
@@ -70,11 +81,15 @@ def train(
     max_bad_images=0,
     callbacks=(),
 ):
-    """Trains `preset` on `source` and returns the metrics of the last epoch.
+    """Trains `preset` on `source` and returns the metrics of the last evaluation.
+
+    The arguments are objects; `train_dataset` takes names.
 
     If it is called again with the same arguments, training resumes from the last
     checkpoint. The final weights equal those of an uninterrupted run, bit for bit on
-    one CPU. `alexnet_tf.workdir` describes the files that are written to `workdir`, to
+    one CPU. The number of epochs may be larger then, unless the schedule is
+    "stepped_exponential": the run goes on as if it had begun with that number.
+    `alexnet_tf.workdir` describes the files that are written to `workdir`, to
     which tensorboard/, curves.png and conv1.png are added.
 
     In the main thread, SIGINT and SIGTERM save a checkpoint before training stops. In
@@ -84,8 +99,14 @@ def train(
         preset: a `presets.Preset`.
         source: the `Source` to train on.
         eval_source: the `Source` to measure the validation error on.
-        workdir: an existing directory.
+        workdir: the directory of the run, created if it does not exist.
         fine_tuning: a `FineTuning` to start from trained weights.
+        options: a `TrainingOptions`: early stopping, class weights and others.
+        optimizer: a Keras optimizer, or a function that returns one, in place of the
+            paper's; see `own_optimizer.make`. It keeps its own learning rate: only the
+            batch size and the number of epochs of the recipe are used then.
+        augment: a function of an image and a seed that changes the random crops, see
+            `preprocess.check_augment`. The augmentation of the preset follows it.
         seed: the random seed of initialization, shuffling, augmentation and dropout.
         strategy: a `tf.distribute.Strategy` from `distribution`; one device by
             default. In a run of several workers all of them call this function with
@@ -113,9 +134,10 @@ def train(
     Raises:
         ValueError: if the batch size does not suit the devices or the data, the sources
             have different classes or do not suit the preprocessing, `fine_tuning` does
-            not suit the network, an image is unreadable, a source does not hold the
-            number of images that it declares or held when the run began, or no
-            checkpoint of this network is intact.
+            not suit the network, arguments exclude each other or are names, an image is
+            unreadable, a source does not hold the number of images that it declares or
+            held when the run began, the run in `workdir` has another preset or other
+            settings, or no checkpoint of this network is intact.
         OSError: if a file of the data set is missing, the disk is full, or another
             worker is lost (`distribution.WorkerLost`).
         FloatingPointError: if the loss is not finite.
@@ -123,19 +145,20 @@ def train(
     """
     # ---- 1. Checks and statistics ----------------------------------------------
     strategy = strategy or tf.distribute.get_strategy()
-    fine_tuning = fine_tuning or FineTuning()
+    fine_tuning, options = fine_tuning or FineTuning(), options or TrainingOptions()
     chief = distribution.is_chief(strategy)
     mean_over_workers = functools.partial(distribution.all_reduce_mean, strategy)
-    recipe, preprocessing = preset.recipe, preset.preprocessing
     _check_inputs(preset, strategy, source, eval_source)
+    _check_options(preset, options, fine_tuning, optimizer, augment)
+    has_own_optimizer, preprocessing = optimizer is not None, preset.preprocessing
+    recipe = run_settings.effective_recipe(preset.recipe, options, has_own_optimizer)
     steps_per_epoch = source.num_examples // recipe.batch_size
-    # Without a terminal a progress bar cannot be redrawn, and Keras prints one line per
-    # epoch.
-    verbose = (1 if sys.stdout.isatty() else 2) if chief else 0
+    verbose = progress_bar.verbosity() if chief else 0
     with distribution.chief_first(strategy):
         statistics = _run_statistics(
             fine_tuning, source, preprocessing, workdir, verbose
         )
+        label_counts = _run_label_counts(options, source, workdir)
 
     # ---- 2. Model and optimizer ------------------------------------------------
     keras.utils.set_random_seed(seed)
@@ -144,52 +167,66 @@ def train(
             preset, len(source.classes), classifier_activation=None
         )
         freeze_layers(model, fine_tuning)
-        optimizer = steps.make_optimizer(model, recipe, precision)
+        optimizer = steps.make_optimizer(model, recipe, precision, optimizer)
     _log_summary(model, recipe, source, eval_source, strategy, steps_per_epoch)
 
     # ---- 3. Checkpoint to resume from ------------------------------------------
     saver = CheckpointSaver(workdir, model, optimizer)
     progress, resuming = saver.progress, has_checkpoint(workdir)
     image_counts = {str(s): s.num_examples for s in (source, eval_source)}
+    described = run_settings.describe(
+        seed, precision, shuffle_buffer, fine_tuning, options, augment,
+        optimizer if has_own_optimizer else None,
+    )
     if resuming:
+        run_settings.check_same(workdir, preset, described)
         saver.restore(repair=chief)
         verify_image_counts(workdir, image_counts)
+        run_settings.check_length(workdir, recipe, options, progress, steps_per_epoch)
+        progress.forget_extra_evaluations(recipe.epochs, options.eval_every)
     else:
         load_initial_weights(model, fine_tuning, preprocessing.channel_order)
     saver.check_same_position(mean_over_workers)
-    if chief and not resuming:
-        _describe_run(workdir, preset, source.classes, image_counts, statistics)
     if chief:
+        if not resuming:
+            _describe_data(workdir, image_counts, statistics, label_counts)
+        write_network(workdir, preset, source.classes, described)
         files.remove_unfinished(workdir)
         saver.remove_unfinished()
-        truncate_metrics(workdir, progress.step, len(progress.errors))
+        truncate_metrics(workdir, progress.step, progress.errors)
 
     # ---- 4. Input pipelines ----------------------------------------------------
     training_batches = functools.partial(
         input_pipeline.training_batches, source, preprocessing, statistics,
-        shuffle_buffer=shuffle_buffer, data_service=data_service,
+        shuffle_buffer=shuffle_buffer, data_service=data_service, augment=augment,
     )
     evaluation_batches = functools.partial(
         input_pipeline.evaluation_batches, eval_source, preprocessing, statistics
     )
     head = model
     if fine_tuning.cache_features:
-        backbone, head = split_backbone(model)
-        training_batches, evaluation_batches = _cached_feature_batches(
-            backbone, source, eval_source, preprocessing, statistics
+        head, training_batches, evaluation_batches = _cached_feature_batches(
+            model, source, eval_source, preprocessing, statistics
         )
     distributed = functools.partial(_distributed, strategy, recipe.batch_size)
     # These are made only once, because tracing their functions takes a second.
     validation_batches = distributed(evaluation_batches)
     evaluate = validation.evaluator(head, strategy)
+    training_steps = steps.TrainingSteps(
+        head, optimizer, strategy, recipe, seed,
+        lr_mult=fine_tuning.lr_mult, has_own_optimizer=has_own_optimizer,
+        warmup_steps=options.warmup_epochs * steps_per_epoch,
+        class_weights=class_weights.balanced_weights(label_counts),
+    )
 
     # ---- 5. Callbacks, metrics and signals -------------------------------------
     figure_writer = FigureWriter(workdir, preset, source, statistics, model)
     progress_callbacks = [*keras_callbacks(workdir, progress.step > 0), figure_writer]
+    clock = progress_bar.RunClock(recipe, options, steps_per_epoch, eval_source)
+    bar = progress_bar.ProgressBar(clock, progress)
     callback_list = keras.callbacks.CallbackList(
-        [*progress_callbacks, *callbacks] if chief else [],
-        add_progbar=True, model=model, verbose=verbose,
-        epochs=recipe.epochs, steps=steps_per_epoch,
+        [*progress_callbacks, *callbacks, bar] if chief else [],
+        model=model, verbose=verbose, epochs=recipe.epochs, steps=steps_per_epoch,
     )
 
     def log_metrics(**values):
@@ -208,25 +245,33 @@ def train(
                 signals.received or signal.SIGTERM, progress.step
             )
 
+    def validate():
+        with clock.measure_evaluation():
+            measured = evaluate(
+                validation_batches, eval_source, recipe.batch_size,
+                on_step=stop_if_asked,
+            )
+        _check_bad_images(eval_source, measured.get("bad_images", 0), max_bad_images)
+        saver.check_evaluation(measured)
+        log_metrics(split="eval", epoch=progress.step // steps_per_epoch, **measured)
+        return measured["top1_error"]
+
+    def save_if_best():
+        if chief and options.keep_best and progress.is_best(steps_per_epoch):
+            saver.save_best()
+
     # ---- 6. Epochs -------------------------------------------------------------
     timer = StepTimer(mean_over_workers=mean_over_workers)
-    saved_at, lr_multipliers = time.monotonic(), None
-    first_epoch = len(progress.errors)
+    saved_at, first_epoch = time.monotonic(), len(progress.errors)
+    save_if_best()  # The run may have been killed before it did so.
     with _SignalRecorder() as signals, distribution.detecting_lost_workers(strategy):
         while True:
             epoch = len(progress.errors)
-            learning_rate = optimizers.learning_rate(recipe, epoch, progress.errors)
+            reason = stopping.end_reason(recipe, progress.errors, options)
             # Only the chief has the callbacks that set `stop_training`.
-            if learning_rate is None or mean_over_workers(model.stop_training):
+            if reason or mean_over_workers(model.stop_training):
                 break
-            optimizer.learning_rate = learning_rate
-            previous_multipliers = lr_multipliers
-            lr_multipliers = optimizers.multipliers(recipe, epoch, learning_rate)
-            if lr_multipliers != previous_multipliers:
-                steps.set_multipliers(optimizer, *lr_multipliers, fine_tuning.lr_mult)
-                run_steps = steps.make_run_steps(
-                    head, optimizer, strategy, recipe, seed
-                )
+            training_steps.begin_epoch(epoch, progress.errors)
             # `on_train_begin` is called inside the loop, so that resuming a finished
             # run does not add a TensorBoard file.
             if epoch == first_epoch:
@@ -251,7 +296,7 @@ def train(
                 order = None if data_service else (seed, epoch, shuffle_buffer)
                 requested = step * recipe.batch_size, count * recipe.batch_size
                 with timer.measure(count), _diagnosing(source, order, *requested):
-                    sums = run_steps(batches.iterator, progress.step, count)
+                    sums = training_steps.run(batches.iterator, progress.step, count)
                 saver.check_finite(sums, progress.step)
                 step += count
                 progress.add(count, sums, recipe.batch_size)
@@ -261,12 +306,10 @@ def train(
                 if step % log_steps == 0 or step == steps_per_epoch:
                     if source.allows_bad_images:
                         logs["bad_images"] = progress.bad_images
-                    steps_per_second = timer.lap()
                     log_metrics(
                         split="train", epoch=progress.step / steps_per_epoch, **logs,
-                        learning_rate=learning_rate,
-                        images_per_second=steps_per_second
-                        and steps_per_second * recipe.batch_size,
+                        learning_rate=training_steps.last_learning_rate(progress.step),
+                        images_per_second=timer.lap(recipe.batch_size),
                     )
                     progress.totals = [0.0] * 4
                 if time.monotonic() - saved_at > 60 * checkpoint_minutes:
@@ -276,27 +319,22 @@ def train(
             batches.close()
 
             # ---- 6b. Validation ------------------------------------------------
-            measured = evaluate(
-                validation_batches, eval_source, recipe.batch_size,
-                on_step=stop_if_asked,
-            )
-            bad_count = measured.get("bad_images", 0)
-            _check_bad_images(eval_source, bad_count, max_bad_images)
-            if not np.isfinite(measured["loss"]):
-                raise saver.not_finite_error(
-                    f"loss {measured['loss']} in the evaluation after step "
-                    f"{progress.step}"
-                )
-            log_metrics(split="eval", epoch=epoch + 1, **measured)
-            progress.errors.append(measured["top1_error"])
+            is_due = stopping.is_evaluated(epoch + 1, recipe.epochs, options.eval_every)
+            progress.errors.append(validate() if is_due else None)
             progress.bad_images = 0
             if chief:
                 callback_list.on_epoch_end(epoch, epoch_logs(workdir))
+            save_if_best()
 
         # ---- 7. End of the run -------------------------------------------------
+        if progress.errors[-1] is None:  # A callback has ended the run.
+            progress.errors[-1] = validate()
+            save_if_best()
         save()
         if len(progress.errors) > first_epoch:
             callback_list.on_train_end()
+        elif chief:
+            print(run_settings.describe_end(workdir, recipe, progress.errors, reason))
         if chief:
             figure_writer.draw()
         mean_over_workers(0)  # A worker that exits early would be reported as lost.
@@ -367,7 +405,41 @@ def _diagnosing(source, order, first, count):
         raise bad_images.diagnose(error, source, examples) from error
 
 
+def _check_objects(preset, source, eval_source):
+    for name, value, kind in (
+        ("preset", preset, presets.Preset),
+        ("source", source, Source),
+        ("eval_source", eval_source, Source),
+    ):
+        if not isinstance(value, kind):
+            raise ValueError(
+                f"Expected {name} to be a {kind.__name__}. Received: {name}={value!r}. "
+                "Call alexnet_tf.training.train_dataset(dataset, preset), which takes "
+                "names."
+            )
+
+
+def _check_options(preset, options, fine_tuning, optimizer, augment):
+    if optimizer is not None:
+        own_optimizer.check_exclusive(options, fine_tuning)
+    elif options.early_stopping_patience and preset.recipe.schedule == "plateau":
+        raise ValueError(
+            "Expected another schedule than plateau for early_stopping_patience. "
+            f"Received: early_stopping_patience={options.early_stopping_patience}, "
+            "schedule=plateau, which ends training at its fourth plateau. Leave it "
+            "out, or give a schedule such as constant."
+        )
+    if augment is not None:
+        preprocess.check_augment(augment, preset.preprocessing)
+        if fine_tuning.cache_features:
+            raise ValueError(
+                "Expected augment or cache_features. Received: both. Cached features "
+                "are those of the center crop, which is not augmented."
+            )
+
+
 def _check_inputs(preset, strategy, source, eval_source):
+    _check_objects(preset, source, eval_source)
     batch_size, replicas = preset.recipe.batch_size, strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise ValueError(
@@ -392,6 +464,7 @@ def _check_inputs(preset, strategy, source, eval_source):
 
 def _run_statistics(fine_tuning, source, preprocessing, workdir, verbose):
     """Returns the statistics of the resumed run, the initial weights, or the source."""
+    os.makedirs(workdir, exist_ok=True)
     if has_checkpoint(workdir):
         return pixel_statistics.read(os.path.join(workdir, STATISTICS_FILE))
     if fine_tuning.weights:
@@ -399,11 +472,21 @@ def _run_statistics(fine_tuning, source, preprocessing, workdir, verbose):
     return pixel_statistics.load_or_compute(source, preprocessing, workdir, verbose)
 
 
-def _describe_run(workdir, preset, classes, image_counts, statistics):
-    """Writes the files that describe the network and the data."""
-    write_network(workdir, preset, classes)
+def _run_label_counts(options, source, workdir):
+    """Returns the number of images of each class; None if the loss is not weighted."""
+    if options.class_weights is None:
+        return None
+    if has_checkpoint(workdir):
+        return class_weights.read_counts(workdir)
+    return class_weights.count_labels(source)
+
+
+def _describe_data(workdir, image_counts, statistics, label_counts):
+    """Writes the files that describe the data."""
     write_image_counts(workdir, image_counts)
     pixel_statistics.write(statistics, os.path.join(workdir, STATISTICS_FILE))
+    if label_counts is not None:
+        class_weights.write_counts(workdir, label_counts)
 
 
 def _distributed(strategy, batch_size, make_batches, **kwargs):
@@ -420,13 +503,14 @@ def _distributed(strategy, batch_size, make_batches, **kwargs):
     )
 
 
-def _cached_feature_batches(backbone, source, eval_source, preprocessing, statistics):
-    """Computes the features of all images.
+def _cached_feature_batches(model, source, eval_source, preprocessing, statistics):
+    """Computes the features of all images with the frozen layers of `model`.
 
     Returns:
-        (training_batches, evaluation_batches), functions with the same role as those of
-        `input_pipeline`.
+        (head, training_batches, evaluation_batches): the model of the other layers, and
+        functions with the same role as those of `input_pipeline`.
     """
+    backbone, head = split_backbone(model)
     _log.info("Computing the features of all images once.")
     train_features, eval_features = (
         compute_features(
@@ -439,6 +523,7 @@ def _cached_feature_batches(backbone, source, eval_source, preprocessing, statis
         for split_source in (source, eval_source)
     )
     return (
+        head,
         functools.partial(input_pipeline.cached_training_batches, *train_features),
         functools.partial(input_pipeline.cached_evaluation_batches, *eval_features),
     )

@@ -33,12 +33,14 @@ def top_k_hits(logits, labels, k):
     return tf.clip_by_value(tf.math.divide_no_nan(k - above, tied), 0, 1)
 
 
-def cross_entropy(logits, labels):
+def cross_entropy(logits, labels, class_weights=None):
     """Computes the cross-entropy of each image in nats.
 
     Args:
         logits: float [B, classes].
         labels: int32 [B], in [0, classes) or `PADDING_LABEL`.
+        class_weights: float32 [classes], the weight that the cross-entropy of an image
+            of each class is multiplied by; None for 1.
 
     Returns:
         float32 [B], 0 where the label is `PADDING_LABEL`.
@@ -46,23 +48,27 @@ def cross_entropy(logits, labels):
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
         tf.maximum(labels, 0), logits
     )
+    if class_weights is not None:
+        weights = tf.gather(class_weights, tf.maximum(labels, 0))
+        losses = weights * tf.cast(losses, tf.float32)
     return tf.where(labels == PADDING_LABEL, 0.0, tf.cast(losses, tf.float32))
 
 
-def batch_sums(logits, labels):
+def batch_sums(logits, labels, class_weights=None):
     """Sums the losses and the hits of a batch, and counts its images.
 
     Images labeled `PADDING_LABEL` are ignored.
 
     Args:
-        logits, labels: as for `cross_entropy`.
+        logits, labels, class_weights: as for `cross_entropy`.
 
     Returns:
         float32 [4]: the sums of the cross-entropies in nats, of the top-1 hits and
         of the top-5 hits, and the number of images.
     """
     is_image = tf.cast(labels != PADDING_LABEL, tf.float32)
-    losses, labels = cross_entropy(logits, labels), tf.maximum(labels, 0)
+    losses = cross_entropy(logits, labels, class_weights)
+    labels = tf.maximum(labels, 0)
     per_image = [
         losses,
         top_k_hits(logits, labels, 1) * is_image,

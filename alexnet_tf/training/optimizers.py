@@ -3,6 +3,8 @@
 "CHM" is the authors' source code of 2012, see `presets`.
 """
 
+import dataclasses
+
 import keras
 
 # In the paper (section 5), the learning rate is divided by 10 three times before the
@@ -104,16 +106,17 @@ def learning_rate(recipe, epoch, errors):
         recipe: a `presets.Recipe`. Its schedule is one of
             "plateau": the learning rate is divided by 10 whenever the
                 validation error has not reached a new minimum for `patience`
-                epochs. At the fourth such time, training ends. (The authors
-                divided it three times, when the validation error stopped
-                improving; paper, section 5.)
+                evaluations, one in each epoch by default. At the fourth such
+                time, training ends. (The authors divided it three times, when
+                the validation error stopped improving; paper, section 5.)
             "step": the learning rate is divided by 10 before each epoch in
                 `boundaries`.
             "stepped_exponential": the learning rate has four levels, each for a
                 quarter of the epochs. The last level is a 250th of the first.
             "constant": the learning rate does not change.
         epoch: the number of the epoch, from 0.
-        errors: the validation errors of the previous epochs, in order.
+        errors: the validation errors of the previous epochs, in order; None for
+            an epoch without an evaluation.
     """
     if epoch >= recipe.epochs:
         return None
@@ -157,10 +160,42 @@ def multipliers(recipe, epoch, kernel_learning_rate):
     return bias_multiplier, layer_multipliers
 
 
+def warmup_factor(step, warmup_steps):
+    """Returns the factor by which warm-up reduces the learning rate of a step.
+
+    It increases linearly from 0 before the first step to 1 in the last step of the
+    warm-up, and then remains 1.
+
+    Args:
+        step: the number of the step, from 0.
+        warmup_steps: the number of steps of the warm-up; 0 for none.
+    """
+    return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+
+
+def scale_learning_rate(recipe, reference_batch_size):
+    """Returns a copy of a recipe with a learning rate in proportion to the batch size.
+
+    Args:
+        recipe: a `presets.Recipe`.
+        reference_batch_size: the batch size that its learning rate is for; None if it
+            is for the batch size of the recipe.
+    """
+    if reference_batch_size is None:
+        return recipe
+    scale = recipe.batch_size / reference_batch_size
+    return dataclasses.replace(recipe, learning_rate=recipe.learning_rate * scale)
+
+
+def measured(errors):
+    """Returns the errors without those that are None, of epochs without evaluation."""
+    return [error for error in errors if error is not None]
+
+
 def _count_plateaus(errors, patience):
-    """Counts how often `patience` epochs passed without a new lowest error."""
+    """Counts how often `patience` evaluations passed without a new lowest error."""
     best, waited, plateaus = float("inf"), 0, 0
-    for error in errors:
+    for error in measured(errors):
         waited += 1
         if error < best:
             best, waited = error, 0

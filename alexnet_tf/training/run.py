@@ -2,21 +2,29 @@
 
 import contextlib
 import dataclasses
+import functools
+import inspect
 import logging
 import os
+import re
 
 from alexnet_tf.data.data_service import check_dispatcher
 from alexnet_tf.data import datasets
 from alexnet_tf import presets
 from alexnet_tf import published
+from alexnet_tf.training.checkpoints import read_progress
 from alexnet_tf.training import distribution
 from alexnet_tf.training.fine_tuning import FineTuning
 from alexnet_tf.training import loop
+from alexnet_tf.training.options import TrainingOptions
+from alexnet_tf.training import own_optimizer
+from alexnet_tf.training import run_settings
 from alexnet_tf.workdir import create_or_verify
 from alexnet_tf.workdir import has_checkpoint
 from alexnet_tf.workdir import locked
 from alexnet_tf.workdir import preset_of_weights
 from alexnet_tf.workdir import read_flags
+from alexnet_tf.workdir import read_network
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +32,7 @@ _log = logging.getLogger(__name__)
 _FINE_TUNING_DIVISOR = 10
 
 # Flags that may change when a run is resumed.
-_MAY_CHANGE = ("num_devices", "strategy", "data_dir")
+_MAY_CHANGE = ("num_devices", "strategy", "data_dir", *run_settings.MAY_CHANGE)
 
 
 def train_dataset(
@@ -53,6 +61,14 @@ def train_dataset(
     max_bad_images=100,
     checkpoint_minutes=10.0,
     log_steps=100,
+    early_stopping_patience=None,
+    keep_best=False,
+    class_weights=None,
+    warmup_epochs=0,
+    reference_batch_size=None,
+    eval_every=1,
+    optimizer=None,
+    augment=None,
     callbacks=(),
     **overrides,
 ):
@@ -61,14 +77,16 @@ def train_dataset(
     This is what `python -m alexnet_tf.train` runs: it selects the preset and the
     devices, loads the splits, creates the work directory, calls `loop.train`, and
     prints the validation error and the paths of the results. If it is called again with
-    the same arguments, it resumes the run.
+    the same arguments, it resumes the run; a larger number of epochs continues it, see
+    `loop.train`.
 
         alexnet_tf.training.train_dataset("cifar10", preset="cifar10_full", epochs=2)
 
     Args:
         dataset: the name of a data set, see `datasets`.
-        preset: a name in `presets.PRESETS`. Default: that of `weights` if they are
-            published or a run's, else "tiny" for textures and "paper" otherwise.
+        preset: a name in `presets.PRESETS`, or a `presets.Preset`. Default: that of
+            `weights` if they are published or a run's, else "tiny" for textures and
+            "paper" otherwise.
         workdir: the work directory, created if it does not exist. Default:
             runs/DATASET-PRESET.
         train_split, eval_split: the splits to train on and to measure the validation
@@ -85,7 +103,9 @@ def train_dataset(
         cache_features: whether to compute the outputs of the frozen convolutions once,
             see `FineTuning`.
         precision, seed, shuffle_buffer, data_service, checkpoint_minutes, log_steps,
-            max_bad_images, callbacks: see `loop.train`.
+            max_bad_images, optimizer, augment, callbacks: see `loop.train`.
+        early_stopping_patience, keep_best, class_weights, warmup_epochs,
+            reference_batch_size, eval_every: see `TrainingOptions`.
         strategy: "mirrored" for the devices of this machine, "multi_worker" if this
             process is one of several workers, see `distribution`.
         num_devices: the number of devices, see `distribution.make_strategy`.
@@ -107,15 +127,22 @@ def train_dataset(
             work directory cannot be written to, or as in `loop.train`.
         FloatingPointError, TrainingInterrupted: as in `loop.train`.
     """
+    _check_name(dataset)
     _check_exclusive(strategy, num_devices, data_service, cache, cache_features)
     _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult)
+    options = TrainingOptions(
+        early_stopping_patience, keep_best, class_weights, warmup_epochs,
+        reference_batch_size, eval_every,
+    )
+    if optimizer is not None:
+        own_optimizer.check_not_given(_select(own_optimizer.REPLACED, overrides))
     if data_service is not None:
         check_dispatcher(data_service)
     mean = _pop_mean_file(overrides, weights)
     run_preset = resolve_preset(dataset, preset, weights, workdir, **overrides)
     if weights == "imagenet":
         weights = published.find(weights, run_preset.name).name
-    workdir = workdir or default_workdir(dataset, run_preset.name)
+    workdir = os.fspath(workdir or default_workdir(dataset, run_preset.name))
     if strategy == "mirrored":
         device_strategy = distribution.make_strategy(num_devices)
     else:
@@ -135,7 +162,8 @@ def train_dataset(
         source, eval_source = source.in_memory(), eval_source.in_memory()
     flags = {
         "dataset": dataset, "train_split": train_split,
-        "eval_split": eval_source.split, "preset": run_preset.name,
+        "eval_split": eval_source.split,
+        "preset": preset if isinstance(preset, str) else run_preset.name,
         "precision": precision, "seed": seed,
         "shuffle_buffer": shuffle_buffer, "cache": cache,
         "on_bad_image": on_bad_image, "max_bad_images": max_bad_images,
@@ -144,9 +172,18 @@ def train_dataset(
         "freeze": freeze or None, "train_layers": train_layers or None,
         "lr_mult": lr_mult or None, "cache_features": cache_features,
         **_preset_flags(run_preset, overrides), "data_dir": data_dir,
+        **options.changed(),
     }  # fmt: skip
     if mean:
         flags["mean"] = mean
+    if optimizer is not None:
+        flags |= dict.fromkeys(own_optimizer.REPLACED)
+    given = {**dict.fromkeys(presets.OVERRIDES), **overrides}
+    given |= {"preset": preset, "eval_split": eval_split}
+    resolved = [name for name in flags if _is_default(name, (flags | given)[name])]
+    check_length = functools.partial(
+        _check_length, workdir, run_preset, options, optimizer, source
+    )
     frozen = _layers_except(run_preset, train_layers) if train_layers else freeze
     plan = FineTuning(
         weights, tuple(reinit), tuple(frozen), dict(lr_mult or {}), cache_features,
@@ -155,10 +192,11 @@ def train_dataset(
     with contextlib.ExitStack() as stack:
         if distribution.is_chief(device_strategy):
             stack.enter_context(locked(workdir))
-            create_or_verify(workdir, flags, _MAY_CHANGE)
+            create_or_verify(workdir, flags, _MAY_CHANGE, resolved, check_length)
         metrics = loop.train(
             run_preset, source, eval_source, workdir,
-            fine_tuning=plan, seed=seed, strategy=device_strategy, precision=precision,
+            fine_tuning=plan, options=options, optimizer=optimizer, augment=augment,
+            seed=seed, strategy=device_strategy, precision=precision,
             shuffle_buffer=shuffle_buffer, data_service=data_service,
             checkpoint_minutes=checkpoint_minutes, log_steps=log_steps,
             max_bad_images=max_bad_images, callbacks=callbacks,
@@ -169,9 +207,38 @@ def train_dataset(
 
 
 def default_workdir(dataset, preset_name):
-    """Returns the default work directory, runs/DATASET-PRESET."""
-    name = os.path.basename(dataset.rstrip("/"))
-    return os.path.join("runs", f"{name}-{preset_name}")
+    """Returns the default work directory, runs/DATASET-PRESET.
+
+    Characters that Windows does not allow in file names become "-", unless a run of an
+    earlier version has a directory with such a character.
+    """
+    name = os.path.basename(dataset.rstrip("/" + os.sep))
+    earlier_path = os.path.join("runs", f"{name}-{preset_name}")
+    if os.path.isdir(earlier_path):
+        return earlier_path
+    return os.path.join("runs", re.sub(r'[<>:"|?*]', "-", f"{name}-{preset_name}"))
+
+
+def _is_default(name, value):
+    """Returns whether a value is the default of an argument of `train_dataset`."""
+    parameter = inspect.signature(train_dataset).parameters.get(name)
+    return value == (parameter.default if parameter else None)
+
+
+def _check_length(workdir, preset, options, optimizer, source):
+    """Checks that a run can be resumed with these numbers of epochs.
+
+    A damaged checkpoint is left to `loop.train`, which resumes from an older one.
+    """
+    progress = read_progress(workdir)
+    if progress is not None:
+        recipe = run_settings.effective_recipe(
+            preset.recipe, options, optimizer is not None
+        )
+        steps_per_epoch = source.num_examples // recipe.batch_size
+        run_settings.check_length(
+            workdir, recipe, options, progress, steps_per_epoch, prefix="--"
+        )
 
 
 def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
@@ -183,22 +250,42 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
         FileNotFoundError: if `weights` is a directory that is not that of a run.
     """
     resuming = bool(weights and workdir and has_checkpoint(workdir))
-    if weights:
+    if isinstance(name, presets.Preset):
+        preset = name
+    elif weights:
         # The weights that a resumed run started from may have been deleted.
         preset = preset_of_weights(workdir if resuming else weights, name)
         # The recipe of the run that trained the weights is not that of this run.
-        preset = dataclasses.replace(preset, recipe=presets.get(preset.name).recipe)
-        if overrides.get("learning_rate") is None:
-            overrides["learning_rate"] = (
-                preset.recipe.learning_rate / _FINE_TUNING_DIVISOR
-            )
+        recipe = presets.PRESETS.get(preset.name, preset).recipe
+        preset = dataclasses.replace(preset, recipe=recipe)
+        if resuming:
+            # These parts have been removed from the preset in the work directory.
+            overrides["ablate"] = None
     else:
         default = "tiny" if dataset == "textures" else "paper"
-        preset = presets.get(name or default)
-    if resuming:
-        # These parts have been removed from the preset in the work directory.
-        overrides["ablate"] = None
+        preset, recorded = _get_preset(name or default, workdir)
+        if recorded:
+            # These parts have been removed from the preset in the work directory.
+            overrides["ablate"] = None
+    if weights and overrides.get("learning_rate") is None:
+        overrides["learning_rate"] = preset.recipe.learning_rate / _FINE_TUNING_DIVISOR
     return presets.override(preset, **overrides)
+
+
+def _get_preset(name, workdir):
+    """Returns the preset of this name, and whether it is that of the run to resume.
+
+    The work directory of a run contains its preset, so that the run can be resumed
+    without the file that its preset came from.
+    """
+    try:
+        return presets.get(name), False
+    except (OSError, ValueError):
+        if not (workdir and has_checkpoint(workdir)):
+            raise
+        if read_flags(workdir).get("preset") != name:
+            raise
+        return read_network(workdir)[0], True
 
 
 def _pop_mean_file(overrides, weights):
@@ -246,7 +333,7 @@ def _layers_except(preset, trained):
     names = [
         layer.name
         for layer in preset.layers
-        if isinstance(layer, presets.Conv | presets.Dense)
+        if isinstance(layer, presets.Conv | presets.BatchNorm | presets.Dense)
     ]
     unknown = [name for name in trained if name not in names]
     if unknown:
@@ -255,6 +342,19 @@ def _layers_except(preset, trained):
             f"train_layers={','.join(unknown)}."
         )
     return tuple(name for name in names if name not in trained)
+
+
+def _select(names, values):
+    return {name: values.get(name) for name in names}
+
+
+def _check_name(dataset):
+    if not isinstance(dataset, str):
+        raise ValueError(
+            f"Expected the name of a data set. Received: dataset={dataset!r}. Call "
+            "alexnet_tf.training.train, which takes a Source for training and one for "
+            "validation."
+        )
 
 
 def _check_exclusive(strategy, num_devices, data_service, cache, cache_features):

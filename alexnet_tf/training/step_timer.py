@@ -50,15 +50,18 @@ class StepTimer:
             self.count = int(self._mean_over_workers(next_count))
         self._is_compiled = True
 
-    def lap(self):
-        """Returns the steps per second since `lap` was last called.
+    def lap(self, images_per_step=1):
+        """Returns the images per second since `lap` was last called.
 
         The first measured call is ignored, because it compiles the function.
         The result is None if no other call was measured.
+
+        Args:
+            images_per_step: the number of images in a step; 1 to count steps.
         """
         steps_per_second = self._steps / self._elapsed if self._elapsed else None
         self._steps, self._elapsed = 0, 0.0
-        return steps_per_second
+        return steps_per_second and steps_per_second * images_per_step
 
 
 def median_seconds(run, repeats=5):

@@ -1,6 +1,7 @@
 """One training step, and the optimizer that it applies."""
 
 import contextlib
+import functools
 
 import keras
 import tensorflow as tf
@@ -9,6 +10,7 @@ from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.training import metrics
 from alexnet_tf.training import optimizers
+from alexnet_tf.training import own_optimizer
 
 
 @contextlib.contextmanager
@@ -22,21 +24,26 @@ def dtype_policy(name):
         keras.config.set_dtype_policy(previous_policy)
 
 
-def make_optimizer(model, recipe, precision):
-    """Makes the optimizer of the paper for the trainable variables of `model`.
+def make_optimizer(model, recipe, precision, optimizer=None):
+    """Makes the optimizer of the trainable variables of `model`.
 
-    The learning-rate multipliers are 1 until `set_multipliers` is called.
+    It is that of the paper, unless another one is given. The learning-rate multipliers
+    are 1 until `set_multipliers` is called.
 
     Args:
         model: the network. It is compiled with the optimizer, because callbacks look
             for it in `model.optimizer`.
         recipe: a `presets.Recipe`.
-        precision: the dtype policy, as for `loop.train`.
+        precision, optimizer: as for `loop.train`.
     """
-    optimizer = optimizers.MomentumSGD(
-        recipe.learning_rate, recipe.momentum, recipe.weight_decay
-    )
-    if precision == "mixed_float16":
+    if optimizer is None:
+        optimizer = optimizers.MomentumSGD(
+            recipe.learning_rate, recipe.momentum, recipe.weight_decay
+        )
+    else:
+        optimizer = own_optimizer.make(optimizer)
+    scales_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if precision == "mixed_float16" and not scales_loss:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer)
@@ -50,7 +57,7 @@ def set_multipliers(optimizer, bias_multiplier, layer_multipliers, lr_mult):
     this function.
 
     Args:
-        optimizer: an optimizer from `make_optimizer`.
+        optimizer: the paper's optimizer, from `make_optimizer`.
         bias_multiplier, layer_multipliers: from `optimizers.multipliers`.
         lr_mult: {layer: multiplier} of `fine_tuning.FineTuning`, multiplied with
             `layer_multipliers`.
@@ -64,7 +71,9 @@ def set_multipliers(optimizer, bias_multiplier, layer_multipliers, lr_mult):
     }
 
 
-def make_run_steps(model, optimizer, strategy, recipe, seed):
+def make_run_steps(
+    model, optimizer, strategy, recipe, seed, *, warmup_steps=0, class_weights=None
+):
     """Makes a function that trains for several steps within one graph call.
 
     Args:
@@ -73,19 +82,31 @@ def make_run_steps(model, optimizer, strategy, recipe, seed):
         strategy: the `tf.distribute.Strategy` that `model` was made with.
         recipe: a `presets.Recipe`, whose global batch size is used.
         seed: the random seed of the dropout masks.
+        warmup_steps: the number of steps of the warm-up, see
+            `optimizers.warmup_factor`.
+        class_weights: float32 [classes], the weights of the classes in the loss; None
+            for equal weights.
 
     Returns:
-        run_steps(iterator, first_step, count), which takes `count` batches from the
-        iterator and returns their `metrics.batch_sums` as a NumPy array [count, 4].
+        run_steps(iterator, first_step, count, learning_rate), which takes `count`
+        batches from the iterator and returns their `metrics.batch_sums` as a NumPy
+        array [count, 4]. The learning rate, without the factor of the warm-up, is
+        required during a warm-up only. Otherwise that of the optimizer remains.
     """
     states = alexnet.dropout_states(model)
+    # Batch normalization, for example, updates its moving averages.
+    updated_variables = model.non_trainable_weights
 
     def mean_loss(images, labels, step):
         dropout_scope = keras.StatelessScope(_dropout_seeds(states, seed, step))
         # Each replica is traced in a thread of its own, to which the scope is limited.
         with compiled_normalization(), dropout_scope:
             logits = model(images, training=True)
-        losses = metrics.cross_entropy(logits, labels)
+        for variable in updated_variables:
+            value = dropout_scope.get_current_value(variable)
+            if value is not None:
+                variable.assign(value)
+        losses = metrics.cross_entropy(logits, labels, class_weights)
         # The mean over the global batch: the optimizer sums over devices.
         return tf.reduce_sum(losses) / recipe.batch_size, logits
 
@@ -98,22 +119,81 @@ def make_run_steps(model, optimizer, strategy, recipe, seed):
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = _propagate_overflow(gradients)
         optimizer.apply(gradients, variables)
-        return metrics.batch_sums(logits, labels)
+        return metrics.batch_sums(logits, labels, class_weights)
 
     @tf.function
-    def run_steps(iterator, first_step, count):
+    def run_steps(iterator, first_step, count, learning_rate):
         sums = tf.TensorArray(tf.float32, size=count)
         for i in tf.range(count):
             images, labels = next(iterator)
+            if warmup_steps:
+                step = tf.cast(first_step + i, tf.float32)
+                factor = tf.minimum((step + 1) / warmup_steps, 1.0)
+                optimizer.learning_rate = learning_rate * factor
             per_replica = strategy.run(
                 replica_step, args=(images, labels, first_step + i)
             )
             sums = sums.write(i, strategy.reduce("SUM", per_replica, axis=None))
         return sums.stack()  # [count, 4]
 
-    return lambda iterator, first_step, count: run_steps(
-        iterator, tf.constant(first_step), tf.constant(count)
+    return lambda iterator, first_step, count, learning_rate=0.0: run_steps(
+        iterator,
+        tf.constant(first_step),
+        tf.constant(count),
+        tf.constant(learning_rate, tf.float32),
     ).numpy()
+
+
+class TrainingSteps:
+    """The training steps of a run, with the learning rate of each epoch.
+
+    Args:
+        model, optimizer, strategy, recipe, seed, warmup_steps, class_weights: as for
+            `make_run_steps`.
+        lr_mult: as for `set_multipliers`.
+        has_own_optimizer: whether the optimizer is not that of the paper. Its learning
+            rate is then left as it is.
+    """
+
+    def __init__(
+        self, model, optimizer, strategy, recipe, seed, *,
+        lr_mult, has_own_optimizer, warmup_steps, class_weights,
+    ):
+        self._optimizer, self._recipe, self._lr_mult = optimizer, recipe, lr_mult
+        self._has_own_optimizer, self._warmup_steps = has_own_optimizer, warmup_steps
+        self._learning_rate, self._multipliers = None, None
+        self._make_run_steps = functools.partial(
+            make_run_steps, model, optimizer, strategy, recipe, seed,
+            warmup_steps=warmup_steps, class_weights=class_weights,
+        )
+
+    def begin_epoch(self, epoch, errors):
+        """Sets the learning rate and its multipliers, see `optimizers.learning_rate`."""
+        self._learning_rate = optimizers.learning_rate(self._recipe, epoch, errors)
+        previous_multipliers = self._multipliers
+        self._multipliers = optimizers.multipliers(
+            self._recipe, epoch, self._learning_rate
+        )
+        if not self._has_own_optimizer:
+            self._optimizer.learning_rate = self._learning_rate
+            set_multipliers(self._optimizer, *self._multipliers, self._lr_mult)
+        if self._multipliers != previous_multipliers:
+            self._run_steps = self._make_run_steps()
+
+    def run(self, iterator, first_step, count):
+        """Runs steps; arguments and result are those of `make_run_steps`."""
+        return self._run_steps(iterator, first_step, count, self._learning_rate)
+
+    def last_learning_rate(self, steps):
+        """Returns the learning rate of the last step, to be logged.
+
+        Args:
+            steps: the number of completed steps.
+        """
+        if self._has_own_optimizer:
+            return float(keras.ops.convert_to_numpy(self._optimizer.learning_rate))
+        factor = optimizers.warmup_factor(steps - 1, self._warmup_steps)
+        return self._learning_rate * factor
 
 
 def _propagate_overflow(gradients):

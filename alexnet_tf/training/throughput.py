@@ -7,7 +7,7 @@ with times measured on the same machine by the same command.
 import dataclasses
 import math
 import multiprocessing
-import resource
+import sys
 import tempfile
 import time
 
@@ -57,7 +57,9 @@ def operations(model):
     Returns:
         (operations of inference, operations of training).
     """
-    products = [_count_products(layer) for layer in model.layers if layer.weights]
+    products = [
+        _count_products(layer) for layer in model.layers if hasattr(layer, "kernel")
+    ]
     inference = 2 * sum(products)
     return inference, 3 * inference - 2 * products[0]
 
@@ -299,8 +301,15 @@ def _read_seconds(dataset, repeats):
 
 def peak_memory():
     """Returns the largest number of bytes that this process has held in memory."""
-    # Linux reports units of 1024 bytes.
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        import resource
+    except ImportError:  # The system is Windows.
+        import psutil  # A requirement of TFDS.
+
+        return psutil.Process().memory_info().peak_wset
+    # macOS reports bytes, and Linux units of 1024 bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def measure_network(name, precision, batch_size=128, repeats=5, layers=False):

@@ -11,12 +11,11 @@ import re
 import subprocess
 import sys
 
-from absl import flags
-from absl.testing import flagsaver
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_tf import cli
 from alexnet_tf.models import alexnet
 from alexnet_tf import presets
 from alexnet_tf import train
@@ -29,10 +28,8 @@ README = FOLDER.parent / "README.md"
 
 def parse(path):
     """Returns the preset of a flagfile of `train`, and the values of all flags."""
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS(["train", f"--flagfile={path}"])
-        arguments = train._arguments()
+    args = cli.parse(train.FLAGS, ["train", f"--flagfile={path}"])
+    arguments = train.arguments_of(args)
     assert arguments["workdir"] == f"runs/{path.stem}"
     preset = resolve_preset(
         arguments["dataset"],

@@ -1,7 +1,7 @@
 """Runs the commands of the package as a user would, many times in one process.
 
-Importing TensorFlow takes seconds, and commands that define the same absl flags cannot
-share a process. Therefore one server process imports the libraries and forks for each
+Importing TensorFlow takes seconds, and a command changes its process, for example the
+levels of loggers. Therefore one server process imports the libraries and forks for each
 run of a command. It can fork because the imports set up no device and so start no
 threads, as `test_importing_the_modules_initializes_no_device` checks.
 """
@@ -64,9 +64,8 @@ def _run(module, args):
     """
     from absl import app, flags
 
-    sys.argv = [module.__name__, *args]
     try:
-        module.main(flags.FLAGS(sys.argv))
+        module.main([module.__name__, *args])
     except SystemExit as error:
         if isinstance(error.code, str):
             print(error.code, file=sys.stderr)

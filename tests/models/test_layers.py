@@ -2,6 +2,9 @@
 
 import contextlib
 import functools
+import importlib.util
+import json
+import re
 
 import keras
 import numpy as np
@@ -638,6 +641,49 @@ def test_rejects_constants_that_would_give_wrong_layers(make, received):
     """Without an error, the outputs would be NaN or those of another layer."""
     with pytest.raises(ValueError, match=received):
         make()
+
+
+@pytest.mark.parametrize("layer", [LRN, Spatial])
+@pytest.mark.parametrize("shape", [(2, 6), (2, 5, 6), (2, 3, 5, 5, 6)])
+def test_norms_reject_inputs_that_are_not_maps(layer, shape):
+    message = f"Expected maps .B, H, W, C.*input_shape={re.escape(str(shape))}"
+    with pytest.raises(ValueError, match=message):
+        layer()(random_array(*shape))
+
+
+@pytest.mark.parametrize("layer", [LRN, Spatial])
+def test_norms_reject_an_unknown_number_of_channels(layer):
+    with pytest.raises(ValueError, match="fixed number of channels.*None, 5, 5, None"):
+        layer()(keras.Input((5, 5, None)))
+
+
+def test_norms_reject_constants_that_are_not_numbers():
+    with pytest.raises(ValueError, match="Expected beta to be a number.*beta='1'"):
+        LRN(beta="1")
+
+
+def test_norms_accept_numbers_of_numpy():
+    """A saved model contains them as plain numbers."""
+    norms = (
+        LRN(np.int64(3), np.float32(1.5), np.float64(0.25), np.float32(0.5), np.int8(2)),
+        Spatial(np.int64(3), np.float32(1.5), np.float64(0.25), np.float32(0.5)),
+    )
+    plain = LRN(3, 1.5, 0.25, 0.5, 2), Spatial(3, 1.5, 0.25, 0.5)
+    x = random_array(1, 5, 5, 6)
+    for norm, expected in zip(norms, plain):
+        config = json.loads(json.dumps(norm.get_config()))
+        assert {**config, "name": ""} == {**expected.get_config(), "name": ""}
+        np.testing.assert_array_equal(norm(x), expected(x))
+
+
+def test_the_module_can_be_imported_twice():
+    """TensorFlow refuses to register a second gradient of the same operation."""
+    spec = importlib.util.find_spec("alexnet_tf.models.layers")
+    registered = dict(keras.saving.get_custom_objects())
+    try:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    finally:
+        keras.saving.get_custom_objects().update(registered)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

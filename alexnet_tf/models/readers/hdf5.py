@@ -1,109 +1,58 @@
-"""Reads .weights.h5 and .keras files of Keras.
+"""Reads HDF5 files of Keras and Caffe, and .keras files, which contain one.
 
-HDF5 is read by a C library that a damaged file can crash (1 of 8,500 randomly damaged
-files crashed it).
+    .weights.h5, .keras   Keras 3
+    .h5                   Keras 1 and 2, and the format that Keras 3 calls legacy
+    .caffemodel.h5        Caffe
 """
 
-import io
+import mmap
 import struct
 import zipfile
 
-import h5py
-
-from alexnet_tf.models.readers.stored import check_dtype
-from alexnet_tf.models.readers.stored import StoredArray
-from alexnet_tf.models.readers.stored import StoredWeights
+from alexnet_tf.models.readers import caffe_hdf5
+from alexnet_tf.models.readers import hdf5_structure
+from alexnet_tf.models.readers import keras_hdf5
 
 
 def open_file(path, stack):
-    """Returns the `StoredWeights` of an HDF5 file; see `npy.open_file` for the rest."""
-    return _weights(stack.enter_context(h5py.File(path, "r")))
+    """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
+    return _read_weights(_map(path, stack))
 
 
 def open_archive(path, stack):
-    """Returns the `StoredWeights` of a .keras file; see `npy.open_file` for the rest."""
-    file = stack.enter_context(open(path, "rb"))
+    """Returns the `StoredWeights` of a .keras file, as `open_file` does."""
     # The model's configuration in the archive is not read, because it can refer to
     # functions that Keras would call.
-    member = zipfile.ZipFile(file).getinfo("model.weights.h5")
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("model.weights.h5")
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError("its weights are compressed, which Keras does not do")
+    view = _map(path, stack)
     # The data of a member follow its local header of 30 bytes, its name and its extra
-    # field. The last four bytes of the header are the lengths of the name and of the
-    # extra field.
-    file.seek(member.header_offset + 26)
-    name_length, extra_length = struct.unpack("<HH", file.read(4))
-    start = member.header_offset + 30 + name_length + extra_length
-    section = _FileSection(file, start, member.file_size)
-    return _weights(stack.enter_context(h5py.File(section, "r")))
+    # field. The last four bytes of the header are the lengths of these two.
+    header = view[member.header_offset : member.header_offset + 30]
+    if len(header) < 30:
+        raise ValueError("it is a damaged ZIP archive")
+    start = member.header_offset + 30 + sum(struct.unpack_from("<HH", header, 26))
+    return _read_weights(view[start : start + member.file_size])
 
 
-class _FileSection(io.RawIOBase):
-    """A file object for a section of another file.
-
-    The file object of `zipfile` reads all bytes that it seeks over. With it, HDF5 took
-    ten times as long to read a file of 244 MB.
-    """
-
-    def __init__(self, file, start, size):
-        self._file, self._start, self._size = file, start, size
-        self._position = 0
-
-    def seekable(self):
-        return True
-
-    def readable(self):
-        return True
-
-    def seek(self, offset, whence=io.SEEK_SET):
-        base = (0, self._position, self._size)[whence]
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, buffer):
-        view = memoryview(buffer).cast("B")
-        remaining = max(self._size - self._position, 0)
-        self._file.seek(self._start + self._position)
-        count = self._file.readinto(view[:remaining]) if remaining else 0
-        # HDF5 assumes that it received all bytes that it requested. For a damaged
-        # file, it requests more bytes than there are, and the missing ones are zeros.
-        view[count:] = bytes(len(view) - count)
-        self._position += len(view)
-        return len(view)
+def _map(path, stack):
+    file = stack.enter_context(open(path, "rb"))
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def _weights(file):
-    """Returns the `StoredWeights` in an HDF5 file of Keras 3.
-
-    The groups of the file are named after the classes of the layers; the name of the
-    layer is an attribute.
-    """
-    arrays = {}
-    layers = _child(file, "layers")
-    for key in layers:
-        group = _child(_child(layers, key), "vars")
-        if len(group) not in (0, 2):
-            raise ValueError(f"{key} has {len(group)} arrays instead of two")
-        if len(group):
-            name = group.attrs["name"]
-            arrays[str(name)] = {
-                part: _array(_child(group, str(number)))
-                for number, part in enumerate(("kernel", "bias"))
-            }
-    return StoredWeights(arrays, layout="keras")
-
-
-def _child(group, name):
-    """Returns the member of an HDF5 group, if it is stored in the same file."""
-    link = group.get(name, getlink=True)
-    if not isinstance(link, h5py.HardLink):
-        raise ValueError(f"{name} is missing, or a soft or external link")
-    return group[name]
-
-
-def _array(dataset):
-    # External and virtual datasets refer to other files, and chunks may be compressed.
-    if dataset.external or dataset.is_virtual or dataset.chunks:
-        raise ValueError(f"{dataset.name} is not stored as Keras stores it")
-    check_dtype(dataset.name, dataset.dtype.name)
-    return StoredArray(dataset.shape, lambda: dataset[...])
+def _read_weights(view):
+    """Returns the `StoredWeights` in the bytes of an HDF5 file."""
+    root = hdf5_structure.open_root(view)
+    if root.has_attribute("layer_names"):
+        return keras_hdf5.read_keras2(root)
+    if "model_weights" in root:
+        return keras_hdf5.read_keras2(root.group("model_weights"))
+    if "layers" in root:
+        return keras_hdf5.read_keras3(root)
+    if "data" in root:
+        return caffe_hdf5.read(root)
+    raise ValueError(
+        "it is an HDF5 file, but has neither the layout of Keras nor that of Caffe"
+    )

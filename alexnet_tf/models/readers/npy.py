@@ -11,8 +11,10 @@ import numpy as np
 
 from alexnet_tf.models.readers import safe_pickle
 from alexnet_tf.models.readers.stored import part_name
+from alexnet_tf.models.readers.stored import printable
 from alexnet_tf.models.readers.stored import StoredArray
 from alexnet_tf.models.readers.stored import StoredWeights
+from alexnet_tf.models.readers import unsupported
 
 # The largest header that is read, in bytes. The headers that NumPy writes have 128
 # bytes.
@@ -45,6 +47,9 @@ def open_file(path, stack):
         layers = layers.value
     if not isinstance(layers, dict):
         raise ValueError(f"it holds a {type(layers).__name__} instead of a dict")
+    if not all(isinstance(layer, str) for layer in layers):
+        raise ValueError("its keys are not names of layers")
+    unsupported.check_names(layers)
     return StoredWeights(
         {layer: _parts(layer, parts) for layer, parts in layers.items()}
     )
@@ -64,18 +69,29 @@ def read_header(file):
 
 
 def _parts(layer, parts):
-    """Converts the unpickled value of a layer to {"kernel": ..., "bias": ...}."""
+    """Converts the unpickled value of a layer to {"kernel": ..., "bias": ...}.
+
+    Arrays of layers other than convolutions and fully connected layers keep their
+    names.
+    """
     if isinstance(parts, (list, tuple)) and len(parts) == 2:
         parts = dict(zip(("kernel", "bias"), parts))
-    names = [part_name(key) for key in parts] if isinstance(parts, dict) else [None]
-    if None in names or len({*names}) < len(names):
-        raise ValueError(f"{layer!r} is neither [W, b] nor weights and biases")
-    return {part_name(key): _stored_array(layer, parts[key]) for key in parts}
+    is_dict = isinstance(parts, dict) and all(isinstance(key, str) for key in parts)
+    names = [part_name(key) or key for key in parts] if is_dict else []
+    if not is_dict or len({*names}) < len(names):
+        raise ValueError(
+            f"'{printable(layer)}' is neither [W, b] nor weights and biases"
+        )
+    return {
+        name: _stored_array(layer, array) for name, array in zip(names, parts.values())
+    }
 
 
 def _stored_array(layer, array):
     if not isinstance(array, safe_pickle.Array) or not isinstance(
         array.value, np.ndarray
     ):
-        raise ValueError(f"{layer!r} holds something other than an array of numbers")
+        raise ValueError(
+            f"'{printable(layer)}' holds something other than an array of numbers"
+        )
     return StoredArray(array.value.shape, lambda: array.value)

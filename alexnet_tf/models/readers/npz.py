@@ -8,6 +8,7 @@ import numpy as np
 from alexnet_tf.models.readers import npy
 from alexnet_tf.models.readers.stored import check_dtype
 from alexnet_tf.models.readers.stored import group_by_layer
+from alexnet_tf.models.readers.stored import printable
 from alexnet_tf.models.readers.stored import StoredArray
 from alexnet_tf.models.readers.stored import StoredWeights
 
@@ -30,7 +31,8 @@ def _member(archive, member):
     # its first bytes.
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(
-            f"{member.filename} uses a compression method that NumPy does not use"
+            f"{printable(member.filename)} uses a compression method that NumPy does "
+            "not use"
         )
     with archive.open(member) as file:
         header = io.BytesIO(file.read(npy.MAX_HEADER_SIZE))

@@ -13,7 +13,7 @@ from alexnet_tf.models.readers.stored import StoredWeights
 WEIGHTS_FILE = "weights.safetensors"
 
 _CHECKPOINT_KEY = re.compile(
-    r"layers/([^/]+)/_?(kernel|bias)/\.ATTRIBUTES/VARIABLE_VALUE"
+    r"layers/([^/]+)/_?(\w+)/\.ATTRIBUTES/VARIABLE_VALUE"
 )
 
 

@@ -106,6 +106,8 @@ def reconstruct(state):
 
 # The instructions that push the dtype float32.
 FLOAT32 = b"cnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
+# The instructions that push the dtype of objects.
+OBJECT = FLOAT32.replace(b"f4", b"O8")
 
 
 @pytest.mark.parametrize(
@@ -133,13 +135,29 @@ FLOAT32 = b"cnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
             "an invalid array shape",
         ),
         (reconstruct(b"(K\x01(K\x01t" + FLOAT32 + b"\x89]t"), "without data"),
+        (
+            reconstruct(b"(K\x01(K\x02t" + OBJECT + b"\x89]t"),
+            "the wrong number of objects",
+        ),
+        # The byte order of the dtype is "x".
+        (
+            reconstruct(b"(K\x01)" + FLOAT32 + b"(K\x03U\x01xNNNtb\x89U\x04aaaat"),
+            "numbers of type 'f4'",
+        ),
         (reconstruct(b"}"), "an invalid array state"),
         (b"h\x05.", "a reference to an unknown object"),
         (b"t.", "without its mark"),
+        (b"K\x01K\x02(\x86t.", "without its mark"),
+        (b"}(K\x01u.", "a key without a value"),
         (b"(]K\x01\x85a1.", "instruction b'1'"),
         (b"K\x01K\x02a.", "appended to something other than a list"),
         (b"]K\x01K\x02s.", "set in something other than a dict"),
         (b"X\x01\x00\x00\x00\xff.", "not utf-8"),
+        (
+            b"c_codecs\nencode\n(\x8c\x03\xe2\x82\xac\x8c\x06latin1tR.",
+            "a string that is not latin1",
+        ),
+        (b"}cnumpy\nndarray\nK\x01s.", "that is not a string"),
         # The next two set the state of a list, and call a class directly.
         (b"]}b.", "an invalid array state"),
         (b"cnumpy\nndarray\n(J\xff\xff\xff\x7ftR.", "an unsupported function call"),
@@ -147,6 +165,7 @@ FLOAT32 = b"cnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
         (b"\x82\x01.", "instruction"),
         (b"Pid\n.", "instruction b'P'"),
         (b"]\x8c\x01a\x93.", "the function"),
+        (b"\x8c\x01a]\x93.", "the function"),
     ],
 )
 def test_rejects_malicious_bytes(pickled, message):

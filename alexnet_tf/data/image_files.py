@@ -1,0 +1,154 @@
+"""Finds image files by paths, glob patterns, folders and lists, as a `Source`."""
+
+import glob
+import os
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.data.source import IMAGE_EXTENSIONS
+from alexnet_tf.data.source import PADDING_LABEL
+from alexnet_tf.data.source import Source
+
+_LIST_PREFIX = "list:"
+_LABELED_LINE = re.compile(r"(.*\S)\s+([0-9]{1,9})")
+
+
+def find(patterns):
+    """Returns [(path, label), ...] of the image files that patterns name, in order.
+
+    The label is an integer if it is in a list file, otherwise None.
+
+    Args:
+        patterns: one string or several, in any mixture of
+
+            - the path of a file. It need not exist, so that reading it reports the
+              error.
+            - a glob pattern, in which `**` stands for folders of any depth. The matches
+              are sorted. Without a match, the pattern is kept as a path.
+            - a folder, which stands for all files in it and in its subfolders that are
+              named as images, sorted by folder and name. Hidden files are ignored.
+            - "list:FILE". Each line of the file has a path, which is relative to the
+              folder of the file. If every line ends in a space or tab and an integer,
+              these integers are the labels.
+
+    Raises:
+        ValueError: if there are no patterns, a folder has no images, or a list has no
+            lines or is not a text file.
+        OSError: if a folder or a list cannot be read.
+    """
+    if isinstance(patterns, str | os.PathLike):
+        patterns = [patterns]
+    files = [
+        file for pattern in patterns for file in _find_pattern(os.fspath(pattern))
+    ]
+    if not files:
+        raise ValueError("Expected at least one image. Received: none.")
+    return files
+
+
+def to_source(files):
+    """Returns a `Source` of image files.
+
+    The source has no classes. A file without a label has `PADDING_LABEL`.
+
+    Args:
+        files: [(path, label), ...], see `find`.
+    """
+    # Names are bytes, since file names need not be UTF-8.
+    names = np.array([os.fsencode(path) for path, _ in files], object)
+    labels = [PADDING_LABEL if label is None else label for _, label in files]
+    elements = {"name": names, "label": np.array(labels, np.int32)}
+
+    def fetch(element):
+        return element | {"image": tf.io.read_file(element["name"])}
+
+    return Source(
+        name="image files",
+        split="all",
+        classes=(),
+        num_examples=len(files),
+        folder="",
+        fingerprint="",
+        read=lambda shuffle_seed: tf.data.Dataset.from_tensor_slices(elements),
+        fetch=fetch,
+    )
+
+
+def _find_pattern(pattern):
+    """Returns [(path, label), ...] of one pattern, see `find`."""
+    if pattern.startswith(_LIST_PREFIX):
+        return _read_list(os.path.expanduser(pattern.removeprefix(_LIST_PREFIX)))
+    pattern = os.path.expanduser(pattern)
+    exists = os.path.exists(pattern)
+    matches = [] if exists else sorted(glob.glob(pattern, recursive=True))
+    paths = []
+    for path in matches or [pattern]:
+        paths += _images_in(path) if os.path.isdir(path) else [path]
+    return [(path, None) for path in paths]
+
+
+def _images_in(folder):
+    """Returns the sorted paths of the images in a folder and its subfolders.
+
+    Raises:
+        ValueError: if there are none.
+        OSError: if the folder or a subfolder cannot be read.
+    """
+    paths = [*_walk(folder, set())]
+    if not paths:
+        raise ValueError(
+            f"Expected images ({', '.join(IMAGE_EXTENSIONS)}) in the folder {folder}. "
+            "Received: none."
+        )
+    return paths
+
+
+def _walk(folder, visited):
+    """Yields the sorted paths of the images in a folder and its subfolders.
+
+    Args:
+        folder: the path of the folder.
+        visited: the real paths of the folders that have been visited. Each folder is
+            visited once, so that links to folders cannot be followed without an end.
+    """
+    real_path = os.path.realpath(folder)
+    if real_path in visited:
+        return
+    visited.add(real_path)
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        # Beside 1.jpg, macOS writes a file "._1.jpg" that is not an image.
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry.path, visited)
+        elif entry.name.lower().endswith(IMAGE_EXTENSIONS):
+            yield entry.path
+
+
+def _read_list(list_file):
+    """Returns [(path, label), ...] of a list file, see `find`."""
+    if not os.path.isfile(list_file):
+        raise FileNotFoundError(
+            f"There is no list of images at {list_file}. {_LIST_PREFIX}FILE needs a "
+            "text file with one path per line."
+        )
+    # The error handler preserves file names that are not UTF-8.
+    with open(list_file, encoding="utf-8", errors="surrogateescape") as file:
+        lines = [line.strip() for line in file if line.strip()]
+    if not lines or any("\0" in line for line in lines):
+        raise ValueError(
+            f"Expected a text file with one path per line. Received: {list_file}, "
+            f"{'another kind of file' if lines else 'which is empty'}."
+        )
+    matches = [_LABELED_LINE.fullmatch(line) for line in lines]
+    if all(matches):
+        files = [(match[1], int(match[2])) for match in matches]
+    else:
+        files = [(line, None) for line in lines]
+    folder = os.path.dirname(list_file)
+    return [
+        (os.path.join(folder, os.path.expanduser(path)), label)
+        for path, label in files
+    ]

@@ -1,0 +1,199 @@
+"""What a run must have in common with the run that it resumes.
+
+network.json holds the preset of a run and its settings: those arguments of `loop.train`
+that change the weights.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+
+from alexnet_tf import settings
+from alexnet_tf.training import optimizers
+from alexnet_tf.training import own_optimizer
+from alexnet_tf.training import stopping
+from alexnet_tf.workdir import read_network
+from alexnet_tf.workdir import read_run_settings
+
+# A run with other values of these goes on like one that began with them, see
+# `check_length`.
+MAY_CHANGE = ("epochs", "early_stopping_patience")
+
+_REMEDY = (
+    "Give the same settings to resume it, or another work directory to start a new run."
+)
+
+
+def effective_recipe(recipe, options, has_own_optimizer):
+    """Returns the `presets.Recipe` that a run applies.
+
+    Args:
+        recipe: the recipe of the preset.
+        options: the `TrainingOptions`.
+        has_own_optimizer: whether the optimizer is not that of the paper.
+    """
+    recipe = optimizers.scale_learning_rate(recipe, options.reference_batch_size)
+    return own_optimizer.without_schedule(recipe) if has_own_optimizer else recipe
+
+
+def describe(
+    seed, precision, shuffle_buffer, fine_tuning, options, augment=None, optimizer=None
+):
+    """Returns {name: JSON value} of the settings of a run beside its preset.
+
+    Settings that were added after others are left out at their defaults, because older
+    work directories do not have them.
+
+    Args:
+        seed, precision, shuffle_buffer, fine_tuning, options, augment: see
+            `loop.train`.
+        optimizer: the result of `own_optimizer.make`; None for the paper's optimizer.
+    """
+    values = {
+        "seed": seed,
+        "precision": precision,
+        "shuffle_buffer": shuffle_buffer,
+        **dataclasses.asdict(fine_tuning),
+        **options.changed(),
+    }
+    if optimizer is not None:
+        values |= own_optimizer.describe(optimizer)
+    if augment is not None:
+        values["augment"] = function_name(augment)
+    return json.loads(json.dumps(values, default=_class_name))
+
+
+def function_name(function):
+    """Returns the full name of a function, or that of the class of another callable."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def check_same(workdir, preset, run_settings):
+    """Checks that the run in a work directory has the same preset and settings.
+
+    Args:
+        workdir: the work directory of a run with a checkpoint.
+        preset: the `presets.Preset` of the present call.
+        run_settings: the result of `describe` for the present call.
+
+    Raises:
+        ValueError: if a value differs, except for those in `MAY_CHANGE`, or if
+            network.json is damaged.
+        FileNotFoundError: if there is no network.json.
+    """
+    previous, _ = read_network(workdir)
+    compare = functools.partial(
+        settings.check_same,
+        description=f"the settings of the run in {workdir}",
+        remedy=_REMEDY,
+    )
+    compare(_layer_types(previous), _layer_types(preset))
+    compare(_layer_fields(previous), _layer_fields(preset))
+    for part in ("preprocessing", "recipe"):
+        parts = getattr(previous, part), getattr(preset, part)
+        compare(*(_may_not_change(vars(values)) for values in parts))
+    recorded = read_run_settings(workdir)
+    if recorded:  # Version 0.1 did not record them.
+        compare(_may_not_change(recorded), _may_not_change(run_settings))
+
+
+def check_length(workdir, recipe, options, progress, steps_per_epoch, prefix=""):
+    """Checks that a run can be resumed with these numbers of epochs.
+
+    The result must be that of a run that began with them: the learning rates of earlier
+    epochs must not depend on the number of epochs, and the run must not have gone on
+    for longer already.
+
+    Args:
+        workdir: the work directory of a run with a checkpoint.
+        recipe: the `presets.Recipe` that is applied.
+        options: the `TrainingOptions`.
+        progress: the `checkpoints.Progress` of the run.
+        steps_per_epoch: the number of steps in an epoch.
+        prefix: what precedes the names of settings in error messages.
+
+    Raises:
+        ValueError: if the run cannot be resumed.
+    """
+    previous = read_network(workdir)[0].recipe.epochs
+    if previous != recipe.epochs and recipe.schedule == "stepped_exponential":
+        raise ValueError(
+            f"Expected {prefix}epochs={previous}, as in the run in {workdir}. Received: "
+            f"{prefix}epochs={recipe.epochs}. The schedule stepped_exponential spreads "
+            "its learning rates over all epochs, so that another number of epochs is "
+            f"another run. {_describe_new_run(workdir)}"
+        )
+    last = stopping.last_epoch(recipe, progress.errors, options)
+    if last is not None and last * steps_per_epoch < progress.step:
+        completed = progress.step / steps_per_epoch
+        received = f"{prefix}epochs={recipe.epochs}"
+        if last < recipe.epochs:
+            patience = options.early_stopping_patience
+            received = f"{prefix}early_stopping_patience={patience}"
+        raise ValueError(
+            f"Expected settings with which the run in {workdir} lasts at least as long "
+            f"as it has been trained, {completed:.4g} epochs. Received: {received}, "
+            f"with which it ends after {last}. Give larger values, or another work "
+            "directory to start a new run."
+        )
+
+
+def describe_end(workdir, recipe, errors, reason):
+    """Returns sentences that say why a run has ended, and how to train further.
+
+    Args:
+        workdir: the work directory.
+        recipe: the `presets.Recipe` that is applied.
+        errors: the validation errors of the completed epochs.
+        reason: the result of `stopping.end_reason`.
+    """
+    finished = f"The run in {workdir} has already finished after {len(errors)} epochs"
+    if reason == "plateau":
+        return (
+            f"{finished}, at the fourth plateau of its validation error. "
+            f"{_describe_new_run(workdir)}"
+        )
+    if reason == "early_stopping":
+        return (
+            f"{finished}, by its early_stopping_patience. With a larger "
+            "--early_stopping_patience it goes on."
+        )
+    if recipe.schedule == "stepped_exponential":
+        return (
+            f"{finished}. Its schedule stepped_exponential does not allow more. "
+            f"{_describe_new_run(workdir)}"
+        )
+    return f"{finished}. With a larger number of epochs (--epochs) it goes on."
+
+
+def _describe_new_run(workdir):
+    return (
+        "To train its network further, start another run from its weights: "
+        f"--weights={workdir} and another --workdir."
+    )
+
+
+def _class_name(value):
+    """Describes a value that JSON has no form for by its class, or as a path."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else type(value).__name__
+
+
+def _layer_types(preset):
+    texts = [f"{layer.name}:{type(layer).__name__}" for layer in preset.layers]
+    return {"layers": " ".join(texts)}
+
+
+def _layer_fields(preset):
+    return {
+        f"{layer.name}.{field}": value
+        for layer in preset.layers
+        for field, value in vars(layer).items()
+    }
+
+
+def _may_not_change(values):
+    return {name: value for name, value in values.items() if name not in MAY_CHANGE}

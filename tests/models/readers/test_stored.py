@@ -1,0 +1,57 @@
+"""Arrays are grouped by layer; names in messages are short; matrices are transposed."""
+
+import numpy as np
+import pytest
+
+from alexnet_tf.models.readers import stored
+
+
+def test_groups_arrays_of_all_spellings_by_layer():
+    keys = ["a/kernel", "a/bias", "b.weight", "b.bias", "c_W", "c_b", "d_w_0", "d_b_0"]
+    layers = stored.group_by_layer({key: key for key in keys})
+    assert layers == {
+        "a": {"kernel": "a/kernel", "bias": "a/bias"},
+        "b": {"kernel": "b.weight", "bias": "b.bias"},
+        "c": {"kernel": "c_W", "bias": "c_b"},
+        "d": {"kernel": "d_w_0", "bias": "d_b_0"},
+    }
+
+
+@pytest.mark.parametrize(
+    "key", ["conv1", "conv1_w_momentum", "/kernel", "conv1 kernel", ""]
+)
+def test_rejects_arrays_that_are_no_kernel_and_no_bias(key):
+    with pytest.raises(ValueError, match=f"'{key}' is not of the form conv1/kernel"):
+        stored.group_by_layer({"conv1/bias": 1, key: 2})
+
+
+def test_rejects_two_kernels_of_a_layer():
+    with pytest.raises(ValueError, match="conv1 has two arrays for its kernel"):
+        stored.group_by_layer({"conv1/W": 1, "conv1.kernel": 2})
+
+
+@pytest.mark.parametrize(
+    "text, printed",
+    [
+        ("conv1/kernel", "conv1/kernel"),
+        ("it's \"fc8\"", "it's \"fc8\""),
+        ("für", "für"),
+        ("a\x1b[2J\nb", r"a\x1b[2J\nb"),
+        ("\u202eb\udc80", r"\u202eb\udc80"),
+        ("a" * 61, "a" * 60),
+    ],
+)
+def test_printable_escapes_and_shortens(text, printed):
+    assert stored.printable(text) == printed
+
+
+def test_printable_keeps_the_given_length():
+    assert stored.printable("a" * 1000, 500) == "a" * 500
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 7), (200, 3), (0, 4)])
+def test_transposes_matrices_in_blocks(shape):
+    matrix = np.arange(np.prod(shape), dtype="f4").reshape(shape)
+    transposed = stored.transpose_matrix(matrix)
+    np.testing.assert_array_equal(transposed, matrix.T)
+    assert transposed.flags.c_contiguous and transposed.dtype == matrix.dtype
