@@ -6,6 +6,8 @@
 The commands are run as modules, for example `python -m alexnet_tf.train --help`.
 """
 
+import importlib
+
 from alexnet_tf import lazy
 
 __version__ = "0.2.0"
@@ -32,7 +34,8 @@ def _register_layers():
     import keras
 
     if keras.config.backend() == "tensorflow":
-        from alexnet_tf.models import layers  # noqa: F401
+        for module in ("inference.input_layer", "models.layers"):
+            importlib.import_module(f"alexnet_tf.{module}")
 
 
 lazy.after_import("keras", _register_layers)

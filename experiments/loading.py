@@ -72,7 +72,9 @@ def main(*arguments):
                 numpy_seconds, _ = measure(
                     lambda: np.load(npy_path, allow_pickle=True).item()
                 )
-                seconds, peak = measure(lambda: load_weights(*cases[name]))
+                seconds, peak = measure(
+                    lambda: load_weights(*cases[name], channel_order="bgr")
+                )
                 ratios.append(seconds / numpy_seconds)
                 peaks.append(peak / array_bytes)
     print("format               time / numpy.load  peak memory / array size")

@@ -372,6 +372,11 @@ def test_override_rejects_unknown_fields_and_too_large_crops():
         {"dropout": 1.0},
         {"dropout": -0.1},
         {"batch_size": -1},
+        {"batch_size": 0},
+        {"image_size": 0},
+        {"crop_size": 0},
+        {"patience": 0},
+        {"pca_color_divisor": 0.0},
         {"init": "foo"},
         {"crop_size": 257},
         {"widht": 3},
@@ -402,6 +407,17 @@ def test_override_replaces_the_given_values_only():
         elif isinstance(expected, presets.Dropout):
             expected = dataclasses.replace(expected, rate=0.1)
         assert layer == expected
+
+
+def test_from_dict_reverses_to_dict_for_every_type_of_layer():
+    layers = (
+        presets.Tanh("tanh1"),
+        presets.SpatialNorm("norm1", 3, 0.5),
+        presets.BatchNorm("bn1", 0.9, 1e-5),
+    )
+    preset = presets.Preset("own", layers)
+    text = json.dumps(presets.to_dict(preset))
+    assert presets.from_dict(json.loads(text)) == preset
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
@@ -499,3 +515,18 @@ def test_ablate_rejects_parts_that_the_preset_lacks(name, part):
 def test_override_ablates_parts_as_ablate_does():
     ablated = presets.override(presets.get("paper"), ablate=("norm", "conv4"))
     assert ablated == presets.ablate(presets.get("paper"), "norm", "conv4")
+
+
+def test_ablating_a_convolution_removes_its_batch_normalization_too():
+    """Other batch normalization remains, also if response normalization is removed."""
+    tiny = presets.get("tiny")
+    layers = []
+    for layer in tiny.layers:
+        layers.append(layer)
+        if isinstance(layer, presets.Conv):
+            layers.append(presets.BatchNorm(f"bn_{layer.name}"))
+    preset = dataclasses.replace(tiny, layers=tuple(layers))
+    removed = {layer.name for layer in preset.layers} - {
+        layer.name for layer in presets.ablate(preset, "conv3", "norm").layers
+    }
+    assert removed == {"conv3", "bn_conv3", "relu3", "norm1", "norm2"}

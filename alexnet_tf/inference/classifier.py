@@ -14,6 +14,7 @@ import tensorflow as tf
 from alexnet_tf.data import datasets
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
+from alexnet_tf.inference.input_layer import PreprocessInput
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import decode_predictions
 from alexnet_tf.models.labels import imagenet_classes
@@ -48,14 +49,16 @@ def preprocess_input(images, preset):
 
     Args:
         images: [..., H, W, 3], RGB in [0, 255] of any dtype; all images have the same
-            size.
-        preset: a name in `presets.PRESETS`, or a `presets.Preset`.
+            size. For a Keras tensor, such as `keras.Input((None, None, 3))`, the result
+            is one too.
+        preset: a preset for `presets.get`, such as a name in `presets.PRESETS`.
 
     Raises:
         ValueError: if there is no such preset, or the images are not RGB.
     """
-    if not isinstance(preset, presets.Preset):
-        preset = presets.get(preset)
+    preset = presets.get(preset)
+    if keras.utils.is_keras_tensor(images):
+        return PreprocessInput(preset)(images)
     images = tf.convert_to_tensor(images)
     rank = images.shape.rank
     if rank is None or rank < 3 or images.shape[-1] != 3:

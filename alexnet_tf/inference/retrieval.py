@@ -8,16 +8,14 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import zipfile
 import zlib
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from alexnet_tf.data import bad_images
-from alexnet_tf.data import preprocess
 from alexnet_tf.files import atomic_write
+from alexnet_tf.inference.extraction import feature_blocks
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.settings import check_same
@@ -73,30 +71,14 @@ def features(classifier, source, layer="fc7", verbose=1):
             number of images that it declares.
         OSError: if the data is missing or damaged.
     """
-    preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
-    source.check_fits(preprocessing)
-    extractor = alexnet.features(classifier.model, layer)
-
-    @tf.function
-    def extract(crops):
-        with compiled_normalization():
-            return extractor(crops, training=False)
-
-    def crop(example):
-        image = preprocess.evaluation_image(
-            example["image"], preprocessing, statistics
-        )
-        return image, example["label"], example["name"]
-
-    batches = source.examples().map(crop, num_parallel_calls=tf.data.AUTOTUNE)
-    bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
-    done = 0
-    with bad_images.diagnosing(source, lambda: (done, _BATCH_SIZE)):
-        for crops, labels, names in batches.batch(_BATCH_SIZE).prefetch(1):
-            block = extract(crops).numpy()
-            yield block.reshape(len(block), -1), labels.numpy(), names.numpy()
-            done += len(block)
-            bar.update(done)
+    blocks = feature_blocks(
+        classifier, source, [layer], batch_size=_BATCH_SIZE, on_bad_image="error",
+        verbose=verbose,
+    )
+    for block in blocks:
+        block_features = block.features[layer]
+        names = np.array([os.fsencode(name) for name in block.names], object)
+        yield block_features.reshape(len(names), -1), block.labels, names
 
 
 def build_index(path, classifier, source, layer="fc7", verbose=1):

@@ -105,7 +105,7 @@ def AlexNet(
     if input_tensor is None:
         inputs = x = keras.Input(input_shape, name="input")
     else:
-        inputs, x = keras.utils.get_source_inputs(input_tensor), input_tensor
+        inputs, x = _sources(input_tensor), input_tensor
     for spec in preset.layers if include_top else _without_top(preset.layers):
         if isinstance(spec, presets.Dense) and len(x.shape) == 4:
             x = keras.layers.Flatten(name="flatten")(x)  # [B, H * W * C]
@@ -469,6 +469,12 @@ def _shape_of(input_tensor, input_shape):
             f"{input_shape=}. Leave it out."
         )
     return shape
+
+
+def _sources(input_tensor):
+    """Returns the input that a Keras tensor was computed from, or a list of several."""
+    inputs = keras.utils.get_source_inputs(input_tensor)
+    return inputs[0] if len(inputs) == 1 else inputs
 
 
 def _check_arguments(input_shape, classes, include_top, activation, pooling):

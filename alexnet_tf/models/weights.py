@@ -335,12 +335,7 @@ def _transpose(kernel, flattened_shape):
         array = kernel.read()
         if array.ndim == 4:
             return array.transpose(2, 3, 1, 0)
-        array = transpose_matrix(array)  # [in, out]
-        if flattened_shape is not None:
-            height, width, channels = flattened_shape
-            array = array.reshape(channels, height * width, -1)
-            array = array.swapaxes(0, 1).reshape(kernel.shape[::-1])
-        return array
+        return transpose_matrix(array, flattened_shape)
 
     return StoredArray(_transpose_shape(kernel.shape), read)
 

@@ -105,7 +105,9 @@ def make_run_steps(
         for variable in updated_variables:
             value = dropout_scope.get_current_value(variable)
             if value is not None:
-                variable.assign(value)
+                # Otherwise, Keras would keep the value of the first device alone.
+                context = tf.distribute.get_replica_context()
+                variable.assign(context.all_reduce("MEAN", value))
         losses = metrics.cross_entropy(logits, labels, class_weights)
         # The mean over the global batch: the optimizer sums over devices.
         return tf.reduce_sum(losses) / recipe.batch_size, logits

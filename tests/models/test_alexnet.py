@@ -768,6 +768,17 @@ def test_saved_model_loads_in_safe_mode(tmp_path):
         (dict(classes=10.0), "classes=10.0"),
         (dict(input_shape=(64, 64, 1)), r"3 channels.*\(64, 64, 1\)"),
         (dict(input_shape=(64, 64)), r"3 channels.*\(64, 64\)"),
+        (dict(input_shape=5), r"input shape \(height, width, 3\).*input_shape=5"),
+        (dict(input_shape=(64.0, 64, 3)), r"positive integers.*\(64.0, 64, 3\)"),
+        (dict(input_shape=(0, 64, 3)), r"positive integers.*\(0, 64, 3\)"),
+        (dict(preset=10), "name of a preset.*preset=10. .*pass classes=10"),
+        (dict(pooling="avg"), "pooling='avg', include_top=True"),
+        (dict(pooling="mean", include_top=False), "pooling='mean'"),
+        (dict(input_tensor=np.zeros((1, 64, 64, 3))), "Keras tensor.*ndarray"),
+        (
+            dict(input_tensor=keras.Input((64, 64, 3)), input_shape=(96, 96, 3)),
+            r"\(64, 64, 3\).*input_shape=\(96, 96, 3\)",
+        ),
         (dict(input_shape=(None, None, 3)), r"\(None, None, 3\).*include_top=False"),
         (dict(input_shape=(64, None, 3)), r"\(64, None, 3\).*include_top=False"),
         (
@@ -799,6 +810,87 @@ def test_rejects_classes_that_are_not_a_positive_integer(classes):
     with pytest.raises(ValueError, match="number of classes"):
         alexnet.AlexNet("tiny", classes=classes)
     alexnet.AlexNet("tiny", classes=classes, include_top=False)
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max"])
+def test_model_without_top_can_pool_its_maps(pooling):
+    images = noise(2, 96, 64, 3)
+    maps = tiny(include_top=False, input_shape=(None, None, 3))(images).numpy()
+    model = tiny(include_top=False, input_shape=(None, None, 3), pooling=pooling)
+    assert model.output_shape == (None, 32)
+    expected = getattr(maps, {"avg": "mean", "max": "max"}[pooling])(axis=(1, 2))
+    np.testing.assert_allclose(model(images), expected, rtol=1e-5)
+
+
+def test_model_can_begin_with_the_output_of_other_layers():
+    """The model begins with the input of these layers."""
+    images = noise(2, 64, 64, 3)
+    inputs = keras.Input((64, 64, 3), name="halved")
+    model = tiny(input_tensor=keras.layers.Rescaling(2.0)(inputs))
+    assert [layer.name for layer in model.layers][::2][:2] == ["halved", "pad_conv1"]
+    np.testing.assert_allclose(model(images / 2), tiny()(images), rtol=1e-5)
+
+
+def test_input_shape_may_be_that_of_a_tensor():
+    images = tf.zeros((2, 96, 96, 3))
+    assert tiny(input_shape=images.shape[1:]).input_shape == (None, 96, 96, 3)
+
+
+def batch_normalized(name="tiny"):
+    """Returns a narrow preset with batch normalization before each ReLU."""
+    layers = []
+    for layer in narrow_preset(name).layers:
+        if isinstance(layer, presets.ReLU):
+            layers.append(presets.BatchNorm(f"bn_{layer.name}", 0.5, 1e-5))
+        layers.append(layer)
+    return presets.Preset("own", tuple(layers))
+
+
+def batch_normalized_model():
+    """Returns a model whose normalizations have random parameters."""
+    keras.utils.set_random_seed(1)
+    model = alexnet.AlexNet(batch_normalized(), 7, input_shape=(96, 96, 3))
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1, w.shape) for w in layer.weights])
+    return model
+
+
+def test_batch_normalization_of_a_preset_is_that_of_keras():
+    model = batch_normalized_model()
+    layer = model.get_layer("bn_relu1")
+    assert (layer.momentum, layer.epsilon) == (0.5, 1e-5)
+    maps = model.get_layer("conv1").output
+    images = noise(2, 96, 96, 3)
+    maps = keras.Model(model.input, maps)(images).numpy()
+    gamma, beta, mean, variance = layer.get_weights()
+    expected = gamma * (maps - mean) / np.sqrt(variance + 1e-5) + beta
+    actual = alexnet.features(model, "bn_relu1")(images)
+    np.testing.assert_allclose(actual, np.maximum(expected, 0), rtol=1e-3, atol=1e-4)
+
+
+def test_models_with_batch_normalization_can_be_derived():
+    """Batch normalization lies between a layer and its ReLU."""
+    model = batch_normalized_model()
+    names = [f"relu{number}" for number in range(1, 8)]
+    assert alexnet.activation_names(model) == names
+    assert alexnet.penultimate_layer(model) == "bn_relu7"
+    assert "bn_relu1" not in alexnet.neurons(model)
+    images = noise(2, 96, 96, 3)
+    convolutional = alexnet.to_fully_convolutional(model)
+    expected = model(images)
+    np.testing.assert_allclose(
+        np.reshape(convolutional(images), expected.shape), expected, rtol=1e-4
+    )
+
+
+def test_rejects_layers_that_it_does_not_know():
+    """Without an error, the layers before it would be lost."""
+    layers = (*narrow_preset("tiny").layers[:3], "norm", presets.Dense("fc2", None))
+    preset = presets.Preset("own", layers)
+    with pytest.raises(ValueError, match="one of Conv, ReLU.*Dense .*Received: 'norm'"):
+        alexnet.AlexNet(preset, input_shape=(96, 96, 3))
 
 
 def test_classes_may_be_a_numpy_integer():

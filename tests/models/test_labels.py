@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import alexnet_tf
@@ -77,3 +78,35 @@ def test_rejects_probabilities_without_a_column_per_class(shape, classes, messag
 def test_rejects_a_top_of_zero():
     with pytest.raises(ValueError, match="top=0"):
         decode_predictions(np.zeros((1, 1000)), top=0)
+
+
+@pytest.mark.parametrize("top", [1.5, "3", None])
+def test_top_is_an_integer(top):
+    with pytest.raises(ValueError, match="top to be an integer of at least 1.*top="):
+        decode_predictions(np.full((1, 4), 0.25), top, "abcd")
+    (predictions,) = decode_predictions(np.full((1, 4), 0.25), np.int64(2), "abcd")
+    assert len(predictions) == 2
+
+
+def test_rejects_nan():
+    with pytest.raises(ValueError, match="Received: NaN"):
+        decode_predictions([[0.5, np.nan]], classes="ab")
+
+
+@pytest.mark.parametrize(
+    "row", [[2.5, -1.5], [3.0, 4.0], [0.0, 0.0], [0.4, 0.4], [np.inf, 0.0]]
+)
+def test_warns_about_numbers_that_are_not_probabilities(row):
+    with pytest.warns(UserWarning, match="Expected probabilities.*softmax") as record:
+        ((first, second),) = decode_predictions([[1, 0], row], classes="ab")[1:]
+    assert first[2] == max(row) and second[2] == min(row)
+    assert record[0].filename == __file__
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_does_not_warn_about_rounded_probabilities(dtype):
+    logits = np.random.default_rng(0).normal(0, 5, (20, 1000)).astype("float32")
+    probabilities = tf.cast(tf.nn.softmax(logits), dtype)
+    assert len(decode_predictions(probabilities)) == 20
+    assert decode_predictions(np.zeros((0, 1000))) == []

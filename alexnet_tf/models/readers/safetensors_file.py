@@ -1,5 +1,9 @@
 """Reads .safetensors files with arrays called conv1/kernel, conv1/bias and so on."""
 
+import json
+import mmap
+
+import numpy as np
 import safetensors
 
 from alexnet_tf.models.readers.stored import check_dtype
@@ -12,26 +16,29 @@ _DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64"}
 
 def open_file(path, stack):
     """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
-    file = stack.enter_context(_map(path))
+    # The library checks that the header agrees with the size of the file. The arrays
+    # are not read with it, because it copies them.
+    with safetensors.safe_open(path, framework="numpy"):
+        pass
+    file = stack.enter_context(open(path, "rb"))
+    view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    # The size of the header in eight bytes, the header in JSON, and the arrays.
+    start = 8 + int.from_bytes(view[:8], "little")
+    header = json.loads(bytes(view[8:start]))
+    header.pop("__metadata__", None)
     return StoredWeights(
-        group_by_layer({key: _tensor(path, file, key) for key in file.keys()})
+        group_by_layer(
+            {key: _tensor(key, view[start:], **entry) for key, entry in header.items()}
+        )
     )
 
 
-def _map(path):
-    return safetensors.safe_open(path, framework="numpy")
-
-
-def _tensor(path, file, key):
-    header = file.get_slice(key)
-    code = header.get_dtype()
-    check_dtype(key, _DTYPES.get(code, code))
+def _tensor(key, data, dtype, shape, data_offsets):
+    check_dtype(key, _DTYPES.get(dtype, dtype))
+    begin, end = data_offsets
+    numpy_dtype = np.dtype(_DTYPES[dtype]).newbyteorder("<")
 
     def read():
-        # The file is opened again for each array, because one mapping would keep in
-        # memory all arrays that have been read: loading would need 2.8 times the size
-        # of the arrays instead of 1.6 times.
-        with _map(path) as reopened_file:
-            return reopened_file.get_tensor(key)
+        return np.frombuffer(data[begin:end], numpy_dtype).reshape(shape)
 
-    return StoredArray(tuple(header.get_shape()), read)
+    return StoredArray(tuple(shape), read)

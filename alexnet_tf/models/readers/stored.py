@@ -105,18 +105,26 @@ def check_dtype(name, dtype_name):
         )
 
 
-def transpose_matrix(matrix):
+def transpose_matrix(matrix, maps_shape=None):
     """Returns a transposed copy of a matrix.
 
-    For the kernel of fc6, it took a quarter of the time of copying `matrix.T`, which
-    reads or writes one number of each row at a time.
+    It takes a quarter of the time of copying `matrix.T`, which reads or writes one
+    number of each row at a time.
+
+    Args:
+        matrix: [outputs, inputs].
+        maps_shape: the shape (height, width, channels) of maps that are the inputs. The
+            columns of the matrix then have the order C, H, W, and the rows of the
+            result the order H, W, C. None to keep the order.
     """
-    rows, columns = matrix.shape
-    transposed = np.empty((columns, rows), matrix.dtype)
-    for start in range(0, rows, _BLOCK_ROWS):
-        block = matrix[start : start + _BLOCK_ROWS]
-        transposed[:, start : start + _BLOCK_ROWS] = block.T
-    return transposed
+    num_outputs, num_inputs = matrix.shape
+    height, width, channels = maps_shape or (1, 1, num_inputs)
+    transposed = np.empty((height * width, channels, num_outputs), matrix.dtype)
+    for start in range(0, num_outputs, _BLOCK_ROWS):
+        rows = matrix[start : start + _BLOCK_ROWS]
+        block = np.ascontiguousarray(rows.T).reshape(channels, height * width, len(rows))
+        transposed[:, :, start : start + _BLOCK_ROWS] = block.swapaxes(0, 1)
+    return transposed.reshape(num_inputs, num_outputs)
 
 
 def printable(text, length=60):

@@ -55,3 +55,13 @@ def test_transposes_matrices_in_blocks(shape):
     transposed = stored.transpose_matrix(matrix)
     np.testing.assert_array_equal(transposed, matrix.T)
     assert transposed.flags.c_contiguous and transposed.dtype == matrix.dtype
+
+
+def test_reorders_the_inputs_of_a_transposed_matrix():
+    height, width, channels, num_outputs = 2, 3, 4, 70
+    matrix = np.arange(num_outputs * 24, dtype="f4").reshape(num_outputs, 24)
+    transposed = stored.transpose_matrix(matrix, (height, width, channels))
+    for h, w, c in np.ndindex(height, width, channels):
+        row = (h * width + w) * channels + c
+        column = (c * height + h) * width + w
+        np.testing.assert_array_equal(transposed[row], matrix[:, column])

@@ -1,0 +1,92 @@
+"""Training of networks that a user defines."""
+
+import os
+
+import numpy as np
+import pytest
+
+from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf import presets
+from alexnet_tf import training
+from alexnet_tf.workdir import read_network
+from helpers.images import write_image_folder
+from helpers.runs import train_briefly
+
+pytestmark = pytest.mark.usefixtures("figures_as_text")
+
+OWN_PRESET = """
+from alexnet_tf import presets
+
+OWN = presets.Preset(
+    "own",
+    (
+        presets.Conv("conv1", 4, 11, 4),
+        presets.BatchNorm("bn1"),
+        presets.ReLU("relu1"),
+        presets.Pool("pool1", size=8, stride=8),
+        presets.Dense("fc2", None),
+    ),
+    presets.Preprocessing(image_size=73, crop_size=64, pca_color_std=0.0),
+    presets.Recipe(batch_size=6, schedule="constant", epochs=1),
+)
+"""
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_batch_normalization_updates_its_moving_averages(
+    tmp_path, make_source, devices
+):
+    """After one step they are a quarter of the way to the statistics of the batch.
+
+    With several devices, each normalizes its own part of the batch.
+    """
+    layers = (
+        presets.Conv("conv1", 4, 11, 4, init="he"),
+        presets.BatchNorm("bn1", momentum=0.75),
+        presets.Dense("fc2", None),
+    )
+    # Without these means, those of the images would be subtracted, and all means be 0.
+    preprocessing = presets.Preprocessing(
+        64, 64, mean="channel", channel_mean=(100.0, 90.0, 80.0), random_crop=False,
+        flip=False, pca_color_std=0.0,
+    )
+    recipe = presets.Recipe(batch_size=8, learning_rate=0.0, epochs=1)
+    preset = presets.Preset("own", layers, preprocessing, recipe)
+    source = make_source(8)
+    train_briefly(tmp_path / "run", source, preset=preset, devices=devices)
+    classifier = load_classifier(str(tmp_path / "run"))
+    _, conv1, bn1, *_ = classifier.model.layers
+    images = [
+        classifier.center_crop(example["image"])
+        for example in source.examples().as_numpy_iterator()
+    ]
+    maps = np.asarray(conv1(np.stack(images)))
+    mean = 0.25 * maps.mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(bn1.moving_mean, mean, rtol=1e-4)
+    if devices == 1:
+        variance = 0.75 + 0.25 * maps.var(axis=(0, 1, 2))
+        np.testing.assert_allclose(bn1.moving_variance, variance, rtol=1e-4)
+
+
+def test_a_run_needs_the_file_of_its_preset_only_once(tmp_path):
+    """The work directory contains the preset, which must not change."""
+    data = write_image_folder(tmp_path / "data")
+    file, workdir = tmp_path / "own.py", str(tmp_path / "run")
+    file.write_text(OWN_PRESET)
+
+    def train(epochs):
+        return training.train_dataset(
+            data, f"{file}:OWN", workdir, eval_split="train", epochs=epochs
+        )
+
+    train(1)
+    file.write_text(OWN_PRESET.replace('"conv1", 4', '"conv1", 5'))
+    with pytest.raises(ValueError, match="filters=4.*filters=5"):
+        train(2)
+    os.remove(file)
+    train(2)
+    preset, classes = read_network(workdir)
+    assert preset.name == "own" and preset.recipe.epochs == 2
+    assert load_classifier(workdir).preset == preset
+    with pytest.raises(ValueError, match="Expected one of the presets"):
+        training.train_dataset(data, "own", str(tmp_path / "other"))
