@@ -1,7 +1,7 @@
 """Classifies image files.
 
     python -m alexnet_tf.predict --weights=runs/textures-tiny a.jpg b.png
-    python -m alexnet_tf.predict --weights=torchvision 'photos/*.jpg'
+    python -m alexnet_tf.predict --weights=torchvision photos/
 
 The exit status is 1 if a file could not be read; all other files are classified.
 """

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 
 import pytest
 
@@ -133,6 +134,20 @@ def test_names_of_files_may_have_a_drive():
     assert preset_files.is_file(r"C:\presets\own.json")
     assert not preset_files.is_file("tiny")
     assert not preset_files.is_file(None)
+
+
+def test_the_example_of_an_own_network_is_a_preset():
+    """It has twice the filters of the preset that it changes."""
+    folder = pathlib.Path(__file__).parents[1] / "experiments"
+    wide = presets.check(presets.get(f"{folder}/own_network.py:WIDE"))
+    filters = {
+        layer.name: layer.filters
+        for layer in wide.layers
+        if isinstance(layer, presets.Conv)
+    }
+    assert filters == {"conv1": 64, "conv2": 64, "conv3": 128}
+    types = " ".join(type(layer).__name__ for layer in wide.layers)
+    assert types.count("BatchNorm ReLU") == 3 and "SpatialNorm" not in types
 
 
 def edited(**changes):

@@ -7,9 +7,11 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.data.source import example_name
 from alexnet_tf.data.source import IMAGE_EXTENSIONS
 from alexnet_tf.data.source import PADDING_LABEL
 from alexnet_tf.data.source import Source
+from alexnet_tf.data.text_lines import read_lines
 
 _LIST_PREFIX = "list:"
 _LABELED_LINE = re.compile(r"(.*\S)\s+([0-9]{1,9})")
@@ -56,8 +58,7 @@ def to_source(files):
     Args:
         files: [(path, label), ...], see `find`.
     """
-    # Names are bytes, since file names need not be UTF-8.
-    names = np.array([os.fsencode(path) for path, _ in files], object)
+    names = np.array([example_name(path) for path, _ in files], object)
     labels = [PADDING_LABEL if label is None else label for _, label in files]
     elements = {"name": names, "label": np.array(labels, np.int32)}
 
@@ -134,9 +135,7 @@ def _read_list(list_file):
             f"There is no list of images at {list_file}. {_LIST_PREFIX}FILE needs a "
             "text file with one path per line."
         )
-    # The error handler preserves file names that are not UTF-8.
-    with open(list_file, encoding="utf-8", errors="surrogateescape") as file:
-        lines = [line.strip() for line in file if line.strip()]
+    lines = [line for line in read_lines(list_file) if line]
     if not lines or any("\0" in line for line in lines):
         raise ValueError(
             f"Expected a text file with one path per line. Received: {list_file}, "

@@ -160,7 +160,8 @@ FROM_OTHER_SOURCES = (
         "D19",
         "`caffe`, `caffenet` with weights from a file: Caffe subtracts its mean image.",
         "The mean of that image per channel is subtracted, 122.68, 116.67, 104.01 "
-        "(RGB), in `predict`, `preprocess_input` and fine-tuning.",
+        "(RGB), in `predict`, `evaluate`, `preprocess_input` and fine-tuning. `--mean` "
+        "subtracts the image.",
     ),
 )
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import glob
 import hashlib
 import os
 
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import datasets
+from alexnet_tf.data import image_files
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
 from alexnet_tf.inference.input_layer import PreprocessInput
@@ -223,11 +223,13 @@ def predict_files(
 ):
     """Classifies image files.
 
-    Raises the errors of `load_classifier`, and a ValueError if `top` is less than 1.
+    Raises the errors of `load_classifier` and `image_files.find`, and a ValueError if
+    `top` is less than 1.
 
     Args:
         weights, preset, layout, mean: see `load_classifier`.
-        patterns: paths and glob patterns of image files.
+        patterns: paths, glob patterns, folders and lists of image files, see
+            `image_files.find`.
         top: the number of classes to name.
         ten_crop: see `Classifier.probabilities`.
         with_images: whether predictions contain the images, 196 KB each at 256 pixels.
@@ -238,10 +240,10 @@ def predict_files(
     """
     if top < 1:
         raise ValueError(f"Expected top to be at least 1. Received: {top=}.")
+    paths = [path for path, _ in image_files.find(patterns)]
     classifier = load_classifier(weights, preset, layout, mean)
     return (
-        _predict_file(classifier, path, top, ten_crop, with_images)
-        for path in _expand(patterns)
+        _predict_file(classifier, path, top, ten_crop, with_images) for path in paths
     )
 
 
@@ -347,19 +349,6 @@ def _decoding(encoded):
             f"Expected a JPEG, PNG, BMP or GIF image. Received: {len(encoded)} bytes "
             "that cannot be decoded as one of these."
         ) from error
-
-
-def _expand(patterns):
-    """Returns the matching paths, sorted within each pattern.
-
-    A pattern without a match is kept as a path, so that opening it reports the error.
-    """
-    paths = []
-    for pattern in patterns:
-        pattern = os.path.expanduser(pattern)
-        matches = [] if os.path.exists(pattern) else sorted(glob.glob(pattern))
-        paths += matches or [pattern]
-    return paths
 
 
 def _check_no_mean(mean, weights):

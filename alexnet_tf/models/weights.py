@@ -10,6 +10,7 @@ import numpy as np
 
 from alexnet_tf import files
 from alexnet_tf.models.layer_names import to_caffe_names
+from alexnet_tf.models.readers.stored import printable
 from alexnet_tf.models.readers.stored import StoredArray
 from alexnet_tf.models.readers.stored import transpose_matrix
 from alexnet_tf.models import weight_formats
@@ -276,6 +277,11 @@ def _rename(file, layout, kept_names):
     }
     names, is_torch = to_caffe_names(foreign)
     names = {name: names.get(name, name) for name in file.layers}
+    if len({*names.values()}) < len(names):
+        raise ValueError(
+            "it has layers under the names of this model and under other names that "
+            f"stand for the same layers: {', '.join(map(printable, names))}"
+        )
     if is_torch:
         layout = "caffe"
     layers = {names[name]: parts for name, parts in file.layers.items()}

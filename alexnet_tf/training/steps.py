@@ -102,12 +102,7 @@ def make_run_steps(
         # Each replica is traced in a thread of its own, to which the scope is limited.
         with compiled_normalization(), dropout_scope:
             logits = model(images, training=True)
-        for variable in updated_variables:
-            value = dropout_scope.get_current_value(variable)
-            if value is not None:
-                # Otherwise, Keras would keep the value of the first device alone.
-                context = tf.distribute.get_replica_context()
-                variable.assign(context.all_reduce("MEAN", value))
+        _assign_updates(dropout_scope, updated_variables)
         losses = metrics.cross_entropy(logits, labels, class_weights)
         # The mean over the global batch: the optimizer sums over devices.
         return tf.reduce_sum(losses) / recipe.batch_size, logits
@@ -129,9 +124,7 @@ def make_run_steps(
         for i in tf.range(count):
             images, labels = next(iterator)
             if warmup_steps:
-                step = tf.cast(first_step + i, tf.float32)
-                factor = tf.minimum((step + 1) / warmup_steps, 1.0)
-                optimizer.learning_rate = learning_rate * factor
+                _warm_up(optimizer, learning_rate, first_step + i, warmup_steps)
             per_replica = strategy.run(
                 replica_step, args=(images, labels, first_step + i)
             )
@@ -196,6 +189,24 @@ class TrainingSteps:
             return float(keras.ops.convert_to_numpy(self._optimizer.learning_rate))
         factor = optimizers.warmup_factor(steps - 1, self._warmup_steps)
         return self._learning_rate * factor
+
+
+# AutoGraph would make the attribute that is set here a variable of the loop over steps.
+@tf.autograph.experimental.do_not_convert
+def _warm_up(optimizer, learning_rate, step, warmup_steps):
+    """Sets the learning rate of a step, see `optimizers.warmup_factor`."""
+    factor = tf.minimum(tf.cast(step + 1, tf.float32) / warmup_steps, 1.0)
+    optimizer.learning_rate = learning_rate * factor
+
+
+def _assign_updates(scope, variables):
+    """Assigns the new values of variables within a `StatelessScope`."""
+    for variable in variables:
+        value = scope.get_current_value(variable)
+        if value is not None:
+            # Otherwise, Keras would keep the value of the first device alone.
+            context = tf.distribute.get_replica_context()
+            variable.assign(context.all_reduce("MEAN", value))
 
 
 def _propagate_overflow(gradients):

@@ -362,3 +362,31 @@ def test_rejects_a_source_with_a_wrong_count(tmp_path, num_examples, received):
     with pytest.raises(ValueError, match=message):
         load_statistics(source, tmp_path)
     assert not os.listdir(tmp_path)
+
+
+def save_mean(path, size, channel_values=(10, 20, 30)):
+    """Writes a mean image as Caffe does, [B, G, R] with the given values."""
+    mean = np.ones((3, size, size), np.float32)
+    np.save(path, mean * np.reshape(channel_values, (3, 1, 1)).astype("f4"))
+
+
+def test_a_mean_image_replaces_the_published_mean(tmp_path):
+    save_mean(tmp_path / "mean.npy", 256)
+    preprocessing = presets.get("caffe").preprocessing
+    published = pixel_statistics.published(preprocessing)
+    statistics = pixel_statistics.published(preprocessing, tmp_path / "mean.npy")
+    np.testing.assert_array_equal(statistics.channel_mean, [30, 20, 10])
+    np.testing.assert_array_equal(statistics.covariance, published.covariance)
+    np.testing.assert_allclose(published.channel_mean, [122.679, 116.669, 104.007], 1e-4)
+
+
+def test_rejects_a_mean_image_that_does_not_fit(tmp_path):
+    save_mean(tmp_path / "mean.npy", 200)
+    with pytest.raises(ValueError, match="256 x 256 pixels.*mean.npy, of 200 x 200"):
+        pixel_statistics.published(
+            presets.get("caffe").preprocessing, tmp_path / "mean.npy"
+        )
+    with pytest.raises(ValueError, match="no mean for a preset that subtracts const"):
+        pixel_statistics.published(
+            presets.get("owt").preprocessing, tmp_path / "mean.npy"
+        )

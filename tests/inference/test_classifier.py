@@ -34,6 +34,35 @@ from helpers.runs import train_briefly
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+# ---- Mean images --------------------------------------------------------------
+
+
+def test_weights_files_take_a_mean_image(tmp_path):
+    """Of a gray image of the mean's color, nothing is left."""
+    keras.utils.set_random_seed(0)
+    save_weights(alexnet_tf.AlexNet("tiny", 10), tmp_path / "w.npz")
+    # The mean is blue 50, green 100, red 200.
+    mean = np.ones((3, 73, 73), "f4") * np.reshape([50, 100, 200], (3, 1, 1))
+    np.save(tmp_path / "mean.npy", mean.astype("f4"))
+    pixels = np.broadcast_to(np.array([200, 100, 50], np.uint8), (73, 73, 3))
+    (tmp_path / "a.png").write_bytes(tf.io.encode_png(pixels).numpy())
+    encoded = (tmp_path / "a.png").read_bytes()
+    path = str(tmp_path / "w.npz")
+    with_mean = load_classifier(path, "tiny", mean=tmp_path / "mean.npy")
+    np.testing.assert_allclose(with_mean.center_crop(encoded), 0, atol=1e-5)
+    without = load_classifier(path, "tiny")
+    assert np.abs(without.center_crop(encoded)).max() > 0.5
+    status, out, err = command(
+        "predict", f"--weights={path}", "--preset=tiny", "--json",
+        f"--mean={tmp_path / 'mean.npy'}", tmp_path / "a.png",
+    )
+    assert status == 0, err
+    best = json.loads(out)["predictions"][0]
+    assert best["probability"] == pytest.approx(with_mean.predict(encoded)[0][2], 1e-5)
+    with pytest.raises(ValueError, match="no mean for tiny_textures, whose own"):
+        load_classifier("tiny_textures", mean=tmp_path / "mean.npy")
+
+
 # ---- preprocess_input --------------------------------------------------------
 
 
@@ -305,9 +334,10 @@ def test_predict_reports_bad_files_and_continues(trained, tmp_path):
     assert rows[4] == {
         "file": str(tmp_path / "*.png"), "error": "No such file or directory",
     }  # fmt: skip
-    assert rows[5]["error"] == "Is a directory"
+    # A folder stands for the images in it.
+    assert rows[5:] == rows[:4]
     reported = [line for line in err.splitlines() if "alexnet_tf.predict:" in line]
-    assert len(rows) == 6 and len(reported) == 5
+    assert len(reported) == 7
 
 
 def test_predict_plots_images(trained, tmp_path):

@@ -531,6 +531,15 @@ def test_rejects_two_arrays_for_one_part(tmp_path):
             load_weights(model, tmp_path / name)
 
 
+def test_rejects_two_names_of_a_layer(tmp_path):
+    arrays, _, _ = reference_arrays("owt")
+    state = flat_arrays(to_caffe_layout(arrays), "weight", names=TORCHVISION_NAMES)
+    state["conv1.weight"] = state["features.0.weight"]
+    safetensors.numpy.save_file(state, tmp_path / "two.safetensors")
+    with pytest.raises(ValueError, match="stand for the same layers: .*conv1"):
+        load_weights(narrow_model("owt"), tmp_path / "two.safetensors")
+
+
 def test_names_in_error_messages_are_short_and_printable(tmp_path):
     arrays = dict(reference_arrays("caffe")[0])
     arrays["a" * 50_000] = arrays["\x1b[2J"] = arrays["fc8"]

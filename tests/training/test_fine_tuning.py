@@ -22,9 +22,12 @@ from alexnet_tf.training.fine_tuning import freeze_layers
 from alexnet_tf.training.fine_tuning import initial_statistics
 from alexnet_tf.training.fine_tuning import split_backbone
 from alexnet_tf.training import loop
+from alexnet_tf.training.run import train_dataset
+from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_network
 from alexnet_tf.workdir import STATISTICS_FILE
 from alexnet_tf.workdir import verify_image_counts
+from helpers.images import write_image_folder
 from helpers import runs
 from helpers.runs import CallAtStep
 from helpers.runs import final_arrays
@@ -249,6 +252,26 @@ def test_statistics_belong_to_the_initial_weights(tmp_path, make_source):
     np.testing.assert_allclose(
         published.channel_mean, [122.6789, 116.6688, 104.007], atol=1e-3
     )
+
+
+def test_a_mean_image_of_the_weights_is_kept_by_the_run(tmp_path):
+    """In `train_dataset`, the mean of a preset can be the path of a file."""
+    dataset = write_image_folder(tmp_path / "data")
+    weights = str(tmp_path / "w.npz")
+    save_random_weights(weights, classes=2)
+    mean = np.ones((3, 73, 73), "f4") * np.reshape([50, 100, 200], (3, 1, 1))
+    np.save(tmp_path / "mean.npy", mean.astype("f4"))
+    arguments = dict(
+        dataset=dataset, preset="tiny", eval_split="train", epochs=1,
+        mean=str(tmp_path / "mean.npy"),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match='mean "image" or "channel"'):
+        train_dataset(workdir=str(tmp_path / "run"), **arguments)
+    train_dataset(workdir=str(tmp_path / "run"), weights=weights, **arguments)
+    statistics = pixel_statistics.read(str(tmp_path / "run" / STATISTICS_FILE))
+    np.testing.assert_array_equal(statistics.channel_mean, [200, 100, 50])
+    flags = read_flags(str(tmp_path / "run"))
+    assert flags["mean"] == str(tmp_path / "mean.npy")
 
 
 def test_read_network_returns_preset_and_classes(tmp_path, make_source):
