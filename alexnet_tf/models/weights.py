@@ -50,11 +50,11 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
 
     Names, shapes and values are checked before any weight of the model is changed.
 
-    Relative to `numpy.load` of 60,965,224 parameters in a .npy file, loading took 0.6
-    times as long from .npy, 1.5 times from .npz, 1.6 times from .safetensors, and 0.9
-    times from .weights.h5 and .keras. In addition to the model, it used 1.5 to 1.8
-    times the size of the arrays in memory (medians of five runs of
-    experiments/loading.py on two CPU cores).
+    Relative to `numpy.load` of 60,965,224 parameters in a .npy file, loading took 1.2
+    to 1.5 times as long from .npy, .safetensors and the formats of Keras, 2.6 times
+    from .npz, and 2.5 to 4.5 times from formats whose kernels have to be transposed. In
+    addition to the model, it used 1.5 to 3.1 times the size of the arrays in memory
+    (medians of five runs of experiments/loading.py on two CPU cores).
 
     Args:
         model: a `keras.Model` whose layers have Caffe's names.
