@@ -6,8 +6,6 @@
 The commands are run as modules, for example `python -m alexnet_tf.train --help`.
 """
 
-import importlib
-
 from alexnet_tf import lazy
 
 __version__ = "0.2.0"
@@ -30,7 +28,9 @@ __getattr__, __dir__ = lazy.attributes(__name__, _MODULES)
 
 
 def _register_layers():
-    """Lets Keras load saved models of this package, unless it runs without TensorFlow."""
+    """Lets Keras load saved models of this package, if it runs on TensorFlow."""
+    import importlib
+
     import keras
 
     if keras.config.backend() == "tensorflow":

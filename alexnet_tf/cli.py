@@ -28,8 +28,8 @@ WEIGHTS_HELP = (
 )
 PRESET_HELP = (
     f"One of {', '.join(presets.PRESETS)}; FILE.py:NAME for the variable NAME of a "
-    "Python file of your own, which is executed; or FILE.json, such as the network.json "
-    "of a run."
+    "Python file of your own, which is executed; or FILE.json, such as the "
+    "network.json of a run."
 )
 
 
@@ -105,8 +105,8 @@ def weights_flags(help=WEIGHTS_HELP, **options):
         string_flag(
             "preset",
             None,
-            f"Preset of a weights file. {PRESET_HELP} Default: that of the run or of the "
-            "published weights.",
+            f"Preset of a weights file. {PRESET_HELP} Default: that of the run or of "
+            "the published weights.",
         ),
         layout_flag(),
     ]
@@ -128,8 +128,9 @@ def mean_flag():
     return path_flag(
         "mean",
         None,
-        "Mean image to subtract, a file of Caffe (.binaryproto or .npy). Only for weights "
-        "files and published weights of ImageNet. Default: ImageNet's mean per channel.",
+        "Mean image to subtract, a file of Caffe (.binaryproto or .npy). Only for "
+        "weights files and published weights of ImageNet. Default: ImageNet's mean per "
+        "channel.",
     )
 
 

@@ -654,8 +654,8 @@ def _from_file(path):
             content = from_dict(content)
         elif PRESETS.get(getattr(content, "name", None), content) != content:
             raise ValueError(
-                f"Expected a name that no other preset has. Received: {content.name!r}. "
-                "Give the preset a name of its own."
+                "Expected a name that no other preset has. Received: "
+                f"{content.name!r}. Give the preset a name of its own."
             )
         return check(content)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -15,7 +15,6 @@ import re
 import sys
 
 from alexnet_tf import cli
-from alexnet_tf import presets
 
 # TensorFlow is imported in _train: --help must not wait for it.
 
@@ -28,12 +27,16 @@ _RUN_FLAGS = [
         "(one folder for each class), or list:FILE (lines of `path label`).",
     ),
     cli.string_flag(
-        "train_split", "train", "Split to train on, such as train[:90%]."
+        "train_split",
+        None,
+        "Split to train on, such as train[:90%]. Default: train, or 80% of it if a "
+        "folder or list has no split to evaluate on.",
     ),
     cli.string_flag(
         "eval_split",
         None,
-        "Split to measure the validation error on. Default: validation, or else test.",
+        "Split to measure the validation error on. Default: validation, or test, or "
+        "the other 20% of train.",
     ),
     cli.data_dir_flag(),
     cli.path_flag(
@@ -122,8 +125,8 @@ _FINE_TUNING_FLAGS = [
     cli.path_flag(
         "weights",
         None,
-        f"Weights to start from. {cli.WEIGHTS_HELP} The preset of a run or of published "
-        "weights is used. The learning rate is a tenth of the preset's unless it is "
+        f"Weights to start from. {cli.WEIGHTS_HELP} The preset of a run or of "
+        "published weights is used. The learning rate is a tenth of the preset's unless it is "
         "given, and the mean is that of the images that the weights were trained on.",
     ),
     cli.layout_flag(),

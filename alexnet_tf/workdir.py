@@ -92,7 +92,7 @@ def _check_same_flags(path, before, now, may_change, resolved):
         if name not in may_change and before.get(name) != now.get(name)
     ]
     given = [name for name in changed if name not in resolved]
-    # With another data set or preset, many values differ that nobody has given. If none
+    # With another data set or preset, many values differ that no process has given. If none
     # of these has changed, the others were given when the run began.
     deciding = [name for name in changed if name in ("dataset", "preset", "weights")]
     expected, received = (

@@ -10,9 +10,9 @@ same network, because this file defines the variable WIDE:
     python -m alexnet_tf.train --preset=experiments/own_network.py:WIDE \\
         --dataset=cifar10
 
-Measured on the 5,000 of the 10,000 test images that were available, after one epoch with
-seed 0: 36.4% error, and 50.1% for `cifar10_full` itself. The epoch took two minutes on
-two cores of an AMD EPYC (TensorFlow 2.21.0, Keras 3.15.1).
+Measured on the 5,000 of the 10,000 test images that were available, after one epoch
+with seed 0: 36.4% error, and 50.1% for `cifar10_full` itself. The epoch took two
+minutes on two cores of an AMD EPYC (TensorFlow 2.21.0, Keras 3.15.1).
 
 Afterwards, the work directory contains the preset, so that `alexnet_tf.evaluate`,
 `alexnet_tf.predict` and the other commands need nothing but `--weights=WORKDIR`.

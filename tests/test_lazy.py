@@ -113,6 +113,7 @@ def test_other_backends_of_keras_are_refused_when_layers_are_imported(monkeypatc
 
 def test_attributes_of_packages_are_names_and_modules():
     assert alexnet_tf.models.labels.decode_predictions is alexnet_tf.decode_predictions
+    assert alexnet_tf.models.AlexNet is alexnet_tf.AlexNet
     with pytest.raises(AttributeError, match="'alexnet_tf.models' has no .*'resnet'"):
         alexnet_tf.models.resnet
     assert {"alexnet", "readers", "__path__"} <= {*dir(alexnet_tf.models)}

@@ -1,6 +1,7 @@
 """Errors that name an unreadable image and say what is wrong with it."""
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -10,6 +11,8 @@ import tensorflow as tf
 from alexnet_tf.data import decode
 
 _log = logging.getLogger(__name__)
+# In a graph, the message of a failed assertion has fewer lines.
+_ensure_readable = tf.function(decode.ensure_readable, autograph=False)
 _READ_ERRORS = (
     tf.errors.NotFoundError,
     tf.errors.DataLossError,
@@ -44,10 +47,12 @@ def diagnose(error, source, examples):
         _log.error("Looking for an image that can't be read in %s.", source)
         try:
             bad_image_error = find_bad_image(source, examples)
-        except _READ_ERRORS as cause:
-            error = cause
-        except tf.errors.FailedPreconditionError:
-            pass  # The number of examples is wrong, and no image is unreadable.
+        except tf.errors.OpError as cause:
+            # If the number of examples is wrong, no image is unreadable.
+            if _is_read_error(cause):
+                error = cause
+            elif not isinstance(cause, tf.errors.FailedPreconditionError):
+                raise
         else:
             if bad_image_error:
                 return bad_image_error
@@ -59,7 +64,7 @@ def _data_set_error(error, source):
 
     Any other error is returned unchanged.
     """
-    if isinstance(error, _READ_ERRORS):
+    if _is_read_error(error):
         return OSError(
             f"{source} could not be read completely: {short_message(error)}. Restore "
             "the missing or damaged files, or prepare the data set again."
@@ -71,6 +76,16 @@ def _data_set_error(error, source):
             f"{count[1]}. Prepare the data set again."
         )
     return error
+
+
+def _is_read_error(error):
+    """Returns whether an error of TensorFlow is one of the file system.
+
+    Many of them, such as an I/O error or a folder in place of a file, have types that
+    other errors have too. Their messages end with the text of the system.
+    """
+    reasons = tuple(f"; {os.strerror(number)}" for number in errno.errorcode)
+    return isinstance(error, _READ_ERRORS) or short_message(error).endswith(reasons)
 
 
 @contextlib.contextmanager
@@ -107,7 +122,10 @@ def short_message(error):
     # A wrong count on one device follows from an unreadable image on another.
     causes = [line for line in lines if "was expected to contain" not in line]
     *_, cause = causes or lines or [type(error).__name__]
-    return re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ | *\[Op:.*", "", cause).strip()
+    cause = re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ | *\[Op:.*", "", cause).strip()
+    # Several data of an assertion are numbers and names, which say less by themselves.
+    assertion = re.fullmatch(r"assertion failed: \[([^][]* [^][]*?)\.?\]", cause)
+    return assertion[1] if assertion else cause
 
 
 def find_bad_image(source, examples):
@@ -139,10 +157,10 @@ def _problem(example, source):
     """Returns a description of what is wrong with an example, "" if nothing is."""
     label = int(example["label"])
     if not source.accepts_label(label):
-        return f"its label is {label}"
+        advice = ", which marks unlabeled images: choose another --eval_split"
+        return f"its label is {label}{advice if label == -1 else ''}"
     try:
-        decode.image_shape(example["image"])
-        tf.io.decode_image(example["image"], channels=3, expand_animations=False)
+        _ensure_readable(example["image"])
     except tf.errors.InvalidArgumentError as error:
         return short_message(error)
     return ""

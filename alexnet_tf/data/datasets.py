@@ -53,3 +53,23 @@ def split_names(name, data_dir=None):
     if name.startswith(file_source.PREFIXES):
         return file_source.split_names(name)
     return tfds_source.split_names(name, data_dir)
+
+
+def training_splits(name, train_split=None, eval_split=None):
+    """Returns the splits (train_split, eval_split) of a training run, for `load`.
+
+    The defaults are "train", and None for the split to evaluate on. If a folder or a
+    list has no split to evaluate on, they are "train[:80%]" and "train[80%:]". Which
+    images are in a part depends only on their paths.
+
+    Args:
+        name: as in `load`.
+        train_split, eval_split: the splits if they are given, otherwise None.
+
+    Raises:
+        ValueError, OSError: as in `split_names`, for folders and lists.
+    """
+    is_given = train_split is not None or eval_split is not None
+    if name.startswith(file_source.PREFIXES) and not is_given:
+        return file_source.training_splits(name)
+    return train_split or "train", eval_split

@@ -2,6 +2,9 @@
 
 import tensorflow as tf
 
+from alexnet_tf.data import bmp
+from alexnet_tf.data import gif
+
 # A decoded image of this size takes 400 MB.
 _MAX_PIXELS = 2**27
 
@@ -21,11 +24,16 @@ def image_shape(encoded):
     """
     shape = _header_shape(encoded)
     num_pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
-    check = tf.debugging.Assert(
-        num_pixels <= _MAX_PIXELS,
-        [f"The image has more than {_MAX_PIXELS:,} pixels."],
-    )
-    with tf.control_dependencies([check]):
+    checks = [
+        tf.debugging.Assert(
+            tf.reduce_all(shape > 0), ["The image has a height or a width of 0 or less."]
+        ),
+        tf.debugging.Assert(
+            num_pixels <= _MAX_PIXELS,
+            [f"The image has more than {_MAX_PIXELS:,} pixels."],
+        ),
+    ]
+    with tf.control_dependencies(checks):
         return tf.identity(shape)
 
 
@@ -105,21 +113,12 @@ def _header_shape(encoded):
             ),
             (
                 _starts_with(encoded, b"\x89PNG"),
-                lambda: _header_field(encoded, 16, little_endian=False),
+                lambda: _png_shape(encoded),
             ),
-            # In a BMP, the height is negative if the rows are stored from the top.
-            (
-                _starts_with(encoded, b"BM"),
-                lambda: tf.abs(_header_field(encoded, 18, little_endian=True)),
-            ),
-            (
-                _starts_with(encoded, b"GIF8"),
-                lambda: _header_field(
-                    encoded, 6, little_endian=True, dtype=tf.uint16
-                ),
-            ),
+            (_starts_with(encoded, bmp.SIGNATURE), lambda: bmp.image_shape(encoded)),
+            (_starts_with(encoded, gif.SIGNATURE), lambda: gif.image_shape(encoded)),
         ],
-        default=lambda: tf.shape(_decode_other(encoded))[:2],
+        default=lambda: tf.shape(_decode_image(encoded))[:2],
     )
 
 
@@ -127,20 +126,26 @@ def _starts_with(encoded, signature):
     return tf.equal(tf.strings.substr(encoded, 0, len(signature)), signature)
 
 
-def _header_field(encoded, position, little_endian, dtype=tf.int32):
-    """Reads (height, width), int32 [2], from the bytes at `position`.
-
-    The header contains the width before the height.
-    """
-    num_bytes = 2 * dtype.size
+def _png_shape(encoded):
+    """Reads the height and width of a PNG from its header, int32 [2]."""
     # A header that is cut short is padded here; decoding the image reports the error.
-    padded = tf.strings.join([encoded, b"\1" * (position + num_bytes)])
-    field = tf.strings.substr(padded, position, num_bytes)
-    width_height = tf.io.decode_raw(field, dtype, little_endian=little_endian)
-    return tf.cast(width_height, tf.int32)[::-1]
+    header = tf.strings.join([tf.strings.substr(encoded, 0, 24), b"\1" * 24])
+    field = tf.strings.substr(header, 16, 8)
+    return tf.io.decode_raw(field, tf.int32, little_endian=False)[::-1]
 
 
 def _decode_other(encoded):
     """Decodes a whole image that is not a JPEG, uint8 RGB [H, W, 3]."""
+    return tf.case(
+        [
+            (_starts_with(encoded, bmp.SIGNATURE), lambda: bmp.decode(encoded)),
+            (_starts_with(encoded, gif.SIGNATURE), lambda: gif.decode(encoded)),
+        ],
+        default=lambda: _decode_image(encoded),
+    )
+
+
+def _decode_image(encoded):
+    """Decodes a whole PNG or WebP, uint8 RGB [H, W, 3]."""
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return tf.ensure_shape(image, [None, None, 3])

@@ -9,16 +9,17 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from alexnet_tf.data import class_folders
+from alexnet_tf.data.folder_contents import find_file
+from alexnet_tf.data.folder_contents import log_once
 from alexnet_tf.data.source import check_not_empty
 from alexnet_tf.data.source import evaluation_split
 from alexnet_tf.data.source import example_name
-from alexnet_tf.data.source import IMAGE_EXTENSIONS
+from alexnet_tf.data.source import may_be_for_evaluation
 from alexnet_tf.data.source import Source
 from alexnet_tf.data.source import SPLIT_ERRORS
 from alexnet_tf.data.source import unknown_split_error
 from alexnet_tf.data.text_lines import read_lines
-
-_log = logging.getLogger(__name__)
 
 PREFIXES = ("folder:", "list:")
 
@@ -30,8 +31,8 @@ def load(name, split):
     """
     readers, classes, folder = _scan(name)
     split = split or evaluation_split(name, list(readers))
-    examples = _select(name, split, readers, folder)
-    check_not_empty(name, split, len(examples))
+    examples, sizes = _select(name, split, readers, folder)
+    check_not_empty(name, split, len(examples), sizes)
     paths = [path for path, _ in examples]
     labels = np.array([label for _, label in examples], np.int32)
     names = np.array([example_name(path) for path in paths], object)
@@ -54,6 +55,27 @@ def split_names(name):
     """
     readers, _, _ = _scan(name)
     return list(readers)
+
+
+def training_splits(name):
+    """Returns the splits to train and to evaluate on by default.
+
+    The result is ("train", None), in which None stands for `evaluation_split`, or parts
+    of "train" if there is no other split to evaluate on.
+
+    The errors are those of `datasets.split_names`.
+    """
+    splits = split_names(name)
+    if any(may_be_for_evaluation(split) for split in splits):
+        return "train", None
+    train_split, eval_split = "train[:80%]", "train[80%:]"
+    log_once(
+        logging.INFO,
+        f"{name} has no split to evaluate on. Training uses {train_split}, and "
+        f"evaluation {eval_split}. Other parts can be chosen by train_split and "
+        "eval_split.",
+    )
+    return train_split, eval_split
 
 
 def _read(names, labels, shuffle_seed):
@@ -81,65 +103,7 @@ def _scan(name):
         splits may contain any files.
     """
     kind, _, path = name.partition(":")
-    return _scan_folder(path) if kind == "folder" else _scan_lists(path)
-
-
-def _scan_folder(path):
-    """Finds the splits and classes in a tree of class folders; see `_scan`."""
-    path = os.path.expanduser(path)
-    if not os.path.isdir(path):
-        raise FileNotFoundError(
-            f"There is no folder {path}. A data set folder:PATH needs a folder that "
-            "contains one folder per class."
-        )
-    names = _subfolders(path)
-    # A folder "train" without subfolders is a class, not a split.
-    if "train" in names and _subfolders(os.path.join(path, "train")):
-        roots = {name: os.path.join(path, name) for name in names}
-    else:
-        roots = {"train": path}
-    classes = _subfolders(roots["train"])
-    readers = {
-        split: functools.partial(_class_files, root, classes)
-        for split, root in roots.items()
-    }
-    return readers, classes, path
-
-
-def _class_files(root, classes):
-    """Returns [(path, label)] of the images in the class folders of `root`."""
-    if _subfolders(root) != classes:
-        unmatched = sorted(set(_subfolders(root)) ^ set(classes))
-        raise ValueError(
-            "Expected the same class folders in each split. Received: "
-            f"{', '.join(unmatched)} only in the training split or only in {root}."
-        )
-    images, ignored = [], []
-    for label, name in enumerate(classes):
-        folder = os.path.join(root, name)
-        for entry in sorted(os.listdir(folder)):
-            # Beside 1.jpg, macOS writes a file "._1.jpg" that is not an image.
-            is_image = entry.lower().endswith(IMAGE_EXTENSIONS) and entry[0] != "."
-            path = os.path.join(folder, entry)
-            if is_image:
-                images.append((path, label))
-            else:
-                ignored.append(path)
-    if ignored:
-        _log.info(
-            "Skipped %d files in %s that are not named as images (%s), such as %s.",
-            len(ignored), root, " ".join(IMAGE_EXTENSIONS), ignored[0],
-        )  # fmt: skip
-    return images
-
-
-def _subfolders(path):
-    """Returns the sorted names of the folders in a folder, without hidden ones."""
-    return sorted(
-        entry.name
-        for entry in os.scandir(path)
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
+    return class_folders.scan(path) if kind == "folder" else _scan_lists(path)
 
 
 def _scan_lists(path):
@@ -168,6 +132,12 @@ def _scan_lists(path):
     examples = _read_list(files["train"])
     num_classes = 1 + max((label for _, label in examples), default=0)
     _check_num_classes(num_classes, examples, files["train"])
+    if min((label for _, label in examples), default=0) == 1:
+        log_once(
+            logging.WARNING,
+            f"The labels in {files['train']} begin at 1, so that no image has the "
+            "class 0. If they count the classes from 1, subtract 1 from each.",
+        )
     readers = {
         split: functools.partial(_read_checked_list, file, num_classes, files["train"])
         for split, file in files.items()
@@ -204,7 +174,8 @@ def _read_checked_list(list_file, num_classes, train_file):
         if label >= num_classes:
             raise ValueError(
                 f"Expected labels from 0 to {num_classes - 1}, the classes of "
-                f"{train_file}. Received: {label} for {path} in {list_file}."
+                f"{train_file}. Received: {label} for {path} in {list_file}. Both lists "
+                "have to count the classes from 0."
             )
     return examples
 
@@ -228,12 +199,14 @@ def _parse_line(line, number, list_file):
             f"of 0 or more. Received: {position}."
         )
     path = os.path.join(os.path.dirname(list_file), os.path.expanduser(fields[0]))
-    if not os.path.isfile(path):
+    found = find_file(path)
+    if found is None:
+        problem = "which is a folder" if os.path.isdir(path) else f"the path on {position}"
         raise FileNotFoundError(
-            f"There is no image at {path}, the path on {position}. Correct the path or "
+            f"There is no image at {path}, {problem}. Correct the path or "
             "remove the line."
         )
-    return path, int(fields[1])
+    return found, int(fields[1])
 
 
 def _fingerprint(paths):
@@ -250,26 +223,31 @@ def _fingerprint(paths):
 
 
 def _select(name, split, readers, folder):
-    """Returns [(path, label)] of a split in TFDS's notation."""
+    """Returns the examples of a split in TFDS's notation.
+
+    Returns:
+        (examples, sizes): [(path, label)], and {split: number of images} of the splits
+        that were read.
+    """
     requested = {part.partition("[")[0].strip() for part in split.split("+")}
     splits = {
         key: read()
         for key, read in readers.items()
         if key in requested or "all" in requested
     }
+    sizes = {key: len(examples) for key, examples in splits.items()}
     infos = {
-        key: tfds.core.SplitInfo(key, [len(examples)], 0)
-        for key, examples in splits.items()
+        key: tfds.core.SplitInfo(key, [size], 0) for key, size in sizes.items()
     }
     try:
         parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
     except SPLIT_ERRORS as error:
-        raise unknown_split_error(name, split, list(readers)) from error
+        raise unknown_split_error(name, split, list(readers), sizes) from error
     selected = []
     for part in parts:
         examples = _sorted_by_digest(splits[part.splitname], folder)
         selected += examples[part.from_ : part.to]
-    return selected
+    return selected, sizes
 
 
 def _sorted_by_digest(examples, folder):

@@ -1,14 +1,18 @@
 """Finds image files by paths, glob patterns, folders and lists, as a `Source`."""
 
 import glob
+import logging
 import os
 import re
 
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.data.folder_contents import describe_undecodable
+from alexnet_tf.data.folder_contents import find_images
+from alexnet_tf.data.folder_contents import IMAGE_EXTENSIONS
+from alexnet_tf.data.folder_contents import log_once
 from alexnet_tf.data.source import example_name
-from alexnet_tf.data.source import IMAGE_EXTENSIONS
 from alexnet_tf.data.source import PADDING_LABEL
 from alexnet_tf.data.source import Source
 from alexnet_tf.data.text_lines import read_lines
@@ -30,7 +34,8 @@ def find(patterns):
             - a glob pattern, in which `**` stands for folders of any depth. The matches
               are sorted. Without a match, the pattern is kept as a path.
             - a folder, which stands for all files in it and in its subfolders that are
-              named as images, sorted by folder and name. Hidden files are ignored.
+              named as images, sorted by folder and name. Hidden files and the folders
+              of operating systems are ignored.
             - "list:FILE". Each line of the file has a path, which is relative to the
               folder of the file. If every line ends in a space or tab and an integer,
               these integers are the labels.
@@ -97,35 +102,21 @@ def _images_in(folder):
         ValueError: if there are none.
         OSError: if the folder or a subfolder cannot be read.
     """
-    paths = [*_walk(folder, set())]
-    if not paths:
+    images, undecodable, _ = find_images(folder)
+    if not images:
+        found = "none"
+        if undecodable:
+            found += f", but {describe_undecodable(undecodable)}"
         raise ValueError(
             f"Expected images ({', '.join(IMAGE_EXTENSIONS)}) in the folder {folder}. "
-            "Received: none."
+            f"Received: {found}."
         )
-    return paths
-
-
-def _walk(folder, visited):
-    """Yields the sorted paths of the images in a folder and its subfolders.
-
-    Args:
-        folder: the path of the folder.
-        visited: the real paths of the folders that have been visited. Each folder is
-            visited once, so that links to folders cannot be followed without an end.
-    """
-    real_path = os.path.realpath(folder)
-    if real_path in visited:
-        return
-    visited.add(real_path)
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        # Beside 1.jpg, macOS writes a file "._1.jpg" that is not an image.
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry.path, visited)
-        elif entry.name.lower().endswith(IMAGE_EXTENSIONS):
-            yield entry.path
+    if undecodable:
+        log_once(
+            logging.WARNING,
+            f"Left out of {folder}: {describe_undecodable(undecodable)}.",
+        )
+    return images
 
 
 def _read_list(list_file):

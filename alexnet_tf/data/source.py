@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from typing import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import decode
+from alexnet_tf.data.folder_contents import IMAGE_EXTENSIONS
 
 # Label of padding and of unreadable images, which the loss and the metrics ignore.
 PADDING_LABEL = -1
@@ -25,10 +27,10 @@ PIPELINE_OPTIONS.autotune.enabled = False
 PIPELINE_OPTIONS.autotune.initial_parallelism = 1024
 PIPELINE_OPTIONS.experimental_optimization.apply_default_optimizations = False
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-
 # The errors that TFDS raises for splits that it can't parse or find.
 SPLIT_ERRORS = (AssertionError, KeyError, NotImplementedError, ValueError)
+
+_SLICE = re.compile(r"(\w+)\[(-?\d+%?)?:(-?\d+%?)?\]")
 
 # The splits to evaluate on, in order of preference.
 _EVALUATION_SPLITS = ("validation", "val", "valid", "test")
@@ -125,6 +127,23 @@ class Source:
                 f"{self}, which was prepared for {size} pixels with {resize=!s}. "
                 f"Prepare it with --image_size={preprocessing.image_size} "
                 f"--resize={preprocessing.resize}."
+            )
+
+    def check_labeled(self):
+        """Checks that the first example has a label.
+
+        Raises:
+            ValueError: if its label is -1, with which TFDS marks unlabeled images.
+            OSError: if the data set can't be read.
+        """
+        with bad_images.diagnosing(self, lambda: (0, 1)):
+            example = next(iter(self.without_count_check().take(1)))
+        if example["label"] == PADDING_LABEL:
+            raise ValueError(
+                f"Expected a split with labels to evaluate on. Received: {self}, whose "
+                "labels are -1. Choose another one, such as a part of the training "
+                'images: --train_split="train[:90%]" --eval_split="train[90%:]" for '
+                'training, --split="train[90%:]" for other commands.'
             )
 
     def example_ids(self):
@@ -233,7 +252,7 @@ class Source:
         with bad_images.diagnosing(self, lambda: (0, -1)):
             examples = readable.without_count_check()
             count = int(examples.reduce(0, lambda count, _: count + 1))
-        check_not_empty(self.name, self.split, count)
+        check_not_empty(self.name, self.split, count, sizes={})
         return dataclasses.replace(readable, num_examples=count)
 
     def take_indices(self, indices):
@@ -337,31 +356,100 @@ def evaluation_split(name, splits):
     for split in _EVALUATION_SPLITS:
         if split in splits:
             return split
+    similar = [split for split in splits if may_be_for_evaluation(split)]
+    choice = f'Choose one of these, as in eval_split="{similar[0]}", or use parts'
     raise ValueError(
         f"Expected a split to evaluate on, one of {', '.join(_EVALUATION_SPLITS)}. "
-        f"Received: {name}, which has only {', '.join(splits)}. Use parts of a split: "
-        'train_split="train[:90%]", eval_split="train[90%:]".'
+        f"Received: {name}, which has only {', '.join(splits)}. "
+        f"{choice if similar else 'Use parts'} of a split: "
+        'train_split="train[:90%]", eval_split="train[90%:]", or, to evaluate on all '
+        f'images, split="{splits[0]}".'
     )
 
 
-def unknown_split_error(name, split, splits):
+def may_be_for_evaluation(split):
+    """Returns whether the name of a split is like "validation" or "test"."""
+    return split.lower().startswith(("val", "test", "dev", "eval"))
+
+
+def unknown_split_error(name, split, splits, sizes):
     """Returns the `ValueError` for a split that the data set does not have.
 
     Args:
         name: the name of the data set.
         split: the unknown split.
         splits: the names of the splits of the data set.
+        sizes: {split: number of images} of the splits that are known.
     """
+    too_long = [
+        f", but {part.split} has only {part.count} images"
+        for part in _slices(split, sizes)
+        if not (0 <= part.start <= part.count and 0 <= part.end <= part.count)
+    ]
     return ValueError(
         f"Expected one of the splits {', '.join(splits)} of {name}, or a part "
-        f'of one such as "{splits[0]}[:90%]". Received: split={split!r}.'
+        f'of one such as "{splits[0]}[:90%]". Received: split={split!r}'
+        f"{''.join(too_long[:1])}."
     )
 
 
-def check_not_empty(name, split, count):
-    """Raises a `ValueError` if `count`, the number of images in a split, is 0."""
-    if count == 0:
+def check_not_empty(name, split, count, sizes):
+    """Checks that there are images in a split, and in each slice of it.
+
+    Args:
+        name, sizes: as in `unknown_split_error`.
+        split: the split in TFDS's notation.
+        count: the number of images. For TFDS, a slice may have a negative number.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    slices = _slices(split, sizes)
+    reversed_slices = [part for part in slices if part.start > part.end]
+    if count <= 0 or reversed_slices:
+        problem = "".join(
+            f", because the slice from {part.start} to {part.end} of the {part.count} "
+            f"images of {part.split} has none"
+            for part in (reversed_slices or slices)[:1]
+        )
         raise ValueError(
             f"Expected images ({', '.join(IMAGE_EXTENSIONS)}) in {name}, split "
-            f"{split}. Received: none."
+            f"{split}. Received: none{problem}."
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Slice:
+    """A part of a split, from `start` to `end` of `count` images."""
+
+    split: str
+    start: int
+    end: int
+    count: int
+
+
+def _slices(split, sizes):
+    """Returns the `_Slice`s in a split in TFDS's notation.
+
+    Args:
+        split, sizes: as in `unknown_split_error`. Slices of unknown splits, and parts
+            that are not slices, are left out.
+    """
+    slices = []
+    for part in split.split("+"):
+        match = _SLICE.fullmatch(part.strip())
+        if match and match[1] in sizes:
+            count = sizes[match[1]]
+            start = _slice_position(match[2] or "0", count)
+            end = _slice_position(match[3] or "100%", count)
+            slices.append(_Slice(match[1], start, end, count))
+    return slices
+
+
+def _slice_position(text, count):
+    """Returns the position, such as 5, -5 or 50%, among `count` images."""
+    if text.endswith("%"):
+        position = round(int(text[:-1]) * count / 100)
+    else:
+        position = int(text)
+    return position + count if text.startswith("-") else position

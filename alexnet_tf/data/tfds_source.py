@@ -12,6 +12,7 @@ from alexnet_tf.data.source import evaluation_split
 from alexnet_tf.data.source import Source
 from alexnet_tf.data.source import SPLIT_ERRORS
 from alexnet_tf.data.source import unknown_split_error
+from alexnet_tf.data import tfds_errors
 
 # `resized_copy.prepare` writes its settings to this file, beside the records.
 SETTINGS_FILE = "prepare.json"
@@ -23,13 +24,15 @@ def load(name, split, data_dir):
     Arguments and errors are those of `datasets.load`.
     """
     builder = _prepared_builder(name, data_dir)
-    split = split or evaluation_split(name, list(builder.info.splits))
+    sizes = {key: info.num_examples for key, info in builder.info.splits.items()}
+    is_default = split is None
+    split = split or evaluation_split(name, list(sizes))
     try:
         info = builder.info.splits[split]
     except SPLIT_ERRORS as error:
-        raise unknown_split_error(name, split, list(builder.info.splits)) from error
-    check_not_empty(name, split, info.num_examples)
-    return Source(
+        raise unknown_split_error(name, split, list(sizes), sizes) from error
+    check_not_empty(name, split, info.num_examples, sizes)
+    source = Source(
         name,
         split,
         tuple(builder.info.features["label"].names),
@@ -39,6 +42,9 @@ def load(name, split, data_dir):
         functools.partial(_read, builder, split),
         prepared=_prepared_settings(str(builder.data_path)),
     )
+    if is_default:
+        source.check_labeled()
+    return source
 
 
 def split_names(name, data_dir):
@@ -97,6 +103,8 @@ def _prepared_settings(folder):
 def _prepared_builder(name, data_dir):
     """Returns the TFDS builder of a data set, which is prepared if necessary."""
     builder = _builder(name, data_dir)
+    if not builder.is_prepared():
+        tfds_errors.check_data_dir(name, data_dir)
     # The check comes first, since a download may take hours.
     _check_features(builder)
     _prepare(builder)
@@ -108,6 +116,7 @@ def _builder(name, data_dir):
 
     Raises:
         ValueError: if TFDS has no such data set, version or configuration.
+        FileNotFoundError: if `data_dir` is a folder of the data set.
     """
     # Shells do not expand the ~ in --data_dir=~/tensorflow_datasets.
     data_dir = data_dir and os.path.expanduser(data_dir)
@@ -119,11 +128,8 @@ def _builder(name, data_dir):
     try:
         return tfds.builder(name, data_dir=data_dir)
     except (ValueError, AssertionError, LookupError, TypeError) as error:
-        reason = str(error).strip() or type(error).__name__
-        raise ValueError(
-            "Expected textures, folder:PATH, list:FILE or the name of a data "
-            f"set of TFDS. Received: dataset={name!r} ({reason.splitlines()[0]})."
-        ) from error
+        tfds_errors.check_data_dir(name, data_dir)
+        raise tfds_errors.unknown_data_set_error(name, data_dir, error) from error
 
 
 def _prepare(builder):

@@ -2,4 +2,12 @@
 
 from alexnet_tf import lazy
 
-__getattr__, __dir__ = lazy.attributes(__name__)
+__getattr__, __dir__ = lazy.attributes(
+    __name__,
+    {
+        "AlexNet": "alexnet",
+        "features": "alexnet",
+        "load_weights": "weights",
+        "save_weights": "weights",
+    },
+)

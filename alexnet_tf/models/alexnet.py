@@ -56,7 +56,8 @@ def AlexNet(
 
     Args:
         preset: a name in `presets.PRESETS`, a file with a preset as for `presets.get`,
-            or a `presets.Preset`. Default: that of published weights, "paper" otherwise.
+            or a `presets.Preset`. Default: that of published weights, "paper"
+            otherwise.
         classes: the number of outputs of the last layer; ignored without the top.
             Default: that of published weights, 1000 otherwise.
         weights: a name in `published.WEIGHTS`, or "imagenet" for the published weights
@@ -71,10 +72,10 @@ def AlexNet(
         input_shape: (height, width, 3), or None for the preset's crop size. The
             first fully connected layer adapts to it. Without the top, height and
             width may be None.
-        input_tensor: a Keras tensor [B, height, width, 3] to use as the input instead of
-            a new `keras.Input`, such as the output of another model.
-        pooling: without the top, "avg" or "max" for the mean or the maximum of each map,
-            float32 [B, channels]; None for the maps.
+        input_tensor: a Keras tensor [B, height, width, 3] to use as the input instead
+            of a new `keras.Input`, such as the output of another model.
+        pooling: without the top, "avg" or "max" for the mean or the maximum of each
+            map, float32 [B, channels]; None for the maps.
         name: the name of the model; None for "alexnet_" and the preset's name.
 
     Raises:
@@ -458,9 +459,9 @@ def _shape_of(input_tensor, input_shape):
     """Returns the shape of the input tensor without its batch dimension."""
     if not keras.utils.is_keras_tensor(input_tensor):
         raise ValueError(
-            "Expected input_tensor to be a Keras tensor, such as keras.Input((224, 224, "
-            f"3)). Received: {type(input_tensor).__name__}. Apply the model to tensors "
-            "of numbers."
+            "Expected input_tensor to be a Keras tensor, such as "
+            f"keras.Input((224, 224, 3)). Received: {type(input_tensor).__name__}. "
+            "Apply the model to tensors of numbers."
         )
     shape = tuple(input_tensor.shape[1:])
     if input_shape not in (None, shape):
@@ -493,8 +494,8 @@ def _check_arguments(input_shape, classes, include_top, activation, pooling):
             )
     if pooling is not None and (include_top or pooling not in ("avg", "max")):
         raise ValueError(
-            'Expected pooling="avg" or "max" with include_top=False, or None. Received: '
-            f"{pooling=}, {include_top=}."
+            'Expected pooling="avg" or "max" with include_top=False, or None. '
+            f"Received: {pooling=}, {include_top=}."
         )
     if include_top and None in input_shape:
         raise ValueError(

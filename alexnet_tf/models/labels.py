@@ -58,7 +58,9 @@ def decode_predictions(probabilities, top=5, classes=None):
             f"{list(probabilities.shape)}. Pass one class name for each column."
         )
     if not (isinstance(top, numbers.Integral) and top >= 1):
-        raise ValueError(f"Expected top to be an integer of at least 1. Received: {top=}.")
+        raise ValueError(
+            f"Expected top to be an integer of at least 1. Received: {top=}."
+        )
     _check_probabilities(probabilities)
     # A stable sort keeps tied classes in their order.
     top_indices = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]

@@ -17,8 +17,8 @@ import tensorflow as tf
 if keras.config.backend() != "tensorflow":
     raise ImportError(
         "Expected Keras with the backend tensorflow. Received: the backend "
-        f"{keras.config.backend()}, from the environment variable KERAS_BACKEND or from "
-        "keras.json. Set KERAS_BACKEND=tensorflow before Keras is imported."
+        f"{keras.config.backend()}, from the environment variable KERAS_BACKEND or "
+        "from keras.json. Set KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
 _register = keras.saving.register_keras_serializable("alexnet_tf")

@@ -214,9 +214,9 @@ def train(
     evaluate = validation.evaluator(head, strategy)
     training_steps = steps.TrainingSteps(
         head, optimizer, strategy, recipe, seed,
+        class_weights.balanced_weights(label_counts),
         lr_mult=fine_tuning.lr_mult, has_own_optimizer=has_own_optimizer,
         warmup_steps=options.warmup_epochs * steps_per_epoch,
-        class_weights=class_weights.balanced_weights(label_counts),
     )
 
     # ---- 5. Callbacks, metrics and signals -------------------------------------
@@ -308,7 +308,7 @@ def train(
                         logs["bad_images"] = progress.bad_images
                     log_metrics(
                         split="train", epoch=progress.step / steps_per_epoch, **logs,
-                        learning_rate=training_steps.last_learning_rate(progress.step),
+                        learning_rate=training_steps.learning_rate(progress.step - 1),
                         images_per_second=timer.lap(recipe.batch_size),
                     )
                     progress.totals = [0.0] * 4

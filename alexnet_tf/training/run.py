@@ -40,7 +40,7 @@ def train_dataset(
     preset=None,
     workdir=None,
     *,
-    train_split="train",
+    train_split=None,
     eval_split=None,
     data_dir=None,
     weights=None,
@@ -90,7 +90,8 @@ def train_dataset(
         workdir: the work directory, created if it does not exist. Default:
             runs/DATASET-PRESET.
         train_split, eval_split: the splits to train on and to measure the validation
-            error on, see `datasets.load`.
+            error on, see `datasets.load`, and `datasets.training_splits` for the
+            defaults.
         data_dir: the directory of TFDS's data sets.
         weights: the weights to start from: a name in `published.WEIGHTS`, a weights
             file or the work directory of a run. The learning rate is then a tenth of
@@ -149,8 +150,10 @@ def train_dataset(
         device_strategy = distribution.make_multi_worker_strategy()
     # The chief may have to prepare the data.
     with distribution.chief_first(device_strategy):
-        source = datasets.load(dataset, train_split, data_dir)
-        eval_source = datasets.load(dataset, eval_split, data_dir)
+        splits = datasets.training_splits(dataset, train_split, eval_split)
+        source, eval_source = (
+            datasets.load(dataset, split, data_dir) for split in splits
+        )
     if not overrides.get("batch_size"):
         run_preset = _fit_batch_size(
             run_preset, source.num_examples, device_strategy, workdir
@@ -161,7 +164,7 @@ def train_dataset(
     if cache:
         source, eval_source = source.in_memory(), eval_source.in_memory()
     flags = {
-        "dataset": dataset, "train_split": train_split,
+        "dataset": dataset, "train_split": source.split,
         "eval_split": eval_source.split,
         "preset": preset if isinstance(preset, str) else run_preset.name,
         "precision": precision, "seed": seed,
@@ -179,7 +182,9 @@ def train_dataset(
     if optimizer is not None:
         flags |= dict.fromkeys(own_optimizer.REPLACED)
     given = {**dict.fromkeys(presets.OVERRIDES), **overrides}
-    given |= {"preset": preset, "eval_split": eval_split}
+    given |= {
+        "preset": preset, "train_split": train_split, "eval_split": eval_split,
+    }  # fmt: skip
     resolved = [name for name in flags if _is_default(name, (flags | given)[name])]
     check_length = functools.partial(
         _check_length, workdir, run_preset, options, optimizer, source

@@ -4,6 +4,7 @@ import contextlib
 import functools
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.models import alexnet
@@ -71,9 +72,7 @@ def set_multipliers(optimizer, bias_multiplier, layer_multipliers, lr_mult):
     }
 
 
-def make_run_steps(
-    model, optimizer, strategy, recipe, seed, *, warmup_steps=0, class_weights=None
-):
+def make_run_steps(model, optimizer, strategy, recipe, seed, class_weights=None):
     """Makes a function that trains for several steps within one graph call.
 
     Args:
@@ -82,16 +81,12 @@ def make_run_steps(
         strategy: the `tf.distribute.Strategy` that `model` was made with.
         recipe: a `presets.Recipe`, whose global batch size is used.
         seed: the random seed of the dropout masks.
-        warmup_steps: the number of steps of the warm-up, see
-            `optimizers.warmup_factor`.
         class_weights: float32 [classes], the weights of the classes in the loss; None
             for equal weights.
 
     Returns:
-        run_steps(iterator, first_step, count, learning_rate), which takes `count`
-        batches from the iterator and returns their `metrics.batch_sums` as a NumPy
-        array [count, 4]. The learning rate, without the factor of the warm-up, is
-        required during a warm-up only. Otherwise that of the optimizer remains.
+        run_steps(iterator, first_step, count), which takes `count` batches from the
+        iterator and returns their `metrics.batch_sums` as a NumPy array [count, 4].
     """
     states = alexnet.dropout_states(model)
     # Batch normalization, for example, updates its moving averages.
@@ -119,47 +114,43 @@ def make_run_steps(
         return metrics.batch_sums(logits, labels, class_weights)
 
     @tf.function
-    def run_steps(iterator, first_step, count, learning_rate):
+    def run_steps(iterator, first_step, count):
         sums = tf.TensorArray(tf.float32, size=count)
         for i in tf.range(count):
             images, labels = next(iterator)
-            if warmup_steps:
-                _warm_up(optimizer, learning_rate, first_step + i, warmup_steps)
             per_replica = strategy.run(
                 replica_step, args=(images, labels, first_step + i)
             )
             sums = sums.write(i, strategy.reduce("SUM", per_replica, axis=None))
         return sums.stack()  # [count, 4]
 
-    return lambda iterator, first_step, count, learning_rate=0.0: run_steps(
-        iterator,
-        tf.constant(first_step),
-        tf.constant(count),
-        tf.constant(learning_rate, tf.float32),
+    return lambda iterator, first_step, count: run_steps(
+        iterator, tf.constant(first_step), tf.constant(count)
     ).numpy()
 
 
 class TrainingSteps:
-    """The training steps of a run, with the learning rate of each epoch.
+    """The training steps of a run, with the learning rate of each epoch and step.
 
     Args:
-        model, optimizer, strategy, recipe, seed, warmup_steps, class_weights: as for
+        model, optimizer, strategy, recipe, seed, class_weights: as for
             `make_run_steps`.
         lr_mult: as for `set_multipliers`.
+        warmup_steps: the number of steps of the warm-up, see
+            `optimizers.warmup_factor`.
         has_own_optimizer: whether the optimizer is not that of the paper. Its learning
             rate is then left as it is.
     """
 
     def __init__(
-        self, model, optimizer, strategy, recipe, seed, *,
-        lr_mult, has_own_optimizer, warmup_steps, class_weights,
+        self, model, optimizer, strategy, recipe, seed, class_weights=None, *,
+        lr_mult, warmup_steps, has_own_optimizer,
     ):
         self._optimizer, self._recipe, self._lr_mult = optimizer, recipe, lr_mult
-        self._has_own_optimizer, self._warmup_steps = has_own_optimizer, warmup_steps
+        self._warmup_steps, self._has_own_optimizer = warmup_steps, has_own_optimizer
         self._learning_rate, self._multipliers = None, None
         self._make_run_steps = functools.partial(
-            make_run_steps, model, optimizer, strategy, recipe, seed,
-            warmup_steps=warmup_steps, class_weights=class_weights,
+            make_run_steps, model, optimizer, strategy, recipe, seed, class_weights
         )
 
     def begin_epoch(self, epoch, errors):
@@ -177,26 +168,27 @@ class TrainingSteps:
 
     def run(self, iterator, first_step, count):
         """Runs steps; arguments and result are those of `make_run_steps`."""
-        return self._run_steps(iterator, first_step, count, self._learning_rate)
+        if first_step >= self._warmup_steps:
+            return self._run_steps(iterator, first_step, count)
+        # A learning rate that changed within a call would be an operation of its graph,
+        # which oneDNN then rounds in one of two ways from one trace to the next.
+        sums = []
+        for step in range(first_step, first_step + count):
+            self._optimizer.learning_rate = self.learning_rate(step)
+            sums.append(self._run_steps(iterator, step, 1))
+        return np.concatenate(sums)
 
-    def last_learning_rate(self, steps):
-        """Returns the learning rate of the last step, to be logged.
+    def learning_rate(self, step):
+        """Returns the learning rate of a step of the present epoch.
 
         Args:
-            steps: the number of completed steps.
+            step: the number of the step, from 0. An optimizer that is not that of the
+                paper has its present learning rate in all steps.
         """
         if self._has_own_optimizer:
             return float(keras.ops.convert_to_numpy(self._optimizer.learning_rate))
-        factor = optimizers.warmup_factor(steps - 1, self._warmup_steps)
+        factor = optimizers.warmup_factor(step, self._warmup_steps)
         return self._learning_rate * factor
-
-
-# AutoGraph would make the attribute that is set here a variable of the loop over steps.
-@tf.autograph.experimental.do_not_convert
-def _warm_up(optimizer, learning_rate, step, warmup_steps):
-    """Sets the learning rate of a step, see `optimizers.warmup_factor`."""
-    factor = tf.minimum(tf.cast(step + 1, tf.float32) / warmup_steps, 1.0)
-    optimizer.learning_rate = learning_rate * factor
 
 
 def _assign_updates(scope, variables):

@@ -220,7 +220,7 @@ def test_every_flag_in_the_readme_exists():
         name: help_text(name)
         for name in (
             "train", "predict", "export", "evaluate", "visualize", "report",
-            "benchmark", "prepare", "serve_data",
+            "benchmark", "prepare", "serve_data", "extract",
         )
     }  # fmt: skip
     text = README.read_text()

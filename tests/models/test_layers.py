@@ -665,7 +665,7 @@ def test_norms_reject_constants_that_are_not_numbers():
 def test_norms_accept_numbers_of_numpy():
     """A saved model contains them as plain numbers."""
     norms = (
-        LRN(np.int64(3), np.float32(1.5), np.float64(0.25), np.float32(0.5), np.int8(2)),
+        LRN(np.int64(3), np.float32(1.5), np.float64(0.25), np.half(0.5), np.int8(2)),
         Spatial(np.int64(3), np.float32(1.5), np.float64(0.25), np.float32(0.5)),
     )
     plain = LRN(3, 1.5, 0.25, 0.5, 2), Spatial(3, 1.5, 0.25, 0.5)

@@ -23,6 +23,7 @@ OWN = presets.Preset(
         presets.Conv("conv1", 4, 11, 4),
         presets.BatchNorm("bn1"),
         presets.ReLU("relu1"),
+        presets.ResponseNorm("norm1", 2.0, 1e-4),
         presets.Pool("pool1", size=8, stride=8),
         presets.Dense("fc2", None),
     ),
@@ -76,7 +77,8 @@ def test_a_run_needs_the_file_of_its_preset_only_once(tmp_path):
 
     def train(epochs):
         return training.train_dataset(
-            data, f"{file}:OWN", workdir, eval_split="train", epochs=epochs
+            data, f"{file}:OWN", workdir, eval_split="train", epochs=epochs,
+            ablate=["norm"],
         )
 
     train(1)
@@ -87,6 +89,7 @@ def test_a_run_needs_the_file_of_its_preset_only_once(tmp_path):
     train(2)
     preset, classes = read_network(workdir)
     assert preset.name == "own" and preset.recipe.epochs == 2
+    assert "norm1" not in [layer.name for layer in preset.layers]
     assert load_classifier(workdir).preset == preset
     with pytest.raises(ValueError, match="Expected one of the presets"):
         training.train_dataset(data, "own", str(tmp_path / "other"))

@@ -1,0 +1,273 @@
+"""Decodes BMP files of all color depths, except compressed ones.
+
+`tf.io.decode_image` ignores palettes and bit masks, and has no 1, 4 and 16 bits per
+pixel.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+SIGNATURE = b"BM"
+# The sizes of the header that OS/2 introduced, and of all kinds of headers.
+_OS2_HEADER = 12
+_OS2_HEADER_BYTES = b"\x0c\0\0\0"
+_HEADERS = (_OS2_HEADER, 40, 52, 56, 64, 108, 124)
+# The depth in two bytes, and "uncompressed" in four.
+_PLAIN_24_BITS, _PLAIN_32_BITS = b"\x18\0\0\0\0\0", b"\x20\0\0\0\0\0"
+# All fields that are needed are in these first bytes of the file.
+_MAX_HEADER = 66
+_DEPTHS = (1, 2, 4, 8, 16, 24, 32)
+_UNCOMPRESSED, _BIT_MASKS, _BIT_MASKS_WITH_ALPHA = 0, 3, 6
+_COMPRESSIONS = ("no", "RLE8", "RLE4", "an unknown", "JPEG", "PNG", "an unknown")
+_WAY_OUT = "Convert it to PNG."
+
+
+@dataclasses.dataclass(frozen=True)
+class _Header:
+    """The header of a BMP; all values are int64.
+
+    Attributes:
+        size: the size of the header in bytes.
+        width, height: the size of the image; the height is negative if the rows are
+            stored from the top.
+        depth: the number of bits per pixel.
+        compression: `_UNCOMPRESSED`, `_BIT_MASKS` or `_BIT_MASKS_WITH_ALPHA`.
+        pixels_position: the position in the file where the pixels begin.
+        masks: the bits of red, green and blue in a pixel, [3]. They are meaningful only
+            for the latter two values of `compression`.
+    """
+
+    size: tf.Tensor
+    width: tf.Tensor
+    height: tf.Tensor
+    depth: tf.Tensor
+    compression: tf.Tensor
+    pixels_position: tf.Tensor
+    masks: tf.Tensor
+
+
+def image_shape(encoded):
+    """Reads the height and width of a BMP from its header, int32 [2].
+
+    Args:
+        encoded: string [], the bytes of the BMP.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if the BMP is of a kind that can't be decoded.
+    """
+    start = _first_bytes(encoded)
+    return tf.cond(
+        _is_plain(start),
+        lambda: tf.abs(
+            tf.io.decode_raw(tf.strings.substr(start, 18, 8), tf.int32)[::-1]
+        ),
+        lambda: _shape_of_other(start),
+    )
+
+
+def decode(encoded):
+    """Decodes a BMP, uint8 RGB [H, W, 3].
+
+    Args:
+        encoded: string [], the bytes of the BMP.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if the BMP is of a kind that can't be decoded,
+            or a part of it is missing.
+    """
+    start = _first_bytes(encoded)
+    image = tf.cond(
+        _is_plain(start),
+        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+        lambda: _decode_other(encoded, _read_header(start)),
+    )
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def _first_bytes(encoded):
+    """Returns the first 66 bytes of a file, string []. Beyond its end, they are 0."""
+    start = tf.strings.substr(encoded, 0, _MAX_HEADER)
+    padded = tf.strings.join([start, b"\0" * _MAX_HEADER])
+    return tf.strings.substr(padded, 0, _MAX_HEADER)
+
+
+def _is_plain(start):
+    """Returns whether `tf.io.decode_image` decodes a BMP right; it is faster, too.
+
+    Args:
+        start: the result of `_first_bytes`.
+    """
+    depth_and_compression = tf.strings.substr(start, 28, 6)
+    return (tf.strings.substr(start, 14, 4) != _OS2_HEADER_BYTES) & (
+        (depth_and_compression == _PLAIN_24_BITS)
+        | (depth_and_compression == _PLAIN_32_BITS)
+    )
+
+
+def _shape_of_other(start):
+    """Reads the height and width of a BMP that is not plain, int32 [2]."""
+    header = _read_header(start)
+    # The absolute value of the lowest int32 is out of range.
+    height = tf.minimum(tf.abs(header.height), tf.int32.max)
+    return tf.cast(tf.stack([height, header.width]), tf.int32)
+
+
+def _read_header(start):
+    """Reads the `_Header` of a BMP, and rejects kinds that can't be decoded.
+
+    Args:
+        start: the result of `_first_bytes`.
+    """
+    data = tf.cast(tf.io.decode_raw(start, tf.uint8), tf.int64)
+    size = _integer(data, 14, 4)
+    is_supported = tf.reduce_any(size == tf.constant(_HEADERS, tf.int64))
+    message = _message("The BMP has an unknown kind of header, of ", size, " bytes.")
+    with tf.control_dependencies([tf.debugging.Assert(is_supported, [message])]):
+        size = tf.identity(size)
+    is_os2 = size == _OS2_HEADER
+    header = _Header(
+        size=size,
+        width=tf.where(is_os2, _integer(data, 18, 2), _signed_integer(data, 18)),
+        height=tf.where(is_os2, _integer(data, 20, 2), _signed_integer(data, 22)),
+        depth=tf.where(is_os2, _integer(data, 24, 2), _integer(data, 28, 2)),
+        compression=_integer(data, 30, 4) * tf.cast(~is_os2, tf.int64),
+        pixels_position=_integer(data, 10, 4),
+        masks=tf.stack([_integer(data, position, 4) for position in (54, 58, 62)]),
+    )
+    with tf.control_dependencies(_depth_checks(header)):
+        return dataclasses.replace(header, depth=tf.identity(header.depth))
+
+
+def _depth_checks(header):
+    """Returns operations that reject compressed images and unknown depths."""
+    compression, depth = header.compression, header.depth
+    has_masks = (compression == _BIT_MASKS) | (compression == _BIT_MASKS_WITH_ALPHA)
+    # In OS/2's header of 64 bytes, these numbers stand for kinds of compression.
+    has_masks &= ((depth == 16) | (depth == 32)) & (header.size != 64)
+    name = tf.gather(_COMPRESSIONS, tf.minimum(compression, len(_COMPRESSIONS) - 1))
+    compressed = tf.strings.join(
+        ["The BMP has ", name, " compression, which can't be read. ", _WAY_OUT]
+    )
+    unknown_depth = _message("The BMP has ", depth, " bits per pixel.")
+    return [
+        tf.debugging.Assert(
+            (compression == _UNCOMPRESSED) | has_masks, [compressed]
+        ),
+        tf.debugging.Assert(
+            tf.reduce_any(depth == tf.constant(_DEPTHS, tf.int64)), [unknown_depth]
+        ),
+    ]
+
+
+def _decode_other(encoded, header):
+    """Decodes a BMP that is not plain, uint8 RGB [H, W, 3]."""
+    rows = _read_rows(encoded, header)
+    pixels = tf.cond(
+        header.depth <= 8,
+        lambda: tf.gather(_palette(encoded, header), _indices(rows, header)),
+        lambda: tf.cond(
+            header.depth == 16,
+            lambda: _decode_16_bits(rows, header),
+            lambda: _decode_bytes(rows, header),
+        ),
+    )
+    return tf.cond(header.height < 0, lambda: pixels, lambda: pixels[::-1])
+
+
+def _read_rows(encoded, header):
+    """Reads the rows of the image as they are stored, uint8 [H, row size].
+
+    Raises:
+        tf.errors.InvalidArgumentError: if a part of the rows is missing.
+    """
+    row_bits = header.depth * header.width
+    row_size = (row_bits + 31) // 32 * 4
+    height = tf.abs(header.height)
+    # The last row may lack the bytes that fill it up to a multiple of four.
+    end = header.pixels_position + row_size * (height - 1) + (row_bits + 7) // 8
+    check = tf.debugging.Assert(
+        end <= tf.cast(tf.strings.length(encoded), tf.int64),
+        ["The BMP ends before its last pixel."],
+    )
+    with tf.control_dependencies([check]):
+        padded = tf.strings.join([encoded, b"\0\0\0"])
+    rows = tf.strings.substr(padded, header.pixels_position, row_size * height)
+    return tf.reshape(tf.io.decode_raw(rows, tf.uint8), [height, row_size])
+
+
+def _indices(rows, header):
+    """Returns the indices of the pixels in the palette, int32 [H, W]."""
+    depth = tf.cast(header.depth, tf.int32)
+    # The first pixel of a byte is in its highest bits.
+    shifts = tf.cast(tf.range(8 - depth, -1, -depth), tf.uint8)
+    mask = tf.cast(tf.bitwise.left_shift(1, depth) - 1, tf.uint8)
+    indices = tf.bitwise.right_shift(rows[..., tf.newaxis], shifts)
+    indices = tf.reshape(tf.bitwise.bitwise_and(indices, mask), [tf.shape(rows)[0], -1])
+    return tf.cast(indices[:, : header.width], tf.int32)
+
+
+def _palette(encoded, header):
+    """Returns the colors of the palette, uint8 RGB [256, 3]. Missing ones are black."""
+    entry_size = tf.where(header.size == _OS2_HEADER, 3, 4)
+    num_bytes = entry_size * tf.bitwise.left_shift(1, tf.cast(header.depth, tf.int32))
+    start = tf.cast(14 + header.size, tf.int32)
+    end = tf.minimum(tf.cast(header.pixels_position, tf.int32), start + num_bytes)
+    colors = tf.strings.substr(encoded, start, tf.maximum(end - start, 0))
+    padded = tf.strings.join([colors, b"\0" * 4 * 256])
+    colors = tf.io.decode_raw(tf.strings.substr(padded, 0, 256 * entry_size), tf.uint8)
+    return tf.reshape(colors, [256, entry_size])[:, 2::-1]  # Stored as BGR.
+
+
+def _decode_16_bits(rows, header):
+    """Decodes pixels of 16 bits, uint8 RGB [H, W, 3]."""
+    masks = tf.where(
+        header.compression == _UNCOMPRESSED,
+        tf.constant([0x7C00, 0x03E0, 0x001F], tf.int64),
+        header.masks,
+    )
+    is_supported = tf.reduce_all((masks > 0) & (masks < 2**16))
+    with tf.control_dependencies([_mask_check(is_supported)]):
+        lowest_bits = tf.bitwise.bitwise_and(masks, -masks)
+    values = tf.range(2**16, dtype=tf.int64)[:, tf.newaxis]
+    levels = tf.bitwise.bitwise_and(values, masks) // lowest_bits
+    colors = tf.cast(levels * 255 // (masks // lowest_bits), tf.uint8)  # [65536, 3]
+    pairs = tf.reshape(rows, [tf.shape(rows)[0], -1, 2])[:, : header.width]
+    pairs = tf.cast(pairs, tf.int32)
+    return tf.gather(colors, pairs[..., 0] + 256 * pairs[..., 1])
+
+
+def _decode_bytes(rows, header):
+    """Decodes pixels of 24 or 32 bits, uint8 RGB [H, W, 3]."""
+    byte_masks = tf.constant([0xFF, 0xFF00, 0xFF0000, 0xFF000000], tf.int64)
+    is_byte = tf.cast(header.masks[:, tf.newaxis] == byte_masks, tf.int32)  # [3, 4]
+    has_masks = header.compression != _UNCOMPRESSED
+    is_supported = ~has_masks | tf.reduce_all(tf.reduce_sum(is_byte, axis=1) == 1)
+    with tf.control_dependencies([_mask_check(is_supported)]):
+        bgr = tf.constant([2, 1, 0], tf.int64)
+        channels = tf.where(has_masks, tf.argmax(is_byte, axis=1), bgr)
+    pixel_size = header.depth // 8
+    values = rows[:, : header.width * pixel_size]
+    pixels = tf.reshape(values, [-1, header.width, pixel_size])
+    return tf.gather(pixels, channels, axis=2)
+
+
+def _mask_check(is_supported):
+    message = f"The BMP has bit masks that can't be read. {_WAY_OUT}"
+    return tf.debugging.Assert(is_supported, [message])
+
+
+def _integer(data, position, num_bytes):
+    """Returns a little-endian integer at a position in the bytes `data`, int64 []."""
+    digits = data[position : position + num_bytes]
+    return tf.reduce_sum(digits * [256**place for place in range(num_bytes)])
+
+
+def _signed_integer(data, position):
+    """Returns a little-endian integer of four bytes that may be negative, int64 []."""
+    value = _integer(data, position, 4)
+    return tf.where(value < 2**31, value, value - 2**32)
+
+
+def _message(before, number, after):
+    return tf.strings.join([before, tf.strings.as_string(number), after, " ", _WAY_OUT])

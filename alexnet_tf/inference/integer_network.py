@@ -1,0 +1,92 @@
+"""Rewrites a network so that LiteRT can compute all of it with 8-bit integers.
+
+LiteRT has no integer kernel for `tf.nn.local_response_normalization`, for squares and
+for powers. It would convert the inputs of these operations to float32 and their results
+back, which takes longer and which devices without floating-point units cannot do.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alexnet_tf.models.layers import GroupedConv2D
+from alexnet_tf.models.layers import LocalResponseNormalization
+from alexnet_tf.models.layers import SpatialResponseNormalization
+
+
+def integer_network(model):
+    """Returns a copy of a model with the same outputs that LiteRT can quantize well.
+
+    Args:
+        model: a functional or Sequential `keras.Model`, which may contain others.
+    """
+    copy = keras.models.clone_model(model, clone_function=_clone, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _clone(layer):
+    """Returns a new layer that computes what `layer` computes."""
+    if isinstance(layer, LocalResponseNormalization | SpatialResponseNormalization):
+        return _IntegerNormalization(layer)
+    if isinstance(layer, keras.layers.Lambda):
+        # Keras does not create these from a configuration, which may come from a file.
+        return keras.layers.Lambda(
+            layer.function, arguments=layer.arguments, name=layer.name
+        )
+    config = layer.get_config()
+    if isinstance(layer, GroupedConv2D):
+        config["implementation"] = "split"
+    return type(layer).from_config(config)
+
+
+class _IntegerNormalization(keras.layers.Layer):
+    """Computes a response normalization with operations that have integer kernels.
+
+    Args:
+        layer: a `LocalResponseNormalization` or a `SpatialResponseNormalization`.
+    """
+
+    def __init__(self, layer):
+        super().__init__(name=layer.name, dtype=layer.dtype_policy)
+        self._layer = layer
+
+    def call(self, inputs):
+        # The result is 2^beta x times (2 s)^-beta. The factors cancel out. They are
+        # there because the converter observes the range of each tensor after the
+        # operation that reads it (github.com/tensorflow/tensorflow/issues/127842), and
+        # a multiplication writes its result over its first factor, if nothing else
+        # reads this factor. Without the scaled copy of x, the result, of up to several
+        # hundred, would be written over s^-beta, which is at most 1 for most layers,
+        # and 8 bits for the range of both would leave nothing of s^-beta.
+        x = tf.cast(inputs, tf.float32)
+        beta = self._layer.beta
+        power = tf.exp(-beta * tf.math.log(self._doubled_divisor(x)))
+        return tf.cast(2**beta * x * power, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def _doubled_divisor(self, x):
+        """Returns 2 (bias + alpha * sum of squares), of the shape of `x`."""
+        bias, alpha = 2 * self._layer.bias, 2 * self._layer.alpha
+        if isinstance(self._layer, SpatialResponseNormalization):
+            margin = self._layer.size // 2
+            padding = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
+            means = tf.nn.avg_pool2d(
+                tf.pad(x * x, padding), self._layer.size, strides=1, padding="VALID"
+            )
+            return alpha * self._layer.size**2 * means + bias
+        neighbors = _neighbor_matrix(
+            x.shape[-1], self._layer.depth_radius, self._layer.groups
+        )
+        kernel = tf.constant(alpha * neighbors[np.newaxis, np.newaxis], tf.float32)
+        return tf.nn.conv2d(x * x, kernel, strides=1, padding="VALID") + bias
+
+
+def _neighbor_matrix(channels, radius, groups):
+    """Returns a matrix [channels, channels] with 1 for neighbors and 0 for others."""
+    index = np.arange(channels)
+    tower = index // (channels // groups)
+    is_near = np.abs(index[:, np.newaxis] - index) <= radius
+    return (is_near & (tower[:, np.newaxis] == tower)).astype(np.float32)
