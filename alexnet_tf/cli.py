@@ -134,6 +134,17 @@ def mean_flag():
     )
 
 
+def checkpoint_flag():
+    """Describes --checkpoint, which of the weights of a run are used."""
+    return enum_flag(
+        "checkpoint",
+        "last",
+        ["last", "best"],
+        "Weights of a run. last: those of the newest checkpoint. best: those with the "
+        "lowest validation error, which only runs with --keep_best have.",
+    )
+
+
 def data_flags(dataset_help, split_help):
     """Describes --dataset, --split and --data_dir, whose defaults come from a run."""
     return [
@@ -146,6 +157,20 @@ def data_flags(dataset_help, split_help):
             "~/tensorflow_datasets.",
         ),
     ]
+
+
+def exif_orientation_flag(default_help):
+    """Describes --exif_orientation.
+
+    Args:
+        default_help: what the default is, as a sentence.
+    """
+    return boolean_flag(
+        "exif_orientation",
+        None,
+        "Turn images upright by the EXIF orientation of their JPEG files, as cameras and "
+        f"phones note it. {default_help}",
+    )
 
 
 def data_dir_flag():

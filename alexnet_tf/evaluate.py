@@ -30,6 +30,7 @@ FLAGS = [
     ),
     cli.layout_flag(),
     cli.mean_flag(),
+    cli.checkpoint_flag(),
     *cli.data_flags(
         "Data set, as for alexnet_tf.train. Default: that of the first run; textures "
         "for a file.",
@@ -77,6 +78,7 @@ def _evaluate(args):
         args.preset,
         layout=args.layout,
         mean=args.mean,
+        checkpoint=args.checkpoint,
         dataset=args.dataset,
         split=args.split,
         data_dir=args.data_dir,

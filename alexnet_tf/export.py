@@ -3,6 +3,11 @@
     python -m alexnet_tf.export --weights=runs/textures-tiny --output=served
     python -m alexnet_tf.export --weights=runs/textures-tiny --format=tflite \\
         --output=tiny.tflite
+    python -m alexnet_tf.export --weights=runs/textures-tiny --format=tflite_int8 \\
+        --output=tiny_int8.tflite
+
+The written file is run, and the command prints how its outputs differ from those of the
+network.
 """
 
 from alexnet_tf import cli
@@ -11,13 +16,18 @@ from alexnet_tf import cli
 
 FLAGS = [
     *cli.weights_flags(required=True),
+    cli.mean_flag(),
+    cli.checkpoint_flag(),
     cli.enum_flag(
         "format",
         "saved_model",
-        ["saved_model", "tflite", "tflite_8_bits", "onnx"],
+        ["saved_model", "tflite", "tflite_8_bits", "tflite_int8", "onnx"],
         "Format to write. A saved_model takes encoded images or RGB pixels of any "
         "size; the other formats take preprocessed pixels. tflite_8_bits stores the "
-        "weights in 8 bits.",
+        "weights in 8 bits and computes in float32. tflite_int8 computes with 8-bit "
+        "integers only; its input and output are int8, and no operation stays in "
+        "float32. It needs representative images, whose activations determine the "
+        "ranges of the integers.",
     ),
     cli.path_flag(
         "output",
@@ -25,23 +35,47 @@ FLAGS = [
         "File to write, or directory for saved_model. The path must not exist.",
         required=True,
     ),
+    *cli.data_flags(
+        "Data set with the representative images of tflite_int8, as for "
+        "alexnet_tf.train. Default: that of the run.",
+        "Split with the representative images. Default: the one that the run was "
+        "trained on.",
+    ),
+    cli.integer_flag(
+        "calibration_images",
+        100,
+        "Number of representative images for tflite_int8.",
+        lower_bound=1,
+        upper_bound=10_000,
+    ),
 ]
 
 
 def _export(args):
     from alexnet_tf.inference import export_formats
 
-    difference = export_formats.export(
+    comparison = export_formats.export(
         args.weights,
         args.output,
         args.format,
         preset=args.preset,
         layout=args.layout,
+        mean=args.mean,
+        checkpoint=args.checkpoint,
+        dataset=args.dataset,
+        split=args.split,
+        data_dir=args.data_dir,
+        calibration_images=args.calibration_images,
     )
     print(
-        f"{args.output}: {args.format}, probabilities within {difference:.1e} "
-        "of the network's."
+        f"{args.output}: {args.format}, probabilities within "
+        f"{comparison.difference:.1e} of the network's."
     )
+    if args.format == "tflite_int8":
+        print(
+            f"The class is that of the network for {comparison.same_class:.1%} of "
+            f"{comparison.num_images} images, from which the ranges were taken."
+        )
 
 
 def main(argv=None):

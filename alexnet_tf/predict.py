@@ -20,6 +20,7 @@ from alexnet_tf import files
 FLAGS = [
     *cli.weights_flags(required=True),
     cli.mean_flag(),
+    cli.checkpoint_flag(),
     cli.integer_flag("top", 5, "Number of classes to print.", lower_bound=1),
     cli.boolean_flag(
         "ten_crop",
@@ -72,6 +73,7 @@ def _predict(args, patterns):
         preset=args.preset,
         layout=args.layout,
         mean=args.mean,
+        checkpoint=args.checkpoint,
         top=args.top,
         ten_crop=args.ten_crop,
         with_images=bool(args.output),

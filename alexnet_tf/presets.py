@@ -188,6 +188,8 @@ class Preprocessing:
             color augmentation.
         pca_color_epochs: the number of epochs with PCA color augmentation, counted
             from the first; None for all epochs.
+        exif_orientation: whether images are turned upright by the EXIF orientation of
+            their JPEG files.
     """
 
     image_size: int = 256
@@ -207,6 +209,8 @@ class Preprocessing:
     pca_color_std: float = 0.1
     pca_color_divisor: float = 1.0
     pca_color_epochs: int | None = None
+    # The images of ILSVRC-2012 are used as they are stored, by all authors.
+    exif_orientation: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -598,6 +602,15 @@ OVERRIDES = (
     "pca_color_std", "pca_color_divisor", "pca_color_epochs",
     "ablate", "init", "dropout",
 )  # fmt: skip
+
+
+def with_exif_orientation(preset: Preset, exif_orientation: bool) -> Preset:
+    """Returns a preset whose `Preprocessing` has this value of `exif_orientation`."""
+    preprocessing = dataclasses.replace(
+        preset.preprocessing, exif_orientation=exif_orientation
+    )
+    return dataclasses.replace(preset, preprocessing=preprocessing)
+
 
 # {name or value in the network.json of version 0.1: its present form}.
 _RENAMED = {

@@ -5,7 +5,8 @@
     python -m alexnet_tf.train --dataset=folder:PATH --preset=caffe \\
         --weights=imagenet --reinit=fc8
 
-The same command resumes a run that was stopped. Flags that replace a value of the
+The same command resumes a run that was stopped, and with a larger --epochs it continues
+a run that has ended. Flags that replace a value of the
 preset have that value by default; flags.txt in the work directory records the values
 used.
 """
@@ -39,6 +40,19 @@ _RUN_FLAGS = [
         "the other 20% of train.",
     ),
     cli.data_dir_flag(),
+    cli.string_flag(
+        "image_key",
+        None,
+        "Feature of a data set of TFDS that is the image. Default: image, or TFDS's "
+        "supervised key.",
+    ),
+    cli.string_flag(
+        "label_key",
+        None,
+        "Feature of a data set of TFDS that is the label, such as coarse_label. Default: "
+        "label, or TFDS's supervised key.",
+    ),
+    cli.exif_orientation_flag("Default: only for folder: and list: data sets."),
     cli.path_flag(
         "workdir",
         None,
@@ -91,6 +105,45 @@ _RUN_FLAGS = [
     ),
     cli.float_flag(
         "checkpoint_minutes", 10.0, "Minutes between two checkpoints.", lower_bound=0
+    ),
+    cli.boolean_flag(
+        "keep_best",
+        False,
+        "Keep the weights with the lowest validation error too. alexnet_tf.evaluate and "
+        "alexnet_tf.predict use them with --checkpoint=best.",
+    ),
+    cli.integer_flag(
+        "eval_every",
+        1,
+        "Epochs between two evaluations. The last epoch is always evaluated.",
+        lower_bound=1,
+    ),
+    cli.integer_flag(
+        "early_stopping_patience",
+        None,
+        "End training after so many evaluations in a row without a lower top-1 "
+        "validation error. Not for --schedule=plateau, which ends by itself.",
+        lower_bound=1,
+    ),
+    cli.integer_flag(
+        "warmup_epochs",
+        0,
+        "Epochs in which the learning rate increases linearly from 0, in each step.",
+        lower_bound=0,
+    ),
+    cli.integer_flag(
+        "reference_batch_size",
+        None,
+        "Multiply the learning rate by --batch_size and divide it by this number, the "
+        "batch size that the learning rate is for.",
+        lower_bound=1,
+    ),
+    cli.enum_flag(
+        "class_weights",
+        None,
+        ["balanced"],
+        "balanced: weight the loss of an image by the number of images, divided by the "
+        "number of classes and by the number of images of its class.",
     ),
     cli.integer_flag(
         "log_steps",
@@ -197,10 +250,17 @@ _PRESET_FLAGS = [
     cli.integer_flag(
         "patience",
         None,
-        "Epochs without a lower validation error that make a plateau.",
+        "Evaluations without a lower validation error that make a plateau; there is one "
+        "after each epoch, unless --eval_every is given.",
         lower_bound=1,
     ),
-    cli.integer_flag("epochs", None, "Maximum number of epochs.", lower_bound=1),
+    cli.integer_flag(
+        "epochs",
+        None,
+        "Maximum number of epochs. A larger number continues a run, unless its schedule "
+        "is stepped_exponential.",
+        lower_bound=1,
+    ),
     cli.integer_flag(
         "image_size", None, "Pixels of the short side after resizing.", lower_bound=1
     ),

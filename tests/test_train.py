@@ -19,6 +19,7 @@ from alexnet_tf.data import pixel_statistics
 from alexnet_tf import presets
 from alexnet_tf import train
 from alexnet_tf import training
+from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import run
 from alexnet_tf.training.run import resolve_preset
 from alexnet_tf.workdir import read_network
@@ -229,6 +230,48 @@ def test_resuming_with_another_flag_reports_the_flag(run_flags):
     assert command(*run_flags) is None
     reason = command(*run_flags, "--seed=1")
     assert "--seed=0. Received: --seed=1." in reason
+
+
+def test_a_larger_number_of_epochs_continues_a_run(tmp_path, run_flags, capsys):
+    flags_txt = tmp_path / "run" / "flags.txt"
+    args = [*run_flags, "--schedule=constant"]
+    assert command(*args) is None
+    assert command(*args, "--epochs=2", "--early_stopping_patience=5") is None
+    assert "--epochs=2\n" in flags_txt.read_text()
+    assert "already finished" not in capsys.readouterr().out
+    assert command(*args, "--epochs=2") is None
+    output = capsys.readouterr().out
+    assert "finished after 2 epochs. With a larger number of epochs (--ep" in output
+    assert "Validation error: top-1" in output
+    before = flags_txt.read_text()
+    reason = command(*args, "--epochs=1")
+    assert "trained, 2 epochs. Received: --epochs=1, with which it ends" in reason
+    reason = command(*args, "--epochs=3", "--preset=paper", "--noflip")
+    # Values that the preset brings are not named.
+    expected = "--preset=tiny --flip=True. Received: --preset=paper --flip=False."
+    assert expected in reason
+    assert flags_txt.read_text() == before
+
+
+def test_the_schedule_over_all_epochs_refuses_another_number(run_flags, capsys):
+    assert command(*run_flags) is None
+    reason = command(*run_flags, "--epochs=2")
+    assert "--epochs=1, as in the run" in reason and "stepped_exponential" in reason
+    assert command(*run_flags) is None
+    assert "finished after 1 epoch. Its schedule step" in capsys.readouterr().out
+
+
+def test_flags_of_options_are_written_only_if_they_are_given(tmp_path):
+    arguments = train.arguments_of(parse("--keep_best", "--class_weights=balanced"))
+    for name, value in [("keep_best", True), ("class_weights", "balanced")]:
+        assert arguments[name] == value
+    for name in ("eval_every", "warmup_epochs", "reference_batch_size"):
+        assert arguments[name] == getattr(TrainingOptions, name)
+
+
+def test_names_the_function_that_takes_objects(make_source):
+    with pytest.raises(ValueError, match="Expected the name.*alexnet_tf.training.train,"):
+        training.train_dataset(make_source(12), "tiny")
 
 
 @pytest.mark.parametrize(

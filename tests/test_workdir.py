@@ -48,6 +48,54 @@ def test_names_the_flags_that_have_changed(tmp_path):
     assert (tmp_path / "flags.txt").read_text() == "--seed=3\n--epochs=9\n"
 
 
+@pytest.mark.parametrize(
+    "now, resolved, message",
+    [
+        # Another preset brings another learning rate, which nobody has given.
+        (
+            {"preset": "paper", "learning_rate": 0.02},
+            ["learning_rate", "data"],
+            "--preset=tiny. Received: --preset=paper. Give",
+        ),
+        # The learning rate was given when the run began.
+        (
+            {"preset": "tiny", "learning_rate": 0.01},
+            ["preset", "learning_rate", "data"],
+            "--learning_rate=0.05. Received: nothing. Give",
+        ),
+        # Nobody has given a preset now, but the data set decides on it.
+        (
+            {"preset": "paper", "learning_rate": 0.02},
+            ["preset", "learning_rate", "data"],
+            "--preset=tiny. Received: nothing. Give",
+        ),
+        (
+            {"preset": "tiny", "learning_rate": 0.05, "data": "list:my b.txt"},
+            ["preset", "learning_rate"],
+            "--data='list:my a.txt'. Received: --data='list:my b.txt'. Give",
+        ),
+    ],
+)
+def test_names_only_flags_that_were_given(tmp_path, now, resolved, message):
+    before = {"preset": "tiny", "learning_rate": 0.05, "data": "list:my a.txt"}
+    create_or_verify(str(tmp_path), before)
+    write_empty_checkpoint(tmp_path)
+    with pytest.raises(ValueError) as error:
+        create_or_verify(str(tmp_path), {**before, **now}, resolved=resolved)
+    assert message in str(error.value)
+
+
+def test_flags_are_not_written_if_a_check_fails(tmp_path):
+    def fail():
+        raise ValueError("This run cannot be resumed.")
+
+    create_or_verify(str(tmp_path), {"epochs": 2}, check=fail)
+    write_empty_checkpoint(tmp_path)
+    with pytest.raises(ValueError, match="cannot be resumed"):
+        create_or_verify(str(tmp_path), {"epochs": 3}, ("epochs",), check=fail)
+    assert (tmp_path / "flags.txt").read_text() == "--epochs=2\n"
+
+
 def test_flags_in_may_change_may_change_when_a_run_is_resumed(tmp_path):
     create_or_verify(str(tmp_path), {"devices": 1})
     write_empty_checkpoint(tmp_path)
@@ -84,6 +132,19 @@ def test_truncate_metrics_removes_the_metrics_after_a_step(tmp_path):
     truncate_metrics(str(tmp_path), step=20, errors=[0.5])
     assert [line["step"] for line in read_metrics(str(tmp_path))] == [10, 20]
     assert (tmp_path / "metrics.csv").read_text() == "epoch,loss\n0,3\n"
+
+
+def test_truncate_metrics_keeps_the_evaluations_of_evaluated_epochs(tmp_path):
+    for epoch in (1, 2, 3, 4):
+        append_metrics(str(tmp_path), step=10 * epoch, split="train", epoch=epoch)
+        append_metrics(str(tmp_path), step=10 * epoch, split="eval", epoch=epoch)
+    truncate_metrics(str(tmp_path), step=40, errors=[None, 0.5, None])
+    lines = read_metrics(str(tmp_path))
+    epochs = {
+        split: [line["epoch"] for line in lines if line["split"] == split]
+        for split in ("train", "eval")
+    }
+    assert epochs == {"train": [1, 2, 3, 4], "eval": [2]}
 
 
 @pytest.mark.parametrize("line", ['{"step": 1', "[1, 2]", "\ufffd\x00"])

@@ -6,21 +6,27 @@ pixel.
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
+
+from alexnet_tf.data.separate_graph import separate_graph
 
 SIGNATURE = b"BM"
 # The sizes of the header that OS/2 introduced, and of all kinds of headers.
 _OS2_HEADER = 12
 _OS2_HEADER_BYTES = b"\x0c\0\0\0"
-_HEADERS = (_OS2_HEADER, 40, 52, 56, 64, 108, 124)
+_HEADERS = np.array([_OS2_HEADER, 40, 52, 56, 64, 108, 124])
 # The depth in two bytes, and "uncompressed" in four.
 _PLAIN_24_BITS, _PLAIN_32_BITS = b"\x18\0\0\0\0\0", b"\x20\0\0\0\0\0"
-# All fields that are needed are in these first bytes of the file.
+# (position, number of bytes) of the attributes of `_Header` and of the three masks. All
+# of them are in the first bytes of the file.
 _MAX_HEADER = 66
-_DEPTHS = (1, 2, 4, 8, 16, 24, 32)
+_FIELDS = (14, 4), (18, 4), (22, 4), (28, 2), (30, 4), (10, 4), (54, 4), (58, 4), (62, 4)
+_OS2_FIELDS = (14, 4), (18, 2), (20, 2), (24, 2), (0, 0), (10, 4), (0, 0), (0, 0), (0, 0)
+_IS_SIGNED = np.array([field[0] in (18, 22) for field in _FIELDS])
+_DEPTHS = np.array([1, 2, 4, 8, 16, 24, 32])
 _UNCOMPRESSED, _BIT_MASKS, _BIT_MASKS_WITH_ALPHA = 0, 3, 6
 _COMPRESSIONS = ("no", "RLE8", "RLE4", "an unknown", "JPEG", "PNG", "an unknown")
-_WAY_OUT = "Convert it to PNG."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,45 +125,73 @@ def _read_header(start):
     Args:
         start: the result of `_first_bytes`.
     """
+    fields = _read_fields(start)
+    return _Header(*tf.unstack(fields[:6]), fields[6:])
+
+
+@separate_graph(([], tf.string))
+def _read_fields(start):
+    """Returns the attributes of the `_Header` as an array, int64 [9]."""
     data = tf.cast(tf.io.decode_raw(start, tf.uint8), tf.int64)
-    size = _integer(data, 14, 4)
-    is_supported = tf.reduce_any(size == tf.constant(_HEADERS, tf.int64))
-    message = _message("The BMP has an unknown kind of header, of ", size, " bytes.")
-    with tf.control_dependencies([tf.debugging.Assert(is_supported, [message])]):
-        size = tf.identity(size)
-    is_os2 = size == _OS2_HEADER
-    header = _Header(
-        size=size,
-        width=tf.where(is_os2, _integer(data, 18, 2), _signed_integer(data, 18)),
-        height=tf.where(is_os2, _integer(data, 20, 2), _signed_integer(data, 22)),
-        depth=tf.where(is_os2, _integer(data, 24, 2), _integer(data, 28, 2)),
-        compression=_integer(data, 30, 4) * tf.cast(~is_os2, tf.int64),
-        pixels_position=_integer(data, 10, 4),
-        masks=tf.stack([_integer(data, position, 4) for position in (54, 58, 62)]),
+    size = tf.linalg.matvec(_weights((14, 4)), data)[0]
+    fields = tf.where(
+        size == _OS2_HEADER,
+        tf.linalg.matvec(_weights(*_OS2_FIELDS), data),
+        tf.linalg.matvec(_weights(*_FIELDS), data),
     )
-    with tf.control_dependencies(_depth_checks(header)):
-        return dataclasses.replace(header, depth=tf.identity(header.depth))
+    # The width and the height may be negative.
+    is_negative = (fields >= 2**31) & _IS_SIGNED
+    fields -= tf.where(is_negative, tf.constant(2**32, tf.int64), 0)
+    header = _Header(*tf.unstack(fields[:6]), fields[6:])
+    with tf.control_dependencies(_checks(header)):
+        return tf.identity(fields)
 
 
-def _depth_checks(header):
-    """Returns operations that reject compressed images and unknown depths."""
+def _weights(*fields):
+    """Returns a matrix [fields, 66] that turns the first bytes into integers.
+
+    Args:
+        *fields: (position, number of bytes) of each integer, which is little-endian. An
+            integer without bytes is 0.
+    """
+    weights = np.zeros([len(fields), _MAX_HEADER], np.int64)
+    for row, (position, num_bytes) in zip(weights, fields):
+        row[position : position + num_bytes] = 256 ** np.arange(num_bytes)
+    return weights
+
+
+def _checks(header):
+    """Returns operations that reject unknown headers, compression and depths."""
     compression, depth = header.compression, header.depth
     has_masks = (compression == _BIT_MASKS) | (compression == _BIT_MASKS_WITH_ALPHA)
     # In OS/2's header of 64 bytes, these numbers stand for kinds of compression.
     has_masks &= ((depth == 16) | (depth == 32)) & (header.size != 64)
     name = tf.gather(_COMPRESSIONS, tf.minimum(compression, len(_COMPRESSIONS) - 1))
-    compressed = tf.strings.join(
-        ["The BMP has ", name, " compression, which can't be read. ", _WAY_OUT]
-    )
-    unknown_depth = _message("The BMP has ", depth, " bits per pixel.")
     return [
-        tf.debugging.Assert(
-            (compression == _UNCOMPRESSED) | has_masks, [compressed]
+        _check(
+            tf.reduce_any(header.size == _HEADERS),
+            ["an unknown kind of header, of ", tf.strings.as_string(header.size),
+             " bytes"],
         ),
-        tf.debugging.Assert(
-            tf.reduce_any(depth == tf.constant(_DEPTHS, tf.int64)), [unknown_depth]
+        _check((compression == _UNCOMPRESSED) | has_masks, [name, " compression"]),
+        _check(
+            tf.reduce_any(depth == _DEPTHS),
+            [tf.strings.as_string(depth), " bits per pixel"],
         ),
-    ]
+    ]  # fmt: skip
+
+
+def _check(is_supported, kind):
+    """Returns an operation that rejects an image that is not supported.
+
+    Args:
+        is_supported: whether it is.
+        kind: strings that say together what the image has.
+    """
+    message = tf.strings.join(
+        ["The BMP has ", *kind, ", which cannot be read. Convert it to PNG."]
+    )
+    return tf.debugging.Assert(is_supported, [message])
 
 
 def _decode_other(encoded, header):
@@ -227,7 +261,7 @@ def _decode_16_bits(rows, header):
         header.masks,
     )
     is_supported = tf.reduce_all((masks > 0) & (masks < 2**16))
-    with tf.control_dependencies([_mask_check(is_supported)]):
+    with tf.control_dependencies([_check(is_supported, ["other bit masks"])]):
         lowest_bits = tf.bitwise.bitwise_and(masks, -masks)
     values = tf.range(2**16, dtype=tf.int64)[:, tf.newaxis]
     levels = tf.bitwise.bitwise_and(values, masks) // lowest_bits
@@ -243,31 +277,10 @@ def _decode_bytes(rows, header):
     is_byte = tf.cast(header.masks[:, tf.newaxis] == byte_masks, tf.int32)  # [3, 4]
     has_masks = header.compression != _UNCOMPRESSED
     is_supported = ~has_masks | tf.reduce_all(tf.reduce_sum(is_byte, axis=1) == 1)
-    with tf.control_dependencies([_mask_check(is_supported)]):
+    with tf.control_dependencies([_check(is_supported, ["other bit masks"])]):
         bgr = tf.constant([2, 1, 0], tf.int64)
         channels = tf.where(has_masks, tf.argmax(is_byte, axis=1), bgr)
     pixel_size = header.depth // 8
     values = rows[:, : header.width * pixel_size]
     pixels = tf.reshape(values, [-1, header.width, pixel_size])
     return tf.gather(pixels, channels, axis=2)
-
-
-def _mask_check(is_supported):
-    message = f"The BMP has bit masks that can't be read. {_WAY_OUT}"
-    return tf.debugging.Assert(is_supported, [message])
-
-
-def _integer(data, position, num_bytes):
-    """Returns a little-endian integer at a position in the bytes `data`, int64 []."""
-    digits = data[position : position + num_bytes]
-    return tf.reduce_sum(digits * [256**place for place in range(num_bytes)])
-
-
-def _signed_integer(data, position):
-    """Returns a little-endian integer of four bytes that may be negative, int64 []."""
-    value = _integer(data, position, 4)
-    return tf.where(value < 2**31, value, value - 2**32)
-
-
-def _message(before, number, after):
-    return tf.strings.join([before, tf.strings.as_string(number), after, " ", _WAY_OUT])

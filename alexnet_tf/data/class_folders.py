@@ -103,14 +103,14 @@ def _report(root, num_images, num_nested, undecodable, others):
     if others:
         log_once(
             logging.INFO,
-            f"Skipped {len(others)} files in {root} that are not named as images "
+            f"Skipped {len(others)} file(s) in {root} that are not named as images "
             f"({' '.join(IMAGE_EXTENSIONS)}), such as {others[0]}.",
         )
     in_root, *_ = find_images(root, recursive=False)
     if in_root:
         log_once(
             logging.WARNING,
-            f"Left out of {root}: {len(in_root)} images in no class folder, such as "
+            f"Left out of {root}: {len(in_root)} image(s) in no class folder, such as "
             f"{in_root[0]}.",
         )
 
@@ -141,7 +141,7 @@ def _empty_class_error(folder, undecodable, others):
     if undecodable:
         found = f"none, but {describe_undecodable(undecodable)}"
     elif others:
-        found = f"none, but {len(others)} other files, such as {others[0]}"
+        found = f"none, but {len(others)} other file(s), such as {others[0]}"
     return ValueError(
         f"Expected images ({', '.join(IMAGE_EXTENSIONS)}) in each class folder, "
         f"such as {folder}. Received: {found}. Remove the folder if it is not a class."
@@ -163,8 +163,8 @@ def _unmatched_error(root, train_root, folders, classes):
     if in_root and not folders:
         return ValueError(
             f"Expected the class folders of the training split in {root}. Received: "
-            f"{len(in_root)} images without class folders, such as {in_root[0]}, which "
-            f"have no labels. {advice}"
+            f"{len(in_root)} image(s) without class folders, such as {in_root[0]}, "
+            f"which have no labels. {advice}"
         )
     missing = [name for key, name in classes.items() if key not in folders]
     unknown = [name for key, name in folders.items() if key not in classes]
@@ -208,8 +208,8 @@ def _check_split_names(path, names):
     ]
     raise ValueError(
         "Expected one folder per class, or folders train and validation that contain "
-        f"these. Received: {path} with {', '.join(names)}, which are names of splits. "
-        f"Move {', '.join(moves)}. Or train on one of them alone: "
+        f"these. Received: {path} with {' and '.join(names)}, as splits are called. "
+        f"Move {', '.join(moves)}. Or train on the folder {train_root} alone: "
         f"dataset=folder:{train_root}."
     )
 
@@ -247,7 +247,7 @@ def _check_not_flat(root):
     moved = [f"{prefix}/{name}" for prefix, name in sorted(examples.items())[:2]]
     raise ValueError(
         f"Expected images in one folder per class in {root}. Received: none, but "
-        f"{len(images)} images outside of class folders, such as {images[0]}. Move "
+        f"{len(images)} image(s) outside of class folders, such as {images[0]}. Move "
         f"them into folders of their classes, as in {' and '.join(moved)}, or write a "
         "file of `path label` lines and use list:FILE."
     )

@@ -17,7 +17,7 @@ from alexnet_tf.data import file_source
 from alexnet_tf.data import tfds_source
 
 
-def load(name, split, data_dir=None):
+def load(name, split, data_dir=None, *, image_key=None, label_key=None):
     """Loads one split of a data set as a `Source`.
 
     Args:
@@ -27,23 +27,27 @@ def load(name, split, data_dir=None):
             test.
         data_dir: the directory of TFDS's data sets, "~/tensorflow_datasets" by
             default. Folders and lists ignore it.
+        image_key, label_key: the names of TFDS's features that are the images and the
+            labels. Default: "image" and "label", or TFDS's `supervised_keys` if a data
+            set has no usable features of these names.
 
     Raises:
         ValueError: if the name or the split is unknown, the split is empty, the data
             set does not consist of labeled images, or its classes or labels are
-            inconsistent.
+            inconsistent. Folders and lists have no features to choose from.
         OSError: if the data is missing and can't be prepared, or can't be read.
     """
     if name.startswith(file_source.PREFIXES):
+        _check_no_keys(name, image_key=image_key, label_key=label_key)
         return file_source.load(name, split)
-    return tfds_source.load(name, split, data_dir)
+    return tfds_source.load(name, split, data_dir, image_key, label_key)
 
 
-def split_names(name, data_dir=None):
+def split_names(name, data_dir=None, *, image_key=None, label_key=None):
     """Returns the names of the splits of a data set.
 
     Args:
-        name, data_dir: as in `load`.
+        name, data_dir, image_key, label_key: as in `load`.
 
     Raises:
         ValueError: if the name is unknown, the data set does not consist of labeled
@@ -51,25 +55,47 @@ def split_names(name, data_dir=None):
         OSError: if the data is missing and can't be prepared, or can't be read.
     """
     if name.startswith(file_source.PREFIXES):
+        _check_no_keys(name, image_key=image_key, label_key=label_key)
         return file_source.split_names(name)
-    return tfds_source.split_names(name, data_dir)
+    return tfds_source.split_names(name, data_dir, image_key, label_key)
 
 
-def training_splits(name, train_split=None, eval_split=None):
-    """Returns the splits (train_split, eval_split) of a training run, for `load`.
-
-    The defaults are "train", and None for the split to evaluate on. If a folder or a
-    list has no split to evaluate on, they are "train[:80%]" and "train[80%:]". Which
-    images are in a part depends only on their paths.
+def has_image_files(name):
+    """Returns whether a data set consists of image files in a folder or a list.
 
     Args:
         name: as in `load`.
+    """
+    return name.startswith(file_source.PREFIXES)
+
+
+def training_splits(name, train_split=None, eval_split=None, data_dir=None):
+    """Returns the splits (train_split, eval_split) of a training run, for `load`.
+
+    The defaults are "train", and None for the split to evaluate on. If a folder, a list
+    or a copy of one that `resized_copy.prepare` has written has no split to evaluate
+    on, they are "train[:80%]" and "train[80%:]". Which images are in a part depends
+    only on their paths.
+
+    Args:
+        name, data_dir: as in `load`.
         train_split, eval_split: the splits if they are given, otherwise None.
 
     Raises:
-        ValueError, OSError: as in `split_names`, for folders and lists.
+        ValueError, OSError: as in `split_names`.
     """
-    is_given = train_split is not None or eval_split is not None
-    if name.startswith(file_source.PREFIXES) and not is_given:
+    if train_split is not None or eval_split is not None:
+        return train_split or "train", eval_split
+    if name.startswith(file_source.PREFIXES):
         return file_source.training_splits(name)
-    return train_split or "train", eval_split
+    return tfds_source.training_splits(name, data_dir)
+
+
+def _check_no_keys(name, **keys):
+    """Raises a `ValueError` if a feature is named for a folder or a list."""
+    given = [f"{key}={value!r}" for key, value in keys.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"Expected no {' and '.join(keys)} for {name}, whose images and labels are "
+            f"files and their folders or lists. Received: {', '.join(given)}."
+        )

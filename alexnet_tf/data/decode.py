@@ -3,13 +3,15 @@
 import tensorflow as tf
 
 from alexnet_tf.data import bmp
+from alexnet_tf.data import exif
 from alexnet_tf.data import gif
+from alexnet_tf.data.separate_graph import separate_graph
 
 # A decoded image of this size takes 400 MB.
 _MAX_PIXELS = 2**27
 
 
-def image_shape(encoded):
+def image_shape(encoded, exif_orientation=False):
     """Reads the height and width of an encoded image, int32 [2].
 
     They are read from the header, so that a huge image is rejected before it is
@@ -17,6 +19,7 @@ def image_shape(encoded):
 
     Args:
         encoded: string [], the bytes of the image.
+        exif_orientation: whether the image is turned upright, see `exif`.
 
     Raises:
         tf.errors.InvalidArgumentError: if the bytes are not an image, or the image
@@ -34,7 +37,10 @@ def image_shape(encoded):
         ),
     ]
     with tf.control_dependencies(checks):
-        return tf.identity(shape)
+        shape = tf.identity(shape)
+    if exif_orientation:
+        return exif.upright_shape(shape, _exif_orientation(encoded))
+    return shape
 
 
 def ensure_readable(encoded):
@@ -53,14 +59,14 @@ def ensure_readable(encoded):
         return tf.identity(encoded)
 
 
-def ensure_image(encoded):
+def ensure_image(encoded, exif_orientation=False):
     """Checks the header of an image, and returns (encoded, shape).
 
     The bytes are returned unchanged. Operations that decode the returned bytes run
     after the check, in graphs too.
 
     Args:
-        encoded: string [], the bytes of the image.
+        encoded, exif_orientation: as in `image_shape`.
 
     Returns:
         (encoded, shape): string [], and int32 [2] as returned by `image_shape`.
@@ -68,23 +74,36 @@ def ensure_image(encoded):
     Raises:
         tf.errors.InvalidArgumentError: as in `image_shape`.
     """
-    shape = image_shape(encoded)
+    shape = image_shape(encoded, exif_orientation)
     with tf.control_dependencies([shape]):
         return tf.identity(encoded), shape
 
 
-def decode_window(encoded, start, size):
+def decode_window(encoded, start, size, exif_orientation=False):
     """Decodes a window of an image as uint8 RGB [size[0], size[1], 3].
 
     Args:
         encoded: string [], the bytes of the image.
         start: int32 [2], (y, x) of the window's first pixel.
         size: int32 [2], height and width of the window in pixels.
+        exif_orientation: whether the image is turned upright, see `exif`.
 
     Raises:
         tf.errors.InvalidArgumentError: if the bytes are not an image, a part of it is
             missing or damaged, or the window extends beyond it.
     """
+    if not exif_orientation:
+        return _decode_stored_window(encoded, start, size)
+    number = _exif_orientation(encoded)
+    return tf.cond(
+        number == exif.UPRIGHT,
+        lambda: _decode_stored_window(encoded, start, size),
+        lambda: _decode_turned_window(encoded, start, size, number),
+    )
+
+
+def _decode_stored_window(encoded, start, size):
+    """Decodes a window of an image that is not turned, see `decode_window`."""
     return tf.cond(
         tf.io.is_jpeg(encoded),
         # The accurate transform is as fast as the default one (1.17 ms per image),
@@ -104,17 +123,20 @@ def decode_window(encoded, start, size):
 
 
 def _header_shape(encoded):
-    """Reads the height and width of an encoded image, int32 [2], unchecked."""
+    """Reads the height and width of an image as it is stored, int32 [2], unchecked."""
+    return tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.image.extract_jpeg_shape(encoded)[:2],
+        lambda: _shape_of_other(encoded),
+    )
+
+
+@separate_graph(([], tf.string))
+def _shape_of_other(encoded):
+    """Reads the height and width of an image that is not a JPEG, int32 [2]."""
     return tf.case(
         [
-            (
-                tf.io.is_jpeg(encoded),
-                lambda: tf.image.extract_jpeg_shape(encoded)[:2],
-            ),
-            (
-                _starts_with(encoded, b"\x89PNG"),
-                lambda: _png_shape(encoded),
-            ),
+            (_starts_with(encoded, b"\x89PNG"), lambda: _png_shape(encoded)),
             (_starts_with(encoded, bmp.SIGNATURE), lambda: bmp.image_shape(encoded)),
             (_starts_with(encoded, gif.SIGNATURE), lambda: gif.image_shape(encoded)),
         ],
@@ -134,6 +156,7 @@ def _png_shape(encoded):
     return tf.io.decode_raw(field, tf.int32, little_endian=False)[::-1]
 
 
+@separate_graph(([], tf.string))
 def _decode_other(encoded):
     """Decodes a whole image that is not a JPEG, uint8 RGB [H, W, 3]."""
     return tf.case(
@@ -143,6 +166,20 @@ def _decode_other(encoded):
         ],
         default=lambda: _decode_image(encoded),
     )
+
+
+@separate_graph(([], tf.string))
+def _exif_orientation(encoded):
+    """Reads the EXIF orientation of an image, int32 []."""
+    return exif.orientation(encoded)
+
+
+@separate_graph(([], tf.string), ([2], tf.int32), ([2], tf.int32), ([], tf.int32))
+def _decode_turned_window(encoded, start, size, number):
+    """Decodes a window of an image with this EXIF orientation, see `decode_window`."""
+    shape = exif.upright_shape(_header_shape(encoded), number)
+    window = exif.stored_window(start, size, shape, number)
+    return exif.turn_upright(_decode_stored_window(encoded, *window), number)
 
 
 def _decode_image(encoded):

@@ -13,9 +13,9 @@ from alexnet_tf.data import class_folders
 from alexnet_tf.data.folder_contents import find_file
 from alexnet_tf.data.folder_contents import log_once
 from alexnet_tf.data.source import check_not_empty
+from alexnet_tf.data.source import default_training_splits
 from alexnet_tf.data.source import evaluation_split
 from alexnet_tf.data.source import example_name
-from alexnet_tf.data.source import may_be_for_evaluation
 from alexnet_tf.data.source import Source
 from alexnet_tf.data.source import SPLIT_ERRORS
 from alexnet_tf.data.source import unknown_split_error
@@ -60,22 +60,9 @@ def split_names(name):
 def training_splits(name):
     """Returns the splits to train and to evaluate on by default.
 
-    The result is ("train", None), in which None stands for `evaluation_split`, or parts
-    of "train" if there is no other split to evaluate on.
-
-    The errors are those of `datasets.split_names`.
+    Arguments and errors are those of `datasets.split_names`.
     """
-    splits = split_names(name)
-    if any(may_be_for_evaluation(split) for split in splits):
-        return "train", None
-    train_split, eval_split = "train[:80%]", "train[80%:]"
-    log_once(
-        logging.INFO,
-        f"{name} has no split to evaluate on. Training uses {train_split}, and "
-        f"evaluation {eval_split}. Other parts can be chosen by train_split and "
-        "eval_split.",
-    )
-    return train_split, eval_split
+    return default_training_splits(name, split_names(name))
 
 
 def _read(names, labels, shuffle_seed):
@@ -174,8 +161,8 @@ def _read_checked_list(list_file, num_classes, train_file):
         if label >= num_classes:
             raise ValueError(
                 f"Expected labels from 0 to {num_classes - 1}, the classes of "
-                f"{train_file}. Received: {label} for {path} in {list_file}. Both lists "
-                "have to count the classes from 0."
+                f"{train_file}. Received: {label} for {path} in {list_file}. Both "
+                "lists have to count the classes from 0."
             )
     return examples
 
@@ -201,10 +188,10 @@ def _parse_line(line, number, list_file):
     path = os.path.join(os.path.dirname(list_file), os.path.expanduser(fields[0]))
     found = find_file(path)
     if found is None:
-        problem = "which is a folder" if os.path.isdir(path) else f"the path on {position}"
+        folder = ", which is a folder" if os.path.isdir(path) else ""
         raise FileNotFoundError(
-            f"There is no image at {path}, {problem}. Correct the path or "
-            "remove the line."
+            f"There is no image at {path}{folder}, the path on {position}. Correct the "
+            "path or remove the line."
         )
     return found, int(fields[1])
 

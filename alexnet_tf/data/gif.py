@@ -4,34 +4,14 @@
 frame of the file, and a frame with an offset loses its right and lower parts.
 """
 
-import dataclasses
-
 import tensorflow as tf
+
+from alexnet_tf.data.separate_graph import separate_graph
 
 SIGNATURE = b"GIF8"
 _HEADER_SIZE = 13
 _EXTENSION, _FRAME, _END = 0x21, 0x2C, b"\x3b"
 _GRAPHIC_CONTROL = 0xF9
-
-
-@dataclasses.dataclass(frozen=True)
-class _Header:
-    """What a GIF says about its canvas and its first frame.
-
-    Attributes:
-        canvas_shape, frame_shape, offset: int32 [2], the height and width of the canvas
-            and of the frame, and the (y, x) of the frame on the canvas.
-        background: uint8 [3], the color of pixels that the frame does not cover.
-        frame_position: int32 [], the position in the file where the frame begins.
-        blocks_position: int32 [], where the blocks of its compressed pixels begin.
-    """
-
-    canvas_shape: tf.Tensor
-    frame_shape: tf.Tensor
-    offset: tf.Tensor
-    background: tf.Tensor
-    frame_position: tf.Tensor
-    blocks_position: tf.Tensor
 
 
 def image_shape(encoded):
@@ -46,7 +26,8 @@ def image_shape(encoded):
     Raises:
         tf.errors.InvalidArgumentError: if the GIF has no frame.
     """
-    return _read_header(_padded_bytes(encoded)).canvas_shape
+    canvas_shape, *_ = _read_header(encoded)
+    return canvas_shape
 
 
 def decode(encoded):
@@ -63,115 +44,121 @@ def decode(encoded):
         tf.errors.InvalidArgumentError: if the GIF has no frame, or a part of its first
             frame is missing or damaged.
     """
-    data = _padded_bytes(encoded)
-    header = _read_header(data)
+    canvas_shape, offset, background, position, blocks_position = _read_header(encoded)
     frame = tf.io.decode_image(
-        _only_first_frame(encoded, data, header), channels=3, expand_animations=False
+        _only_first_frame(encoded, position, blocks_position),
+        channels=3,
+        expand_animations=False,
     )
     frame = tf.ensure_shape(frame, [None, None, 3])
-    after = header.canvas_shape - header.offset - tf.shape(frame)[:2]
-    paddings = tf.stack([header.offset, after], axis=1)  # [2, 2]
-    return tf.cond(
-        tf.reduce_all(paddings == 0),
-        lambda: frame,
-        lambda: tf.stack(
-            [
-                tf.pad(
-                    frame[..., channel],
-                    paddings,
-                    constant_values=header.background[channel],
-                )
-                for channel in range(3)
-            ],
-            axis=-1,
-        ),
-    )
+    end = offset + tf.shape(frame)[:2]
+    paddings = tf.stack([offset, canvas_shape - end], axis=1)  # [2, 2]
+    paddings = tf.pad(paddings, [[0, 1], [0, 0]])
+    covered = tf.pad(tf.ones_like(frame[..., :1], tf.bool), paddings)
+    return tf.where(covered, tf.pad(frame, paddings), background)
 
 
-def _only_first_frame(encoded, data, header):
+def _only_first_frame(encoded, position, blocks_position):
     """Returns a GIF of the first frame alone, at the upper left corner, string [].
 
     Decoding would otherwise take the memory of all frames, and an image of the size of
     the largest one.
     """
-    start = header.frame_position
-    end = tf.minimum(
-        _skip_blocks(data, header.blocks_position), tf.strings.length(encoded)
-    )
-    before = tf.strings.substr(encoded, 0, start + 1)
+    end, _ = _skip_blocks(_padded_bytes(encoded), blocks_position, True)
+    before = tf.strings.substr(encoded, 0, position + 1)
     # The four bytes after the first one are the offset.
-    frame = tf.strings.substr(encoded, start + 5, tf.maximum(end - start - 5, 0))
+    frame = tf.strings.substr(encoded, position + 5, end - position - 5)
     return tf.strings.join([before, b"\0\0\0\0", frame, _END])
 
 
-def _read_header(data):
-    """Reads the `_Header` of a GIF from the result of `_padded_bytes`."""
-    position, is_transparent = _find_frame(data, _HEADER_SIZE + _table_size(data, 10))
-    check = tf.debugging.Assert(
-        _byte(data, position) == _FRAME, ["The GIF has no image."]
-    )
+@separate_graph(([], tf.string))
+def _read_header(encoded):
+    """Reads what a GIF says about its canvas and its first frame.
+
+    Returns:
+        (canvas_shape, offset, background, position, blocks_position): int32 [2], the
+        height and width of the canvas; int32 [2], the (y, x) of the frame on it; uint8
+        [3], the color of pixels that the frame does not cover; int32 [], the positions
+        in the file where the frame and the blocks of its compressed pixels begin.
+    """
+    data = _padded_bytes(encoded)
+    header = _bytes_at(data, 0, _HEADER_SIZE)
+    colors_end = _HEADER_SIZE + _table_size(header[10])
+    position, control = _skip_blocks(data, colors_end, False)
+    frame = _bytes_at(data, position, 10)
+    check = tf.debugging.Assert(frame[0] == _FRAME, ["The GIF has no image."])
     with tf.control_dependencies([check]):
-        position = tf.identity(position)
-    offset = _y_x(data, position + 1)
-    frame_shape = _y_x(data, position + 5)
-    return _Header(
-        canvas_shape=tf.maximum(_y_x(data, 6), offset + frame_shape),
-        frame_shape=frame_shape,
-        offset=offset,
-        background=_background(data, is_transparent),
-        frame_position=position,
-        # The first byte after the colors is the size of the codes.
-        blocks_position=position + 11 + _table_size(data, position + 9),
+        offset = _y_x(frame[1:5])
+    # The first byte after the colors of the frame is the size of its codes.
+    blocks_position = position + 11 + _table_size(frame[9])
+    is_transparent = _bytes_at(data, control, 1)[0] % 2 == 1
+    color_position = _HEADER_SIZE + 3 * header[11]
+    has_background = (color_position < colors_end) & ~is_transparent
+    background = tf.cast(_bytes_at(data, color_position, 3), tf.uint8)
+    return (
+        tf.maximum(_y_x(header[6:10]), offset + _y_x(frame[5:9])),
+        offset,
+        tf.where(has_background, background, 0),
+        position,
+        blocks_position,
     )
 
 
-def _find_frame(data, position):
-    """Returns (position of the first frame, whether it has a transparent color)."""
+@separate_graph(([None], tf.uint8), ([], tf.int32), ([], tf.bool))
+def _skip_blocks(data, position, is_in_block):
+    """Skips blocks of pixels and extensions.
 
-    def skip_extension(position, is_transparent):
-        flags = _byte(data, position + 3)
-        is_control = _byte(data, position + 1) == _GRAPHIC_CONTROL
-        is_transparent = tf.where(is_control, flags % 2 == 1, is_transparent)
-        return _skip_blocks(data, position + 2), is_transparent
+    Args:
+        data: the result of `_padded_bytes`.
+        position: where they begin.
+        is_in_block: whether the first of them is a block of pixels.
 
-    return tf.while_loop(
-        lambda position, _: _byte(data, position) == _EXTENSION,
-        skip_extension,
-        [position, False],
+    Returns:
+        (position, control): the position behind them, and that of the flags of the last
+        extension that says which color is transparent; it is -1 if there is none.
+    """
+
+    def continues(position, is_in_block, control):
+        del control
+        return is_in_block | (tf.cast(data[position], tf.int32) == _EXTENSION)
+
+    def skip(position, is_in_block, control):
+        # A block begins with its length. The last one has no bytes. An extension
+        # begins with two other bytes.
+        first, second = tf.unstack(_bytes_at(data, position, 2))
+        is_control = ~is_in_block & (second == _GRAPHIC_CONTROL)
+        # Most blocks have the largest length; many of them are skipped at once.
+        length = tf.maximum(256 * _count_full_blocks(data, position), first + 1)
+        next_position = position + tf.where(is_in_block, length, 2)
+        return (
+            tf.minimum(next_position, tf.size(data) - 1),
+            ~is_in_block | (first > 0),
+            tf.where(is_control, position + 3, control),
+        )
+
+    position = tf.minimum(position, tf.size(data) - 1)
+    position, _, control = tf.while_loop(
+        continues, skip, (position, is_in_block, tf.constant(-1))
     )
+    return position, control
 
 
-def _skip_blocks(data, position):
-    """Returns the position after a sequence of blocks, which ends with an empty one."""
-    last = tf.while_loop(
-        lambda position: _byte(data, position) > 0,
-        lambda position: [position + 1 + _byte(data, position)],
-        [position],
-    )
-    return last[0] + 1
+def _count_full_blocks(data, position):
+    """Returns the number of consecutive blocks of 255 bytes, at most 256, int32 []."""
+    lengths = data[position : position + 2**16 : 256]
+    # The last one ends the search if all blocks are full.
+    is_other = tf.concat([lengths != 255, [True]], axis=0)
+    return tf.argmax(tf.cast(is_other, tf.uint8), output_type=tf.int32)
 
 
-def _background(data, is_transparent):
-    """Returns the color of pixels that no frame covers, uint8 [3]."""
-    first = _HEADER_SIZE + 3 * _byte(data, 11)
-    has_color = first < _HEADER_SIZE + _table_size(data, 10)
-    indices = tf.minimum(first + tf.range(3), tf.size(data) - 1)
-    color = tf.gather(data, indices)
-    return tf.where(has_color & ~is_transparent, color, tf.zeros_like(color))
+def _table_size(flags):
+    """Returns the number of bytes of the color table that `flags` describe."""
+    return tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
 
 
-def _table_size(data, position):
-    """Returns the number of bytes of a color table, whose flags are at `position`."""
-    flags = _byte(data, position)
-    size = 3 * tf.bitwise.left_shift(2, flags % 8)
-    return tf.where(flags >= 128, size, 0)
-
-
-def _y_x(data, position):
-    """Reads two numbers of 16 bits, the second one first, int32 [2]."""
-    low_bytes = tf.stack([_byte(data, position + 2), _byte(data, position)])
-    high_bytes = tf.stack([_byte(data, position + 3), _byte(data, position + 1)])
-    return low_bytes + 256 * high_bytes
+def _y_x(values):
+    """Returns two numbers of 16 bits, the second one first, int32 [2]."""
+    return tf.reduce_sum(tf.reshape(values, [2, 2]) * [1, 256], axis=1)[::-1]
 
 
 def _padded_bytes(encoded):
@@ -179,6 +166,9 @@ def _padded_bytes(encoded):
     return tf.io.decode_raw(tf.strings.join([encoded, b"\0"]), tf.uint8)
 
 
-def _byte(data, position):
-    """Returns the byte at a position, int32 []. Beyond the end, it is 0."""
-    return tf.cast(data[tf.minimum(position, tf.size(data) - 1)], tf.int32)
+def _bytes_at(data, position, count):
+    """Returns bytes as int32 [count]. Outside the file, they are 0."""
+    last = tf.size(data) - 1
+    positions = position + tf.range(count)
+    positions = tf.where(positions < 0, last, tf.minimum(positions, last))
+    return tf.cast(tf.gather(data, positions), tf.int32)

@@ -295,6 +295,8 @@ def _batch_sums(source, preprocessing):
 def _file_name(source, preprocessing):
     """Returns a file name that differs for other images, sizes and resize methods."""
     key = f"{source.fingerprint} {preprocessing.image_size} {preprocessing.resize}"
+    if preprocessing.exif_orientation:
+        key += " exif_orientation"
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     return f"{_FILE_PREFIX}{digest}.npz"
 

@@ -57,8 +57,8 @@ def _decoder(preprocessing):
 
 def _decode_crop(preprocessing, encoded, offset):
     """Decodes a crop as `decode_crop` does, with the arguments in a different order."""
-    size = preprocessing.crop_size
-    encoded, shape = decode.ensure_image(encoded)
+    size, exif = preprocessing.crop_size, preprocessing.exif_orientation
+    encoded, shape = decode.ensure_image(encoded, exif)
     resized = resample.resized_shape(shape, preprocessing)
     margin = (resized - preprocessing.image_size) // 2
 
@@ -68,7 +68,7 @@ def _decode_crop(preprocessing, encoded, offset):
         position = margin + offset
         start = tf.maximum(position - 4, 0)
         end = tf.minimum(position + size + 4, shape)
-        window = decode.decode_window(encoded, start, end - start)  # [h, w, 3]
+        window = decode.decode_window(encoded, start, end - start, exif)  # [h, w, 3]
         crop_start = tf.concat([position - start, [0]], axis=0)
         return tf.slice(window, crop_start, [size, size, 3])
 
@@ -76,7 +76,7 @@ def _decode_crop(preprocessing, encoded, offset):
         start, end, step, translation = resample.crop_window(
             shape, offset, preprocessing
         )
-        window = decode.decode_window(encoded, start, end - start)  # [h, w, 3]
+        window = decode.decode_window(encoded, start, end - start, exif)  # [h, w, 3]
         images = window[tf.newaxis]  # [1, h, w, 3]
         return resample.resample(images, [size, size], step, translation)[0]
 
@@ -217,7 +217,7 @@ def check_augment(augment, preprocessing):
     )
     result = traced.structured_outputs
     is_image = (
-        isinstance(result, tf.TensorSpec)
+        isinstance(result, tf.Tensor)
         and (result.dtype.is_integer or result.dtype.is_floating)
         and result.shape.is_compatible_with(shape)
     )
@@ -317,9 +317,10 @@ def whole_image(encoded, short_side, preprocessing, statistics):
         tf.errors.InvalidArgumentError: as in `decode_crop`.
     """
     resized = dataclasses.replace(preprocessing, image_size=short_side)
-    encoded, shape = decode.ensure_image(encoded)
+    exif = preprocessing.exif_orientation
+    encoded, shape = decode.ensure_image(encoded, exif)
     size = resample.resized_shape(shape, resized)
-    window = decode.decode_window(encoded, tf.zeros_like(shape), shape)
+    window = decode.decode_window(encoded, tf.zeros_like(shape), shape, exif)
     step = tf.cast(shape, tf.float64) / tf.cast(size, tf.float64)
     pixels = resample.resample(window[tf.newaxis], size, step, tf.zeros([2]))
     pixels = tf.cast(pixels, tf.float32)

@@ -1,6 +1,7 @@
 """One split of a data set as a stream of encoded images and labels."""
 
 import dataclasses
+import logging
 import os
 import re
 from typing import Callable
@@ -11,6 +12,7 @@ import tensorflow as tf
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import decode
 from alexnet_tf.data.folder_contents import IMAGE_EXTENSIONS
+from alexnet_tf.data.folder_contents import log_once
 
 # Label of padding and of unreadable images, which the loss and the metrics ignore.
 PADDING_LABEL = -1
@@ -356,18 +358,41 @@ def evaluation_split(name, splits):
     for split in _EVALUATION_SPLITS:
         if split in splits:
             return split
-    similar = [split for split in splits if may_be_for_evaluation(split)]
-    choice = f'Choose one of these, as in eval_split="{similar[0]}", or use parts'
+    similar = [split for split in splits if _may_be_for_evaluation(split)]
+    choice = "".join(
+        f'Choose eval_split="{split}", or use parts' for split in similar[:1]
+    )
     raise ValueError(
         f"Expected a split to evaluate on, one of {', '.join(_EVALUATION_SPLITS)}. "
         f"Received: {name}, which has only {', '.join(splits)}. "
-        f"{choice if similar else 'Use parts'} of a split: "
+        f"{choice or 'Use parts'} of a split: "
         'train_split="train[:90%]", eval_split="train[90%:]", or, to evaluate on all '
         f'images, split="{splits[0]}".'
     )
 
 
-def may_be_for_evaluation(split):
+def default_training_splits(name, splits):
+    """Returns the default splits (train_split, eval_split) of a training run.
+
+    They are ("train", None), in which None stands for `evaluation_split`, or two parts
+    of "train" if there is no split to evaluate on, which is logged.
+
+    Args:
+        name, splits: as in `evaluation_split`.
+    """
+    if any(map(_may_be_for_evaluation, splits)):
+        return "train", None
+    train_split, eval_split = "train[:80%]", "train[80%:]"
+    log_once(
+        logging.INFO,
+        f"{name} has no split to evaluate on. Training uses {train_split}, and "
+        f"evaluation {eval_split}. Other parts can be chosen by train_split and "
+        "eval_split.",
+    )
+    return train_split, eval_split
+
+
+def _may_be_for_evaluation(split):
     """Returns whether the name of a split is like "validation" or "test"."""
     return split.lower().startswith(("val", "test", "dev", "eval"))
 

@@ -1,6 +1,7 @@
 """Loads data sets of TensorFlow Datasets (TFDS) as a `Source`."""
 
 import functools
+import importlib.util
 import json
 import os
 
@@ -8,22 +9,25 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from alexnet_tf.data.source import check_not_empty
+from alexnet_tf.data.source import default_training_splits
 from alexnet_tf.data.source import evaluation_split
 from alexnet_tf.data.source import Source
 from alexnet_tf.data.source import SPLIT_ERRORS
 from alexnet_tf.data.source import unknown_split_error
 from alexnet_tf.data import tfds_errors
+from alexnet_tf.data import tfds_features
 
 # `resized_copy.prepare` writes its settings to this file, beside the records.
 SETTINGS_FILE = "prepare.json"
+_HUGGING_FACE = "huggingface:"
 
 
-def load(name, split, data_dir):
+def load(name, split, data_dir, image_key=None, label_key=None):
     """Loads one split of a data set of TFDS as a `Source`.
 
     Arguments and errors are those of `datasets.load`.
     """
-    builder = _prepared_builder(name, data_dir)
+    builder, keys = _prepared_builder(name, data_dir, image_key, label_key)
     sizes = {key: info.num_examples for key, info in builder.info.splits.items()}
     is_default = split is None
     split = split or evaluation_split(name, list(sizes))
@@ -35,11 +39,11 @@ def load(name, split, data_dir):
     source = Source(
         name,
         split,
-        tuple(builder.info.features["label"].names),
+        tfds_features.class_names(builder, keys[1]),
         info.num_examples,
         str(builder.data_path),
-        f"{builder.info.full_name} {split} {info.num_examples}",
-        functools.partial(_read, builder, split),
+        f"{builder.info.full_name} {split} {info.num_examples}{_fingerprint(keys)}",
+        functools.partial(_read, builder, split, keys),
         prepared=_prepared_settings(str(builder.data_path)),
     )
     if is_default:
@@ -47,24 +51,39 @@ def load(name, split, data_dir):
     return source
 
 
-def split_names(name, data_dir):
+def split_names(name, data_dir, image_key=None, label_key=None):
     """Returns the names of the splits of a data set of TFDS.
 
     Arguments and errors are those of `datasets.split_names`.
     """
-    builder = _prepared_builder(name, data_dir)
+    builder, _ = _prepared_builder(name, data_dir, image_key, label_key)
     return list(builder.info.splits)
 
 
-def _read(builder, split, shuffle_seed):
+def training_splits(name, data_dir):
+    """Returns the splits to train and to evaluate on by default.
+
+    Arguments and errors are those of `datasets.split_names`.
+    """
+    builder = _builder(name, data_dir)
+    # Copies of folders and lists have the order of the original, which is that of
+    # digests. Other data sets may be sorted by class.
+    is_copy = builder.is_prepared() and _prepared_settings(str(builder.data_path))
+    if not is_copy:
+        return "train", None
+    return default_training_splits(name, list(builder.info.splits))
+
+
+def _read(builder, split, keys, shuffle_seed):
     """Returns a `tf.data.Dataset` of examples, for `Source.read`."""
+    image_key, label_key = keys
     # By default, TFDS reads 16 files in turn even without shuffling, so that the
     # examples of "train[50%:]" would not be the second half of those of "train".
     in_order = {"interleave_cycle_length": 1} if shuffle_seed is None else {}
     examples = builder.as_dataset(
         split=split,
         shuffle_files=shuffle_seed is not None,
-        decoders={"image": tfds.decode.SkipDecoding()},
+        decoders=tfds_features.decoders(image_key, label_key),
         read_config=tfds.ReadConfig(
             shuffle_seed=shuffle_seed,
             **in_order,
@@ -80,11 +99,17 @@ def _read(builder, split, shuffle_seed):
     )
     return examples.map(
         lambda example: {
-            "image": example["image"],
-            "label": tf.cast(example["label"], tf.int32),
+            "image": tfds_features.encoded_image(example[image_key]),
+            "label": tfds_features.int32_label(example[label_key]),
             "name": example["tfds_id"],
         }
     )
+
+
+def _fingerprint(keys):
+    """Returns the part of a fingerprint that tells other features from the default."""
+    is_default = keys == (tfds_features.IMAGE_KEY, tfds_features.LABEL_KEY)
+    return "" if is_default else f" {' '.join(keys)}"
 
 
 def _prepared_settings(folder):
@@ -100,15 +125,21 @@ def _prepared_settings(folder):
     return {key: settings[key] for key in ("image_size", "resize")}
 
 
-def _prepared_builder(name, data_dir):
-    """Returns the TFDS builder of a data set, which is prepared if necessary."""
+def _prepared_builder(name, data_dir, image_key, label_key):
+    """Returns the TFDS builder of a data set, and the names of its features.
+
+    The data set is prepared if necessary.
+
+    Returns:
+        (builder, (image_key, label_key)); see `tfds_features.find_keys`.
+    """
     builder = _builder(name, data_dir)
     if not builder.is_prepared():
         tfds_errors.check_data_dir(name, data_dir)
     # The check comes first, since a download may take hours.
-    _check_features(builder)
+    keys = tfds_features.find_keys(builder, image_key, label_key)
     _prepare(builder)
-    return builder
+    return builder, keys
 
 
 def _builder(name, data_dir):
@@ -125,11 +156,42 @@ def _builder(name, data_dir):
         from alexnet_tf.data import textures
 
         return textures.Textures(data_dir=data_dir)
+    if name.startswith(_HUGGING_FACE):
+        return _hugging_face_builder(name, data_dir)
     try:
         return tfds.builder(name, data_dir=data_dir)
     except (ValueError, AssertionError, LookupError, TypeError) as error:
         tfds_errors.check_data_dir(name, data_dir)
         raise tfds_errors.unknown_data_set_error(name, data_dir, error) from error
+
+
+def _hugging_face_builder(name, data_dir):
+    """Returns the TFDS builder of a data set of the Hugging Face Hub.
+
+    Raises:
+        ModuleNotFoundError: if a package that TFDS needs for it is not installed.
+        OSError: if the data set can't be found or downloaded.
+    """
+    # TFDS prints several lines when it fails to import the package.
+    missing = [
+        package
+        for package in ("datasets", "huggingface_hub")
+        if importlib.util.find_spec(package) is None
+    ]
+    if missing:
+        raise ModuleNotFoundError(
+            f"{name} needs the Python package {missing[0]}, which is not installed: "
+            "pip install datasets"
+        )
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except Exception as error:  # The packages raise errors of many types.
+        cause = error.__cause__ or error
+        reason = str(cause).strip().split("\n")[0]
+        raise OSError(
+            f"{name} could not be loaded from the Hugging Face Hub: "
+            f"{type(cause).__name__}: {reason}"
+        ) from error
 
 
 def _prepare(builder):
@@ -173,17 +235,3 @@ def _download_advice(name, instructions):
             "from https://image-net.org/ and put them there without unpacking them."
         )
     return " ".join(instructions.split())
-
-
-def _check_features(builder):
-    """Raises a `ValueError` unless the examples of a data set are labeled images."""
-    features = dict(builder.info.features)
-    if not (
-        isinstance(features.get("image"), tfds.features.Image)
-        and isinstance(features.get("label"), tfds.features.ClassLabel)
-    ):
-        raise ValueError(
-            "Expected a data set for image classification, with the features "
-            f'"image" and "label". Received: {builder.name} with '
-            f"{', '.join(features)}."
-        )

@@ -23,6 +23,7 @@ from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
 from alexnet_tf import presets
 from alexnet_tf import published
+from alexnet_tf.workdir import BEST_WEIGHTS_FILE
 from alexnet_tf.workdir import preset_of_weights
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_network
@@ -36,6 +37,7 @@ _LEGACY_NAMES = {
     "pca_color_": "colour_noise_",  # word: kept
     "colour_noise_std": "colour_noise",  # word: kept
     "mean_position='center'": "mean_position='centre'",  # word: kept
+    ", exif_orientation=False": "",
 }
 
 
@@ -170,7 +172,7 @@ class Classifier:
         return square.numpy()
 
 
-def load_classifier(weights, preset=None, layout=None, mean=None):
+def load_classifier(weights, preset=None, layout=None, mean=None, checkpoint="last"):
     """Loads the `Classifier` of published weights, a run, or a weights file.
 
     The work directory of a run contains the preset, the classes and the pixel
@@ -187,15 +189,19 @@ def load_classifier(weights, preset=None, layout=None, mean=None):
         layout: the axis order of the file, see `weights.load_weights`.
         mean: the path of a mean image to subtract in place of ImageNet's mean per
             channel, see `mean_file`. Only for weights without a mean of their own.
+        checkpoint: "last" for the newest checkpoint of a run, "best" for the weights
+            with the lowest validation error, which only runs with `keep_best` have.
 
     Raises:
-        FileNotFoundError: if there is no such file or run.
+        FileNotFoundError: if there is no such file, run or checkpoint.
         OSError: if published weights cannot be downloaded.
         ValueError: if the preset is missing for a file or is not that of the weights,
-            the weights are those of a different network, or the mean does not fit.
+            the weights are those of a different network, the mean does not fit, or
+            "best" is asked of weights that are not a run.
     """
     spec = preset_of_weights(weights, preset)
     path = published.locate(weights, preset)
+    weights_path = _checkpoint_path(path, checkpoint)
     if os.path.isdir(path):
         _check_no_mean(mean, weights)
         _, classes = read_network(path)
@@ -205,7 +211,10 @@ def load_classifier(weights, preset=None, layout=None, mean=None):
         statistics = pixel_statistics.published(spec.preprocessing, mean)
     model = alexnet.AlexNet(spec, len(classes))
     load_weights(
-        model, path, layout=layout, channel_order=spec.preprocessing.channel_order
+        model,
+        weights_path,
+        layout=layout,
+        channel_order=spec.preprocessing.channel_order,
     )
     return Classifier(model, spec, tuple(classes), statistics)
 
@@ -217,9 +226,11 @@ def predict_files(
     preset=None,
     layout=None,
     mean=None,
+    checkpoint="last",
     top=5,
     ten_crop=False,
     with_images=False,
+    exif_orientation=None,
 ):
     """Classifies image files.
 
@@ -227,12 +238,13 @@ def predict_files(
     `top` is less than 1.
 
     Args:
-        weights, preset, layout, mean: see `load_classifier`.
+        weights, preset, layout, mean, checkpoint: see `load_classifier`.
         patterns: paths, glob patterns, folders and lists of image files, see
             `image_files.find`.
         top: the number of classes to name.
         ten_crop: see `Classifier.probabilities`.
         with_images: whether predictions contain the images, 196 KB each at 256 pixels.
+        exif_orientation: see `for_image_files`.
 
     Returns:
         An iterator over one `Prediction` for each file. A file that cannot be read has
@@ -241,9 +253,33 @@ def predict_files(
     if top < 1:
         raise ValueError(f"Expected top to be at least 1. Received: {top=}.")
     paths = [path for path, _ in image_files.find(patterns)]
-    classifier = load_classifier(weights, preset, layout, mean)
+    classifier = load_classifier(weights, preset, layout, mean, checkpoint)
+    classifier = for_image_files(classifier, weights, exif_orientation)
     return (
         _predict_file(classifier, path, top, ten_crop, with_images) for path in paths
+    )
+
+
+def for_image_files(classifier, weights, exif_orientation=None):
+    """Returns a `Classifier` for image files, which may have an EXIF orientation.
+
+    Data sets of TFDS are used as they are stored, but image files often come from
+    cameras and phones.
+
+    Args:
+        classifier: a `Classifier`.
+        weights: the weights of the classifier, see `load_classifier`.
+        exif_orientation: whether to turn images upright by the EXIF orientation of
+            their JPEG files. Default: what a run on image files has done; True for
+            other runs and for published weights.
+    """
+    preset = classifier.preset
+    if exif_orientation is None:
+        dataset = find_run_data(weights).dataset
+        is_from_files = dataset is not None and datasets.has_image_files(dataset)
+        exif_orientation = not is_from_files or preset.preprocessing.exif_orientation
+    return dataclasses.replace(
+        classifier, preset=presets.with_exif_orientation(preset, exif_orientation)
     )
 
 
@@ -290,6 +326,7 @@ class RunData:
             if there is no validation split.
         data_dir: the directory of TFDS's data sets.
         skip_bad_images: whether to skip unreadable images, as the run did.
+        image_key, label_key: the features of a data set of TFDS, see `datasets.load`.
     """
 
     dataset: str | None
@@ -297,17 +334,26 @@ class RunData:
     split: str | None
     data_dir: str | None
     skip_bad_images: bool = False
+    image_key: str | None = None
+    label_key: str | None = None
 
     def source(self):
         """Loads the `Source` of `split`. Raises the errors of `datasets.load`."""
-        return self._load(self.split)
+        return self.load(self.split)
 
     def train_source(self):
         """Loads the `Source` of `train_split`. Raises the errors of `datasets.load`."""
-        return self._load(self.train_split)
+        return self.load(self.train_split)
 
-    def _load(self, split):
-        source = datasets.load(self.dataset, split, self.data_dir)
+    def load(self, split):
+        """Loads the `Source` of a split. Raises the errors of `datasets.load`."""
+        source = datasets.load(
+            self.dataset,
+            split,
+            self.data_dir,
+            image_key=self.image_key,
+            label_key=self.label_key,
+        )
         return source.without_bad_images() if self.skip_bad_images else source
 
 
@@ -336,6 +382,8 @@ def find_run_data(
         split or run.get("eval_split"),
         data_dir or run.get("data_dir"),
         run.get("on_bad_image") == "skip",
+        run.get("image_key"),
+        run.get("label_key"),
     )
 
 
@@ -349,6 +397,28 @@ def _decoding(encoded):
             f"Expected a JPEG, PNG, BMP or GIF image. Received: {len(encoded)} bytes "
             "that cannot be decoded as one of these."
         ) from error
+
+
+def _checkpoint_path(path, checkpoint):
+    """Returns the path of the weights of a run or file for `load_weights`."""
+    if checkpoint == "last":
+        return path
+    if checkpoint != "best":
+        raise ValueError(
+            f'Expected checkpoint="last" or "best". Received: {checkpoint=}.'
+        )
+    if not os.path.isdir(path):
+        raise ValueError(
+            "Expected the work directory of a run for checkpoint=best. Received: "
+            f"weights={path}, a file."
+        )
+    best_path = os.path.join(path, BEST_WEIGHTS_FILE)
+    if not os.path.exists(best_path):
+        raise FileNotFoundError(
+            f"The run in {path} has no best checkpoint, because it was trained without "
+            "--keep_best. Leave checkpoint=best out to use its newest checkpoint."
+        )
+    return best_path
 
 
 def _check_no_mean(mean, weights):

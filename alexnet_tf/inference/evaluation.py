@@ -65,6 +65,7 @@ def evaluate(
     *,
     layout=None,
     mean=None,
+    checkpoint="last",
     dataset=None,
     split=None,
     data_dir=None,
@@ -87,7 +88,7 @@ def evaluate(
             `weights` or one for all of them. Default: those of the runs and of the
             published weights.
         layout: the axis order of the files, see `weights.load_weights`.
-        mean: the path of a mean image, see `load_classifier`.
+        mean, checkpoint: see `load_classifier`.
         dataset, split, data_dir: the data, see `datasets.load`. Default: those of the
             first run, or the data set "textures" for a file.
         protocol: "center" for the center crop, "ten_crop" for the paper's ten crops,
@@ -107,7 +108,7 @@ def evaluate(
         OSError: if weights or data are missing.
     """
     data = find_run_data(weights[0], dataset, split, data_dir, "textures")
-    classifiers = _load_classifiers(weights, preset, layout, mean)
+    classifiers = _load_classifiers(weights, preset, layout, mean, checkpoint)
     source = data.source()
 
     def measure(source):
@@ -349,7 +350,7 @@ def check_fits(classifier, source):
         )
 
 
-def _load_classifiers(weights, names, layout, mean):
+def _load_classifiers(weights, names, layout, mean, checkpoint):
     names = names or [None]
     if len(names) == 1:
         names = names * len(weights)
@@ -359,7 +360,7 @@ def _load_classifiers(weights, names, layout, mean):
             f"Received: preset={','.join(names)}."
         )
     return [
-        load_classifier(path, name, layout, mean)
+        load_classifier(path, name, layout, mean, checkpoint)
         for path, name in zip(weights, names)
     ]
 

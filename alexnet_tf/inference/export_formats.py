@@ -1,9 +1,14 @@
 """Writes a trained network in the formats that other programs run.
 
-`saved_model`, `tflite` and `onnx` write the network of a `Classifier`, run the written
-file on images of noise, and return the largest difference from the probabilities of the
-network. Each function raises a ValueError and keeps no file if the outputs differ too
-much.
+`saved_model`, `tflite`, `tflite_int8` and `onnx` write a `Classifier`, or any
+`keras.Model` with one input and one output:
+
+    model = alexnet_tf.AlexNet("caffe", classes=10)
+    export_formats.tflite(model, "caffe.tflite")
+    export_formats.tflite_int8(model, "caffe_int8.tflite", preprocessed_images)
+
+Each function runs the written file and returns a `Comparison` of its outputs with those
+of the network. It raises a ValueError and keeps no file if they differ too much.
 """
 
 import contextlib
@@ -18,64 +23,117 @@ import tensorflow as tf
 
 from alexnet_tf.data import preprocess
 from alexnet_tf.files import atomic_write
+from alexnet_tf.files import check_output
 from alexnet_tf.files import remove_unfinished
+from alexnet_tf.inference.classifier import Classifier
 from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf.inference.export_comparison import compare
+from alexnet_tf.inference.export_comparison import compare_int8
+from alexnet_tf.inference.export_comparison import noise_images
+from alexnet_tf.inference.export_comparison import noise_inputs
+from alexnet_tf.inference.export_comparison import run_model
+from alexnet_tf.inference.export_comparison import TOLERANCE
+from alexnet_tf.inference.export_comparison import TOLERANCE_8_BITS
+from alexnet_tf.inference.integer_network import integer_network
+from alexnet_tf.inference import litert_files
+from alexnet_tf.inference import representative_images
 
-# The largest relative errors that `_difference` accepts. Between the outputs of two
-# different networks the error is about 1.4, even if both networks give nearly equal
-# probabilities to all classes.
-_TOLERANCE = 1e-3
-_TOLERANCE_8_BITS = 0.5
 
-
-def export(weights, output, format="saved_model", *, preset=None, layout=None):
+def export(
+    weights,
+    output,
+    format="saved_model",
+    *,
+    preset=None,
+    layout=None,
+    mean=None,
+    checkpoint="last",
+    dataset=None,
+    split=None,
+    data_dir=None,
+    calibration_images=100,
+):
     """Writes a network in another format, as `python -m alexnet_tf.export` does.
 
     Args:
-        weights, preset, layout: the network, see `load_classifier`.
+        weights, preset, layout, mean, checkpoint: the network, see `load_classifier`.
         output: the file to write; a directory for "saved_model". The path must
             not exist.
         format: "saved_model", "tflite", "tflite_8_bits" (with weights stored in 8
-            bits) or "onnx".
+            bits), "tflite_int8" (with 8-bit arithmetic, see `tflite_int8`) or "onnx".
+        dataset, split, data_dir: the data set with the representative images of
+            "tflite_int8", see `datasets.load`. Default: those that the run was trained
+            on. A weights file has none.
+        calibration_images: the number of representative images.
 
     Returns:
-        The largest difference from the network's probabilities.
+        The `export_comparison.Comparison` with the network.
 
     Raises:
         FileExistsError: if `output` exists.
         OSError: if the folder of `output` does not exist or cannot be written to, or
-            the weights are missing.
-        ValueError: if the format is unknown, the weights do not fit the preset, or the
-            outputs differ too much.
+            the weights or the data are missing.
+        ValueError: if the format is unknown, the weights do not fit the preset, there
+            is no data set for "tflite_int8" or one for another format, or the outputs
+            differ too much.
         ModuleNotFoundError: if the packages for ONNX are not installed.
     """
     writers = {
         "saved_model": saved_model,
         "tflite": tflite,
         "tflite_8_bits": functools.partial(tflite, eight_bits=True),
+        "tflite_int8": tflite_int8,
         "onnx": onnx,
     }
     if format not in writers:
         raise ValueError(
             f"Expected one of the formats {', '.join(writers)}. Received: {format=}."
         )
+    data = {"dataset": dataset, "split": split, "data_dir": data_dir}
+    if format == "tflite_int8":
+        _check_count(calibration_images)
+        representative_images.check_source(weights, dataset)
+    else:
+        _check_no_data(format, data)
     # The writers check the path too, but only after the network has been loaded.
     _check_new(output)
-    return writers[format](load_classifier(weights, preset, layout), output)
+    classifier = load_classifier(weights, preset, layout, mean, checkpoint)
+    if format == "tflite_int8":
+        images = representative_images.load_inputs(
+            classifier, weights, calibration_images, **data
+        )
+        return tflite_int8(classifier, output, images)
+    return writers[format](classifier, output)
 
 
-def saved_model(classifier, path):
-    """Writes a SavedModel that preprocesses images of any size itself.
+def saved_model(network, path):
+    """Writes a SavedModel, which `tf.saved_model.load` reads without this package.
 
-    Two endpoints return probabilities, float32 [B, classes]: `encoded` takes string
-    [B], the bytes of JPEG, PNG, BMP or GIF files, and `pixels` takes uint8 RGB
-    [B, H, W, 3]. The endpoint `classes` returns the names of the classes, string
-    [classes].
+    That of a `Classifier` preprocesses images of any size itself. Two endpoints return
+    probabilities, float32 [B, classes]: `encoded` takes string [B], the bytes of JPEG,
+    PNG, BMP or GIF files, and `pixels` takes uint8 RGB [B, H, W, 3]. The endpoint
+    `classes` returns the names of the classes, string [classes].
+
+    That of a `keras.Model` has the endpoint `serve`, from its inputs to its outputs.
 
     Args:
-        classifier: a `Classifier`.
+        network: a `Classifier`, or a functional or Sequential `keras.Model` with one
+            input and one output.
         path: the directory to write.
+
+    Returns:
+        The `Comparison` with the network, for two images of noise.
     """
+    with _write_to_new_path(path) as temporary:
+        if isinstance(network, Classifier):
+            return _saved_classifier(network, temporary)
+        model, inputs = _plain_model(network), _noise_inputs(network)
+        model.export(temporary, format="tf_saved_model", verbose=False)
+        served = tf.saved_model.load(temporary)
+        return compare(served.serve(inputs), run_model(model, inputs))
+
+
+def _saved_classifier(classifier, path):
     preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
 
     def encoded(images):
@@ -94,62 +152,109 @@ def saved_model(classifier, path):
         crops = preprocess.center_crop(images, preprocessing, statistics)
         return classifier.model(crops, training=False)
 
-    with _write_to_new_path(path) as temporary:
-        archive = keras.export.ExportArchive()
-        archive.track(classifier.model)
-        archive.add_endpoint(
-            "encoded", encoded, [tf.TensorSpec([None], tf.string)]
-        )
-        archive.add_endpoint(
-            "pixels", pixels, [tf.TensorSpec([None, None, None, 3], tf.uint8)]
-        )
-        archive.add_endpoint(
-            "classes", lambda: tf.constant(classifier.classes), input_signature=[]
-        )
-        archive.write_out(temporary, verbose=False)
-        served, images = tf.saved_model.load(temporary), _noise_images(classifier)
-        files = [tf.io.encode_jpeg(image).numpy() for image in images]
-        expected = np.stack([classifier.probabilities(file) for file in files])
-        return max(
-            _difference(served.encoded(files), expected),
-            _difference(served.pixels(images), _expected_outputs(classifier)),
-        )
+    archive = keras.export.ExportArchive()
+    archive.track(classifier.model)
+    archive.add_endpoint("encoded", encoded, [tf.TensorSpec([None], tf.string)])
+    archive.add_endpoint(
+        "pixels", pixels, [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+    )
+    archive.add_endpoint(
+        "classes", lambda: tf.constant(classifier.classes), input_signature=[]
+    )
+    archive.write_out(path, verbose=False)
+    served, images = tf.saved_model.load(path), noise_images(preprocessing)
+    files = [tf.io.encode_jpeg(image).numpy() for image in images]
+    expected = np.stack([classifier.probabilities(file) for file in files])
+    inputs = _noise_inputs(classifier)
+    return max(
+        compare(served.encoded(files), expected),
+        compare(served.pixels(images), run_model(classifier.model, inputs)),
+        key=lambda comparison: comparison.difference,
+    )
 
 
-def tflite(classifier, path, eight_bits=False):
+def tflite(network, path, eight_bits=False):
     """Writes a LiteRT (TFLite) file of the network, without preprocessing.
 
-    Its input is float32 [B, crop, crop, 3], made by `Classifier.center_crop`, or by
-    `preprocess_input` for published weights.
+    The input of a `Classifier` is float32 [B, crop, crop, 3], made by
+    `Classifier.center_crop`, or by `preprocess_input` for published weights.
 
     Args:
-        classifier: a `Classifier`.
+        network: a `Classifier` or a `keras.Model`, see `saved_model`.
         path: the file to write.
         eight_bits: whether to store the weights in 8 bits (dynamic range
-            quantization).
+            quantization). Inputs, activations and outputs stay float32.
+
+    Returns:
+        The `Comparison` with the network, for two images of noise.
     """
+    model, inputs = _plain_model(network), _noise_inputs(network)
+
+    def store_weights_in_8_bits(converter):
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+    configure = store_weights_in_8_bits if eight_bits else None
+    tolerance = TOLERANCE_8_BITS if eight_bits else TOLERANCE
     with _write_to_new_path(path) as temporary:
-        converter = tf.lite.TFLiteConverter.from_keras_model(classifier.model)
-        if eight_bits:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        with open(temporary, "wb") as file:
-            file.write(converter.convert())
-        return _difference(
-            _run_tflite(temporary, _inputs(classifier)),
-            _expected_outputs(classifier),
-            _TOLERANCE_8_BITS if eight_bits else _TOLERANCE,
-        )
+        litert_files.convert(model, temporary, configure)
+        outputs = litert_files.run(temporary, inputs)
+        return compare(outputs, run_model(model, inputs), tolerance)
 
 
-def onnx(classifier, path):
-    """Writes an ONNX file of the network, without preprocessing.
+def tflite_int8(network, path, images):
+    """Writes a LiteRT (TFLite) file that computes with 8-bit integers only.
 
-    Its input is float32 [B, crop, crop, 3], made by `Classifier.center_crop`, or by
-    `preprocess_input` for published weights.
+    Weights, activations, the input and the output are int8, as devices without
+    floating-point units require. A program that runs the file converts an input x of
+    the network to round(x / scale) + zero_point, and an output y of the file to
+    (y - zero_point) * scale, where
+
+        scale, zero_point = interpreter.get_input_details()[0]["quantization"]
+
+    and get_output_details() has the numbers of the output. Response normalization is
+    computed with other operations than in a float32 file, see `integer_network`.
 
     Args:
-        classifier: a `Classifier`.
+        network: a `Classifier` or a `keras.Model`, see `saved_model`.
         path: the file to write.
+        images: float32 [N, H, W, C], inputs of the network, of which the file is to
+            process similar ones. The ranges of the activations for these images become
+            those of the integers. N is at least 1, and 100 are usually enough.
+
+    Returns:
+        The `Comparison` with the network, for `images`.
+
+    Raises:
+        ValueError: if the images do not fit the network.
+    """
+    model = _plain_model(network)
+    images = _check_images(images, model)
+
+    def quantize(converter):
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([image[None]] for image in images)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+
+    with _write_to_new_path(path) as temporary:
+        litert_files.convert(integer_network(model), temporary, quantize)
+        outputs = litert_files.run_int8(temporary, images)
+        return compare_int8(outputs, run_model(model, images))
+
+
+def onnx(network, path):
+    """Writes an ONNX file of the network, without preprocessing.
+
+    The input of a `Classifier` is float32 [B, crop, crop, 3], made by
+    `Classifier.center_crop`, or by `preprocess_input` for published weights.
+
+    Args:
+        network: a `Classifier` or a `keras.Model`, see `saved_model`.
+        path: the file to write.
+
+    Returns:
+        The `Comparison` with the network, for two images of noise.
 
     Raises:
         ModuleNotFoundError: if the extra `onnx` of the package is not installed.
@@ -163,22 +268,22 @@ def onnx(classifier, path):
             "Expected onnxruntime and tf2onnx for ONNX. Received: no "
             f'{error.name}. Install them: pip install "alexnet_tf[onnx]".'
         ) from error
+    model, inputs = _plain_model(network), _noise_inputs(network)
     with _write_to_new_path(path) as temporary:
         # Keras can export a model only after it has been called.
-        expected = _expected_outputs(classifier)
-        classifier.model.export(temporary, format="onnx", verbose=False)
+        expected = run_model(model, inputs)
+        model.export(temporary, format="onnx", verbose=False)
         session = onnxruntime.InferenceSession(temporary)
         (model_input,) = session.get_inputs()
-        (outputs,) = session.run(None, {model_input.name: _inputs(classifier)})
-        return _difference(outputs, expected)
+        (outputs,) = session.run(None, {model_input.name: inputs})
+        return compare(outputs, expected)
 
 
 @contextlib.contextmanager
 def _write_to_new_path(path):
     """Yields a temporary path that becomes `path` if the body raises no error."""
     _check_new(path)
-    # Only a directory can be renamed to a path that ends in a slash.
-    path = os.fspath(path).rstrip("/" + os.sep)
+    path = _without_slash(path)
     # An earlier export that was killed may have left its temporary folder.
     folder, name = os.path.split(os.path.abspath(path))
     remove_unfinished(folder, glob.escape(name))
@@ -187,79 +292,80 @@ def _write_to_new_path(path):
 
 
 def _check_new(path):
-    """Raises an error if `path` exists, or cannot be written in its folder."""
-    if os.path.exists(path):
+    """Raises an error if `path` exists, or its folder does not."""
+    if os.path.exists(_without_slash(path)):
         raise FileExistsError(
             f"Expected a new name to export to. Received: {path}, which exists. "
             "Remove it or choose another name."
         )
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(
-            f"The output folder does not exist: {folder}. Create it first."
+    check_output("output", _without_slash(path))
+
+
+def _without_slash(path):
+    """Returns a path without a slash at its end, as only directories may have one."""
+    return os.fspath(path).rstrip("/" + os.sep) or path
+
+
+def _check_count(calibration_images):
+    if calibration_images < 1:
+        raise ValueError(
+            "Expected calibration_images to be at least 1. Received: "
+            f"{calibration_images=}."
         )
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"The output folder cannot be written to: {folder}.")
 
 
-def _run_tflite(path, inputs):
-    """Returns the outputs of a LiteRT file, float32 [B, classes]."""
-    interpreter = tf.lite.Interpreter(model_path=path)
-    (input_details,) = interpreter.get_input_details()
-    (output_details,) = interpreter.get_output_details()
-    interpreter.resize_tensor_input(input_details["index"], inputs.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(input_details["index"], inputs)
-    interpreter.invoke()
-    return interpreter.get_tensor(output_details["index"])
+def _check_no_data(format, data):
+    given = [f"{key}={value!r}" for key, value in data.items() if value is not None]
+    if given:
+        raise ValueError(
+            "Expected a data set only for the format tflite_int8, because no other "
+            f"needs images. Received: {format=} and {', '.join(given)}."
+        )
 
 
-def _noise_images(classifier):
-    """Returns two images of noise, uint8 [2, H, W, 3], to be resized and cropped."""
-    size = classifier.preset.preprocessing.image_size
-    shape = (2, size + 20, size + 40, 3)
-    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-
-
-def _inputs(classifier):
-    """Returns the center crops of `_noise_images`, float32 [2, crop, crop, 3]."""
-    return preprocess.center_crop(
-        _noise_images(classifier),
-        classifier.preset.preprocessing,
-        classifier.statistics,
-    ).numpy()
-
-
-def _expected_outputs(classifier):
-    return classifier.model(_inputs(classifier), training=False).numpy()
-
-
-def _difference(outputs, expected, tolerance=_TOLERANCE):
-    """Returns the largest difference between probabilities, [B, classes] each.
+def _plain_model(network):
+    """Returns a `keras.Model` from one tensor to one tensor.
 
     Raises:
-        ValueError: if the `_relative_error` is larger than `tolerance`.
+        ValueError: if `network` has several inputs or outputs, or is something else.
     """
-    outputs = np.asarray(outputs)
-    error = _relative_error(outputs, expected)
-    if not error <= tolerance:
+    model = network.model if isinstance(network, Classifier) else network
+    inputs, outputs = (getattr(model, name, None) for name in ("inputs", "outputs"))
+    if not isinstance(model, keras.Model) or not inputs or not outputs:
         raise ValueError(
-            f"Expected outputs with a relative error within {tolerance}. Received: "
-            f"{error}; nothing was kept. The installed versions can't export this "
-            "network."
+            "Expected a Classifier, or a functional or Sequential keras.Model whose "
+            f"input shape is known. Received: {network!r}."
         )
-    return float(np.abs(outputs - expected).max())
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(
+            "Expected a model with one input and one output. Received: "
+            f"{len(inputs)} inputs and {len(outputs)} outputs."
+        )
+    # The input or the output of the given model may be a list or a dictionary.
+    return keras.Model(inputs[0], outputs[0])
 
 
-def _relative_error(outputs, expected):
-    """Returns the relative error of the logarithms of probabilities.
+def _check_images(images, model):
+    """Returns `images` as an array of the dtype of the model's input.
 
-    The mean over the classes is subtracted from the logarithms of each image, so that a
-    factor that all probabilities of an image share is no error. The result is the root
-    mean square of the differences, divided by that of the expected logarithms.
+    Raises:
+        ValueError: if there are no images, or their shape is not that of the inputs.
     """
-    outputs, expected = (np.log(np.maximum(p, 1e-30)) for p in (outputs, expected))
-    outputs, expected = (
-        logs - logs.mean(axis=-1, keepdims=True) for logs in (outputs, expected)
-    )
-    return np.sqrt(np.mean((outputs - expected) ** 2) / np.mean(expected**2))
+    (model_input,) = model.inputs
+    images = np.asarray(images, model_input.dtype)
+    shape = tf.TensorShape(model_input.shape)
+    if not images.size or not shape.is_compatible_with(images.shape):
+        raise ValueError(
+            f"Expected at least one image, in an array of the shape {shape}. Received: "
+            f"an array of the shape {images.shape}."
+        )
+    return images
+
+
+def _noise_inputs(network):
+    """Returns inputs of a `Classifier` or `keras.Model`, [2, H, W, C], of noise."""
+    if not isinstance(network, Classifier):
+        return noise_inputs(network)
+    preprocessing = network.preset.preprocessing
+    images = noise_images(preprocessing)
+    return preprocess.center_crop(images, preprocessing, network.statistics).numpy()

@@ -77,11 +77,13 @@ class _IntegerNormalization(keras.layers.Layer):
                 tf.pad(x * x, padding), self._layer.size, strides=1, padding="VALID"
             )
             return alpha * self._layer.size**2 * means + bias
+        channels = x.shape[-1]
         neighbors = _neighbor_matrix(
-            x.shape[-1], self._layer.depth_radius, self._layer.groups
+            channels, self._layer.depth_radius, self._layer.groups
         )
-        kernel = tf.constant(alpha * neighbors[np.newaxis, np.newaxis], tf.float32)
-        return tf.nn.conv2d(x * x, kernel, strides=1, padding="VALID") + bias
+        kernel = tf.constant(alpha * neighbors[np.newaxis, np.newaxis])
+        sums = tf.nn.conv2d(x * x, kernel, strides=1, padding="VALID")
+        return tf.nn.bias_add(sums, tf.fill([channels], bias))
 
 
 def _neighbor_matrix(channels, radius, groups):

@@ -426,8 +426,8 @@ def _check_published(row, preset, classes, input_shape):
     if classes not in (None, row.classes):
         raise ValueError(
             f"Expected classes={row.classes} for weights={row.name!r} with the top. "
-            f"Received: {classes=}. For other classes, pass include_top=False, or build "
-            "the model without weights and call "
+            f"Received: {classes=}. For other classes, pass include_top=False, or "
+            "build the model without weights and call "
             f'load_weights(model, {row.name!r}, skip=("{preset.layers[-1].name}",)).'
         )
     size = preset.preprocessing.crop_size

@@ -30,10 +30,12 @@ _compiled_scope = threading.local()
 def compiled_normalization():
     """Lets `LocalResponseNormalization` call functions compiled with XLA in the body.
 
-    They take a fifth of the time of TensorFlow's operation in training. They are
-    compiled for each shape of the inputs, which takes half a second, and can be saved in
-    no other format than TensorFlow's. The body is the code that traces or calls a
-    model; the present thread alone is affected.
+    They are compiled for each shape of the inputs, which takes half a second, and can
+    be saved in no other format than TensorFlow's. The body is the code that traces or
+    calls a model; the present thread alone is affected.
+
+    For the preset `paper` on two CPU cores with AVX-512, they make inference 1.2 times
+    as fast as TensorFlow's operation, and the gradients 1.1 times.
     """
     previous = getattr(_compiled_scope, "active", False)
     _compiled_scope.active = True
@@ -164,7 +166,8 @@ def _second_derivative(op, upstream):
         upstream: the gradient of the second loss with respect to the result of `op`.
     """
     gradient, inputs, _ = op.inputs
-    constants = (op.get_attr(name) for name in ("depth_radius", "bias", "alpha", "beta"))
+    names = ("depth_radius", "bias", "alpha", "beta")
+    constants = [op.get_attr(name) for name in names]
     with tf.GradientTape() as tape:
         tape.watch([gradient, inputs])
         result = _normalization_gradient(inputs, gradient, *constants)

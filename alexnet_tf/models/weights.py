@@ -244,7 +244,7 @@ def _check_can_be_read(model, path):
 
 
 def _check_network(network, model):
-    """Raises an error if a file is that of AlexNet, and the model CaffeNet, or vice versa.
+    """Raises an error if a file of AlexNet is loaded into CaffeNet, or vice versa.
 
     The two have weights of the same shapes, but CaffeNet pools before it normalizes.
 

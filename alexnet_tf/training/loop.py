@@ -538,7 +538,12 @@ def _check_bad_images(source, count, max_bad_images):
         )
 
 
-def _log_summary(model, recipe, source, eval_source, strategy, steps_per_epoch):
+def _log_optimizer(model, recipe):
+    inner_optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not isinstance(inner_optimizer, optimizers.MomentumSGD):
+        name, count = type(inner_optimizer).__name__, model.count_params()
+        _log.info("%s: %d parameters. Optimizer: %s.", model.name, count, name)
+        return
     kernels, biases = [], []
     for variable in model.trainable_variables:
         (kernels if optimizers.is_kernel(variable) else biases).append(variable)
@@ -549,6 +554,10 @@ def _log_summary(model, recipe, source, eval_source, strategy, steps_per_epoch):
         len(kernels), sum(v.shape.num_elements() for v in kernels),
         len(biases), sum(v.shape.num_elements() for v in biases),
     )
+
+
+def _log_summary(model, recipe, source, eval_source, strategy, steps_per_epoch):
+    _log_optimizer(model, recipe)
     frozen = [layer.name for layer in model.layers if not layer.trainable]
     if frozen:
         _log.info("Frozen: %s.", ", ".join(frozen))

@@ -25,6 +25,7 @@ from alexnet_tf.workdir import locked
 from alexnet_tf.workdir import preset_of_weights
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_network
+from alexnet_tf.workdir import verify_image_counts
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,9 @@ def train_dataset(
     train_split=None,
     eval_split=None,
     data_dir=None,
+    image_key=None,
+    label_key=None,
+    exif_orientation=None,
     weights=None,
     layout=None,
     reinit=(),
@@ -93,6 +97,10 @@ def train_dataset(
             error on, see `datasets.load`, and `datasets.training_splits` for the
             defaults.
         data_dir: the directory of TFDS's data sets.
+        image_key, label_key: the features of a data set of TFDS, see `datasets.load`.
+        exif_orientation: whether to turn images upright by the EXIF orientation of
+            their JPEG files. Default: whether they are image files of a folder or a
+            list. The images of ImageNet in TFDS are used as they are stored.
         weights: the weights to start from: a name in `published.WEIGHTS`, a weights
             file or the work directory of a run. The learning rate is then a tenth of
             the preset's, unless it is given.
@@ -144,15 +152,20 @@ def train_dataset(
     if weights == "imagenet":
         weights = published.find(weights, run_preset.name).name
     workdir = os.fspath(workdir or default_workdir(dataset, run_preset.name))
+    turns_images = _resolve_exif_orientation(exif_orientation, dataset, workdir)
+    run_preset = presets.with_exif_orientation(run_preset, bool(turns_images))
     if strategy == "mirrored":
         device_strategy = distribution.make_strategy(num_devices)
     else:
         device_strategy = distribution.make_multi_worker_strategy()
     # The chief may have to prepare the data.
     with distribution.chief_first(device_strategy):
-        splits = datasets.training_splits(dataset, train_split, eval_split)
+        splits = datasets.training_splits(dataset, train_split, eval_split, data_dir)
         source, eval_source = (
-            datasets.load(dataset, split, data_dir) for split in splits
+            datasets.load(
+                dataset, split, data_dir, image_key=image_key, label_key=label_key
+            )
+            for split in splits
         )
     if not overrides.get("batch_size"):
         run_preset = _fit_batch_size(
@@ -175,6 +188,8 @@ def train_dataset(
         "freeze": freeze or None, "train_layers": train_layers or None,
         "lr_mult": lr_mult or None, "cache_features": cache_features,
         **_preset_flags(run_preset, overrides), "data_dir": data_dir,
+        "image_key": image_key, "label_key": label_key,
+        "exif_orientation": turns_images,
         **options.changed(),
     }  # fmt: skip
     if mean:
@@ -184,10 +199,11 @@ def train_dataset(
     given = {**dict.fromkeys(presets.OVERRIDES), **overrides}
     given |= {
         "preset": preset, "train_split": train_split, "eval_split": eval_split,
+        "exif_orientation": exif_orientation,
     }  # fmt: skip
     resolved = [name for name in flags if _is_default(name, (flags | given)[name])]
-    check_length = functools.partial(
-        _check_length, workdir, run_preset, options, optimizer, source
+    check = functools.partial(
+        _check_resumable, workdir, run_preset, options, optimizer, source, eval_source
     )
     frozen = _layers_except(run_preset, train_layers) if train_layers else freeze
     plan = FineTuning(
@@ -197,7 +213,7 @@ def train_dataset(
     with contextlib.ExitStack() as stack:
         if distribution.is_chief(device_strategy):
             stack.enter_context(locked(workdir))
-            create_or_verify(workdir, flags, _MAY_CHANGE, resolved, check_length)
+            create_or_verify(workdir, flags, _MAY_CHANGE, resolved, check)
         metrics = loop.train(
             run_preset, source, eval_source, workdir,
             fine_tuning=plan, options=options, optimizer=optimizer, augment=augment,
@@ -230,11 +246,31 @@ def _is_default(name, value):
     return value == (parameter.default if parameter else None)
 
 
-def _check_length(workdir, preset, options, optimizer, source):
-    """Checks that a run can be resumed with these numbers of epochs.
+def _resolve_exif_orientation(exif_orientation, dataset, workdir):
+    """Returns whether a run turns images upright; None if nothing is recorded of it.
+
+    Nothing is recorded for data sets of TFDS by default, and nothing was recorded by
+    earlier versions, which used all images as they are stored.
+
+    Args:
+        exif_orientation, dataset, workdir: as in `train_dataset`.
+    """
+    if exif_orientation is not None:
+        return exif_orientation
+    if has_checkpoint(workdir):
+        recorded = read_flags(workdir).get("exif_orientation")
+        return None if recorded is None else recorded == "true"
+    return True if datasets.has_image_files(dataset) else None
+
+
+def _check_resumable(workdir, preset, options, optimizer, source, eval_source):
+    """Checks that a run can be resumed with these data and this number of epochs.
 
     A damaged checkpoint is left to `loop.train`, which resumes from an older one.
     """
+    verify_image_counts(
+        workdir, {str(split): split.num_examples for split in (source, eval_source)}
+    )
     progress = read_progress(workdir)
     if progress is not None:
         recipe = run_settings.effective_recipe(

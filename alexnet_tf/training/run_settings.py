@@ -151,7 +151,8 @@ def describe_end(workdir, recipe, errors, reason):
         errors: the validation errors of the completed epochs.
         reason: the result of `stopping.end_reason`.
     """
-    finished = f"The run in {workdir} has already finished after {len(errors)} epochs"
+    epochs = f"{len(errors)} epoch{'s' * (len(errors) != 1)}"
+    finished = f"The run in {workdir} has already finished after {epochs}"
     if reason == "plateau":
         return (
             f"{finished}, at the fourth plateau of its validation error. "

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import logging
 import os
 import pathlib
 
@@ -15,17 +16,10 @@ from alexnet_tf.data import datasets
 from alexnet_tf.data import input_pipeline
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf import presets
+from helpers.folders import write_files
 from helpers.images import source_with_bad_third
 
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "tfds"
-
-
-def write_files(root, *names):
-    """Writes files below `root` that contain their names instead of images."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
 
 
 def write_list(path, classes=4, per_class=25):
@@ -277,6 +271,58 @@ def test_rejects_an_empty_part(tmp_path):
         load_folder(tmp_path, "train[:1%]")
 
 
+@pytest.mark.parametrize(
+    "split, problem",
+    [
+        ("train[:1000]", "split='train[:1000]', but train has only 20 images."),
+        ("train[:-21]", "split='train[:-21]', but train has only 20 images."),
+        ("train[10:5]", "because the slice from 10 to 5 of the 20 images of train"),
+        ("train[-5:10]", "because the slice from 15 to 10 of the 20 images of train"),
+        ("train[:1%]", "because the slice from 0 to 0 of the 20 images of train"),
+        ("train[:5]+train[9:7]", "because the slice from 9 to 7 of the 20 images"),
+    ],
+)
+def test_says_why_a_slice_has_no_images(tmp_path, split, problem):
+    write_classes(tmp_path, classes=2, per_class=10)
+    with pytest.raises(ValueError) as error:
+        load_folder(tmp_path, split)
+    assert problem in str(error.value)
+
+
+def test_one_part_of_several_may_be_empty(tmp_path):
+    """The first of ten folds is train[:0%]+train[10%:]."""
+    write_classes(tmp_path, classes=2, per_class=10)
+    assert load_folder(tmp_path, "train[:0%]+train[10%:]").num_examples == 18
+
+
+@pytest.mark.parametrize("kind", ["folder", "list"])
+def test_training_without_a_split_to_evaluate_on_uses_80_percent(
+    tmp_path, caplog, kind
+):
+    caplog.set_level(logging.INFO, "alexnet_tf")
+    write_classes(tmp_path, classes=2, per_class=10)
+    write_list(tmp_path / "list", classes=2, per_class=10)
+    name = f"folder:{tmp_path}" if kind == "folder" else f"list:{tmp_path}/list"
+    splits = datasets.training_splits(name)
+    assert splits == ("train[:80%]", "train[80%:]")
+    train, evaluation = (datasets.load(name, split) for split in splits)
+    assert (train.num_examples, evaluation.num_examples) == (16, 4)
+    assert not train.example_ids() & evaluation.example_ids()
+    assert f"{name} has no split to evaluate on." in caplog.text
+    assert datasets.training_splits(name, "train[:10]") == ("train[:10]", None)
+    assert datasets.training_splits(name, None, "train") == ("train", "train")
+
+
+def test_training_uses_the_splits_of_a_data_set(tmp_path):
+    write_files(tmp_path, "train/a/1.jpg", "val/a/2.jpg")
+    assert datasets.training_splits(f"folder:{tmp_path}") == ("train", None)
+    other = tmp_path / "other"
+    write_files(other, "train/a/1.jpg", "Test/a/2.jpg")
+    assert datasets.training_splits(f"folder:{other}") == ("train", None)
+    with pytest.raises(ValueError, match='only Test, train. Choose eval_split="Test"'):
+        load_folder(other)
+
+
 def test_without_a_split_to_evaluate_on_the_error_suggests_one(tmp_path):
     write_files(tmp_path, "a/1.jpg")
     with pytest.raises(ValueError, match="validation, val, valid, test") as error:
@@ -382,6 +428,29 @@ def test_names_a_missing_image_of_a_list(tmp_path):
         load_list(tmp_path / "list")
     assert f"no image at {tmp_path}/no such.jpg" in str(error.value)
     assert "line 2 of" in str(error.value)
+
+
+def test_a_folder_in_a_list_is_no_image(tmp_path):
+    write_files(tmp_path, "album.jpg/1.jpg")
+    (tmp_path / "list").write_text("album.jpg 0\n")
+    message = f"no image at {tmp_path}/album.jpg, which is a folder"
+    with pytest.raises(FileNotFoundError, match=message):
+        load_list(tmp_path / "list")
+
+
+def test_a_list_may_name_files_in_another_unicode_form(tmp_path):
+    """A list that was written on macOS may be used on Linux, and the reverse."""
+    write_files(tmp_path, "caf\u00e9.jpg")
+    (tmp_path / "list").write_text("cafe\u0301.jpg 0\n", encoding="utf-8")
+    assert contents(load_list(tmp_path / "list")) == [("caf\u00e9.jpg", 0)]
+
+
+@pytest.mark.parametrize("first, warns", [(0, False), (1, True), (2, False)])
+def test_warns_of_labels_that_begin_at_1(tmp_path, caplog, first, warns):
+    write_files(tmp_path, "1.jpg")
+    (tmp_path / "list").write_text(f"1.jpg {first}\n1.jpg {first + 1}\n")
+    assert len(load_list(tmp_path / "list").classes) == first + 2
+    assert ("subtract 1 from each" in caplog.text) == warns
 
 
 def test_names_a_label_above_those_of_the_training_list(tmp_path):
@@ -490,6 +559,14 @@ class AlexnetTfTested(AlexnetTfDummy):
     SPLITS = ("train", "test")
 
 
+class AlexnetTfUnlabeledTest(AlexnetTfTested):
+    """A data set whose labels are all -1, as those of test splits may be."""
+
+    def _generate_examples(self):
+        for index, example in super()._generate_examples():
+            yield index, example | {"label": -1}
+
+
 @pytest.fixture(scope="module")
 def tfds_data_dir(tmp_path_factory):
     """The data_dir into which the data sets above are prepared when they are loaded."""
@@ -543,6 +620,32 @@ def test_rejects_a_tfds_data_set_without_a_split_to_evaluate_on(tfds_data_dir):
 def test_selects_the_test_split_of_a_tfds_data_set(tfds_data_dir):
     source = datasets.load("alexnet_tf_tested", None, tfds_data_dir)
     assert source.split == "test" and source.num_examples == 12
+
+
+@pytest.mark.parametrize(
+    "split, problem",
+    [
+        ("train[:1000]", "split='train[:1000]', but train has only 12 images."),
+        ("train[10:5]", "because the slice from 10 to 5 of the 12 images of train"),
+        ("train[:10]+train[10:5]", "because the slice from 10 to 5 of the 12 images"),
+    ],
+)
+def test_says_why_a_slice_of_tfds_has_no_images(tfds_data_dir, split, problem):
+    """TFDS gives train[10:5] a length of -5."""
+    with pytest.raises(ValueError) as error:
+        datasets.load("alexnet_tf_dummy", split, tfds_data_dir)
+    assert problem in str(error.value)
+
+
+def test_rejects_an_unlabeled_split_as_the_default_to_evaluate_on(tfds_data_dir):
+    """Features of an unlabeled split can be extracted if it is named."""
+    message = "whose labels are -1.*--eval_split="
+    with pytest.raises(ValueError, match=message):
+        datasets.load("alexnet_tf_unlabeled_test", None, tfds_data_dir)
+    source = datasets.load("alexnet_tf_unlabeled_test", "test", tfds_data_dir)
+    assert source.num_examples == 12
+    with pytest.raises(ValueError, match="its label is -1, which marks unlabeled"):
+        source.take_indices([0])
 
 
 @pytest.mark.parametrize("split", ["nosuch", "train[:x]", "train[:200%]"])
@@ -700,6 +803,54 @@ def test_a_missing_file_is_named_if_another_device_lacks_an_image(
         assert "a.jpg; No such file" in str(diagnosis)
     diagnosis = bad_images.diagnose(wrong_count, source, source.examples())
     assert isinstance(diagnosis, ValueError) and "only 11" in str(diagnosis)
+
+
+@pytest.mark.parametrize(
+    "error_type, reason",
+    [
+        (tf.errors.UnknownError, "Input/output error"),
+        (tf.errors.FailedPreconditionError, "Is a directory"),
+        (tf.errors.UnknownError, "Too many levels of symbolic links"),
+        (tf.errors.ResourceExhaustedError, "Too many open files"),
+        (tf.errors.AbortedError, "Stale file handle"),
+        (tf.errors.PermissionDeniedError, "Permission denied"),
+    ],
+)
+def test_all_errors_of_the_file_system_are_explained(make_source, error_type, reason):
+    source = make_source(3)
+    message = f"{{{{function_node f}}}} a.jpg; {reason}\n\t [[{{{{node ReadFile}}}}]]"
+    error = error_type(None, None, message)
+    diagnosis = bad_images.diagnose(error, source, source.examples())
+    assert type(diagnosis) is OSError
+    assert f"could not be read completely: a.jpg; {reason}." in str(diagnosis)
+    other = tf.errors.UnknownError(None, None, "No algorithm worked!")
+    assert bad_images.diagnose(other, source, source.examples()) is other
+
+
+@pytest.mark.parametrize(
+    "target, reason",
+    [
+        ("loop.jpg", "loop.jpg; Too many levels of symbolic links"),
+        ("nowhere.jpg", "loop.jpg; No such file or directory"),
+    ],
+)
+def test_names_a_link_that_leads_nowhere(tmp_path, target, reason):
+    write_files(tmp_path, "a/1.jpg")
+    (tmp_path / "a" / "loop.jpg").symlink_to(target)
+    source = load_folder(tmp_path, "train")
+    with pytest.raises(OSError, match=reason):
+        with bad_images.diagnosing(source, lambda: (0, -1)):
+            list(source.examples())
+
+
+def test_names_a_folder_that_replaced_an_image(tmp_path):
+    write_files(tmp_path, "a/1.jpg")
+    source = load_folder(tmp_path, "train")
+    (tmp_path / "a" / "1.jpg").unlink()
+    (tmp_path / "a" / "1.jpg").mkdir()
+    with pytest.raises(OSError, match="1.jpg; Is a directory"):
+        with bad_images.diagnosing(source, lambda: (0, -1)):
+            list(source.examples())
 
 
 # ---- Sources derived from sources -----------------------------------------------

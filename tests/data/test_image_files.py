@@ -47,6 +47,24 @@ def test_glob_patterns(folder, pattern, expected):
     assert find_names(f"{folder}/{pattern}", folder) == expected
 
 
+def test_names_left_out_images_by_kind(folder, caplog):
+    (folder / "c.heic").touch()
+    assert len(image_files.find(folder)) == 3
+    assert image_files.find(folder)
+    message = f"Left out of {folder}: 1 .heic, such as {folder}/c.heic"
+    assert [message in text for text in caplog.messages] == [True]
+    (folder / "only").mkdir()
+    (folder / "only" / "1.avif").touch()
+    with pytest.raises(ValueError, match="Received: none, but 1 .avif, such as"):
+        image_files.find(folder / "only")
+
+
+def test_leaves_out_folders_of_systems(folder):
+    (folder / "@eaDir").mkdir()
+    (folder / "@eaDir" / "thumbnail.jpg").touch()
+    assert find_names(folder, folder) == ["a/2.JPEG", "a/deep/1.bmp", "b.png"]
+
+
 def test_a_path_with_special_characters_is_no_pattern(folder):
     (folder / "[b].png").touch()
     assert find_names(f"{folder}/[b].png", folder) == ["[b].png"]

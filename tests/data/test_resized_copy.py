@@ -287,6 +287,26 @@ def test_copies_a_data_set_without_a_training_split(tmp_path):
     assert not list(tmp_path.rglob("alexnet_tf_statistics_*"))
 
 
+def test_training_on_a_copy_without_a_split_to_evaluate_on_uses_80_percent(tmp_path):
+    """The parts are those of the original folder."""
+    original = write_image_folder(tmp_path / "pets", classes=2, count=5)
+    name, _ = prepare(original, tmp_path / "copies")
+    data_dir = str(tmp_path / "copies")
+    splits = datasets.training_splits(name, data_dir=data_dir)
+    assert splits == ("train[:80%]", "train[80%:]")
+    assert splits == datasets.training_splits(original)
+    for split, count in zip(splits, (8, 2)):
+        labels, original_labels = (
+            [int(example["label"]) for example in source.examples()]
+            for source in (
+                datasets.load(name, split, data_dir), datasets.load(original, split)
+            )
+        )
+        assert labels == original_labels and len(labels) == count
+    given = datasets.training_splits(name, "train", None, data_dir)
+    assert given == ("train", None)
+
+
 def test_rejects_a_negative_worker_index(tmp_path, data):
     with pytest.raises(ValueError, match="non-negative worker_index below num_workers"):
         prepare(data, tmp_path / "out", worker_index=-1)

@@ -1,10 +1,8 @@
-"""Classifiers: preprocessing, features, and the commands predict and export."""
+"""Classifiers: preprocessing, features, and the command predict."""
 
-import importlib
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import zipfile
@@ -20,14 +18,11 @@ from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
 from alexnet_tf.data.source import Source
 from alexnet_tf import inference
-from alexnet_tf.inference.classifier import Classifier
 from alexnet_tf.inference.classifier import load_classifier
-from alexnet_tf.inference import export_formats
 from alexnet_tf.models.labels import imagenet_classes
 from alexnet_tf.models.weights import save_weights
 from alexnet_tf import presets
 from helpers.commands import command
-from helpers import networks
 from helpers.runs import small_preset
 from helpers.runs import train_briefly
 
@@ -395,143 +390,3 @@ def test_predict_requires_files(trained):
     folder, _, _ = trained
     code, out, err = command("predict", f"--weights={folder / 'run'}")
     assert code == 1 and "Expected image files. Received: none." in out + err
-
-
-# ---- export --------------------------------------------------------------------
-
-
-def test_a_saved_model_gives_the_same_probabilities(trained, tmp_path):
-    folder, images, _ = trained
-    path = tmp_path / "served"
-    args = [f"--weights={folder / 'run'}", f"--output={path}"]
-    code, out, _ = command("export", *args)
-    assert code == 0
-    # The prediction is compiled, and the exported network is not.
-    assert float(re.search("within (.*) of the network's.$", out.strip())[1]) < 1e-6
-    classifier = load_classifier(str(folder / "run"))
-    served = tf.saved_model.load(str(path))
-    expected = [classifier.probabilities(image) for image in images[:5]]
-    np.testing.assert_allclose(served.encoded(images[:5]), expected, atol=1e-6)
-    assert [name.decode() for name in served.classes().numpy()] == ["dark", "bright"]
-    pixels = np.stack([tf.io.decode_jpeg(image) for image in images[:3]])
-    np.testing.assert_allclose(served.pixels(pixels), expected[:3], atol=0.01)
-    inputs = alexnet_tf.preprocess_input(pixels, classifier.preset)
-    assert inputs.shape == (3, 64, 64, 3)
-
-
-@pytest.mark.parametrize(
-    "family",
-    ["code2012", *(pytest.param(n, marks=pytest.mark.large) for n in ("caffe", "owt"))],
-)
-def test_exports_every_kind_of_layer(tmp_path, family):
-    """Narrow networks have groups, both normalizations and padding at the edges."""
-    preset = presets.override(
-        networks.narrow_preset(family), init="he", crop_size=99, image_size=110
-    )
-    keras.utils.set_random_seed(0)
-    classifier = Classifier(
-        alexnet_tf.AlexNet(preset, 5),
-        preset,
-        tuple("abcde"),
-        pixel_statistics.imagenet(preset.preprocessing),
-    )
-    for name, export_to in [
-        ("saved", export_formats.saved_model),
-        ("a.tflite", export_formats.tflite),
-    ]:
-        assert export_to(classifier, str(tmp_path / name)) < 1e-5
-    difference = export_formats.tflite(
-        classifier, str(tmp_path / "8.tflite"), eight_bits=True
-    )
-    assert difference > 1e-5
-
-
-def test_exports_onnx(trained, tmp_path):
-    folder, _, _ = trained
-    path = tmp_path / "a.onnx"
-    args = [f"--weights={folder / 'run'}", "--format=onnx", f"--output={path}"]
-    try:
-        importlib.import_module("onnxruntime")
-        importlib.import_module("tf2onnx")
-    except ModuleNotFoundError:
-        code, _, err = command("export", *args)
-        assert code == 1 and "Expected onnxruntime and tf2onnx" in err
-        pytest.skip("needs the extra onnx; the error without it was tested")
-    assert command("export", *args)[0] == 0 and path.exists()
-
-
-def test_a_saved_model_needs_no_xla(trained, tmp_path):
-    """A program that serves the model may lack XLA."""
-    folder, _, _ = trained
-    classifier = load_classifier(str(folder / "run"))
-    export_formats.saved_model(classifier, str(tmp_path / "served"))
-    content = (tmp_path / "served" / "saved_model.pb").read_bytes()
-    assert b"LRN" in content and b"_XlaMustCompile\x12\x02(\x01" not in content
-
-
-def test_export_never_replaces_a_file(trained, tmp_path):
-    folder, _, _ = trained
-    path = tmp_path / "notes.txt"
-    path.write_text("notes")
-    classifier = load_classifier(str(folder / "run"))
-    for export_to in (export_formats.saved_model, export_formats.tflite):
-        with pytest.raises(FileExistsError, match="Expected a new name"):
-            export_to(classifier, str(path))
-    code, _, err = command(
-        "export", f"--weights={folder / 'run'}", f"--output={path}"
-    )
-    assert code == 1 and "Expected a new name" in err.splitlines()[-1]
-    assert path.read_text() == "notes"
-
-
-@pytest.mark.parametrize("eight_bits", [False, True])
-def test_export_rejects_the_outputs_of_another_network(eight_bits):
-    """Untrained networks give each of 1000 classes a probability of about .001."""
-    outputs = []
-    for seed in range(2):
-        keras.utils.set_random_seed(seed)
-        model = alexnet_tf.AlexNet("tiny")
-        images = np.random.default_rng(0).normal(0, 1, (2, 64, 64, 3))
-        outputs.append(model(images).numpy())
-    assert np.abs(outputs[0] - outputs[1]).max() < 0.01
-    tolerance = (
-        export_formats._TOLERANCE_8_BITS if eight_bits else export_formats._TOLERANCE
-    )
-    with pytest.raises(ValueError, match="within.*nothing was kept"):
-        export_formats._difference(*outputs, tolerance)
-    assert export_formats._difference(outputs[0], outputs[0], tolerance) == 0
-
-
-@pytest.mark.parametrize("content", ["file", "directory"])
-def test_an_export_appears_when_it_is_complete(tmp_path, content):
-    path, leftover = tmp_path / "out", tmp_path / ".out.killed.tmp"
-    unrelated = tmp_path / ".out.tflite.killed.tmp"
-
-    def write(path):
-        os.mkdir(path) if content == "directory" else open(path, "w").close()
-
-    # Exports that were killed leave such folders.
-    leftover.mkdir()
-    unrelated.mkdir()
-    write(leftover / "out")
-    with export_formats._write_to_new_path(str(path)) as temporary:
-        assert not os.path.exists(temporary)
-        write(temporary)
-        assert not path.exists()
-    # Only the folder of the killed export to this path is removed.
-    assert path.exists() and {*os.listdir(tmp_path)} == {"out", unrelated.name}
-    with export_formats._write_to_new_path(f"{tmp_path}/other/") as temporary:
-        write(temporary)
-    assert (tmp_path / "other").exists()
-    with pytest.raises(FileExistsError, match="new name"):
-        with export_formats._write_to_new_path(str(path)):
-            pass
-
-
-@pytest.mark.parametrize("content", ["file", "directory"])
-def test_an_export_that_fails_is_removed(tmp_path, content):
-    with pytest.raises(RuntimeError):
-        with export_formats._write_to_new_path(str(tmp_path / "out")) as path:
-            os.mkdir(path) if content == "directory" else open(path, "w").close()
-            raise RuntimeError("no such operation")
-    assert os.listdir(tmp_path) == []

@@ -17,16 +17,19 @@ def train(workdir, images):
     from alexnet_tf.data import datasets
     from alexnet_tf import presets
     from alexnet_tf.training import loop
+    from alexnet_tf.training.options import TrainingOptions
 
     preset = presets.override(shallow_preset(dropout=0.5, batch_size=6), epochs=12)
     source = datasets.load(f"folder:{images}", "train")
     loop.train(
-        preset, source, source, str(workdir), log_steps=1, checkpoint_minutes=0
+        preset, source, source, str(workdir), log_steps=1, checkpoint_minutes=0,
+        options=TrainingOptions(keep_best=True),
     )
 
 
 @pytest.mark.large
 def test_a_run_killed_twenty_times_equals_an_uninterrupted_run(tmp_path, image_folder):
+    from alexnet_tf.inference.classifier import load_classifier
     from helpers.runs import run_metrics
     from helpers.runs import run_weights
 
@@ -56,6 +59,12 @@ def test_a_run_killed_twenty_times_equals_an_uninterrupted_run(tmp_path, image_f
     for actual, expected in zip(
         run_weights(killed), run_weights(uninterrupted), strict=True
     ):
+        np.testing.assert_array_equal(actual, expected)
+    best = [
+        load_classifier(str(path), checkpoint="best").model.get_weights()
+        for path in (killed, uninterrupted)
+    ]
+    for actual, expected in zip(*best, strict=True):
         np.testing.assert_array_equal(actual, expected)
     assert len(run_metrics(uninterrupted)) == 12 * 4
     assert run_metrics(killed) == run_metrics(uninterrupted)

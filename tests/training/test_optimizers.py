@@ -144,6 +144,26 @@ def test_stepped_exponential_has_the_four_published_levels():
     assert values[8] is None
 
 
+def test_a_warm_up_increases_linearly_from_0():
+    factors = [optimizers.warmup_factor(step, 4) for step in range(6)]
+    assert factors == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert optimizers.warmup_factor(0, 0) == 1
+
+
+def test_the_learning_rate_scales_with_the_batch_size():
+    recipe = presets.Recipe(batch_size=512, learning_rate=0.02)
+    scaled = optimizers.scale_learning_rate(recipe, 128)
+    assert scaled == dataclasses.replace(recipe, learning_rate=0.08)
+    assert optimizers.scale_learning_rate(recipe, None) == recipe
+    # Biases whose learning rate is constant are scaled, too.
+    recipe = presets.Recipe(
+        batch_size=64, learning_rate=0.02, bias_lr_follows_schedule=False
+    )
+    scaled = optimizers.scale_learning_rate(recipe, 128)
+    bias_multiplier, _ = optimizers.multipliers(scaled, 5, 0.001)
+    assert bias_multiplier * 0.001 == pytest.approx(0.01)
+
+
 def plateau_learning_rate(errors, patience=2):
     recipe = presets.Recipe(patience=patience)
     return optimizers.learning_rate(recipe, len(errors), errors)
@@ -162,6 +182,9 @@ def plateau_learning_rate(errors, patience=2):
         ([0.5] + 7 * [0.6], 1e-5),
         ([0.5] + 8 * [0.6], None),
         (3 * [0.5] + [0.4] + 2 * [0.45], 1e-4),
+        # Epochs without an evaluation do not count.
+        ([None, 0.5, None, 0.5, None], 0.01),
+        ([None, 0.5, None, 0.5, None, 0.5], 0.001),
     ],
 )
 def test_plateau_divides_three_times_and_ends_at_the_fourth(errors, expected):

@@ -122,7 +122,8 @@ def transpose_matrix(matrix, maps_shape=None):
     transposed = np.empty((height * width, channels, num_outputs), matrix.dtype)
     for start in range(0, num_outputs, _BLOCK_ROWS):
         rows = matrix[start : start + _BLOCK_ROWS]
-        block = np.ascontiguousarray(rows.T).reshape(channels, height * width, len(rows))
+        block = np.ascontiguousarray(rows.T)
+        block = block.reshape(channels, height * width, len(rows))
         transposed[:, :, start : start + _BLOCK_ROWS] = block.swapaxes(0, 1)
     return transposed.reshape(num_inputs, num_outputs)
 

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 
-from alexnet_tf.models import alexnet
 from alexnet_tf.models import weight_formats
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import save_weights
