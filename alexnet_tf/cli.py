@@ -159,6 +159,24 @@ def data_flags(dataset_help, split_help):
     ]
 
 
+def feature_flags():
+    """Describes --image_key and --label_key."""
+    return [
+        string_flag(
+            "image_key",
+            None,
+            "Feature of a data set of TFDS that is the image. Default: image, or TFDS's "
+            "supervised key.",
+        ),
+        string_flag(
+            "label_key",
+            None,
+            "Feature of a data set of TFDS that is the label, such as coarse_label. "
+            "Default: label, or TFDS's supervised key.",
+        ),
+    ]
+
+
 def exif_orientation_flag(default_help):
     """Describes --exif_orientation.
 

@@ -63,6 +63,9 @@ FLAGS = [
         "What to do with an unreadable image. skip: go on without it, and name it at "
         "the end. error: stop.",
     ),
+    cli.exif_orientation_flag(
+        "Only for image files. Default: as the run was trained, if on image files; true for other weights."
+    ),
 ]
 
 
@@ -84,6 +87,7 @@ def _extract(args, arguments):
         ten_crop=args.ten_crop,
         batch_size=args.batch_size,
         on_bad_image=args.on_bad_image,
+        exif_orientation=args.exif_orientation,
         output=args.output,
         verbose=cli.progress(),
     )

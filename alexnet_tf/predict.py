@@ -28,6 +28,9 @@ FLAGS = [
         "Average the probabilities of the paper's ten crops instead of using the "
         "center crop.",
     ),
+    cli.exif_orientation_flag(
+        "Default: as the run was trained, if on image files; true for other weights."
+    ),
     cli.boolean_flag("json", False, "Print one JSON object for each image."),
     cli.path_flag(
         "output",
@@ -77,6 +80,7 @@ def _predict(args, patterns):
         top=args.top,
         ten_crop=args.ten_crop,
         with_images=bool(args.output),
+        exif_orientation=args.exif_orientation,
     ):
         if prediction.error is not None:
             _print_error(prediction, args.json)

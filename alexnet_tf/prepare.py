@@ -19,6 +19,7 @@ FLAGS = [
         "dataset", None, "Data set to resize, as for alexnet_tf.train.", required=True
     ),
     cli.data_dir_flag(),
+    *cli.feature_flags(),
     cli.string_flag(
         "output_dir",
         None,
@@ -45,6 +46,7 @@ FLAGS = [
         ["short_side", "squash"],
         "As for alexnet_tf.train; the presets caffe and caffenet use squash.",
     ),
+    cli.exif_orientation_flag("Default: only for folder: and list: data sets."),
     cli.integer_flag(
         "images_per_shard", 1000, "Number of images in a file.", lower_bound=1
     ),
@@ -73,6 +75,9 @@ def _prepare(args):
         images_per_shard=args.images_per_shard,
         worker_index=args.worker_index,
         num_workers=args.num_workers,
+        exif_orientation=args.exif_orientation,
+        image_key=args.image_key,
+        label_key=args.label_key,
         verbose=cli.progress(),
     )
     if complete:

@@ -40,18 +40,7 @@ _RUN_FLAGS = [
         "the other 20% of train.",
     ),
     cli.data_dir_flag(),
-    cli.string_flag(
-        "image_key",
-        None,
-        "Feature of a data set of TFDS that is the image. Default: image, or TFDS's "
-        "supervised key.",
-    ),
-    cli.string_flag(
-        "label_key",
-        None,
-        "Feature of a data set of TFDS that is the label, such as coarse_label. Default: "
-        "label, or TFDS's supervised key.",
-    ),
+    *cli.feature_flags(),
     cli.exif_orientation_flag("Default: only for folder: and list: data sets."),
     cli.path_flag(
         "workdir",
@@ -109,8 +98,8 @@ _RUN_FLAGS = [
     cli.boolean_flag(
         "keep_best",
         False,
-        "Keep the weights with the lowest validation error too. alexnet_tf.evaluate and "
-        "alexnet_tf.predict use them with --checkpoint=best.",
+        "Keep the weights with the lowest validation error, too. alexnet_tf.evaluate "
+        "and alexnet_tf.predict use them with --checkpoint=best.",
     ),
     cli.integer_flag(
         "eval_every",
@@ -250,15 +239,15 @@ _PRESET_FLAGS = [
     cli.integer_flag(
         "patience",
         None,
-        "Evaluations without a lower validation error that make a plateau; there is one "
-        "after each epoch, unless --eval_every is given.",
+        "Evaluations without a lower validation error that make a plateau; there is "
+        "one after each epoch, unless --eval_every is given.",
         lower_bound=1,
     ),
     cli.integer_flag(
         "epochs",
         None,
-        "Maximum number of epochs. A larger number continues a run, unless its schedule "
-        "is stepped_exponential.",
+        "Maximum number of epochs. A larger number continues a run, unless its "
+        "schedule is stepped_exponential.",
         lower_bound=1,
     ),
     cli.integer_flag(

@@ -92,8 +92,8 @@ def _check_same_flags(path, before, now, may_change, resolved):
         if name not in may_change and before.get(name) != now.get(name)
     ]
     given = [name for name in changed if name not in resolved]
-    # With another data set or preset, many values differ that the user has not given. If
-    # none of these has changed, the others were given when the run began.
+    # With another data set or preset, many values differ that the user has not given.
+    # If none of these has changed, the others were given when the run began.
     deciding = [name for name in changed if name in ("dataset", "preset", "weights")]
     expected, received = (
         {f"--{name}": shlex.quote(texts[name]) for name in names if name in texts}

@@ -11,47 +11,46 @@ interrupted run. Several processes with the same command each train different ru
 import importlib
 import pathlib
 
-from absl import app
-from absl import flags
-
 from alexnet_tf import cli
 from experiments import claims
 
 FOLDER = pathlib.Path(__file__).parent
 
-_LIST = flags.DEFINE_boolean(
-    "list", False, "Print the claims and how many of their runs are done."
-)
-_RUN = flags.DEFINE_enum(
-    "run",
-    None,
-    [name for name in claims.ALL if name not in claims.COMPUTED],
-    "Claim whose missing runs are trained.",
-)
-_TABLE = flags.DEFINE_boolean(
-    "table", False, "Write experiments/README.md and its plots from the logs."
-)
-_DATA_DIR = cli.define_data_dir()
-_RUNS_DIR = cli.define_path(
-    "runs_dir", "runs/reproduce", "Directory that contains the work directories."
-)
+FLAGS = [
+    cli.boolean_flag(
+        "list", False, "Print the claims and how many of their runs are done."
+    ),
+    cli.enum_flag(
+        "run",
+        None,
+        [name for name in claims.ALL if name not in claims.COMPUTED],
+        "Claim whose missing runs are trained.",
+    ),
+    cli.boolean_flag(
+        "table", False, "Write experiments/README.md and its plots from the logs."
+    ),
+    cli.data_dir_flag(),
+    cli.path_flag(
+        "runs_dir", "runs/reproduce", "Directory that contains the work directories."
+    ),
+]
 
 
-def main(argv):
-    cli.run("experiments.reproduce", _reproduce, argv)
+def main(argv=None):
+    cli.run("experiments.reproduce", _reproduce, FLAGS, argv)
 
 
-def _reproduce():
-    if not (_LIST.value or _RUN.value or _TABLE.value):
+def _reproduce(args):
+    if not (args.list or args.run or args.table):
         raise ValueError("Expected --list, --run or --table. Received: none of them.")
-    if _LIST.value:
+    if args.list:
         _print_list()
-    if _RUN.value:
+    if args.run:
         from experiments import harness
 
-        claim = importlib.import_module(f"experiments.{_RUN.value}")
-        harness.run_all(claim, _DATA_DIR.value, _RUNS_DIR.value)
-    if _TABLE.value:
+        claim = importlib.import_module(f"experiments.{args.run}")
+        harness.run_all(claim, args.data_dir, args.runs_dir)
+    if args.table:
         from experiments import table
 
         table.write(FOLDER)
@@ -73,4 +72,4 @@ def _print_list():
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -270,7 +270,7 @@ def test_flags_of_options_are_written_only_if_they_are_given(tmp_path):
 
 
 def test_names_the_function_that_takes_objects(make_source):
-    with pytest.raises(ValueError, match="Expected the name.*alexnet_tf.training.train,"):
+    with pytest.raises(ValueError, match="Expected the name.*_tf.training.train,"):
         training.train_dataset(make_source(12), "tiny")
 
 

@@ -51,7 +51,7 @@ def test_names_the_flags_that_have_changed(tmp_path):
 @pytest.mark.parametrize(
     "now, resolved, message",
     [
-        # Another preset brings another learning rate, which nobody has given.
+        # Another preset brings another learning rate, which was not given.
         (
             {"preset": "paper", "learning_rate": 0.02},
             ["learning_rate", "data"],
@@ -63,7 +63,7 @@ def test_names_the_flags_that_have_changed(tmp_path):
             ["preset", "learning_rate", "data"],
             "--learning_rate=0.05. Received: nothing. Give",
         ),
-        # Nobody has given a preset now, but the data set decides on it.
+        # The preset is not given either, but that of the data set.
         (
             {"preset": "paper", "learning_rate": 0.02},
             ["preset", "learning_rate", "data"],

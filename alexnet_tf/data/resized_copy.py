@@ -6,6 +6,7 @@ files that exist already are not written again.
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -72,6 +73,9 @@ def prepare(
     images_per_shard=1000,
     worker_index=0,
     num_workers=1,
+    exif_orientation=None,
+    image_key=None,
+    label_key=None,
     verbose=1,
 ):
     """Writes a resized copy of all splits of a data set.
@@ -90,6 +94,10 @@ def prepare(
         images_per_shard: the number of images in a record file.
         worker_index, num_workers: the index of this process, from 0, and the number of
             processes. Each process writes its share of the files.
+        exif_orientation: whether to turn images upright by the EXIF orientation of
+            their JPEG files, which the copy does not have. Default: whether they are
+            image files of a folder or a list.
+        image_key, label_key: the features of a data set of TFDS, see `datasets.load`.
         verbose: 1 for a progress bar, 0 for none.
 
     Returns:
@@ -109,14 +117,25 @@ def prepare(
             f"Expected a non-negative worker_index below num_workers={num_workers}. "
             f"Received: worker_index={worker_index}."
         )
+    if exif_orientation is None:
+        exif_orientation = datasets.has_image_files(dataset)
     preprocessing = dataclasses.replace(
         presets.get("paper").preprocessing, image_size=image_size, resize=resize
+    )
+    load = functools.partial(
+        datasets.load,
+        dataset,
+        data_dir=data_dir,
+        image_key=image_key,
+        label_key=label_key,
     )
     name = data_set_name(dataset, image_size, resize, image_format)
     folder = os.path.join(os.path.expanduser(output_dir), name, _VERSION)
     sources = {
-        split: datasets.load(dataset, split, data_dir)
-        for split in datasets.split_names(dataset, data_dir)
+        split: load(split)
+        for split in datasets.split_names(
+            dataset, data_dir, image_key=image_key, label_key=label_key
+        )
     }
     copy_settings = {
         "image_format": image_format,
@@ -125,6 +144,8 @@ def prepare(
         "resize": resize,
         "images_per_shard": images_per_shard,
         "splits": {split: source.fingerprint for split, source in sources.items()},
+        # Earlier versions did not record it, and never turned images.
+        "exif_orientation": exif_orientation or None,
     }
     features = _features(image_format, image_size, sources)
     _create_or_verify(folder, copy_settings)
@@ -140,8 +161,13 @@ def prepare(
         for shards in _consecutive_runs(missing):
             first = shards[0] * images_per_shard
             end = min((shards[-1] + 1) * images_per_shard, source.num_examples)
-            part = datasets.load(dataset, f"{split}[{first}:{end}]", data_dir)
-            examples = _encoded_squares(part, preprocessing, image_format, quality)
+            part = load(f"{split}[{first}:{end}]")
+            examples = _encoded_squares(
+                part,
+                dataclasses.replace(preprocessing, exif_orientation=exif_orientation),
+                image_format,
+                quality,
+            )
             for shard in shards:
                 shard_examples = itertools.islice(examples, images_per_shard)
                 _write_shard(paths[split][shard], shard_examples, features)

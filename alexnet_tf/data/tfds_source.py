@@ -5,7 +5,6 @@ import importlib.util
 import json
 import os
 
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from alexnet_tf.data.source import check_not_empty

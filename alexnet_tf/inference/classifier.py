@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.data import bad_images
 from alexnet_tf.data import datasets
 from alexnet_tf.data import image_files
 from alexnet_tf.data import pixel_statistics
@@ -339,21 +340,26 @@ class RunData:
 
     def source(self):
         """Loads the `Source` of `split`. Raises the errors of `datasets.load`."""
-        return self.load(self.split)
+        return self._select_images(self.load(self.split))
 
     def train_source(self):
         """Loads the `Source` of `train_split`. Raises the errors of `datasets.load`."""
-        return self.load(self.train_split)
+        return self._select_images(self.load(self.train_split))
 
     def load(self, split):
-        """Loads the `Source` of a split. Raises the errors of `datasets.load`."""
-        source = datasets.load(
+        """Loads the `Source` of any split with all images, unreadable ones too.
+
+        Raises the errors of `datasets.load`.
+        """
+        return datasets.load(
             self.dataset,
             split,
             self.data_dir,
             image_key=self.image_key,
             label_key=self.label_key,
         )
+
+    def _select_images(self, source):
         return source.without_bad_images() if self.skip_bad_images else source
 
 
@@ -395,7 +401,8 @@ def _decoding(encoded):
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
             f"Expected a JPEG, PNG, BMP or GIF image. Received: {len(encoded)} bytes "
-            "that cannot be decoded as one of these."
+            "that cannot be decoded as one of these: "
+            f"{bad_images.short_message(error).rstrip('.')}."
         ) from error
 
 

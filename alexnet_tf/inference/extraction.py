@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import bad_images
-from alexnet_tf.data import datasets
 from alexnet_tf.data import image_files
 from alexnet_tf.data import preprocess
 from alexnet_tf.data.source import PIPELINE_OPTIONS
 from alexnet_tf.inference import feature_files
 from alexnet_tf.inference.classifier import find_run_data
+from alexnet_tf.inference.classifier import for_image_files
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import compiled_normalization
@@ -51,6 +51,7 @@ def extract_features(
     ten_crop=False,
     batch_size=32,
     on_bad_image="skip",
+    exif_orientation=None,
     output=None,
     verbose=1,
 ):
@@ -78,6 +79,7 @@ def extract_features(
         batch_size: the number of images in a batch.
         on_bad_image: "skip" to omit unreadable images and list them in
             `Features.errors`, "error" to stop at the first.
+        exif_orientation: for `images`, see `classifier.for_image_files`.
         output: the path of a .npz, .npy or .h5 file to write the features to, see
             `feature_files`. Only one batch of features is then in memory. Default: the
             features are returned.
@@ -102,6 +104,8 @@ def extract_features(
     # An unknown layer is reported before a data set is prepared, which may take hours.
     _feature_model(classifier.model, layers)
     source, has_labels = _open(weights, images, dataset, split, data_dir)
+    if images is not None:
+        classifier = for_image_files(classifier, weights, exif_orientation)
     blocks = feature_blocks(
         classifier,
         source,
@@ -174,7 +178,7 @@ def _open(weights, images, dataset, split, data_dir):
             "Expected images or a data set, because a weights file does not name one. "
             f"Received: weights={weights} alone."
         )
-    return datasets.load(data.dataset, data.split, data.data_dir), True
+    return data.load(data.split), True
 
 
 def _crop_function(classifier, ten_crop):

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import bad_images
-from alexnet_tf.data import datasets
 from alexnet_tf.data import preprocess
 from alexnet_tf.inference.classifier import find_run_data
 
@@ -49,7 +48,7 @@ def load_inputs(
         OSError: if the data is missing or damaged.
     """
     run = find_run_data(weights, dataset, data_dir=data_dir)
-    source = datasets.load(run.dataset, split or run.train_split, run.data_dir)
+    source = run.load(split or run.train_split)
     source.check_fits(classifier.preset.preprocessing)
     with bad_images.diagnosing(source, lambda: (0, 0)):
         inputs = [*itertools.islice(_readable_crops(classifier, source), count)]

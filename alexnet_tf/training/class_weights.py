@@ -81,7 +81,8 @@ def read_counts(path):
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(
             f"{_counts_path(path)} is missing or damaged: expected the number of "
-            f"images of each class ({error}). Give another --workdir to start a new run."
+            f"images of each class ({error}). Give another --workdir to start a new "
+            "run."
         ) from error
 
 

@@ -259,7 +259,7 @@ def _resolve_exif_orientation(exif_orientation, dataset, workdir):
         return exif_orientation
     if has_checkpoint(workdir):
         recorded = read_flags(workdir).get("exif_orientation")
-        return None if recorded is None else recorded == "true"
+        return None if recorded is None else recorded == str(True)
     return True if datasets.has_image_files(dataset) else None
 
 

@@ -122,8 +122,8 @@ def check_length(workdir, recipe, options, progress, steps_per_epoch, prefix="")
     previous = read_network(workdir)[0].recipe.epochs
     if previous != recipe.epochs and recipe.schedule == "stepped_exponential":
         raise ValueError(
-            f"Expected {prefix}epochs={previous}, as in the run in {workdir}. Received: "
-            f"{prefix}epochs={recipe.epochs}. The schedule stepped_exponential spreads "
+            f"Expected {prefix}epochs={previous}, as in the run in {workdir}. "
+            f"Received: {prefix}epochs={recipe.epochs}. The schedule stepped_exponential spreads "
             "its learning rates over all epochs, so that another number of epochs is "
             f"another run. {_describe_new_run(workdir)}"
         )

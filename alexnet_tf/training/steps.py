@@ -154,7 +154,7 @@ class TrainingSteps:
         )
 
     def begin_epoch(self, epoch, errors):
-        """Sets the learning rate and its multipliers, see `optimizers.learning_rate`."""
+        """Sets the learning rate and its multipliers, as in `optimizers`."""
         self._learning_rate = optimizers.learning_rate(self._recipe, epoch, errors)
         previous_multipliers = self._multipliers
         self._multipliers = optimizers.multipliers(

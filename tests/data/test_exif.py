@@ -1,7 +1,5 @@
 """Images that are turned upright by their EXIF orientation."""
 
-import struct
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +11,10 @@ from helpers.encoded_images import encode
 from helpers.encoded_images import photograph
 from helpers.encoded_images import preprocessing_of
 from helpers.encoded_images import run_both_ways
+from helpers.exif_files import exif_segment
+from helpers.exif_files import oriented
+from helpers.exif_files import segment
+from helpers.exif_files import with_segments
 
 # {orientation: function that turns the stored pixels upright}.
 TURNS = {
@@ -25,36 +27,6 @@ TURNS = {
     7: lambda pixels: np.rot90(np.swapaxes(pixels, 0, 1), 2),
     8: np.rot90,
 }
-
-
-def segment(marker, content):
-    """Returns a segment of a JPEG."""
-    return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
-
-
-def exif_segment(entries, order="<"):
-    """Returns an EXIF segment.
-
-    Args:
-        entries: [(tag, value), ...] of numbers of 16 bits.
-        order: "<" for little-endian numbers, ">" for big-endian numbers.
-    """
-    header = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
-    # 3 stands for 16 bits. A value takes the first of four bytes in either order.
-    fields = [struct.pack(order + "HHIHH", tag, 3, 1, value, 0) for tag, value in entries]
-    directory = struct.pack(order + "H", len(entries)) + b"".join(fields) + bytes(4)
-    return segment(0xE1, b"Exif\0\0" + header + directory)
-
-
-def with_segments(jpeg, *segments):
-    """Returns a JPEG with other segments at its beginning."""
-    return jpeg[:2] + b"".join(segments) + jpeg[2:]
-
-
-def oriented(jpeg, orientation, order="<"):
-    """Returns a JPEG with this EXIF orientation, which other tags surround."""
-    entries = [(0x0106, 2), (0x0112, orientation), (0x0128, 3)]
-    return with_segments(jpeg, exif_segment(entries, order))
 
 
 JPEG = encode(photograph(37, 61), "jpeg")

@@ -73,7 +73,10 @@ def test_activations_equal_the_outputs_of_layers():
         expected = alexnet_tf.features(classifier.model, layer)(crop)[0]
         np.testing.assert_array_equal(outputs[layer], expected)
         assert outputs[layer].min() == 0
-    np.testing.assert_array_equal(outputs["prob"], classifier.probabilities(image))
+    # Prediction is compiled, which changes the last bits.
+    np.testing.assert_allclose(
+        outputs["prob"], classifier.probabilities(image), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(

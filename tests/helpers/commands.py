@@ -64,6 +64,8 @@ def _run(module, args):
     """
     from absl import app, flags
 
+    # The environment of a run records the command.
+    sys.argv = [module.__file__, *args]
     try:
         module.main([module.__name__, *args])
     except SystemExit as error:

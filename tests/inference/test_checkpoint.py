@@ -69,7 +69,8 @@ def test_the_commands_use_the_best_weights(run):
     ]
     assert np.abs(errors[0] - errors[1]).max() > 0.1
     code, _, err = command(
-        "evaluate", weights, f"--dataset={dataset}", "--split=train", "--checkpoint=best"
+        "evaluate", weights, f"--dataset={dataset}", "--split=train",
+        "--checkpoint=best",
     )
     assert code == 0, err
 

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from alexnet_tf.data import datasets
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.inference import representative_images
 from alexnet_tf import published
@@ -54,9 +55,7 @@ def test_the_images_are_the_first_in_shuffled_order(run, make_source, monkeypatc
         return iter(examples if seed is None else examples[::-1])
 
     monkeypatch.setattr(
-        representative_images.datasets,
-        "load",
-        lambda *names: dataclasses.replace(source, read=read),
+        datasets, "load", lambda *names, **keys: dataclasses.replace(source, read=read)
     )
     classifier = load_classifier(run)
     inputs = representative_images.load_inputs(classifier, run, 2)

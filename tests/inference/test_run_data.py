@@ -35,16 +35,17 @@ def test_splits_are_not_used_for_a_different_data_set(workdir):
 
 
 def test_bad_images_that_the_run_skipped_are_skipped(tmp_path):
+    folder = tmp_path / "images"
     for name in ("class0", "class1"):
-        (tmp_path / name).mkdir()
+        (folder / name).mkdir(parents=True)
         for index in range(3):
-            (tmp_path / name / f"{index}.png").write_bytes(
+            (folder / name / f"{index}.png").write_bytes(
                 tf.io.encode_png(np.full((4, 4, 3), 40 * index, np.uint8)).numpy()
             )
-    (tmp_path / "class0" / "1.png").write_bytes(b"no image")
+    (folder / "class0" / "1.png").write_bytes(b"no image")
     workdir = tmp_path / "run"
     workdir.mkdir()
-    lines = f"--dataset=folder:{tmp_path}/\n--eval_split=train[:4]\n"
+    lines = f"--dataset=folder:{folder}/\n--eval_split=train[:4]\n"
     for on_bad_image, count in (("skip", 5), ("error", 6)):
         (workdir / "flags.txt").write_text(f"{lines}--on_bad_image={on_bad_image}\n")
         data = find_run_data(str(workdir), split="train")

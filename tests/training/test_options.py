@@ -14,7 +14,7 @@ def test_lists_the_options_that_are_not_at_their_defaults():
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"early_stopping_patience": 0}, "at least 1. Received: early_stopping_pat.*=0"),
+        ({"early_stopping_patience": 0}, "at least 1. Received: early_stopping.*=0"),
         ({"warmup_epochs": -1}, "at least 0. Received: warmup_epochs=-1"),
         ({"reference_batch_size": 12.5}, "an integer .* reference_batch_size=12.5"),
         ({"warmup_epochs": True}, "warmup_epochs to be an integer .*=True"),

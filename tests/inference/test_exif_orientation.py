@@ -1,0 +1,145 @@
+"""Where images are turned upright: in training, prediction, copies and features."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_tf.data import datasets
+from alexnet_tf.data import preprocess
+from alexnet_tf.data import resized_copy
+from alexnet_tf.inference.classifier import Classifier
+from alexnet_tf.inference.classifier import for_image_files
+from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf.inference.classifier import predict_files
+from alexnet_tf.inference.extraction import extract_features
+from alexnet_tf import presets
+from alexnet_tf.training.run import train_dataset
+from alexnet_tf.workdir import read_flags
+from helpers.encoded_images import encode
+from helpers.encoded_images import photograph
+from helpers.encoded_images import preprocessing_of
+from helpers.exif_files import oriented
+
+JPEG = encode(photograph(70, 90), "jpeg")
+STORED = tf.io.decode_jpeg(JPEG, dct_method="INTEGER_ACCURATE").numpy()
+UPRIGHT = encode(np.rot90(STORED, -1), "png")
+TURNED = oriented(JPEG, 6)
+
+
+@pytest.mark.parametrize(
+    "flags, of_preset, given, expected",
+    [
+        ("--dataset=cifar10", False, None, True),
+        ("--dataset=cifar10", False, False, False),
+        ("--dataset=folder:x", False, None, False),
+        ("--dataset=folder:x", True, None, True),
+        ("--dataset=list:x", True, False, False),
+        ("--dataset=list:x", False, True, True),
+        (None, False, None, True),
+        (None, False, False, False),
+    ],
+)
+def test_image_files_are_turned_as_in_training(
+    tmp_path, flags, of_preset, given, expected
+):
+    weights = "torchvision"
+    if flags:
+        weights = str(tmp_path)
+        (tmp_path / "flags.txt").write_text(flags)
+    preset = presets.with_exif_orientation(presets.get("tiny"), of_preset)
+    classifier = Classifier(None, preset, (), None)
+    turning = for_image_files(classifier, weights, given)
+    assert turning.preset.preprocessing.exif_orientation == expected
+    preprocessing = dataclasses.replace(
+        preset.preprocessing, exif_orientation=expected
+    )
+    assert turning.preset == dataclasses.replace(preset, preprocessing=preprocessing)
+
+
+@pytest.fixture(scope="module")
+def image_files(tmp_path_factory):
+    """A folder of two classes of six images, one in four of which is turned."""
+    folder = tmp_path_factory.mktemp("exif")
+    for name in ("a", "b"):
+        (folder / "data" / name).mkdir(parents=True)
+        for index in range(6):
+            content = (TURNED, JPEG, UPRIGHT, JPEG)[index % 4]
+            (folder / "data" / name / f"{index}.jpg").write_bytes(content)
+    return folder
+
+
+def train(folder, **options):
+    """Trains for an epoch on the folder, and returns the flags of the run."""
+    workdir = folder / "run"
+    train_dataset(
+        f"folder:{folder}/data", "tiny", workdir, batch_size=6, log_steps=1,
+        **{"epochs": 1, "eval_split": "train"} | options,
+    )  # fmt: skip
+    return read_flags(str(workdir))
+
+
+def test_a_run_on_image_files_turns_them_and_records_it(
+    image_files, figures_as_text
+):
+    folder = str(image_files / "run")
+    assert train(image_files)["exif_orientation"] == "True"
+    assert train(image_files, epochs=2)["exif_orientation"] == "True"
+    assert load_classifier(folder).preset.preprocessing.exif_orientation
+    with pytest.raises(ValueError, match="--exif_orientation=True. Received: --exif"):
+        train(image_files, exif_orientation=False)
+    files = image_files / "turned.jpg", image_files / "upright.png"
+    for file, content in zip(files, (TURNED, UPRIGHT)):
+        file.write_bytes(content)
+    turned, upright = predict_files(folder, map(str, files), with_images=True)
+    assert turned.classes == upright.classes
+    np.testing.assert_array_equal(turned.image, upright.image)
+    features = extract_features(folder, [*map(str, files)], verbose=0).features
+    (features,) = features.values()
+    np.testing.assert_array_equal(features[0], features[1])
+    stored, _ = predict_files(
+        folder, map(str, files), with_images=True, exif_orientation=False
+    )
+    assert (stored.image != turned.image).any()
+
+
+def test_a_run_of_an_earlier_version_resumes_without_it(
+    tmp_path, image_files, figures_as_text
+):
+    (tmp_path / "data").symlink_to(image_files / "data")
+    assert train(tmp_path, exif_orientation=False)["exif_orientation"] == "False"
+    flags = tmp_path / "run" / "flags.txt"
+    flags.write_text(flags.read_text().replace("--exif_orientation=False\n", ""))
+    assert "exif_orientation" not in train(tmp_path, epochs=2)
+    classifier = load_classifier(str(tmp_path / "run"))
+    assert not classifier.preset.preprocessing.exif_orientation
+
+
+@pytest.mark.parametrize("exif_orientation", [None, False])
+def test_copies_are_upright(tmp_path, image_files, exif_orientation):
+    name, _ = resized_copy.prepare(
+        f"folder:{image_files}/data", str(tmp_path), image_size=48,
+        image_format="raw", exif_orientation=exif_orientation, verbose=0,
+    )  # fmt: skip
+    preprocessing = preprocessing_of("tiny", image_size=48)
+    images = {
+        preprocess.center_square(example["image"], preprocessing).numpy().tobytes()
+        for example in datasets.load(name, "train", str(tmp_path)).examples()
+    }
+    squares = {
+        preprocess.center_square(content, preprocessing).numpy().tobytes()
+        for content in (UPRIGHT, JPEG)
+    }
+    assert squares <= images if exif_orientation is False else squares == images
+    # The statistics for training on the copy are stored beside it.
+    assert len([*tmp_path.glob("*/*/alexnet_tf_statistics_*.npz")]) == 1
+
+
+def test_copies_of_other_data_sets_are_as_they_were(tmp_path, textures_data_dir):
+    resized_copy.prepare(
+        "textures", str(tmp_path), data_dir=str(textures_data_dir), image_size=8,
+        verbose=0,
+    )  # fmt: skip
+    (path,) = tmp_path.glob("*/*/prepare.json")
+    assert resized_copy.read_settings(str(path)).get("exif_orientation") is None
