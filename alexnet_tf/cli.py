@@ -165,14 +165,14 @@ def feature_flags():
         string_flag(
             "image_key",
             None,
-            "Feature of a data set of TFDS that is the image. Default: image, or TFDS's "
-            "supervised key.",
+            "Feature of a data set of TFDS that is the image. Default: image, or the "
+            "supervised key of TFDS.",
         ),
         string_flag(
             "label_key",
             None,
             "Feature of a data set of TFDS that is the label, such as coarse_label. "
-            "Default: label, or TFDS's supervised key.",
+            "Default: label, or the supervised key of TFDS.",
         ),
     ]
 
@@ -186,8 +186,8 @@ def exif_orientation_flag(default_help):
     return boolean_flag(
         "exif_orientation",
         None,
-        "Turn images upright by the EXIF orientation of their JPEG files, as cameras and "
-        f"phones note it. {default_help}",
+        "Turn images upright by the EXIF orientation of their JPEG files, as cameras "
+        f"and phones note it. {default_help}",
     )
 
 

@@ -162,5 +162,5 @@ def _problem(example, source):
     try:
         _ensure_readable(example["image"])
     except tf.errors.InvalidArgumentError as error:
-        return short_message(error)
+        return short_message(error).rstrip(".")
     return ""

@@ -21,8 +21,12 @@ _PLAIN_24_BITS, _PLAIN_32_BITS = b"\x18\0\0\0\0\0", b"\x20\0\0\0\0\0"
 # (position, number of bytes) of the attributes of `_Header` and of the three masks. All
 # of them are in the first bytes of the file.
 _MAX_HEADER = 66
-_FIELDS = (14, 4), (18, 4), (22, 4), (28, 2), (30, 4), (10, 4), (54, 4), (58, 4), (62, 4)
-_OS2_FIELDS = (14, 4), (18, 2), (20, 2), (24, 2), (0, 0), (10, 4), (0, 0), (0, 0), (0, 0)
+_FIELDS = (
+    (14, 4), (18, 4), (22, 4), (28, 2), (30, 4), (10, 4), (54, 4), (58, 4), (62, 4)
+)  # fmt: skip
+_OS2_FIELDS = (
+    (14, 4), (18, 2), (20, 2), (24, 2), (0, 0), (10, 4), (0, 0), (0, 0), (0, 0)
+)  # fmt: skip
 _IS_SIGNED = np.array([field[0] in (18, 22) for field in _FIELDS])
 _DEPTHS = np.array([1, 2, 4, 8, 16, 24, 32])
 _UNCOMPRESSED, _BIT_MASKS, _BIT_MASKS_WITH_ALPHA = 0, 3, 6

@@ -29,7 +29,8 @@ def image_shape(encoded, exif_orientation=False):
     num_pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
     checks = [
         tf.debugging.Assert(
-            tf.reduce_all(shape > 0), ["The image has a height or a width of 0 or less."]
+            tf.reduce_all(shape > 0),
+            ["The image has a height or a width of 0 or less."],
         ),
         tf.debugging.Assert(
             num_pixels <= _MAX_PIXELS,

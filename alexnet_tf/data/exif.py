@@ -1,8 +1,8 @@
 """Turns images upright by the EXIF orientation of their JPEG files.
 
 Cameras and phones store an image as the sensor sees it, and note how to turn it. The
-orientation is a number from 1 to 8 (EXIF 2.32, section 4.6.4): an image is transposed if
-the number is 5 or more, then mirrored along one axis or both.
+orientation is a number from 1 to 8 (EXIF 2.32, section 4.6.4): an image is transposed
+if the number is 5 or more, and may then be mirrored along one axis or both.
 """
 
 import tensorflow as tf

@@ -46,8 +46,8 @@ def find_keys(builder, image_key=None, label_key=None):
         raise ValueError(
             "Expected a data set for image classification, with the features "
             f'"{image_key}" and "{label_key}". Received: {builder.name} with '
-            f"{', '.join(sorted(features))}. If other features are the images and the labels, "
-            "name them: --image_key, --label_key."
+            f"{', '.join(sorted(features))}. If other features are the images and the "
+            "labels, name them: --image_key, --label_key."
         )
     if not _is_image(features[image_key]):
         raise _type_error(
@@ -96,8 +96,8 @@ def class_names(builder, label_key):
     limit = max(_MAX_CLASSES, builder.info.splits[split].num_examples)
     if largest >= limit:
         raise ValueError(
-            f"Expected labels below {limit}: at most {_MAX_CLASSES} classes, or as many "
-            f'as there are images. Received: {largest}, the largest "{label_key}" of '
+            f"Expected labels below {limit}: at most {_MAX_CLASSES} classes, or as "
+            f'many as there are images. Received: {largest}, the largest "{label_key}" of '
             f"{builder.name}. Choose another feature with --label_key."
         )
     return tuple(str(label) for label in range(largest + 1))

@@ -146,6 +146,23 @@ def test_rejects_a_data_set_without_readable_images(tmp_path):
         pixel_statistics.compute(source, PREPROCESSING, verbose=0)
 
 
+@pytest.mark.parametrize(
+    "content, problem",
+    [
+        (damages.bad()["compressed bmp"],
+         "The BMP has RLE8 compression, which cannot be read. Convert it to PNG. Repair"),
+        (damages.bad()["gif without an image"], "The GIF has no image. Repair"),
+        (b"", "Input is empty. Repair the image"),
+    ],
+)  # fmt: skip
+def test_says_what_is_wrong_with_an_image(make_source, content, problem):
+    source = source_with_bad_third(make_source, image=content)
+    error = bad_images.find_bad_image(source, source.examples())
+    assert f"images 2 of images, split train ({len(content)} bytes): {problem}" in str(
+        error
+    )
+
+
 @pytest.mark.large
 def test_ten_thousand_images_take_no_more_memory(tmp_path):
     """Memory does not grow by 500 MB while all kinds of files are read.

@@ -148,7 +148,8 @@ FEATURES_AND_PROBLEMS = [
     ({"image": tfds.features.Text()}, "image", "Text."),
     ({"label": tfds.features.Text()}, "label", "Text."),
     ({"label": tfds.features.Sequence(LABEL)}, "label", "a Sequence of ClassLabel."),
-    ({"label": np.float32}, "label", r"Tensor of float32, shape \(\). .*integers, labels from 0"),
+    ({"label": np.float32}, "label",
+     r"Tensor of float32, shape \(\). .*integers, labels from 0"),
     ({"label": tfds.features.Text(), "kind": LABEL}, "label",
      "Text. Choose another feature with --label_key: kind."),
 ]  # fmt: skip
@@ -225,7 +226,7 @@ def test_supervised_keys_replace_missing_features(
 
 def test_rejects_a_feature_that_does_not_exist(make_data_set):
     data_dir = make_data_set(KEYED, keyed_example)
-    message = 'features "image" and "sort". Received: made with image, kind, label, photo'
+    message = '"image" and "sort". Received: made with image, kind, label, photo'
     with pytest.raises(ValueError, match=message):
         datasets.load("made", "train", data_dir, label_key="sort")
     with pytest.raises(ValueError, match=message):

@@ -3,7 +3,9 @@
 import struct
 
 
-def bmp_file(rows, shape, depth, *, header_size=40, palette=b"", masks=(), compression=0):
+def bmp_file(
+    rows, shape, depth, *, header_size=40, palette=b"", masks=(), compression=0
+):
     """Returns the bytes of a BMP.
 
     Args:

@@ -6,6 +6,8 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
+from helpers.bmp_files import bmp_file
+
 _PIXELS = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
 
 
@@ -23,7 +25,11 @@ def good():
         "png of 16 bits": tf.io.encode_png(tf.cast(image, tf.uint16) * 257).numpy(),
         "png with alpha": tf.io.encode_png(with_alpha).numpy(),
         "gif": _gif(),
+        "gif smaller than its canvas": _gif(canvas=bytes([9, 0, 7, 0])),
         "bmp": _bmp(),
+        "bmp with a palette": bmp_file(
+            [bytes([0x5A])] * 3, (3, 8), 1, palette=bytes(range(8))
+        ),
         "one pixel": _jpeg(image[:1, :1]),
         "20000 pixels wide": _jpeg(wide),
         "20000 pixels high": tf.io.encode_png(tall).numpy(),
@@ -41,6 +47,8 @@ def bad():
         "random": rng.bytes(5000),
         "random after a jpeg marker": b"\xff\xd8\xff" + rng.bytes(5000),
         "text": b"<html>404</html>",
+        "gif without an image": readable["gif"][:19] + b";",
+        "compressed bmp": bmp_file([bytes(9)], (1, 9), 8, compression=1),
         "webp": b"RIFF\x1a\x00\x00\x00WEBPVP8L" + rng.bytes(20),
         "jpeg of 30000 x 30000": _huge_jpeg(jpeg),
         "png of 30000 x 30000": _png_header(30000, 30000),
@@ -75,9 +83,9 @@ def _bmp():
     return b"BM" + struct.pack("<IHHI", 54 + len(rows), 0, 0, 54) + header + rows
 
 
-def _gif():
-    """Returns a GIF of one white pixel."""
-    return bytes.fromhex(
-        "47494638396101000100800000ffffff000000"
-        "2c00000000010001000002024401003b"
-    )
+def _gif(canvas=bytes([1, 0, 1, 0])):
+    """Returns a GIF of one white pixel on a canvas; its width and height are bytes."""
+    return (
+        b"GIF89a" + canvas + bytes.fromhex("800000ffffff000000")
+        + bytes.fromhex("2c00000000010001000002024401003b")
+    )  # fmt: skip

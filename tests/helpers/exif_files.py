@@ -17,7 +17,9 @@ def exif_segment(entries, order="<"):
     """
     header = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
     # 3 stands for 16 bits. A value takes the first of four bytes in either order.
-    fields = [struct.pack(order + "HHIHH", tag, 3, 1, value, 0) for tag, value in entries]
+    fields = [
+        struct.pack(order + "HHIHH", tag, 3, 1, value, 0) for tag, value in entries
+    ]
     directory = struct.pack(order + "H", len(entries)) + b"".join(fields) + bytes(4)
     return segment(0xE1, b"Exif\0\0" + header + directory)
 
