@@ -14,12 +14,14 @@ from alexnet_tf import presets
 from alexnet_tf.training import callbacks
 from alexnet_tf.training.callbacks import _write_histogram
 from alexnet_tf.training.callbacks import DRAW_SECONDS
+from alexnet_tf.training.callbacks import epoch_logs
 from alexnet_tf.training.callbacks import FigureWriter
 from alexnet_tf.training.callbacks import histogram
 from alexnet_tf.training.callbacks import loss_gradients
 from alexnet_tf.training import distribution
 from alexnet_tf.training import environment
 from alexnet_tf.training import optimizers
+from alexnet_tf.workdir import append_metrics
 from helpers.runs import events
 
 
@@ -98,6 +100,18 @@ def test_environment_contains_the_command_as_it_was_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/x/alexnet_tf/train.py", "--dataset=a b"])
     command = environment.describe()["command"]
     assert command == "python -m alexnet_tf.train '--dataset=a b'"
+
+
+def test_logs_of_an_epoch_have_no_validation_of_an_earlier_one(tmp_path):
+    train_line = dict(loss=3.0, top1_error=0.9, top5_error=0.5, learning_rate=0.1)
+    eval_line = dict(loss=2.0, top1_error=0.8, top5_error=0.4)
+    append_metrics(str(tmp_path), step=5, split="train", **train_line)
+    append_metrics(str(tmp_path), step=5, split="eval", **eval_line)
+    validation = {f"val_{name}": value for name, value in eval_line.items()}
+    assert epoch_logs(str(tmp_path)) == train_line | validation
+    train_line["loss"] = 1.0
+    append_metrics(str(tmp_path), step=10, split="train", **train_line)
+    assert epoch_logs(str(tmp_path)) == train_line
 
 
 def test_errors_while_drawing_are_logged(tmp_path, caplog):
