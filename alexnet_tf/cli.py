@@ -229,7 +229,10 @@ def run(
             although `takes_arguments` is False.
     """
 
-    def main(values, names, argv):
+    values = flags.FLAGS if argv is None else flags.FlagValues()
+    names = _define(descriptions, values)
+
+    def main(argv):
         if len(argv) > 1 and not takes_arguments:
             raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
         silence_libraries(values["verbosity"].present)
@@ -238,20 +241,18 @@ def run(
             sys.stdout.flush()
             sys.exit(1)
 
-    values = flags.FLAGS if argv is None else flags.FlagValues()
-    names = _define(descriptions, values)
     with one_line_errors(command, interrupt_message):
         if argv is None:
             # Keras would use another backend if its configuration file says so.
             os.environ["KERAS_BACKEND"] = "tensorflow"
             try:
-                app.run(functools.partial(main, values, names))
+                app.run(main)
             finally:
                 values.remove_flag_values(names)
         elif "--help" in argv:
             print(sys.modules[work.__module__].__doc__, values.get_help(), sep="\n")
         else:
-            main(values, names, _parse(values, argv))
+            main(_parse(values, argv))
 
 
 def parse(descriptions, argv):

@@ -3,9 +3,9 @@
     python -m alexnet_tf.evaluate --weights=runs/textures-tiny
     python -m alexnet_tf.evaluate --weights=bvlc_alexnet --dataset=imagenet2012
 
-Prints a row like those of the paper's Table 2. Several paths, separated by commas, form
-an ensemble: the images are preprocessed for each network by its own preset, and the
-probabilities are averaged.
+Prints a row like those of the paper's Table 2. Several names or paths, separated by
+commas, form an ensemble: the images are preprocessed for each network by its own
+preset, and the probabilities are averaged.
 """
 
 import csv

@@ -64,8 +64,8 @@ FLAGS = [
         "the end. error: stop.",
     ),
     cli.exif_orientation_flag(
-        "Only for image files. Default: as the run was trained, if on image files; true "
-        "for other weights."
+        "Only for image files. Default: as the run was trained, if on image files; "
+        "true for other weights."
     ),
 ]
 

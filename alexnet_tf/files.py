@@ -157,15 +157,14 @@ def lock_folder(folder, on_wait=None):
         OSError: if the folder does not exist or cannot be opened.
     """
     with _open_lock(folder) as acquire:
+        is_locked = True
         try:
             acquire()
-            is_locked = True
         except BlockingIOError:
             if on_wait is None:
                 raise
             on_wait()
             _wait(acquire)
-            is_locked = True
         except OSError:
             is_locked = False  # The file system does not support locks.
         yield is_locked

@@ -4,8 +4,8 @@ Importing TensorFlow takes seconds. Commands that do not need TensorFlow, such a
 `python -m alexnet_tf.train --help`, import the packages without waiting for it.
 """
 
+import functools
 import importlib
-import importlib.abc
 import pkgutil
 import sys
 
@@ -35,6 +35,7 @@ def attributes(package, modules=()):
     return __getattr__, __dir__
 
 
+@functools.cache
 def _module_names(package):
     """Returns the names of the modules and packages in a package."""
     paths = sys.modules[package].__path__
@@ -54,7 +55,7 @@ def after_import(name, action):
         sys.meta_path.insert(0, _Finder(name, action))
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Finds a module as the other finders do, and adds an action to its loader."""
 
     def __init__(self, name, action):
@@ -72,7 +73,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         return None
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     """Loads a module with another loader, and calls an action afterwards."""
 
     def __init__(self, loader, action):

@@ -229,8 +229,8 @@ class Recipe:
         schedule: the name of a schedule of the learning rate, which
             `optimizers.learning_rate` describes.
         boundaries: the epochs before which "step" divides the learning rate by 10.
-        patience: the number of epochs without a lower validation error after which
-            "plateau" divides the learning rate by 10.
+        patience: the number of evaluations without a lower validation error after
+            which "plateau" divides the learning rate by 10.
         epochs: the maximum number of epochs.
         layer_lr_multipliers: tuples of (layer name, epoch, factor), by epoch. From this
             epoch on, the learning rate of the layer is multiplied by the factor, and no
@@ -604,14 +604,6 @@ OVERRIDES = (
 )  # fmt: skip
 
 
-def with_exif_orientation(preset: Preset, exif_orientation: bool) -> Preset:
-    """Returns a preset whose `Preprocessing` has this value of `exif_orientation`."""
-    preprocessing = dataclasses.replace(
-        preset.preprocessing, exif_orientation=exif_orientation
-    )
-    return dataclasses.replace(preset, preprocessing=preprocessing)
-
-
 # {name or value in the network.json of version 0.1: its present form}.
 _RENAMED = {
     "colour_noise": "pca_color_std",  # word: kept
@@ -677,12 +669,13 @@ def _from_file(path):
 
 
 def check(preset: Preset) -> Preset:
-    """Returns a preset unchanged if a network can be built from it and trained.
+    """Returns a preset unchanged if its name, fields and names of layers are valid.
 
     Raises:
         ValueError: if the name contains other characters than letters, digits and
-            "_.-", a field has the wrong type or is out of range, two layers have the
-            same name, or the last layer has not one output for each class.
+            "_.-", a field has the wrong type, a number of the recipe or of the
+            preprocessing is out of range, two layers have the same name, or the last
+            layer has not one output for each class.
     """
     if not isinstance(preset, Preset):
         raise ValueError(f"Expected a presets.Preset. Received: {preset!r:.80}.")

@@ -5,10 +5,10 @@
     python -m alexnet_tf.train --dataset=folder:PATH --preset=caffe \\
         --weights=imagenet --reinit=fc8
 
-The same command resumes a run that was stopped, and with a larger --epochs it continues
-a run that has ended. Flags that replace a value of the
-preset have that value by default; flags.txt in the work directory records the values
-used.
+The same command resumes a run that was stopped. With a larger --epochs it continues a
+run that has ended, unless its schedule is stepped_exponential. Flags that replace a
+value of the preset have that value by default; flags.txt in the work directory records
+the values used.
 """
 
 import logging
@@ -98,8 +98,8 @@ _RUN_FLAGS = [
     cli.boolean_flag(
         "keep_best",
         False,
-        "Keep the weights with the lowest validation error, too. alexnet_tf.evaluate "
-        "and alexnet_tf.predict use them with --checkpoint=best.",
+        "Keep the weights with the lowest validation error, too. alexnet_tf.evaluate, "
+        "alexnet_tf.predict and alexnet_tf.export use them with --checkpoint=best.",
     ),
     cli.integer_flag(
         "eval_every",
@@ -168,8 +168,9 @@ _FINE_TUNING_FLAGS = [
         "weights",
         None,
         f"Weights to start from. {cli.WEIGHTS_HELP} The preset of a run or of "
-        "published weights is used. The learning rate is a tenth of the preset's unless it is "
-        "given, and the mean is that of the images that the weights were trained on.",
+        "published weights is used. The learning rate is a tenth of the preset's "
+        "unless it is given, and the mean is that of the images that the weights were "
+        "trained on.",
     ),
     cli.layout_flag(),
     cli.list_flag(
@@ -230,8 +231,8 @@ _PRESET_FLAGS = [
         None,
         ["plateau", "step", "stepped_exponential", "constant"],
         "How the learning rate decreases. plateau: divided by 10 when the validation "
-        "error has not improved for --patience epochs; training ends at the fourth "
-        "such plateau. step: divided by 10 before each epoch in --boundaries. "
+        "error has not improved for --patience evaluations; training ends at the "
+        "fourth such plateau. step: divided by 10 before each epoch in --boundaries. "
         "stepped_exponential: four levels, the last of which is a 250th of the first. "
         "constant: not at all.",
     ),

@@ -230,9 +230,9 @@ def preset_of_weights(weights, preset=None):
     if preset is None:
         raise ValueError(
             "Expected a preset, because a weights file does not name one. Received: "
-            f"weights={weights} alone. Give preset=caffe for a file of BVLC AlexNet, or "
-            f"preset=owt for torchvision's file. The names {', '.join(published.WEIGHTS)} "
-            "need no preset."
+            f"weights={weights} alone. Give preset=caffe for a file of BVLC AlexNet, "
+            "or preset=owt for torchvision's file. The names "
+            f"{', '.join(published.WEIGHTS)} need no preset."
         )
     return presets.get(preset)
 

@@ -5,7 +5,8 @@
 
 Writes the 60,965,224 random parameters of preset `caffe` in each format that
 `save_weights` writes, then loads each file, and each of the weights that are given as
-PRESET=WEIGHTS, five times, alternating with `numpy.load` of the .npy file. Prints the time
+PRESET=WEIGHTS, five times, alternating with `numpy.load` of the .npy file. Prints the
+time
 relative to that of `numpy.load`, as the median and the range of the five ratios. Also
 prints the largest of the five memory peaks, relative to the size of the arrays
 (244 MB). A memory peak is the largest resident set while the file is loaded, minus the

@@ -110,7 +110,10 @@ def diagnosing(source, requested):
 
 
 def short_message(error):
-    """Returns the message of a `tf.errors.OpError` in one line without node names."""
+    """Returns the message of a `tf.errors.OpError` in one line without node names.
+
+    It has no period at its end, so that it can be a part of another message.
+    """
     # The last unindented line gives the cause, the lines before it the place in the
     # code, and the indented lines the node of the graph. The errors of several devices
     # are indented lines, "  (0) NOT_FOUND:  ...", and lines with totals follow them.
@@ -124,8 +127,8 @@ def short_message(error):
     *_, cause = causes or lines or [type(error).__name__]
     cause = re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ | *\[Op:.*", "", cause).strip()
     # Several data of an assertion are numbers and names, which say less by themselves.
-    assertion = re.fullmatch(r"assertion failed: \[([^][]* [^][]*?)\.?\]", cause)
-    return assertion[1] if assertion else cause
+    assertion = re.fullmatch(r"assertion failed: \[([^][]* [^][]*?)\]", cause)
+    return (assertion[1] if assertion else cause).rstrip(".")
 
 
 def find_bad_image(source, examples):
@@ -144,7 +147,7 @@ def find_bad_image(source, examples):
         problem = _problem(example, source)
         if problem:
             return ValueError(
-                "Expected a JPEG, PNG, BMP or GIF image and a label from 0 "
+                "Expected a JPEG, PNG, BMP, GIF or WebP image and a label from 0 "
                 f"to {len(source.classes) - 1}. Received: "
                 f"{os.fsdecode(example['name'].numpy())} of {source} "
                 f"({len(example['image'].numpy())} bytes): {problem}. Repair "
@@ -157,10 +160,10 @@ def _problem(example, source):
     """Returns a description of what is wrong with an example, "" if nothing is."""
     label = int(example["label"])
     if not source.accepts_label(label):
-        advice = ", which marks unlabeled images: choose another --eval_split"
+        advice = ", which marks unlabeled images: choose another split"
         return f"its label is {label}{advice if label == -1 else ''}"
     try:
         _ensure_readable(example["image"])
     except tf.errors.InvalidArgumentError as error:
-        return short_message(error).rstrip(".")
+        return short_message(error)
     return ""

@@ -210,7 +210,7 @@ def _decode_other(encoded, header):
             lambda: _decode_bytes(rows, header),
         ),
     )
-    return tf.cond(header.height < 0, lambda: pixels, lambda: pixels[::-1])
+    return tf.cond(header.height < 0, lambda: pixels, lambda: tf.reverse(pixels, [0]))
 
 
 def _read_rows(encoded, header):

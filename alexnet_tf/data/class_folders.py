@@ -225,9 +225,11 @@ def _check_class_level(root):
     if not names:
         _check_not_flat(root)
     inner = _innermost(root)
+    if inner == root:
+        return
     below = subfolders(inner)
     images, *_ = find_images(inner, recursive=False)
-    if inner != root and below and not images:
+    if below and not images:
         raise ValueError(
             f"Expected one folder per class in {root}. Received: one folder, "
             f"{names[0]}, without images of its own. If {', '.join(below[:3])} in "

@@ -5,6 +5,8 @@ The following names are supported:
 - the name of an image classification data set of TFDS, such as "imagenet2012" or
   "cifar10:3.0.2";
 - "textures", a small data set that this package generates;
+- "huggingface:NAME" for a data set of Hugging Face, through TFDS, if the package
+  datasets is installed;
 - "folder:PATH" for a folder with one folder of images per class, or with such a folder
   for each split;
 - "list:FILE" for a file of `path label` lines, or "list:FOLDER" for a folder with such
@@ -37,7 +39,7 @@ def load(name, split, data_dir=None, *, image_key=None, label_key=None):
             inconsistent. Folders and lists have no features to choose from.
         OSError: if the data is missing and can't be prepared, or can't be read.
     """
-    if name.startswith(file_source.PREFIXES):
+    if has_image_files(name):
         _check_no_keys(name, image_key=image_key, label_key=label_key)
         return file_source.load(name, split)
     return tfds_source.load(name, split, data_dir, image_key, label_key)
@@ -54,7 +56,7 @@ def split_names(name, data_dir=None, *, image_key=None, label_key=None):
             images, or the labels of its training list are inconsistent.
         OSError: if the data is missing and can't be prepared, or can't be read.
     """
-    if name.startswith(file_source.PREFIXES):
+    if has_image_files(name):
         _check_no_keys(name, image_key=image_key, label_key=label_key)
         return file_source.split_names(name)
     return tfds_source.split_names(name, data_dir, image_key, label_key)
@@ -86,7 +88,7 @@ def training_splits(name, train_split=None, eval_split=None, data_dir=None):
     """
     if train_split is not None or eval_split is not None:
         return train_split or "train", eval_split
-    if name.startswith(file_source.PREFIXES):
+    if has_image_files(name):
         return file_source.training_splits(name)
     return tfds_source.training_splits(name, data_dir)
 

@@ -1,4 +1,4 @@
-"""Decodes JPEG, PNG, BMP and GIF images, and rejects huge ones by their headers."""
+"""Decodes JPEG, PNG, BMP, GIF and WebP images; rejects huge ones by their headers."""
 
 import tensorflow as tf
 

@@ -6,7 +6,6 @@ import logging
 import os
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from alexnet_tf.data import class_folders
@@ -16,6 +15,10 @@ from alexnet_tf.data.source import check_not_empty
 from alexnet_tf.data.source import default_training_splits
 from alexnet_tf.data.source import evaluation_split
 from alexnet_tf.data.source import example_name
+from alexnet_tf.data.source import fetch_file
+from alexnet_tf.data.source import label_limit
+from alexnet_tf.data.source import MAX_CLASSES
+from alexnet_tf.data.source import read_files
 from alexnet_tf.data.source import Source
 from alexnet_tf.data.source import SPLIT_ERRORS
 from alexnet_tf.data.source import unknown_split_error
@@ -43,8 +46,8 @@ def load(name, split):
         len(paths),
         folder,
         _fingerprint(paths),
-        functools.partial(_read, names, labels),
-        _fetch,
+        functools.partial(read_files, names, labels),
+        fetch_file,
     )
 
 
@@ -63,21 +66,6 @@ def training_splits(name):
     Arguments and errors are those of `datasets.split_names`.
     """
     return default_training_splits(name, split_names(name))
-
-
-def _read(names, labels, shuffle_seed):
-    """Returns a `tf.data.Dataset` of names and labels, for `Source.read`."""
-    order = np.arange(len(names))
-    if shuffle_seed is not None:
-        order = np.random.default_rng(shuffle_seed).permutation(order)
-    return tf.data.Dataset.from_tensor_slices(
-        {"name": names[order], "label": labels[order]}
-    )
-
-
-def _fetch(element):
-    """Returns the example of an element of `_read`, with its encoded image."""
-    return element | {"image": tf.io.read_file(element["name"])}
 
 
 def _scan(name):
@@ -134,19 +122,16 @@ def _scan_lists(path):
 
 
 def _check_num_classes(num_classes, examples, list_file):
-    """Rejects a training list with a label that is too large to be intended.
-
-    A short list of ImageNet images may well have labels of all 1000 classes. With more
-    classes than that, a network can't be trained unless each class has an image.
-    """
-    limit = max(len(examples), 1000)
+    """Rejects a training list with a label that is too large to be intended."""
+    limit = label_limit(len(examples))
     if num_classes > limit:
         largest_label = num_classes - 1
         path = next(path for path, label in examples if label == largest_label)
         raise ValueError(
-            f"Expected labels below {limit} in {list_file}: at most 1000 classes, or "
-            f"as many as there are images. Received: label {largest_label} for {path}, "
-            f"{len(examples)} images. Number the classes from 0."
+            f"Expected labels below {limit} in {list_file}: at most {MAX_CLASSES} "
+            "classes, or as many as there are images. Received: label "
+            f"{largest_label} for {path}, {len(examples)} images. Number the classes "
+            "from 0."
         )
 
 

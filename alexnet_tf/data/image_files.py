@@ -1,19 +1,21 @@
 """Finds image files by paths, glob patterns, folders and lists, as a `Source`."""
 
+import functools
 import glob
 import logging
 import os
 import re
 
 import numpy as np
-import tensorflow as tf
 
 from alexnet_tf.data.folder_contents import describe_undecodable
 from alexnet_tf.data.folder_contents import find_images
 from alexnet_tf.data.folder_contents import IMAGE_EXTENSIONS
 from alexnet_tf.data.folder_contents import log_once
 from alexnet_tf.data.source import example_name
+from alexnet_tf.data.source import fetch_file
 from alexnet_tf.data.source import PADDING_LABEL
+from alexnet_tf.data.source import read_files
 from alexnet_tf.data.source import Source
 from alexnet_tf.data.text_lines import read_lines
 
@@ -65,11 +67,7 @@ def to_source(files):
     """
     names = np.array([example_name(path) for path, _ in files], object)
     labels = [PADDING_LABEL if label is None else label for _, label in files]
-    elements = {"name": names, "label": np.array(labels, np.int32)}
-
-    def fetch(element):
-        return element | {"image": tf.io.read_file(element["name"])}
-
+    labels = np.array(labels, np.int32)
     return Source(
         name="image files",
         split="all",
@@ -77,8 +75,8 @@ def to_source(files):
         num_examples=len(files),
         folder="",
         fingerprint="",
-        read=lambda shuffle_seed: tf.data.Dataset.from_tensor_slices(elements),
-        fetch=fetch,
+        read=functools.partial(read_files, names, labels),
+        fetch=fetch_file,
     )
 
 

@@ -30,8 +30,8 @@ def decode_crop(encoded, offset, preprocessing):
     by 4.8 gray levels on average.
 
     Args:
-        encoded: string [], the bytes of a JPEG (including gray and CMYK), PNG, BMP
-            or GIF.
+        encoded: string [], the bytes of a JPEG (including gray and CMYK), PNG, BMP,
+            GIF or WebP.
         offset: int32 [2], (y, x) of the crop in the center square, in pixels.
         preprocessing: a `presets.Preprocessing`.
 
@@ -296,8 +296,8 @@ def ten_crop(encoded, preprocessing, statistics):
         mean = mean_pixels([y, x], preprocessing, statistics)
         crops.append(crop - mean)
         if _flips_mean(mean, preprocessing):
-            mean = mean[:, ::-1]
-        mirrored.append(crop[:, ::-1] - mean)
+            mean = tf.reverse(mean, [1])
+        mirrored.append(tf.reverse(crop, [1]) - mean)
     std = _std(preprocessing, statistics)
     return _standardize(tf.stack(crops + mirrored), preprocessing, std)
 

@@ -51,7 +51,7 @@ def data_set_name(dataset, image_size, resize, image_format):
         image_format: "jpeg" or "raw".
     """
     original, _, path = dataset.partition(":")
-    if original in ("folder", "list"):
+    if datasets.has_image_files(dataset):
         original = os.path.splitext(os.path.basename(path.rstrip("/" + os.sep)))[0]
     name = re.sub(r"\W+", "_", original.split("/")[0].lower()).strip("_")
     # The names of data sets in TFDS start with a letter.
@@ -153,6 +153,10 @@ def prepare(
         split: _shard_paths(folder, name, split, source.num_examples, images_per_shard)
         for split, source in sources.items()
     }
+    # The statistics are those of the copy, whose images are upright already.
+    original_preprocessing = dataclasses.replace(
+        preprocessing, exif_orientation=exif_orientation
+    )
     for split, source in sources.items():
         missing = _missing_shards(paths[split], worker_index, num_workers)
         progress_bar = keras.utils.Progbar(
@@ -163,10 +167,7 @@ def prepare(
             end = min((shards[-1] + 1) * images_per_shard, source.num_examples)
             part = load(f"{split}[{first}:{end}]")
             examples = _encoded_squares(
-                part,
-                dataclasses.replace(preprocessing, exif_orientation=exif_orientation),
-                image_format,
-                quality,
+                part, original_preprocessing, image_format, quality
             )
             for shard in shards:
                 shard_examples = itertools.islice(examples, images_per_shard)

@@ -29,6 +29,9 @@ PIPELINE_OPTIONS.autotune.enabled = False
 PIPELINE_OPTIONS.autotune.initial_parallelism = 1024
 PIPELINE_OPTIONS.experimental_optimization.apply_default_optimizations = False
 
+# The largest number of classes without names that may exceed the number of images.
+MAX_CLASSES = 1000
+
 # The errors that TFDS raises for splits that it can't parse or find.
 SPLIT_ERRORS = (AssertionError, KeyError, NotImplementedError, ValueError)
 
@@ -153,8 +156,19 @@ class Source:
 
         Image files are not read.
         """
-        examples = dataclasses.replace(self, fetch=None).without_count_check()
-        return {*examples.map(lambda example: example["name"]).as_numpy_iterator()}
+        names = self.elements().map(lambda element: element["name"])
+        return {*names.as_numpy_iterator()}
+
+    def elements(self):
+        """Returns a `tf.data.Dataset` of the examples, without images that are files.
+
+        The number of examples is not checked.
+        """
+        return dataclasses.replace(self, fetch=None).without_count_check()
+
+    def example_of(self, element):
+        """Returns the example of an element of `read`."""
+        return self.fetch(element) if self.fetch else element
 
     def examples(self, shuffle_seed=None):
         """Returns a `tf.data.Dataset` that yields each example once.
@@ -228,7 +242,7 @@ class Source:
         Raises:
             tf.errors.OpError: if the image is unreadable, see `allow_bad_images`.
         """
-        example = self.fetch(element) if self.fetch else element
+        example = self.example_of(element)
         check = tf.debugging.Assert(
             self.has_class(example["label"]), ["The label is not that of a class."]
         )
@@ -336,6 +350,36 @@ class Source:
         )
 
 
+def read_files(names, labels, shuffle_seed):
+    """Returns the elements of a source of image files, for `Source.read`.
+
+    Args:
+        names: an array of file names, bytes [N].
+        labels: int32 [N].
+        shuffle_seed: as for `Source.read`.
+    """
+    order = np.arange(len(names))
+    if shuffle_seed is not None:
+        order = np.random.default_rng(shuffle_seed).permutation(order)
+    return tf.data.Dataset.from_tensor_slices(
+        {"name": names[order], "label": labels[order]}
+    )
+
+
+def fetch_file(element):
+    """Returns the example of an element of `read_files`, with its encoded image."""
+    return element | {"image": tf.io.read_file(element["name"])}
+
+
+def label_limit(num_examples):
+    """Returns the number that the labels of a data set without class names are below.
+
+    A few images of ImageNet may well have labels of all its classes. With more classes
+    than that, a network can't be trained unless each class has an image.
+    """
+    return max(MAX_CLASSES, num_examples)
+
+
 def example_name(path):
     """Returns the name of the example in an image file as bytes.
 
@@ -359,13 +403,13 @@ def evaluation_split(name, splits):
         if split in splits:
             return split
     similar = [split for split in splits if _may_be_for_evaluation(split)]
-    choice = "".join(
-        f'Choose eval_split="{split}", or use parts' for split in similar[:1]
+    choice = (
+        f'Choose eval_split="{similar[0]}", or use parts' if similar else "Use parts"
     )
     raise ValueError(
         f"Expected a split to evaluate on, one of {', '.join(_EVALUATION_SPLITS)}. "
         f"Received: {name}, which has only {', '.join(splits)}. "
-        f"{choice or 'Use parts'} of a split: "
+        f"{choice} of a split: "
         'train_split="train[:90%]", eval_split="train[90%:]", or, to evaluate on all '
         f'images, split="{splits[0]}".'
     )

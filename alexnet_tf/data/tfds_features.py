@@ -5,12 +5,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from alexnet_tf.data import bad_images
+from alexnet_tf.data.source import label_limit
+from alexnet_tf.data.source import MAX_CLASSES
 
 IMAGE_KEY, LABEL_KEY = "image", "label"
-
-# Integers above this one are identifiers rather than classes, unless there are as many
-# examples.
-_MAX_CLASSES = 1000
 
 # {(folder, splits, key): the largest label}.
 _largest_labels = {}
@@ -93,11 +91,11 @@ def class_names(builder, label_key):
     if key not in _largest_labels:
         _largest_labels[key] = _largest_label(builder, split, label_key)
     largest = _largest_labels[key]
-    limit = max(_MAX_CLASSES, builder.info.splits[split].num_examples)
+    limit = label_limit(builder.info.splits[split].num_examples)
     if largest >= limit:
         raise ValueError(
-            f"Expected labels below {limit}: at most {_MAX_CLASSES} classes, or as "
-            f'many as there are images. Received: {largest}, the largest "{label_key}" of '
+            f"Expected labels below {limit}: at most {MAX_CLASSES} classes, or as many "
+            f'as there are images. Received: {largest}, the largest "{label_key}" of '
             f"{builder.name}. Choose another feature with --label_key."
         )
     return tuple(str(label) for label in range(largest + 1))

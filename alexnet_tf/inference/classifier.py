@@ -117,7 +117,7 @@ class Classifier:
         """Returns float32 [classes], the probabilities of the classes of one image.
 
         Args:
-            encoded: the bytes of a JPEG, PNG, BMP or GIF file.
+            encoded: the bytes of a JPEG, PNG, BMP, GIF or WebP file.
             ten_crop: whether to average over the paper's ten crops (section 4.1)
                 instead of using the center crop.
 
@@ -186,7 +186,8 @@ def load_classifier(weights, preset=None, layout=None, mean=None, checkpoint="la
         weights: a name in `published.WEIGHTS`, "imagenet" for the published weights of
             `preset`, the work directory of a run, or a weights file for
             `weights.load_weights`.
-        preset: a name in `presets.PRESETS`; None for that of the weights.
+        preset: a preset for `presets.get`, such as a name in `presets.PRESETS`; None
+            for that of the weights.
         layout: the axis order of the file, see `weights.load_weights`.
         mean: the path of a mean image to subtract in place of ImageNet's mean per
             channel, see `mean_file`. Only for weights without a mean of their own.
@@ -279,9 +280,8 @@ def for_image_files(classifier, weights, exif_orientation=None):
         dataset = find_run_data(weights).dataset
         is_from_files = dataset is not None and datasets.has_image_files(dataset)
         exif_orientation = not is_from_files or preset.preprocessing.exif_orientation
-    return dataclasses.replace(
-        classifier, preset=presets.with_exif_orientation(preset, exif_orientation)
-    )
+    preset = presets.override(preset, exif_orientation=exif_orientation)
+    return dataclasses.replace(classifier, preset=preset)
 
 
 def _predict_file(classifier, path, top, ten_crop, with_images):
@@ -400,9 +400,9 @@ def _decoding(encoded):
         yield
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
-            f"Expected a JPEG, PNG, BMP or GIF image. Received: {len(encoded)} bytes "
-            "that cannot be decoded as one of these: "
-            f"{bad_images.short_message(error).rstrip('.')}."
+            "Expected a JPEG, PNG, BMP, GIF or WebP image. Received: "
+            f"{len(encoded)} bytes that cannot be decoded as one of these: "
+            f"{bad_images.short_message(error)}."
         ) from error
 
 

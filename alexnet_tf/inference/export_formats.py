@@ -111,7 +111,7 @@ def saved_model(network, path):
 
     That of a `Classifier` preprocesses images of any size itself. Two endpoints return
     probabilities, float32 [B, classes]: `encoded` takes string [B], the bytes of JPEG,
-    PNG, BMP or GIF files, and `pixels` takes uint8 RGB [B, H, W, 3]. The endpoint
+    PNG, BMP, GIF or WebP files, and `pixels` takes uint8 RGB [B, H, W, 3]. The endpoint
     `classes` returns the names of the classes, string [classes].
 
     That of a `keras.Model` has the endpoint `serve`, from its inputs to its outputs.

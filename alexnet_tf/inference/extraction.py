@@ -245,8 +245,7 @@ def _batches(source, make_crops, batch_size):
     """
 
     def read(index, element):
-        example = source.fetch(element) if source.fetch else element
-        return index, make_crops(example["image"])
+        return index, make_crops(source.example_of(element)["image"])
 
     def read_batch(elements):
         # After an error, a pipeline goes on with the next image.
@@ -324,7 +323,7 @@ def _reason(source, batch, index, make_crops):
 
 def _bad_image_error(name, reason):
     return ValueError(
-        f"Expected readable images. Received: {name}: {reason.rstrip('.')}. Repair or "
+        f"Expected readable images. Received: {name}: {reason}. Repair or "
         'remove it, or omit it with on_bad_image="skip".'
     )
 

@@ -65,7 +65,7 @@ def _readable_crops(classifier, source):
     # A pipeline takes longer to set up than a hundred images take here.
     for element in source.read(0):
         with contextlib.suppress(tf.errors.InvalidArgumentError):
-            example = source.fetch(element) if source.fetch else element
+            example = source.example_of(element)
             yield preprocess.evaluation_image(
                 example["image"],
                 classifier.preset.preprocessing,

@@ -56,15 +56,6 @@ class Progress(tf.train.experimental.PythonState):
         at_end_of_epoch = self.step == len(self.errors) * steps_per_epoch
         return at_end_of_epoch and stopping.is_best(self.errors)
 
-    def forget_extra_evaluations(self, epochs, eval_every):
-        """Forgets errors that a run of `epochs` epochs would not have measured.
-
-        See `stopping.without_extra_evaluations` for the arguments.
-        """
-        self.errors = stopping.without_extra_evaluations(
-            self.errors, epochs, eval_every
-        )
-
     def add(self, steps, sums, batch_size):
         """Adds completed steps.
 

@@ -1,6 +1,5 @@
 """Weights of the classes in the loss, so that rare classes count as much as others."""
 
-import dataclasses
 import json
 import os
 
@@ -47,11 +46,11 @@ def count_labels(source):
         OSError: if the data set can't be read.
     """
     counts = np.zeros(len(source.classes), np.int64)
-    elements = dataclasses.replace(source, fetch=None).without_count_check()
     with bad_images.diagnosing(source, lambda: (0, -1)):
-        labels = elements.map(lambda element: element["label"]).batch(_BATCH_SIZE)
+        labels = source.elements().map(lambda element: element["label"])
+        labels = labels.batch(_BATCH_SIZE)
         for batch in labels.as_numpy_iterator():
-            of_classes = batch[(batch >= 0) & (batch < len(counts))]
+            of_classes = batch[source.has_class(batch)]
             counts += np.bincount(of_classes, minlength=len(counts))
     return counts
 

@@ -125,7 +125,8 @@ def train(
         callbacks: further `keras.callbacks.Callback` objects, called in the chief only.
             `on_train_batch_begin` is not called, and `on_train_batch_end` is called
             once for several steps. `stop_training` ends the run after the current
-            epoch; a changed learning rate has no effect.
+            epoch; a changed learning rate has an effect only on an `optimizer` of your
+            own.
 
     Returns:
         {"loss", "top1_error", "top5_error"} on `eval_source`: the cross-entropy in
@@ -158,7 +159,7 @@ def train(
         statistics = _run_statistics(
             fine_tuning, source, preprocessing, workdir, verbose
         )
-        label_counts = _run_label_counts(options, source, workdir)
+        label_counts = _run_label_counts(options, source, workdir, chief)
 
     # ---- 2. Model and optimizer ------------------------------------------------
     keras.utils.set_random_seed(seed)
@@ -183,13 +184,15 @@ def train(
         saver.restore(repair=chief)
         verify_image_counts(workdir, image_counts)
         run_settings.check_length(workdir, recipe, options, progress, steps_per_epoch)
-        progress.forget_extra_evaluations(recipe.epochs, options.eval_every)
+        progress.errors = stopping.without_extra_evaluations(
+            progress.errors, recipe.epochs, options.eval_every
+        )
     else:
         load_initial_weights(model, fine_tuning, preprocessing.channel_order)
     saver.check_same_position(mean_over_workers)
     if chief:
         if not resuming:
-            _describe_data(workdir, image_counts, statistics, label_counts)
+            _describe_data(workdir, image_counts, statistics)
         write_network(workdir, preset, source.classes, described)
         files.remove_unfinished(workdir)
         saver.remove_unfinished()
@@ -472,21 +475,24 @@ def _run_statistics(fine_tuning, source, preprocessing, workdir, verbose):
     return pixel_statistics.load_or_compute(source, preprocessing, workdir, verbose)
 
 
-def _run_label_counts(options, source, workdir):
-    """Returns the number of images of each class; None if the loss is not weighted."""
+def _run_label_counts(options, source, workdir, chief):
+    """Returns the number of images of each class; None if the loss is not weighted.
+
+    Counting reads the whole split, so only the chief counts, before the other workers.
+    """
     if options.class_weights is None:
         return None
-    if has_checkpoint(workdir):
+    if has_checkpoint(workdir) or not chief:
         return class_weights.read_counts(workdir)
-    return class_weights.count_labels(source)
+    counts = class_weights.count_labels(source)
+    class_weights.write_counts(workdir, counts)
+    return counts
 
 
-def _describe_data(workdir, image_counts, statistics, label_counts):
+def _describe_data(workdir, image_counts, statistics):
     """Writes the files that describe the data."""
     write_image_counts(workdir, image_counts)
     pixel_statistics.write(statistics, os.path.join(workdir, STATISTICS_FILE))
-    if label_counts is not None:
-        class_weights.write_counts(workdir, label_counts)
 
 
 def _distributed(strategy, batch_size, make_batches, **kwargs):
@@ -544,15 +550,15 @@ def _log_optimizer(model, recipe):
         name, count = type(inner_optimizer).__name__, model.count_params()
         _log.info("%s: %d parameters. Optimizer: %s.", model.name, count, name)
         return
-    kernels, biases = [], []
+    kernels, others = [], []
     for variable in model.trainable_variables:
-        (kernels if optimizers.is_kernel(variable) else biases).append(variable)
+        (kernels if optimizers.is_kernel(variable) else others).append(variable)
     _log.info(
         "%s: %d parameters. Weight decay of %g on %d kernels (%d parameters), none on "
-        "%d biases (%d).",
+        "%d other variables (%d).",
         model.name, model.count_params(), recipe.weight_decay,
         len(kernels), sum(v.shape.num_elements() for v in kernels),
-        len(biases), sum(v.shape.num_elements() for v in biases),
+        len(others), sum(v.shape.num_elements() for v in others),
     )
 
 

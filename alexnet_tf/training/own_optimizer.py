@@ -50,7 +50,7 @@ def describe(optimizer):
     """Returns {name: JSON value} that describe an optimizer, to recognize a change.
 
     Args:
-        optimizer: a new optimizer from `make`.
+        optimizer: a new optimizer from `steps.make_optimizer`.
     """
     values = {
         f"optimizer.{name}": value

@@ -88,9 +88,9 @@ def train_dataset(
 
     Args:
         dataset: the name of a data set, see `datasets`.
-        preset: a name in `presets.PRESETS`, or a `presets.Preset`. Default: that of
-            `weights` if they are published or a run's, else "tiny" for textures and
-            "paper" otherwise.
+        preset: a preset for `presets.get`, such as a name in `presets.PRESETS`, or a
+            `presets.Preset`. Default: that of `weights` if they are published or a
+            run's, else "tiny" for textures and "paper" otherwise.
         workdir: the work directory, created if it does not exist. Default:
             runs/DATASET-PRESET.
         train_split, eval_split: the splits to train on and to measure the validation
@@ -144,7 +144,9 @@ def train_dataset(
         reference_batch_size, eval_every,
     )
     if optimizer is not None:
-        own_optimizer.check_not_given(_select(own_optimizer.REPLACED, overrides))
+        own_optimizer.check_not_given(
+            {name: overrides.get(name) for name in own_optimizer.REPLACED}
+        )
     if data_service is not None:
         check_dispatcher(data_service)
     mean = _pop_mean_file(overrides, weights)
@@ -153,7 +155,7 @@ def train_dataset(
         weights = published.find(weights, run_preset.name).name
     workdir = os.fspath(workdir or default_workdir(dataset, run_preset.name))
     turns_images = _resolve_exif_orientation(exif_orientation, dataset, workdir)
-    run_preset = presets.with_exif_orientation(run_preset, bool(turns_images))
+    run_preset = presets.override(run_preset, exif_orientation=bool(turns_images))
     if strategy == "mirrored":
         device_strategy = distribution.make_strategy(num_devices)
     else:
@@ -196,12 +198,14 @@ def train_dataset(
         flags["mean"] = mean
     if optimizer is not None:
         flags |= dict.fromkeys(own_optimizer.REPLACED)
-    given = {**dict.fromkeys(presets.OVERRIDES), **overrides}
-    given |= {
+    given = {
+        **dict.fromkeys(presets.OVERRIDES), **overrides,
         "preset": preset, "train_split": train_split, "eval_split": eval_split,
         "exif_orientation": exif_orientation,
     }  # fmt: skip
-    resolved = [name for name in flags if _is_default(name, (flags | given)[name])]
+    if mean:
+        given["mean"] = mean
+    resolved = _names_of_defaults(flags | given)
     check = functools.partial(
         _check_resumable, workdir, run_preset, options, optimizer, source, eval_source
     )
@@ -240,10 +244,17 @@ def default_workdir(dataset, preset_name):
     return os.path.join("runs", re.sub(r'[<>:"|?*]', "-", f"{name}-{preset_name}"))
 
 
-def _is_default(name, value):
-    """Returns whether a value is the default of an argument of `train_dataset`."""
-    parameter = inspect.signature(train_dataset).parameters.get(name)
-    return value == (parameter.default if parameter else None)
+def _names_of_defaults(values):
+    """Returns the names of values that are defaults of `train_dataset`.
+
+    The default of all arguments without a parameter of their own is None.
+    """
+    parameters = inspect.signature(train_dataset).parameters
+    return [
+        name
+        for name, value in values.items()
+        if value == (parameters[name].default if name in parameters else None)
+    ]
 
 
 def _resolve_exif_orientation(exif_orientation, dataset, workdir):
@@ -290,24 +301,22 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
             and the errors of `presets.override`.
         FileNotFoundError: if `weights` is a directory that is not that of a run.
     """
-    resuming = bool(weights and workdir and has_checkpoint(workdir))
+    recorded = False
     if isinstance(name, presets.Preset):
         preset = name
     elif weights:
+        recorded = bool(workdir and has_checkpoint(workdir))
         # The weights that a resumed run started from may have been deleted.
-        preset = preset_of_weights(workdir if resuming else weights, name)
+        preset = preset_of_weights(workdir if recorded else weights, name)
         # The recipe of the run that trained the weights is not that of this run.
         recipe = presets.PRESETS.get(preset.name, preset).recipe
         preset = dataclasses.replace(preset, recipe=recipe)
-        if resuming:
-            # These parts have been removed from the preset in the work directory.
-            overrides["ablate"] = None
     else:
         default = "tiny" if dataset == "textures" else "paper"
         preset, recorded = _get_preset(name or default, workdir)
-        if recorded:
-            # These parts have been removed from the preset in the work directory.
-            overrides["ablate"] = None
+    if recorded:
+        # These parts have been removed from the preset in the work directory.
+        overrides["ablate"] = None
     if weights and overrides.get("learning_rate") is None:
         overrides["learning_rate"] = preset.recipe.learning_rate / _FINE_TUNING_DIVISOR
     return presets.override(preset, **overrides)
@@ -383,10 +392,6 @@ def _layers_except(preset, trained):
             f"train_layers={','.join(unknown)}."
         )
     return tuple(name for name in names if name not in trained)
-
-
-def _select(names, values):
-    return {name: values.get(name) for name in names}
 
 
 def _check_name(dataset):

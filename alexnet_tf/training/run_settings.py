@@ -48,7 +48,7 @@ def describe(
     Args:
         seed, precision, shuffle_buffer, fine_tuning, options, augment: see
             `loop.train`.
-        optimizer: the result of `own_optimizer.make`; None for the paper's optimizer.
+        optimizer: a new optimizer from `steps.make_optimizer`; None for the paper's.
     """
     values = {
         "seed": seed,
@@ -123,9 +123,9 @@ def check_length(workdir, recipe, options, progress, steps_per_epoch, prefix="")
     if previous != recipe.epochs and recipe.schedule == "stepped_exponential":
         raise ValueError(
             f"Expected {prefix}epochs={previous}, as in the run in {workdir}. "
-            f"Received: {prefix}epochs={recipe.epochs}. The schedule stepped_exponential spreads "
-            "its learning rates over all epochs, so that another number of epochs is "
-            f"another run. {_describe_new_run(workdir)}"
+            f"Received: {prefix}epochs={recipe.epochs}. The schedule "
+            "stepped_exponential spreads its learning rates over all epochs, so that "
+            f"another number of epochs is another run. {_describe_new_run(workdir)}"
         )
     last = stopping.last_epoch(recipe, progress.errors, options)
     if last is not None and last * steps_per_epoch < progress.step:

@@ -167,7 +167,7 @@ class TrainingSteps:
             self._run_steps = self._make_run_steps()
 
     def run(self, iterator, first_step, count):
-        """Runs steps; arguments and result are those of `make_run_steps`."""
+        """Runs steps, as the function does that `make_run_steps` returns."""
         if first_step >= self._warmup_steps:
             return self._run_steps(iterator, first_step, count)
         # A learning rate that changed within a call would be an operation of its graph,

@@ -319,7 +319,7 @@ def measure_network(name, precision, batch_size=128, repeats=5, layers=False):
     earlier measurements.
 
     Args:
-        name: a name in `presets.PRESETS`.
+        name: a preset for `presets.get`, such as a name in `presets.PRESETS`.
         precision: a Keras dtype policy, as in `loop.train`.
         batch_size: the number of images in the batch of random images.
         repeats: the number of timed runs, whose median is used.

@@ -6,21 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from alexnet_tf.data import decode
 from helpers.bmp_files import bmp_file
 from helpers.bmp_files import pack_indices
 from helpers.bmp_files import pack_palette
+from helpers.encoded_images import decode_whole
 from helpers.encoded_images import run_both_ways
 
 RANDOM = np.random.default_rng(0)
 SHAPE = (5, 13)
 PALETTE = RANDOM.integers(0, 256, (256, 3)).astype(np.uint8)
-
-
-def decode_whole(encoded):
-    """Decodes a whole image, uint8 RGB [H, W, 3]."""
-    encoded, shape = decode.ensure_image(encoded)
-    return decode.decode_window(encoded, [0, 0], shape)
 
 
 def palette_bmp(depth, header_size=40, from_top=False, colors=PALETTE):

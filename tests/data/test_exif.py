@@ -8,6 +8,7 @@ from alexnet_tf.data import decode
 from alexnet_tf.data import exif
 from alexnet_tf.data import preprocess
 from alexnet_tf import presets
+from helpers.encoded_images import decode_whole
 from helpers.encoded_images import encode
 from helpers.encoded_images import photograph
 from helpers.encoded_images import preprocessing_of
@@ -33,19 +34,14 @@ TURNS = {
 JPEG = encode(photograph(37, 61), "jpeg")
 
 
-def decode_whole(encoded):
-    """Decodes a whole image upright, uint8 RGB [H, W, 3]."""
-    encoded, shape = decode.ensure_image(encoded, exif_orientation=True)
-    return decode.decode_window(encoded, [0, 0], shape, exif_orientation=True)
-
-
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("orientation", TURNS)
 def test_turns_a_whole_image(orientation, order):
     encoded = oriented(JPEG, orientation, order)
     stored = tf.io.decode_jpeg(JPEG, dct_method="INTEGER_ACCURATE")
     expected = TURNS[orientation](stored)
-    np.testing.assert_array_equal(decode_whole(encoded), expected)
+    upright = decode_whole(encoded, exif_orientation=True)
+    np.testing.assert_array_equal(upright, expected)
     shape = decode.image_shape(encoded, exif_orientation=True)
     assert tuple(shape) == expected.shape[:2]
     # Without being asked for, nothing is turned.

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_tf.data import decode
+from helpers.encoded_images import decode_whole
 from helpers.encoded_images import run_both_ways
 
 # Color 3 is the background, and color 2 is transparent if a test says so.
@@ -56,12 +57,6 @@ def gif_file(*frames, canvas, palette=PALETTE, before=b""):
     header = b"GIF89a" + struct.pack("<HHBBB", *canvas[::-1], flags, 3, 0)
     colors = b"" if palette is None else palette.tobytes()
     return b"".join([header, colors, before, *frames, b"\x3b"])
-
-
-def decode_whole(encoded):
-    """Decodes a whole image, uint8 RGB [H, W, 3]."""
-    encoded, shape = decode.ensure_image(encoded)
-    return decode.decode_window(encoded, [0, 0], shape)
 
 
 def on_canvas(shape, offset, background, pixels=PIXELS):

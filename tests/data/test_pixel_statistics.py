@@ -377,7 +377,9 @@ def test_a_mean_image_replaces_the_published_mean(tmp_path):
     statistics = pixel_statistics.published(preprocessing, tmp_path / "mean.npy")
     np.testing.assert_array_equal(statistics.channel_mean, [30, 20, 10])
     np.testing.assert_array_equal(statistics.covariance, published.covariance)
-    np.testing.assert_allclose(published.channel_mean, [122.679, 116.669, 104.007], 1e-4)
+    np.testing.assert_allclose(
+        published.channel_mean, [122.679, 116.669, 104.007], 1e-4
+    )
 
 
 def test_rejects_a_mean_image_that_does_not_fit(tmp_path):

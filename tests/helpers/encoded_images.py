@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.data import decode
 from alexnet_tf import presets
 
 
@@ -26,6 +27,14 @@ def run_both_ways(op, *arguments):
     (mapped,) = dataset.as_numpy_iterator()
     np.testing.assert_allclose(mapped, eager.numpy(), rtol=1e-5, atol=1e-4)
     return eager.numpy()
+
+
+def decode_whole(encoded, exif_orientation=False):
+    """Decodes a whole image, uint8 RGB [H, W, 3], upright if `exif_orientation`."""
+    encoded, shape = decode.ensure_image(encoded, exif_orientation=exif_orientation)
+    return decode.decode_window(
+        encoded, [0, 0], shape, exif_orientation=exif_orientation
+    )
 
 
 def photograph(height, width):

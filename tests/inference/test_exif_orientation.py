@@ -48,7 +48,7 @@ def test_image_files_are_turned_as_in_training(
     if flags:
         weights = str(tmp_path)
         (tmp_path / "flags.txt").write_text(flags)
-    preset = presets.with_exif_orientation(presets.get("tiny"), of_preset)
+    preset = presets.override(presets.get("tiny"), exif_orientation=of_preset)
     classifier = Classifier(None, preset, (), None)
     turning = for_image_files(classifier, weights, given)
     assert turning.preset.preprocessing.exif_orientation == expected

@@ -165,7 +165,9 @@ def test_commands_take_the_names_of_packaged_weights(no_download, tmp_path):
         "visualize", "--figure=kernels", "--weights=cifar10_full", f"--output={output}"
     )
     assert status == 0 and output.exists(), err
-    status, _, err = command("predict", "--weights=tiny_textures", "--preset=caffe", path)
+    status, _, err = command(
+        "predict", "--weights=tiny_textures", "--preset=caffe", path
+    )
     assert status == 1
     assert "Expected preset=tiny for weights=tiny_textures" in err
 
