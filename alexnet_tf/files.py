@@ -1,12 +1,13 @@
-"""Atomic writes, which replace a file completely or not at all, and locks of folders.
+"""Atomic writes, which replace a file completely or not at all; mapping; locks.
 
-Both work on Linux, macOS and Windows.
+All of them work on Linux, macOS and Windows.
 """
 
 import contextlib
 import fnmatch
 import functools
 import glob
+import mmap
 import os
 import shutil
 import tempfile
@@ -18,6 +19,20 @@ _POLL_SECONDS = 0.2  # The time between two attempts to lock or to replace somet
 _REPLACE_ATTEMPTS = 10
 # The errors ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION of Windows.
 _OPEN_ELSEWHERE = (5, 32)
+
+
+def map_file(path):
+    """Returns the bytes of a file as an `mmap.mmap`, which takes no memory.
+
+    An empty file, which cannot be mapped, is returned as bytes.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        if not file.read(1):
+            return b""
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ only if a caller asks for it.
 import dataclasses
 import itertools
 import math
-import mmap
 from typing import NamedTuple
 
 import numpy as np
@@ -27,19 +26,6 @@ _MAX_NAME_LENGTH = 256
 _VARINT, _BYTES = 0, 2
 # {wire type of numbers of a fixed size: the size in bytes}.
 _FIXED_SIZES = {1: 8, 5: 4}
-
-
-def map_file(path):
-    """Returns the bytes of a file as a memoryview that takes no memory.
-
-    Raises:
-        OSError: if the file cannot be read.
-    """
-    with open(path, "rb") as file:
-        # An empty file cannot be mapped.
-        if not file.read(1):
-            return memoryview(b"")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 class Field(NamedTuple):

@@ -130,6 +130,28 @@ def uncompiled_augmentation(request, monkeypatch):
         monkeypatch.setattr(preprocess, "_compiled", preprocess._uncompiled)
 
 
+@pytest.fixture(autouse=True)
+def fewer_formats(request, monkeypatch):
+    """Leaves out the decoders of GIF and of rare kinds of BMP.
+
+    Their 1,100 operations take a third of the time of a short training run, because
+    each start of a pipeline optimizes them. Tests that are marked `all_formats` use
+    all decoders.
+    """
+    import tensorflow as tf
+
+    from alexnet_tf.data import decode
+
+    if "all_formats" not in request.keywords:
+        decode_image = decode._decode_image
+        monkeypatch.setattr(decode, "_decode_other", decode_image)
+        monkeypatch.setattr(
+            decode,
+            "_shape_of_other",
+            lambda encoded: tf.shape(decode_image(encoded))[:2],
+        )
+
+
 @pytest.fixture
 def zero_kernels(monkeypatch):
     """Makes `RandomNormal` initializers return 0.

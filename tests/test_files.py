@@ -14,6 +14,7 @@ import pytest
 from alexnet_tf.files import atomic_write
 from alexnet_tf.files import check_output
 from alexnet_tf.files import lock_folder
+from alexnet_tf.files import map_file
 from alexnet_tf.files import remove_unfinished
 from alexnet_tf.files import write_text
 
@@ -217,3 +218,11 @@ def test_nothing_is_locked_on_a_file_system_without_locks(tmp_path, monkeypatch)
     with pytest.raises(FileNotFoundError):
         with lock_folder(str(tmp_path / "none")):
             pass
+
+
+def test_an_empty_file_is_mapped_as_no_bytes(tmp_path):
+    path = tmp_path / "empty"
+    path.touch()
+    assert bytes(map_file(path)) == b""
+    path.write_bytes(b"ab")
+    assert bytes(map_file(path)) == b"ab"

@@ -170,11 +170,3 @@ def test_recognizes_blobs():
         blob(ARRAY, old_shape=True)[2:], field(7, 3) + field(5, b"1234"),
     ):  # fmt: skip
         assert not protobuf.is_blob(memoryview(message))
-
-
-def test_an_empty_file_is_mapped_as_no_bytes(tmp_path):
-    path = tmp_path / "empty"
-    path.touch()
-    assert bytes(protobuf.map_file(path)) == b""
-    path.write_bytes(b"ab")
-    assert bytes(protobuf.map_file(path)) == b"ab"

@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 
+from alexnet_tf import files
 from alexnet_tf import protobuf
 
 _NPY_PREFIX = b"\x93NUMPY"
@@ -44,7 +45,7 @@ def read(path):
 
 def _read_array(path):
     """Returns the array in a file, float32 [3, H, W] with the channels B, G, R."""
-    message = protobuf.map_file(path)
+    message = memoryview(files.map_file(path))
     if message[: len(_NPY_PREFIX)] == _NPY_PREFIX:
         array = _map_npy(path)
         array = array.reshape(_check_shape(array.shape))

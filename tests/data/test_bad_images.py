@@ -20,6 +20,8 @@ from helpers.commands import command
 from helpers import damages
 from helpers.images import source_with_bad_third
 
+pytestmark = pytest.mark.all_formats
+
 PREPROCESSING = presets.Preprocessing(image_size=64, crop_size=56)
 
 

@@ -12,6 +12,8 @@ from helpers.bmp_files import pack_palette
 from helpers.encoded_images import decode_whole
 from helpers.encoded_images import run_both_ways
 
+pytestmark = pytest.mark.all_formats
+
 RANDOM = np.random.default_rng(0)
 SHAPE = (5, 13)
 PALETTE = RANDOM.integers(0, 256, (256, 3)).astype(np.uint8)

@@ -18,6 +18,8 @@ from helpers.encoded_images import photograph
 from helpers.encoded_images import preprocessing_of
 from helpers.encoded_images import run_both_ways
 
+pytestmark = pytest.mark.all_formats
+
 
 def encode_with_pillow(pixels, image_format, mode="RGB", **options):
     """Encodes pixels in a format that `tf.io` cannot write, and returns the bytes.

@@ -18,6 +18,8 @@ from helpers.exif_files import oriented
 from helpers.exif_files import segment
 from helpers.exif_files import with_segments
 
+pytestmark = pytest.mark.all_formats
+
 # {orientation: function that turns the stored pixels upright}.
 TURNS = {
     1: lambda pixels: pixels,

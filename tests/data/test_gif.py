@@ -11,6 +11,8 @@ from alexnet_tf.data import decode
 from helpers.encoded_images import decode_whole
 from helpers.encoded_images import run_both_ways
 
+pytestmark = pytest.mark.all_formats
+
 # Color 3 is the background, and color 2 is transparent if a test says so.
 PALETTE = np.array([[0, 10, 20], [90, 80, 70], [200, 0, 0], [1, 250, 5]], np.uint8)
 INDICES = np.random.default_rng(0).integers(0, 3, (6, 9)).astype(np.uint8)

@@ -9,6 +9,7 @@ V1LayerParameter, before.
 import dataclasses
 import re
 
+from alexnet_tf import files
 from alexnet_tf import protobuf
 from alexnet_tf.models.readers.network_names import infer_network
 from alexnet_tf.models.readers.stored import printable
@@ -49,7 +50,7 @@ _NOT_WEIGHTS = {
 
 def recognizes(path):
     """Returns whether a file is one of those that Caffe writes or reads."""
-    return _find_kind(protobuf.map_file(path)) is not None
+    return _find_kind(memoryview(files.map_file(path))) is not None
 
 
 def open_file(path, stack):
@@ -58,7 +59,7 @@ def open_file(path, stack):
     Caffe writes solver states, mean images and descriptions of networks too. They are
     rejected with an error that says which of these the file is.
     """
-    message = protobuf.map_file(path)
+    message = memoryview(files.map_file(path))
     kind = _find_kind(message)
     if kind in _NOT_WEIGHTS:
         raise ValueError(_NOT_WEIGHTS[kind])

@@ -5,10 +5,10 @@
     .caffemodel.h5        Caffe
 """
 
-import mmap
 import struct
 import zipfile
 
+from alexnet_tf import files
 from alexnet_tf.models.readers import caffe_hdf5
 from alexnet_tf.models.readers import hdf5_structure
 from alexnet_tf.models.readers import keras_hdf5
@@ -16,7 +16,7 @@ from alexnet_tf.models.readers import keras_hdf5
 
 def open_file(path, stack):
     """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
-    return _read_weights(_map(path, stack))
+    return _read_weights(memoryview(files.map_file(path)))
 
 
 def open_archive(path, stack):
@@ -27,7 +27,7 @@ def open_archive(path, stack):
         member = archive.getinfo("model.weights.h5")
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError("its weights are compressed, which Keras does not do")
-    view = _map(path, stack)
+    view = memoryview(files.map_file(path))
     # The data of a member follow its local header of 30 bytes, its name and its extra
     # field. The last four bytes of the header are the lengths of these two.
     header = view[member.header_offset : member.header_offset + 30]
@@ -35,11 +35,6 @@ def open_archive(path, stack):
         raise ValueError("it is a damaged ZIP archive")
     start = member.header_offset + 30 + sum(struct.unpack_from("<HH", header, 26))
     return _read_weights(view[start : start + member.file_size])
-
-
-def _map(path, stack):
-    file = stack.enter_context(open(path, "rb"))
-    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _read_weights(view):

@@ -32,7 +32,7 @@ def open_file(path, stack):
                 "it was saved in version 7.3 of the format, which is not supported. "
                 "Save it in MATLAB with the option -v7"
             )
-    layers = _find_layers(matlab_file.read_variables(path, stack, _VARIABLES, _FIELDS))
+    layers = _find_layers(matlab_file.read_variables(path, _VARIABLES, _FIELDS))
     types = [layer.get("type") for layer in layers]
     if "bnorm" in types:
         raise ValueError(unsupported.BATCH_NORMALIZATION)

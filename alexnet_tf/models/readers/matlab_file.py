@@ -17,11 +17,12 @@ module more than .4 seconds or .1 MB. A file of 1 MB that inflates to 1 GB of ze
 
 import dataclasses
 import math
-import mmap
 from typing import Callable
 import zlib
 
 import numpy as np
+
+from alexnet_tf import files
 
 _HEADER_SIZE = 128
 # The types of elements.
@@ -69,7 +70,7 @@ class Numbers:
     read: Callable[[], np.ndarray]
 
 
-def read_variables(path, stack, names, fields):
+def read_variables(path, names, fields):
     """Returns {name: value} of the variables of a file.
 
     A value is a list for a cell, {field: value} for a structure, a str, or `Numbers`.
@@ -77,15 +78,13 @@ def read_variables(path, stack, names, fields):
 
     Args:
         path: the path of the file.
-        stack: a `contextlib.ExitStack` that closes the file.
         names: the names of the variables that are wanted.
         fields: the names of the fields that are wanted.
 
     Raises:
         ValueError, EOFError: if the file is damaged, or exceeds a limit of this module.
     """
-    file = stack.enter_context(open(path, "rb"))
-    view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    view = memoryview(files.map_file(path))
     if bytes(view[126:128]) != b"IM":
         raise ValueError("it was written on a machine with another byte order")
     parser = _Parser(_Plain(view), fields)

@@ -5,10 +5,10 @@ or 3.
 """
 
 import io
-import mmap
 
 import numpy as np
 
+from alexnet_tf import files
 from alexnet_tf.models.readers import safe_pickle
 from alexnet_tf.models.readers.stored import part_name
 from alexnet_tf.models.readers.stored import printable
@@ -26,15 +26,14 @@ def open_file(path, stack):
 
     Args:
         path: the path of the file.
-        stack: a `contextlib.ExitStack` that closes the file.
+        stack: a `contextlib.ExitStack` that closes what the reader opens.
 
     Raises:
         ValueError, EOFError: if the file holds something other than weights, or is
             damaged.
         OSError: if the file cannot be read.
     """
-    file = stack.enter_context(open(path, "rb"))
-    buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    buffer = files.map_file(path)
     header = io.BytesIO(buffer[:MAX_HEADER_SIZE])
     shape, dtype = read_header(header)
     if dtype != object or shape != ():

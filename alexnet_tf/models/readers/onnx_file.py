@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from alexnet_tf import files
 from alexnet_tf import protobuf
 from alexnet_tf.models.readers.onnx_graph import find_layers
 from alexnet_tf.models.readers.onnx_graph import find_network
@@ -43,7 +44,7 @@ _UNTRAINED_HASHES = ("4bc388cc", "d1fef6de", "19f7e4ce")
 
 def recognizes(path):
     """Returns whether a file is a model in ONNX."""
-    fields = dict(protobuf.first_fields(protobuf.map_file(path)))
+    fields = dict(protobuf.first_fields(memoryview(files.map_file(path))))
     if not isinstance(fields.get(1), int):  # ir_version
         return False
     return any(
@@ -54,7 +55,7 @@ def recognizes(path):
 
 def open_file(path, stack):
     """Returns the `StoredWeights` of a file; see `npy.open_file` for the rest."""
-    message = protobuf.map_file(path)
+    message = memoryview(files.map_file(path))
     _check_trained(message)
     reader = protobuf.Reader()
     graphs = [value for number, value in reader.fields(message) if number == 7]

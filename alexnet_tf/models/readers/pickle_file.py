@@ -4,10 +4,10 @@ The dict is {"conv1_w": array, "conv1_b": array, ...}, or {"blobs": such a dict}
 projects that use Caffe2 write.
 """
 
-import mmap
 
 import numpy as np
 
+from alexnet_tf import files
 from alexnet_tf.models.readers import safe_pickle
 from alexnet_tf.models.readers.stored import group_by_layer
 from alexnet_tf.models.readers.stored import printable
@@ -22,8 +22,7 @@ _MOMENTUM_SUFFIX = "_momentum"
 
 def open_file(path, stack):
     """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
-    file = stack.enter_context(open(path, "rb"))
-    buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    buffer = files.map_file(path)
     # Newer versions of Paddle store arrays in a way that is not supported, so that the
     # key has to be searched before the pickle is read.
     if buffer.find(_PADDLE_KEY.encode()) >= 0:

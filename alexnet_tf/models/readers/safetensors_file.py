@@ -1,11 +1,11 @@
 """Reads .safetensors files with arrays called conv1/kernel, conv1/bias and so on."""
 
 import json
-import mmap
 
 import numpy as np
 import safetensors
 
+from alexnet_tf import files
 from alexnet_tf.models.readers.stored import check_dtype
 from alexnet_tf.models.readers.stored import group_by_layer
 from alexnet_tf.models.readers.stored import StoredArray
@@ -20,8 +20,7 @@ def open_file(path, stack):
     # are not read with it, because it copies them.
     with safetensors.safe_open(path, framework="numpy"):
         pass
-    file = stack.enter_context(open(path, "rb"))
-    view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    view = memoryview(files.map_file(path))
     # The size of the header in eight bytes, the header in JSON, and the arrays.
     start = 8 + int.from_bytes(view[:8], "little")
     header = json.loads(bytes(view[8:start]))

@@ -40,7 +40,8 @@ class StoredWeights:
     """The weights in a file, by the names that the file gives to the layers.
 
     Attributes:
-        layers: {layer: {"kernel": `StoredArray`, "bias": `StoredArray`}}.
+        layers: {layer: {part: `StoredArray`}}. The parts are "kernel" and "bias", and
+            for files of `save_weights` also names such as "gamma".
         layout: "keras" if the container stores kernels as [..., in, out], "caffe" if it
             stores them as [out, in, ...]; None if the container does not define the
             order.
@@ -62,8 +63,8 @@ def group_by_layer(arrays):
     Every array has to be a kernel or a bias, because a name that was mistyped would
     otherwise go unnoticed. After a slash, which `save_weights` writes, any name is
     accepted, such as bn1/gamma: `load_weights` compares it with those of the model. A
-    reader whose container has other arrays too, such as the
-    momenta of the optimizer in a file of Caffe2, leaves them out before.
+    reader whose container has other arrays too, such as the momenta of the optimizer
+    in a file of Caffe2, leaves them out before.
 
     Raises:
         ValueError: if the names are those of a network that no preset has, a name is

@@ -5,8 +5,8 @@ format, a dict about the machine, the saved object, and a list of keys. For each
 the number of numbers in its storage follows as int64, and then the numbers.
 """
 
-import mmap
 
+from alexnet_tf import files
 from alexnet_tf.models.readers.stored import printable
 from alexnet_tf.models.readers.torch_pickle import TorchMachine
 from alexnet_tf.models.readers.torch_state_dict import stored_weights
@@ -19,8 +19,7 @@ MAGIC_BYTES = b"\x8a\x0a" + _MAGIC_NUMBER.to_bytes(10, "little")
 
 def open_file(path, stack):
     """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
-    file = stack.enter_context(open(path, "rb"))
-    buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    buffer = files.map_file(path)
     machine = TorchMachine(buffer)
     if machine.run() != _MAGIC_NUMBER or machine.run() != _VERSION:
         raise ValueError("it has another version of PyTorch's format")

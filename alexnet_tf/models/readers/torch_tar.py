@@ -12,9 +12,9 @@ One of them is torchvision's alexnet-owt-4df8aa71.pth. The members are
     sys_info  facts about the machine that are not needed
 """
 
-import mmap
 import struct
 
+from alexnet_tf import files
 from alexnet_tf.models.readers.pickle_machine import Function
 from alexnet_tf.models.readers.pickle_machine import MAX_DIMENSIONS
 from alexnet_tf.models.readers.pickle_machine import UnsupportedPickle
@@ -26,8 +26,7 @@ from alexnet_tf.models.readers.torch_state_dict import stored_weights
 
 def open_file(path, stack):
     """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
-    file = stack.enter_context(open(path, "rb"))
-    buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    buffer = files.map_file(path)
     sections = find_members(buffer)
     if not {"storages", "tensors", "pickle"} <= {*sections}:
         raise ValueError(

@@ -5,10 +5,10 @@ and `data/KEY` for each storage. The members are not compressed. Their checksums
 verified, because PyTorch can be told to write none, and does not verify them either.
 """
 
-import mmap
 import struct
 import zipfile
 
+from alexnet_tf import files
 from alexnet_tf.models.readers.stored import printable
 from alexnet_tf.models.readers.torch_pickle import TorchMachine
 from alexnet_tf.models.readers.torch_state_dict import stored_weights
@@ -19,7 +19,7 @@ _LOCAL_HEADER_SIZE = 30
 def open_file(path, stack):
     """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
     file = stack.enter_context(open(path, "rb"))
-    buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    buffer = files.map_file(path)
     members = _find_members(file)
     _check_byte_order(members, buffer)
     start = _locate(members, "data.pkl", buffer)

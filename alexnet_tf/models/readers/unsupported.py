@@ -6,7 +6,9 @@ they would be rejected with a table of shapes, which does not say why.
 
 import re
 
-BATCH_NORMALIZATION = "its network has batch normalization, and no preset does"
+BATCH_NORMALIZATION = (
+    "its network has batch normalization, which none of the presets has"
+)
 
 # [(regular expressions, each of which has to match one of the names, the reason)].
 # The expressions are searched in layer names such as conv_2_1 and in array names such

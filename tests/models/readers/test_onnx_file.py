@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import pytest
 
-from alexnet_tf.models.layers import LocalResponseNormalization
 from alexnet_tf.models import weight_formats
 from alexnet_tf.models.readers import onnx_file
 from alexnet_tf.models.weights import load_weights
@@ -463,9 +462,6 @@ def test_loads_files_that_the_library_of_onnx_writes(tmp_path, dtype, raw):
 def test_loads_what_the_command_export_writes(tmp_path, family):
     pytest.importorskip("tf2onnx")
     saved, loaded = narrow_model(family), narrow_model(family, seed=1)
-    for layer in saved.layers:
-        if isinstance(layer, LocalResponseNormalization):
-            layer.use_reference_op = True
     saved(np.zeros((1, *saved.input.shape[1:]), "f4"))
     saved.export(tmp_path / "w.onnx", format="onnx", verbose=False)
     load_weights(loaded, tmp_path / "w.onnx")

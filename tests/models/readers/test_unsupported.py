@@ -24,9 +24,9 @@ CONVNETS_KERAS_NAMES = (
 )  # fmt: skip
 # {name of an array: reason of the error}.
 ARRAYS = {
-    "features.1.running_mean": "has batch normalization, and no preset does",
-    "features.1.running_var": "has batch normalization, and no preset does",
-    "module.bn1.running_mean": "has batch normalization, and no preset does",
+    "features.1.running_mean": "has batch normalization, which none of the presets has",
+    "features.1.running_var": "has batch normalization, which none of the presets has",
+    "module.bn1.running_mean": "has batch normalization, which none of the presets has",
     "sobel.0.weight": "computes Sobel filters of gray images before conv1",
     "module.sobel.1.bias": "computes Sobel filters of gray images before conv1",
     "lin0.model.1.weight": r"perceptual metric \(LPIPS\)",
@@ -102,7 +102,7 @@ def test_the_reason_precedes_that_of_names_without_a_part(tmp_path):
     names = array_names("features.1.running_mean")
     arrays = {name: np.zeros(2, "f4") for name in names}
     safetensors.numpy.save_file(arrays, tmp_path / "w.safetensors")
-    with pytest.raises(ValueError, match="batch normalization, and no preset does"):
+    with pytest.raises(ValueError, match="which none of the presets has"):
         load_weights(model, tmp_path / "w.safetensors")
     assert_weights_equal(model, before)
 
