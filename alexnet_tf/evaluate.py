@@ -105,14 +105,12 @@ def _print_table(result, args):
     }[args.protocol]
     count = len(args.weights)
     cells = []
-    for k in (1, 5):
+    for k in result.reported_ks:
         low, high = result.interval(k)
         cells.append(f"{result.error(k):.1%} ({low:.1%} to {high:.1%})")
-    print(
-        "| network | top-1 error (95% interval) | top-5 error (95% interval) "
-        "| protocol |"
-    )
-    print("|---|---|---|---|")
+    heads = [f"top-{k} error (95% interval)" for k in result.reported_ks]
+    print(f"| network | {' | '.join(heads)} | protocol |")
+    print("|---" * (2 + len(heads)) + "|")
     print(
         f"| {count} network{'s' * (count > 1)} | {' | '.join(cells)} | {protocol}, "
         f"{len(result.labels)} images of {result.source} |"
@@ -133,7 +131,8 @@ def _print_confusions(result, count):
 def _write_per_class(result, path):
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["label", "class", "images", "top1_error", "top5_error"])
+        errors = [f"top{k}_error" for k in result.reported_ks]
+        writer.writerow(["label", "class", "images", *errors])
         for label, *values in result.per_class():
             writer.writerow([label, result.source.classes[label], *values])
 

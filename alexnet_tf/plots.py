@@ -22,16 +22,19 @@ def curves(metrics, path, title=""):
         path: see the module docstring.
         title: the title of the figure.
     """
-    fig = figure.Figure(figsize=(11, 3.8), layout="constrained")
-    axes = fig.subplots(1, 3)
-    for ax, (key, scale, label) in zip(
-        axes,
-        [
-            ("loss", 1, "cross-entropy (nats)"),
-            ("top1_error", 100, "top-1 error (%)"),
-            ("top5_error", 100, "top-5 error (%)"),
-        ],
-    ):
+    curves_of_axes = [
+        ("loss", 1, "cross-entropy (nats)"),
+        ("top1_error", 100, "top-1 error (%)"),
+        ("top5_error", 100, "top-5 error (%)"),
+    ]
+    # There are no top-5 errors with fewer than five classes. Earlier versions wrote
+    # them for any number of classes, so a resumed run may have some.
+    if not all("top5_error" in line for line in metrics):
+        curves_of_axes.pop()
+    width = 1 + 10 * len(curves_of_axes) / 3
+    fig = figure.Figure(figsize=(width, 3.8), layout="constrained")
+    axes = fig.subplots(1, len(curves_of_axes))
+    for ax, (key, scale, label) in zip(axes, curves_of_axes):
         for split, color in (("train", _BLUE), ("eval", _ORANGE)):
             lines = [line for line in metrics if line["split"] == split]
             epochs = [line["epoch"] for line in lines]

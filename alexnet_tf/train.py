@@ -207,7 +207,10 @@ _FINE_TUNING_FLAGS = [
 
 _PRESET_FLAGS = [
     cli.integer_flag(
-        "batch_size", None, "Number of images in a step, over all devices.",
+        "batch_size",
+        None,
+        "Number of images in a step, over all devices. Default: the preset's, or a "
+        "tenth of the training images if an epoch would have fewer than ten steps.",
         lower_bound=1,
     ),
     cli.float_flag(

@@ -131,6 +131,15 @@ def test_curves_shows_the_metrics(draw):
         assert drop.get_xdata() == [2, 2]
 
 
+def test_curves_shows_top_5_errors_only_if_all_lines_have_them(draw):
+    """A resumed run of an earlier version has them in its first lines."""
+    metrics = make_metrics()
+    del metrics[-1]["top5_error"]
+    axes = draw(plots.curves, metrics, "").axes
+    labels = [ax.get_ylabel() for ax in axes]
+    assert labels == ["cross-entropy (nats)", "top-1 error (%)"]
+
+
 def test_predictions_draws_bars_in_order(draw):
     classes = [[("n1", "cat", 0.7), ("n2", "dog", 0.2)], [("n2", "dog", 0.6)]]
     rows = [("dog", SQUARES[3], classes[0]), ("cat$", SQUARES[9], classes[1])]

@@ -134,7 +134,7 @@ def test_the_library_function_does_what_the_command_does(tmp_path, tiny_run_flag
     assert lines[0] == lines[1]
     assert lines[0][-1]["split"] == "eval"
     assert metrics == {name: lines[0][-1][name] for name in metrics}
-    assert {*metrics} == {"loss", "top1_error", "top5_error"}
+    assert {*metrics} == {"loss", "top1_error"}  # There are two classes.
     for expected, actual in zip(*map(run_weights, paths), strict=True):
         np.testing.assert_array_equal(actual, expected)
 
@@ -346,11 +346,37 @@ def test_reports_what_to_download_for_imagenet(tmp_path):
         assert part in reason
 
 
-def test_metrics_are_json_lines(tmp_path, run_flags):
+def test_metrics_are_json_lines_and_a_table(tmp_path, run_flags):
+    """With two classes, there are no top-5 errors."""
     assert command(*run_flags) is None
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     for line in map(json.loads, lines):
-        assert {"step", "epoch", "loss", "top1_error", "top5_error"} <= set(line)
+        assert {"step", "epoch", "loss", "top1_error"} <= set(line)
+        assert "top5_error" not in line
+    head = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0]
+    assert head == "epoch,learning_rate,loss,top1_error,val_loss,val_top1_error"
+
+
+def test_a_small_data_set_has_small_batches_unless_a_run_has_others(
+    tmp_path, run_flags, monkeypatch, capsys
+):
+    """A tenth of 12 images is 1; the first run had batches of 6."""
+    batches = []
+
+    def train_without_steps(preset, *_, **__):
+        batches.append(preset.recipe.batch_size)
+        return {"loss": 1.0, "top1_error": 0.25}
+
+    assert command(*run_flags) is None
+    capsys.readouterr()
+    monkeypatch.setattr(run.loop, "train", train_without_steps)
+    flags_of_default = [flag for flag in run_flags if "--batch_size" not in flag]
+    assert command(*flags_of_default) is None
+    assert command(*flags_of_default, f"--workdir={tmp_path}/new") is None
+    assert batches == [6, 1]
+    assert "--batch_size=1\n" in (tmp_path / "new" / "flags.txt").read_text()
+    summary = "Validation error: top-1 25.00% (center crop, 12 images).\n"
+    assert capsys.readouterr().out.startswith(summary)
 
 
 def test_reports_ctrl_c_during_the_import_of_tensorflow_in_one_line(tmp_path):
@@ -425,14 +451,6 @@ def test_freeze_and_train_layers_exclude_each_other():
         parse("--freeze=conv1", "--train_layers=fc8")
 
 
-def test_batches_shrink_to_a_small_data_set(tmp_path, run_flags):
-    """A batch size that is too large is an error only if it is given explicitly."""
-    run_flags.remove("--batch_size=6")
-    assert command(*run_flags) is None
-    settings = (tmp_path / "run" / "flags.txt").read_text()
-    assert "--batch_size=12\n" in settings
-
-
 def write_unbalanced_folder(folder):
     """Writes 17 dark and 3 bright JPEGs in class folders; returns the data set."""
     for name, count, level in (("dark", 17, 60), ("bright", 3, 190)):
@@ -459,7 +477,7 @@ def test_fine_tuning_from_a_run_on_twenty_images(tmp_path, tiny_run_flags, cache
         f"--weights={base}",
         "--reinit=fc8",
         "--freeze=conv1,conv2,conv3,conv4,conv5",
-        "--lr_mult=fc6:30,fc7:30,fc8:30",
+        "--lr_mult=fc6:3,fc7:3,fc8:3",
         "--epochs=15",
         "--dropout=0",
         "--schedule=constant",
@@ -468,9 +486,9 @@ def test_fine_tuning_from_a_run_on_twenty_images(tmp_path, tiny_run_flags, cache
     ]
     assert command(*args) is None
     settings = (tuned / "flags.txt").read_text()
-    # The learning rate is a tenth of the preset's, and one batch holds all images.
+    # The learning rate is a tenth of the preset's, and a batch is a tenth of the images.
     assert "--learning_rate=0.001\n" in settings
-    assert "--preset=tiny\n" in settings and "--batch_size=20\n" in settings
+    assert "--preset=tiny\n" in settings and "--batch_size=2\n" in settings
     last = json.loads((tuned / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["top1_error"] <= 0.1
     before, after = layers_of(base), layers_of(tuned)
@@ -530,13 +548,12 @@ def test_resuming_requires_the_same_number_of_images(tmp_path, run_flags, change
     assert f"its numbers of images: {before}. Received: {now}." in reason
 
 
-def test_a_batch_of_all_images_keeps_its_size_on_other_devices(tmp_path, run_flags):
-    """On two devices, 13 images would silently become batches of 12."""
+def test_a_default_batch_size_is_kept_on_other_devices(run_flags):
+    """On two devices, the default would silently become 2."""
     args = [arg for arg in run_flags if not arg.startswith("--batch")]
-    shutil.copy(*(tmp_path / "data" / "class0" / name for name in ("0.jpg", "6.jpg")))
     assert command(*args) is None
     reason = command(*args, "--num_devices=2")
-    assert "batch that 2 devices can share equally. Received: batch_size=13" in reason
+    assert "batch that 2 devices can share equally. Received: batch_size=1." in reason
 
 
 def test_another_number_of_classes_requires_reinit(tmp_path, tiny_run_flags):

@@ -18,6 +18,7 @@ fixtures/version_0_1.tar.gz:
 # --images_per_shard was then called --pictures_per_shard,  # word: kept
 # and --ablate was called --without.
 
+import csv
 import json
 import pathlib
 import tarfile
@@ -113,6 +114,10 @@ def test_a_resumed_run_has_the_same_result(version_0_1_dir, expected):
         line["step"] for line in read_metrics("run") if line["split"] == "eval"
     ]
     assert eval_steps == [3, 6, 9]
+    # Version 0.1 wrote top-5 errors for three classes.
+    first, _, last = csv.DictReader(open("run/metrics.csv", encoding="utf-8"))
+    assert first.keys() == last.keys() and float(last["top1_error"]) <= 1
+    assert float(first["top5_error"]) == 0 and last["top5_error"] == "NA"
     kernel, bias = load_classifier("run").model.get_layer("fc8").get_weights()
     np.testing.assert_allclose(bias, expected["fc8_bias_after_3_epochs"], atol=1e-5)
     np.testing.assert_allclose(

@@ -163,6 +163,13 @@ FROM_OTHER_SOURCES = (
         "(RGB), in `predict`, `evaluate`, `preprocess_input` and fine-tuning. `--mean` "
         "subtracts the image.",
     ),
+    Difference(
+        "D20",
+        "All presets: the batch size is for the images of ImageNet or CIFAR-10.",
+        "The batch size of a data set that has fewer than ten such batches is a tenth "
+        "of its training images, at the same learning rate. `--batch_size` sets "
+        "another one.",
+    ),
 )
 
 

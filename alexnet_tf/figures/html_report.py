@@ -21,6 +21,7 @@ from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import readable_name
 from alexnet_tf import plots
 from alexnet_tf import presets
+from alexnet_tf.training import metrics
 from alexnet_tf.workdir import read_environments
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_metrics
@@ -133,11 +134,11 @@ def page(workdir, classifier, source, train_source, index, layer, verbose=0):
     probabilities, labels = evaluation.probabilities(
         classifier, source, "center", verbose=verbose
     )
-    metrics = read_metrics(workdir)
+    log_lines = read_metrics(workdir)
     title = f"{classifier.preset.name} on {source.name}"
     sections = [
-        ("Result", _result(classifier, source, probabilities, labels, metrics)),
-        ("Curves", _curves(metrics, title)),
+        ("Result", _result(classifier, source, probabilities, labels, log_lines)),
+        ("Curves", _curves(log_lines, title)),
         ("Kernels of the first layer", _kernels(classifier)),
         *_predictions(classifier, source, probabilities, labels),
         ("Confusions", _confusions(source, probabilities, labels)),
@@ -251,24 +252,24 @@ def _image(draw_figure, text):
     return f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'
 
 
-def _result(classifier, source, probabilities, labels, metrics):
+def _result(classifier, source, probabilities, labels, log_lines):
     rows = [
         ("network", classifier.preset.name),
         ("parameters", f"{classifier.model.count_params():,}"),
         ("measured on", f"{source}, {len(labels):,} images, center crop"),
     ]
-    for k in (1, 5):
+    for k in metrics.reported_ks(len(source.classes)):
         hits = evaluation.hits(probabilities, labels, k)
         low, high = evaluation.interval(hits)
         error = f"{1 - hits.mean():.2%} (95% interval {low:.2%} to {high:.2%})"
         rows.append((f"top-{k} error", error))
-    train_metrics = [line for line in metrics if line["split"] == "train"]
+    train_metrics = [line for line in log_lines if line["split"] == "train"]
     if train_metrics:
         last = train_metrics[-1]
         # Evaluations and log intervals of one step have no throughput.
         throughputs = [
             line["images_per_second"]
-            for line in metrics
+            for line in log_lines
             if line.get("images_per_second")
         ]
         rows += [
@@ -283,11 +284,11 @@ def _result(classifier, source, probabilities, labels, metrics):
     return _table(rows)
 
 
-def _curves(metrics, title):
-    if not metrics:
+def _curves(log_lines, title):
+    if not log_lines:
         return "<p>Training has recorded no metrics.</p>"
     return _image(
-        lambda file: plots.curves(metrics, file, title),
+        lambda file: plots.curves(log_lines, file, title),
         "Loss and errors over the epochs",
     )
 

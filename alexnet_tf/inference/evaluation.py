@@ -42,6 +42,11 @@ class Evaluation:
     labels: np.ndarray
     ensemble_weights: np.ndarray | None = None
 
+    @property
+    def reported_ks(self):
+        """The values of k for which errors are reported, see `metrics.reported_ks`."""
+        return metrics.reported_ks(self.probabilities.shape[1])
+
     def error(self, k):
         """Returns the top-k error, in [0, 1]."""
         return float(1 - hits(self.probabilities, self.labels, k).mean())
@@ -272,14 +277,19 @@ def interval(hits, seed=0):
 
 
 def per_class(probabilities, labels):
-    """Returns [(label, images, top-1 error, top-5 error), ...] of occurring classes."""
-    top1, top5 = (hits(probabilities, labels, k) for k in (1, 5))
+    """Returns [(label, images, top-1 error, top-5 error), ...] of occurring classes.
+
+    With fewer than five classes there is no top-5 error, see `metrics.reported_ks`.
+    """
+    all_hits = [
+        hits(probabilities, labels, k)
+        for k in metrics.reported_ks(probabilities.shape[1])
+    ]
     return [
         (
             int(label),
             int((labels == label).sum()),
-            float(1 - top1[labels == label].mean()),
-            float(1 - top5[labels == label].mean()),
+            *(float(1 - of_k[labels == label].mean()) for of_k in all_hits),
         )
         for label in np.unique(labels)
     ]
@@ -313,8 +323,8 @@ def search_weights(all_probabilities, labels, seed=0):
 
     The sum of the weights is 1. The candidates are equal weights, each network alone,
     and 500 uniform random weights; the authors' scripts searched in a similar way (CHM
-    avg-valid.py:27-71). If top-5 errors are equal, the lowest top-1 error decides, then
-    the order of the candidates above.
+    avg-valid.py:27-71). If top-5 errors are equal, or there are fewer than five
+    classes, the lowest top-1 error decides, then the order of the candidates above.
 
     Args:
         all_probabilities: [n, N, classes] of the networks.
@@ -325,11 +335,12 @@ def search_weights(all_probabilities, labels, seed=0):
     draws = np.random.default_rng(seed).dirichlet(
         np.ones(count), _NUM_RANDOM_WEIGHTS
     )
+    ks = metrics.reported_ks(all_probabilities[0].shape[1])[::-1]
     candidates = [np.full(count, 1 / count), *np.eye(count), *draws]
 
     def negative_hits(weights):
         averaged = average(all_probabilities, weights)
-        return [-hits(averaged, labels, k).sum() for k in (5, 1)]
+        return [-hits(averaged, labels, k).sum() for k in ks]
 
     return min(candidates, key=negative_hits)
 

@@ -21,14 +21,14 @@ _log = logging.getLogger(__name__)
 DRAW_SECONDS = 30  # The shortest time between two drawings.
 DRAW_SHARE = 0.05  # The largest share of a run's time that drawing may take.
 _GRADIENT_IMAGES = 32  # Images over which the recorded gradients are averaged.
-_EPOCH_METRICS = ("loss", "top1_error", "top5_error")
 
 
-def keras_callbacks(workdir, resumed):
+def keras_callbacks(workdir, metric_names, resumed):
     """Returns Keras' callbacks that write tensorboard/ and metrics.csv.
 
     Args:
         workdir: an existing directory.
+        metric_names: the names of the metrics in training, see `metrics.names`.
         resumed: whether the run is resumed, so that an existing metrics.csv is
             continued instead of overwritten.
     """
@@ -36,7 +36,7 @@ def keras_callbacks(workdir, resumed):
         keras.callbacks.TensorBoard(
             os.path.join(workdir, "tensorboard"), write_graph=False
         ),
-        _EpochTable(os.path.join(workdir, "metrics.csv"), append=resumed),
+        _EpochTable(os.path.join(workdir, "metrics.csv"), metric_names, resumed),
     ]
 
 
@@ -44,20 +44,29 @@ class _EpochTable(keras.callbacks.CSVLogger):
     """Keras' `CSVLogger`, with the same columns after each resumption.
 
     Keras chooses the columns in the first epoch, and adds other ones if that epoch is
-    not evaluated.
+    not evaluated. A file of an earlier version keeps its columns, among which is the
+    top-5 error for any number of classes. Keras writes "NA" where there is no value.
 
     The file is open only while a line is written. Otherwise, an interrupted run would
     leave it open as long as its error is kept, as in a notebook, and on Windows the
     next run could not replace the file.
     """
 
+    def __init__(self, path, metric_names, append):
+        super().__init__(path, append=append)
+        validation_names = [f"val_{name}" for name in metric_names]
+        self._columns = sorted(["learning_rate", *metric_names, *validation_names])
+        if append and os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                _, *columns = file.readline().strip().split(",")
+            self._columns = columns or self._columns
+
     def on_train_begin(self, logs=None):
         pass
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_train_begin()
-        names = [*_EPOCH_METRICS, *(f"val_{name}" for name in _EPOCH_METRICS)]
-        self.keys = sorted(["learning_rate", *names])
+        self.keys = self._columns
         super().on_epoch_end(epoch, logs)
         super().on_train_end()
         self.append = True
@@ -206,14 +215,18 @@ def loss_gradients(model, images, labels):
     }
 
 
-def epoch_logs(workdir):
+def epoch_logs(workdir, metric_names):
     """Returns the last metrics of a run as the `logs` of `Callback.on_epoch_end`.
 
     As in Keras, there are no metrics of the validation if the epoch was not evaluated.
+
+    Args:
+        workdir: the work directory of the run.
+        metric_names: as for `keras_callbacks`.
     """
     last_lines = {line["split"]: line for line in read_metrics(workdir)}
     train_line, eval_line = last_lines["train"], last_lines.get("eval")
-    logs = {name: train_line[name] for name in _EPOCH_METRICS}
+    logs = {name: train_line[name] for name in metric_names}
     if eval_line and eval_line["step"] == train_line["step"]:
-        logs |= {f"val_{name}": eval_line[name] for name in _EPOCH_METRICS}
+        logs |= {f"val_{name}": eval_line[name] for name in metric_names}
     return logs | {"learning_rate": train_line["learning_rate"]}

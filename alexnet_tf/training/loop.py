@@ -129,8 +129,8 @@ def train(
             own.
 
     Returns:
-        {"loss", "top1_error", "top5_error"} on `eval_source`: the cross-entropy in
-        nats, and errors in [0, 1].
+        {"loss", "top1_error"} on `eval_source` and, with five classes or more,
+        "top5_error": the cross-entropy in nats, and errors in [0, 1].
 
     Raises:
         ValueError: if the batch size does not suit the devices or the data, the sources
@@ -224,7 +224,10 @@ def train(
 
     # ---- 5. Callbacks, metrics and signals -------------------------------------
     figure_writer = FigureWriter(workdir, preset, source, statistics, model)
-    progress_callbacks = [*keras_callbacks(workdir, progress.step > 0), figure_writer]
+    metric_names, resumed = metrics.names(len(source.classes)), progress.step > 0
+    progress_callbacks = [
+        *keras_callbacks(workdir, metric_names, resumed), figure_writer
+    ]
     clock = progress_bar.RunClock(recipe, options, steps_per_epoch, eval_source)
     bar = progress_bar.ProgressBar(clock, progress)
     callback_list = keras.callbacks.CallbackList(
@@ -304,7 +307,7 @@ def train(
                 step += count
                 progress.add(count, sums, recipe.batch_size)
                 _check_bad_images(source, progress.bad_images, max_bad_images)
-                logs = metrics.mean_metrics(progress.totals)
+                logs = metrics.mean_metrics(progress.totals, len(source.classes))
                 callback_list.on_train_batch_end(step - 1, logs)
                 if step % log_steps == 0 or step == steps_per_epoch:
                     if source.allows_bad_images:
@@ -326,7 +329,7 @@ def train(
             progress.errors.append(validate() if is_due else None)
             progress.bad_images = 0
             if chief:
-                callback_list.on_epoch_end(epoch, epoch_logs(workdir))
+                callback_list.on_epoch_end(epoch, epoch_logs(workdir, metric_names))
             save_if_best()
 
         # ---- 7. End of the run -------------------------------------------------
@@ -342,7 +345,7 @@ def train(
             figure_writer.draw()
         mean_over_workers(0)  # A worker that exits early would be reported as lost.
     last = [line for line in read_metrics(workdir) if line["split"] == "eval"][-1]
-    return {key: last[key] for key in ("loss", "top1_error", "top5_error")}
+    return {name: last[name] for name in metric_names}
 
 
 class TrainingInterrupted(Exception):

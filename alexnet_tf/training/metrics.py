@@ -78,20 +78,43 @@ def batch_sums(logits, labels, class_weights=None):
     return tf.reduce_sum(tf.stack(per_image), axis=1)
 
 
-def mean_metrics(totals):
+def mean_metrics(totals, num_classes):
     """Computes the mean loss and the errors from the sum of several `batch_sums`.
 
     Args:
         totals: array [4], the sum of the results of `batch_sums`.
+        num_classes: the number of classes.
 
     Returns:
-        {"loss": in nats, "top1_error": in [0, 1], "top5_error": in [0, 1]}. All
+        {name: value} for the `names`: the loss in nats, and errors in [0, 1]. All
         values are NaN if the number of images is 0.
     """
     loss, top1_hits, top5_hits, count = (float(total) for total in totals)
     count = count or math.nan
-    return {
+    means = {
         "loss": loss / count,
         "top1_error": 1 - top1_hits / count,
         "top5_error": 1 - top5_hits / count,
     }
+    return {name: means[name] for name in names(num_classes)}
+
+
+def names(num_classes):
+    """Returns the names of the metrics: "loss" and an error for each of `reported_ks`.
+
+    Args:
+        num_classes: the number of classes.
+    """
+    return ("loss", *(f"top{k}_error" for k in reported_ks(num_classes)))
+
+
+def reported_ks(num_classes):
+    """Returns the values of k for which a top-k error is reported, 1 and 5.
+
+    With fewer than five classes the top-5 error would always be 0, and the result is
+    only 1.
+
+    Args:
+        num_classes: the number of classes.
+    """
+    return (1, 5) if num_classes >= 5 else (1,)

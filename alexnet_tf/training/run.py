@@ -12,10 +12,12 @@ from alexnet_tf.data.data_service import check_dispatcher
 from alexnet_tf.data import datasets
 from alexnet_tf import presets
 from alexnet_tf import published
+from alexnet_tf.training import batch_sizes
 from alexnet_tf.training.checkpoints import read_progress
 from alexnet_tf.training import distribution
 from alexnet_tf.training.fine_tuning import FineTuning
 from alexnet_tf.training import loop
+from alexnet_tf.training import metrics
 from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import own_optimizer
 from alexnet_tf.training import run_settings
@@ -122,12 +124,15 @@ def train_dataset(
         on_bad_image: "error" to stop at an unreadable image, "skip" to train without
             it.
         **overrides: single values of the preset, see `presets.override`: batch_size,
-            learning_rate, epochs, ablate and others. With published weights or a
+            learning_rate, epochs, ablate and others. The default batch size of a small
+            data set is smaller than the preset's, see `batch_sizes.fit`. With published
+            weights or a
             weights file, `mean` can also be the path of a mean image, see
             `pixel_statistics.published`.
 
     Returns:
-        {"loss", "top1_error", "top5_error"}, see `loop.train`.
+        {"loss", "top1_error"} and, with five classes or more, "top5_error"; see
+        `loop.train`.
 
     Raises:
         ValueError: if arguments exclude each other, a name is unknown, the work
@@ -170,9 +175,11 @@ def train_dataset(
             for split in splits
         )
     if not overrides.get("batch_size"):
-        run_preset = _fit_batch_size(
-            run_preset, source.num_examples, device_strategy, workdir
+        run_preset = batch_sizes.fit(
+            run_preset, source.num_examples, device_strategy.num_replicas_in_sync,
+            _recorded_batch_size(workdir),
         )
+    batch_sizes.warn_of_few_steps(run_preset.recipe.batch_size, source.num_examples)
     if on_bad_image == "skip":
         source = source.allow_bad_images()
         eval_source = eval_source.allow_bad_images()
@@ -218,7 +225,7 @@ def train_dataset(
         if distribution.is_chief(device_strategy):
             stack.enter_context(locked(workdir))
             create_or_verify(workdir, flags, _MAY_CHANGE, resolved, check)
-        metrics = loop.train(
+        measured = loop.train(
             run_preset, source, eval_source, workdir,
             fine_tuning=plan, options=options, optimizer=optimizer, augment=augment,
             seed=seed, strategy=device_strategy, precision=precision,
@@ -227,8 +234,8 @@ def train_dataset(
             max_bad_images=max_bad_images, callbacks=callbacks,
         )
     if distribution.is_chief(device_strategy):
-        _print_summary(metrics, eval_source, workdir)
-    return metrics
+        _print_summary(measured, eval_source, workdir)
+    return measured
 
 
 def default_workdir(dataset, preset_name):
@@ -351,23 +358,12 @@ def _pop_mean_file(overrides, weights):
     return overrides.pop("mean")
 
 
-def _fit_batch_size(preset, num_examples, strategy, workdir):
-    """Returns the preset with a batch size no larger than the data set.
-
-    The devices share it equally.
-    """
-    replicas = strategy.num_replicas_in_sync
-    largest = num_examples // replicas * replicas
-    if preset.recipe.batch_size <= largest or not largest:
-        return preset
-    if has_checkpoint(workdir):
-        # The run may have begun on another number of devices, with other batches.
-        largest = int(read_flags(workdir).get("batch_size", largest))
-    _log.info(
-        "The batch size is %d instead of %d, because the data set has no more images.",
-        largest, preset.recipe.batch_size,
-    )
-    return presets.override(preset, batch_size=largest)
+def _recorded_batch_size(workdir):
+    """Returns the batch size of the run to resume, None without one."""
+    if not has_checkpoint(workdir):
+        return None
+    recorded = read_flags(workdir).get("batch_size")
+    return recorded and int(recorded)
 
 
 def _preset_flags(preset, overrides):
@@ -448,10 +444,13 @@ def _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult):
         )
 
 
-def _print_summary(metrics, eval_source, workdir):
+def _print_summary(measured, eval_source, workdir):
+    errors = ", ".join(
+        f"top-{k} {measured[f'top{k}_error']:.2%}"
+        for k in metrics.reported_ks(len(eval_source.classes))
+    )
     print(
-        f"Validation error: top-1 {metrics['top1_error']:.2%}, top-5 "
-        f"{metrics['top5_error']:.2%} (center crop, {eval_source.num_examples} images)."
+        f"Validation error: {errors} (center crop, {eval_source.num_examples} images)."
     )
     for name in ("curves.png", "conv1.png", "metrics.jsonl", "checkpoints"):
         print(os.path.join(workdir, name))

@@ -75,7 +75,8 @@ def evaluator(model, strategy):
 
 def _checked_metrics(source, totals):
     """Returns the metrics, unless the number of evaluated images is wrong."""
-    measured, count = metrics.mean_metrics(totals), int(totals[3])
+    measured = metrics.mean_metrics(totals, len(source.classes))
+    count = int(totals[3])
     if source.allows_bad_images:
         if count == 0:
             raise ValueError(
