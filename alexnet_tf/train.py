@@ -84,7 +84,7 @@ _RUN_FLAGS = [
         "error",
         ["error", "skip"],
         "error: stop at an unreadable image and name it. skip: train without it, which "
-        "decodes each image twice.",
+        "decodes each image twice. A stopped run can be resumed with the other value.",
     ),
     cli.integer_flag(
         "max_bad_images",
@@ -349,6 +349,8 @@ def arguments_of(args):
 
 
 def _train(args):
+    from alexnet_tf.data.bad_images import BadImageError
+    from alexnet_tf.training import environment
     from alexnet_tf.training.loop import TrainingInterrupted
     from alexnet_tf.training.run import train_dataset
 
@@ -358,6 +360,12 @@ def _train(args):
     except TrainingInterrupted as interrupted:
         print(interrupted, file=sys.stderr)
         sys.exit(128 + interrupted.signum)
+    except BadImageError as error:
+        # A run whose data set has shrunk cannot be resumed.
+        raise ValueError(
+            f"{error.fault} Repair the image and run the same command again, or go on "
+            f"without unreadable images: {environment.command('--on_bad_image=skip')}"
+        ) from error
 
 
 def main(argv=None):

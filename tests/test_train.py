@@ -169,13 +169,41 @@ def test_devices_may_change_when_resuming(run_flags):
     assert command(*run_flags, "--num_devices=3") is None
 
 
-def test_the_default_workdir_ignores_a_slash_at_the_end(
+def test_the_spelling_of_a_path_does_not_make_another_run(
     tmp_path, run_flags, monkeypatch
 ):
+    """The default work directory is the same, and flags.txt keeps the first name."""
     monkeypatch.chdir(tmp_path)
     args = [arg for arg in run_flags if not arg.startswith("--workdir")]
-    assert command(*args, f"--dataset=folder:{tmp_path}/data/") is None
+    assert command(*args, "--dataset=folder:data/") is None
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in (tmp_path / "data", "./data", "~/data/"):
+        assert command(*args, f"--dataset=folder:{path}", "--log_steps=7") is None
     assert os.listdir(tmp_path / "runs") == ["data-tiny"]
+    flags_text = (tmp_path / "runs" / "data-tiny" / "flags.txt").read_text()
+    assert flags_text.startswith("--dataset=folder:data\n")
+    shutil.copytree(tmp_path / "data", tmp_path / "other")
+    reason = command(*args, "--dataset=folder:other", "--workdir=runs/data-tiny")
+    assert "--dataset=folder:data. Received: --dataset=folder:other" in reason
+
+
+def test_a_run_keeps_the_spelling_that_an_earlier_version_recorded(
+    tmp_path, run_flags, monkeypatch
+):
+    """The order of the images, and the parts of a split, depended on it."""
+    assert command(*run_flags) is None
+    flags_file = tmp_path / "run" / "flags.txt"
+    flags_text = flags_file.read_text()
+    flags_file.write_text(flags_text.replace("/data\n", "/data/\n", 1))
+    data_file = tmp_path / "run" / "data.json"
+    data_file.write_text(data_file.read_text().replace("/data,", "/data/,"))
+    sources = []
+    monkeypatch.setattr(
+        run.loop, "train",
+        lambda _, source, *__, **___: sources.append(source) or {"top1_error": 0.0},
+    )  # fmt: skip
+    assert command(*run_flags) is None
+    assert sources[0].name == f"folder:{tmp_path}/data/"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ CHECKED_ATTRIBUTES = {"alexnet_tf/training/environment.py: os.sched_getaffinity"
 RESERVED_NAME = re.compile(
     r'(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?|.*[<>:"\\|?*\x00-\x1f].*|.*[ .]'
 )
-RUN = "runs/folder-images-tiny"  # The work directory of `train_and_use`.
+RUN = "runs/images-tiny"  # The work directory of `train_and_use`.
 
 
 # What modules may use.
@@ -155,8 +155,8 @@ def windows_paths(monkeypatch):
         ("folder:C:\\images\\flowers\\", "flowers"),
         ("folder:C:/images/flowers/", "flowers"),
         (r"list:\\server\share\train.txt", "train.txt"),
-        ("folder:flowers", "folder-flowers"),
-        ("list:C:train.txt", "list-C-train.txt"),
+        ("folder:flowers", "flowers"),
+        ("list:C:train.txt", "train.txt"),
     ],
 )
 def test_default_work_directories_have_names_that_windows_allows(
@@ -177,6 +177,10 @@ def test_an_existing_default_work_directory_of_an_earlier_version_is_used(
     assert run.default_workdir("cifar10:3.0.2", "tiny") == "runs/cifar10-3.0.2-tiny"
     os.makedirs("runs/cifar10:3.0.2-tiny")
     assert run.default_workdir("cifar10:3.0.2", "tiny") == "runs/cifar10:3.0.2-tiny"
+    os.makedirs("runs/folder-flowers-tiny")
+    assert run.default_workdir("folder:flowers", "tiny") == "runs/folder-flowers-tiny"
+    # The directory of the earlier version was not that of this path.
+    assert run.default_workdir("folder:/a/flowers", "tiny") == "runs/flowers-tiny"
 
 
 @pytest.mark.parametrize(

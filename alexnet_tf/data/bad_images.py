@@ -20,6 +20,20 @@ _READ_ERRORS = (
 )
 
 
+class BadImageError(ValueError):
+    """An image or its label is invalid.
+
+    Attributes:
+        fault: a description of the image and of what is wrong with it, as sentences.
+    """
+
+    def __init__(self, fault):
+        super().__init__(
+            f"{fault} Repair the image or remove it from the data set."
+        )
+        self.fault = fault
+
+
 def diagnose(error, source, examples):
     """Returns an error that says what is wrong with the data, to raise for `error`.
 
@@ -132,7 +146,7 @@ def short_message(error):
 
 
 def find_bad_image(source, examples):
-    """Returns a `ValueError` that names the first unreadable image.
+    """Returns a `BadImageError` that names the first unreadable image.
 
     If all images are readable, it returns None.
 
@@ -146,12 +160,11 @@ def find_bad_image(source, examples):
     for example in examples:
         problem = _problem(example, source)
         if problem:
-            return ValueError(
+            return BadImageError(
                 "Expected a JPEG, PNG, BMP, GIF or WebP image and a label from 0 "
                 f"to {len(source.classes) - 1}. Received: "
                 f"{os.fsdecode(example['name'].numpy())} of {source} "
-                f"({len(example['image'].numpy())} bytes): {problem}. Repair "
-                "the image or remove it from the data set."
+                f"({len(example['image'].numpy())} bytes): {problem}."
             )
     return None
 

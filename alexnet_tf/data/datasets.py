@@ -15,6 +15,8 @@ The following names are supported:
 Splits are selected in TFDS's notation, for instance "train[:90%]".
 """
 
+import os
+
 from alexnet_tf.data import file_source
 from alexnet_tf.data import tfds_source
 
@@ -39,10 +41,63 @@ def load(name, split, data_dir=None, *, image_key=None, label_key=None):
             inconsistent. Folders and lists have no features to choose from.
         OSError: if the data is missing and can't be prepared, or can't be read.
     """
+    return load_as_spelled(
+        canonical_name(name), split, data_dir, image_key=image_key, label_key=label_key
+    )
+
+
+def load_as_spelled(name, split, data_dir=None, *, image_key=None, label_key=None):
+    """Loads one split of a data set, in an order that may depend on the spelling.
+
+    The names that runs record are loaded by this function. An earlier version ordered
+    the images of "folder:PATH/" and of a list in the working directory in another way,
+    and a run keeps its order and its parts of a split.
+
+    Args:
+        name: the name of the data set, as a run has recorded it or as returned by
+            `canonical_name`.
+        split, data_dir, image_key, label_key: as in `load`.
+
+    Raises:
+        ValueError, OSError: as in `load`.
+    """
     if has_image_files(name):
         _check_no_keys(name, image_key=image_key, label_key=label_key)
         return file_source.load(name, split)
     return tfds_source.load(name, split, data_dir, image_key, label_key)
+
+
+def canonical_name(name):
+    """Returns the name of a data set without a slash at the end of its path.
+
+    A list file in the working directory gets a path with a folder. The order of the
+    images is then the same for all spellings of a path.
+
+    Args:
+        name: as in `load`.
+    """
+    if not has_image_files(name):
+        return name
+    kind, _, path = name.partition(":")
+    path = path.rstrip("/" + os.sep) or path
+    if kind == "list" and not os.path.dirname(path) and not os.path.isdir(path):
+        path = os.path.join(os.curdir, path)
+    return f"{kind}:{path}"
+
+
+def is_same(name, other_name):
+    """Returns whether two names, such as a relative and an absolute path, are the same.
+
+    Args:
+        name, other_name: as in `load`.
+    """
+    kind, _, path = name.partition(":")
+    other_kind, _, other_path = other_name.partition(":")
+    if name == other_name or kind != other_kind or not has_image_files(name):
+        return name == other_name
+    paths = (os.path.expanduser(spelling) for spelling in (path, other_path))
+    real_path, other_real_path = map(os.path.realpath, paths)
+    return real_path == other_real_path
 
 
 def split_names(name, data_dir=None, *, image_key=None, label_key=None):

@@ -351,7 +351,7 @@ class RunData:
 
         Raises the errors of `datasets.load`.
         """
-        return datasets.load(
+        return datasets.load_as_spelled(
             self.dataset,
             split,
             self.data_dir,
@@ -369,7 +369,7 @@ def find_run_data(
     """Returns the `RunData` of a run, in which arguments replace recorded values.
 
     If a different data set is given, everything that the run records about its data is
-    ignored.
+    ignored. Another spelling of its path does not make it different.
 
     Args:
         weights: the work directory of a run, a name in `published.WEIGHTS`, or a
@@ -380,10 +380,10 @@ def find_run_data(
     if weights in published.WEIGHTS and published.WEIGHTS[weights].folder:
         weights = published.locate(weights)
     run = read_flags(weights) if os.path.isdir(weights) else {}
-    if dataset not in (None, run.get("dataset")):
-        run = {}
+    if dataset and not datasets.is_same(dataset, run.get("dataset", "")):
+        run = {"dataset": datasets.canonical_name(dataset)}
     return RunData(
-        dataset or run.get("dataset", default_dataset),
+        run.get("dataset", default_dataset),
         run.get("train_split", "train"),
         split or run.get("eval_split"),
         data_dir or run.get("data_dir"),

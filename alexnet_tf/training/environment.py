@@ -26,7 +26,7 @@ def describe():
         for gpu in tf.config.list_physical_devices("GPU")
     ]
     return {
-        "command": _command(),
+        "command": command(),
         "alexnet_tf": alexnet_tf.__version__,
         # Versions are read from the modules, because the installed package may
         # have a different name, such as tensorflow-cpu.
@@ -41,15 +41,18 @@ def describe():
     }
 
 
-def _command():
-    """Returns the command as it was typed.
+def command(*further_arguments):
+    """Returns the command as it was typed, in the syntax of a shell.
 
     With `python -m MODULE`, the module's name is read from its specification,
     because `sys.argv[0]` is the path of the module's file.
+
+    Args:
+        *further_arguments: arguments to append.
     """
     spec = sys.modules["__main__"].__spec__
     program = ["python", "-m", spec.name] if spec else sys.argv[:1]
-    return shlex.join([*program, *sys.argv[1:]])
+    return shlex.join([*program, *sys.argv[1:], *further_arguments])
 
 
 def _processors():

@@ -35,7 +35,10 @@ _log = logging.getLogger(__name__)
 _FINE_TUNING_DIVISOR = 10
 
 # Flags that may change when a run is resumed.
-_MAY_CHANGE = ("num_devices", "strategy", "data_dir", *run_settings.MAY_CHANGE)
+_MAY_CHANGE = (
+    "num_devices", "strategy", "data_dir", "log_steps", "on_bad_image",
+    "max_bad_images", *run_settings.MAY_CHANGE,
+)  # fmt: skip
 
 
 def train_dataset(
@@ -84,7 +87,9 @@ def train_dataset(
     devices, loads the splits, creates the work directory, calls `loop.train`, and
     prints the validation error and the paths of the results. If it is called again with
     the same arguments, it resumes the run; a larger number of epochs continues it, see
-    `loop.train`.
+    `loop.train`. The devices, `data_dir`, `log_steps`, `on_bad_image` and
+    `max_bad_images` may differ then, and the path of a folder or a list may be spelled
+    differently.
 
         alexnet_tf.training.train_dataset("cifar10", preset="cifar10_full", epochs=2)
 
@@ -122,7 +127,8 @@ def train_dataset(
         num_devices: the number of devices, see `distribution.make_strategy`.
         cache: whether to keep the encoded images in memory.
         on_bad_image: "error" to stop at an unreadable image, "skip" to train without
-            it.
+            it. A stopped run is resumed with "skip" from its last checkpoint, with the
+            other images in the same order.
         **overrides: single values of the preset, see `presets.override`: batch_size,
             learning_rate, epochs, ablate and others. The default batch size of a small
             data set is smaller than the preset's, see `batch_sizes.fit`. With published
@@ -159,6 +165,7 @@ def train_dataset(
     if weights == "imagenet":
         weights = published.find(weights, run_preset.name).name
     workdir = os.fspath(workdir or default_workdir(dataset, run_preset.name))
+    dataset = _spelling_of_run(dataset, workdir)
     turns_images = _resolve_exif_orientation(exif_orientation, dataset, workdir)
     run_preset = presets.override(run_preset, exif_orientation=bool(turns_images))
     if strategy == "mirrored":
@@ -169,7 +176,7 @@ def train_dataset(
     with distribution.chief_first(device_strategy):
         splits = datasets.training_splits(dataset, train_split, eval_split, data_dir)
         source, eval_source = (
-            datasets.load(
+            datasets.load_as_spelled(
                 dataset, split, data_dir, image_key=image_key, label_key=label_key
             )
             for split in splits
@@ -241,14 +248,36 @@ def train_dataset(
 def default_workdir(dataset, preset_name):
     """Returns the default work directory, runs/DATASET-PRESET.
 
-    Characters that Windows does not allow in file names become "-", unless a run of an
-    earlier version has a directory with such a character.
+    DATASET is the last part of a path, however it is spelled. Characters that Windows
+    does not allow in file names become "-". Earlier versions kept such characters, and
+    the prefix of a path without a slash: if there is such a directory, it is returned.
     """
     name = os.path.basename(dataset.rstrip("/" + os.sep))
-    earlier_path = os.path.join("runs", f"{name}-{preset_name}")
-    if os.path.isdir(earlier_path):
-        return earlier_path
-    return os.path.join("runs", re.sub(r'[<>:"|?*]', "-", f"{name}-{preset_name}"))
+    earlier_name = f"{name}-{preset_name}"
+    if datasets.has_image_files(dataset):
+        path = os.path.expanduser(dataset.partition(":")[2])
+        name = os.path.basename(os.path.abspath(path))
+    for earlier in (earlier_name, _without_reserved(earlier_name)):
+        if os.path.isdir(os.path.join("runs", earlier)):
+            return os.path.join("runs", earlier)
+    return os.path.join("runs", _without_reserved(f"{name}-{preset_name}"))
+
+
+def _without_reserved(name):
+    """Returns a name with "-" for characters that Windows does not allow."""
+    return re.sub(r'[<>:"|?*]', "-", name)
+
+
+def _spelling_of_run(dataset, workdir):
+    """Returns the name of a data set as the run to resume has recorded it.
+
+    Without such a run or with another data set, the canonical name is returned.
+    """
+    if has_checkpoint(workdir):
+        recorded = read_flags(workdir).get("dataset", "")
+        if datasets.is_same(dataset, recorded):
+            return recorded
+    return datasets.canonical_name(dataset)
 
 
 def _names_of_defaults(values):

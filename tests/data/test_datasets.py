@@ -940,3 +940,37 @@ def test_lists_the_names_of_all_splits(tmp_path, textures_data_dir):
         (tmp_path / split / "a").mkdir(parents=True)
     names = datasets.split_names(f"folder:{tmp_path}")
     assert sorted(names) == ["train", "val"]
+
+
+def test_the_order_does_not_depend_on_the_spelling_of_a_path(tmp_path, monkeypatch):
+    write_classes(tmp_path, classes=2, per_class=10)
+    write_list(tmp_path / "train.txt", classes=2, per_class=10)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for spellings in (
+        ("folder:.", "folder:./", "folder:~", f"folder:{tmp_path}//"),
+        ("list:train.txt", "list:./train.txt", f"list:{tmp_path}/train.txt"),
+    ):
+        orders = [
+            [
+                example["name"].numpy().decode()[-7:]
+                for example in datasets.load(name, "train[:60%]").elements()
+            ]
+            for name in spellings
+        ]
+        assert all(order == orders[0] for order in orders) and len(orders[0]) == 12
+        assert all(datasets.is_same(name, spellings[0]) for name in spellings)
+    assert not datasets.is_same("folder:a", "list:a")
+    assert not datasets.is_same("folder:a", "folder:b")
+    assert not datasets.is_same("cifar10/", "cifar10")
+
+
+def test_canonical_names():
+    for name, expected in (
+        ("cifar10", "cifar10"),
+        ("folder:a//", "folder:a"),
+        ("folder:/", "folder:/"),
+        ("list:train.txt", "list:./train.txt"),
+        ("list:a/train.txt", "list:a/train.txt"),
+    ):
+        assert datasets.canonical_name(name) == expected

@@ -34,6 +34,15 @@ def test_splits_are_not_used_for_a_different_data_set(workdir):
     assert data == RunData("textures", "train", None, None)
 
 
+def test_another_spelling_of_the_path_is_the_data_set_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flags.txt").write_text("--dataset=folder:a\n--eval_split=train[90%:]\n")
+    expected = RunData("folder:a", "train", "train[90%:]", None)
+    assert find_run_data(str(tmp_path), dataset=f"folder:{tmp_path}/a/") == expected
+    other = find_run_data(str(tmp_path), dataset="folder:b/")
+    assert other == RunData("folder:b", "train", None, None)
+
+
 def test_bad_images_that_the_run_skipped_are_skipped(tmp_path):
     folder = tmp_path / "images"
     for name in ("class0", "class1"):
