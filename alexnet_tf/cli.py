@@ -349,7 +349,14 @@ def one_line_errors(command, interrupt_message="interrupted."):
         # Windows has no SIGPIPE, which is 13 on other systems.
         sys.exit(128 + getattr(signal, "SIGPIPE", 13))
     except (
-        ValueError, OSError, FloatingPointError, ModuleNotFoundError
+        ValueError, OSError, FloatingPointError, MemoryError, ModuleNotFoundError
     ) as error:
         absl_logging.debug("", exc_info=True)
-        sys.exit(f"{command}: {error}")
+        sys.exit(f"{command}: {str(error) or 'The memory does not suffice.'}")
+    except Exception as error:
+        # TensorFlow, which defines this error, may not have been imported.
+        if type(error).__name__ != "ResourceExhaustedError":
+            raise
+        absl_logging.debug("", exc_info=True)
+        reason = str(error).partition("\n")[0]
+        sys.exit(f"{command}: The memory does not suffice: {reason}")

@@ -514,7 +514,7 @@ def test_fine_tuning_from_a_run_on_twenty_images(tmp_path, tiny_run_flags, cache
     ]
     assert command(*args) is None
     settings = (tuned / "flags.txt").read_text()
-    # The learning rate is a tenth of the preset's, and a batch is a tenth of the images.
+    # The learning rate is a tenth of the preset's, and a batch of the images.
     assert "--learning_rate=0.001\n" in settings
     assert "--preset=tiny\n" in settings and "--batch_size=2\n" in settings
     last = json.loads((tuned / "metrics.jsonl").read_text().splitlines()[-1])

@@ -14,6 +14,7 @@ from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.training import metrics
+from alexnet_tf.training import out_of_memory
 
 _NUM_RESAMPLES = 1000
 _NUM_RANDOM_WEIGHTS = 500
@@ -111,6 +112,7 @@ def evaluate(
     Raises:
         ValueError: if arguments or classes do not fit, or an image is unreadable.
         OSError: if weights or data are missing.
+        MemoryError: if the memory does not suffice for a batch.
     """
     data = find_run_data(weights[0], dataset, split, data_dir, "textures")
     classifiers = _load_classifiers(weights, preset, layout, mean, checkpoint)
@@ -157,6 +159,7 @@ def probabilities(classifier, source, protocol="ten_crop", batch_size=32, verbos
     Raises:
         ValueError: if the classes differ, an image is unreadable, or the source does
             not hold the number of images that it declares.
+        MemoryError: if the memory does not suffice for a batch.
     """
     check_fits(classifier, source)
     outputs, labels = [], []
@@ -174,7 +177,10 @@ def probabilities(classifier, source, protocol="ten_crop", batch_size=32, verbos
     def position():
         return len(outputs) * batch_size, batch_size
 
-    with bad_images.diagnosing(source, position):
+    with (
+        out_of_memory.suggesting_smaller_batch(batch_size),
+        bad_images.diagnosing(source, position),
+    ):
         for crops, batch_labels in batches(classifier, source, protocol, batch_size):
             outputs.append(mean_probabilities(crops).numpy())
             labels.append(batch_labels.numpy())

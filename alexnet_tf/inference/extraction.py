@@ -17,6 +17,7 @@ from alexnet_tf.inference.classifier import for_image_files
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import compiled_normalization
+from alexnet_tf.training import out_of_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +94,7 @@ def extract_features(
             do not fit, no image can be read, or an image is unreadable and
             `on_bad_image` is "error".
         OSError: if weights or data are missing, or the file cannot be written.
+        MemoryError: if the memory does not suffice for a batch.
     """
     layers = [layers] if isinstance(layers, str) else [*dict.fromkeys(layers or ())]
     _check_options(pool, on_bad_image, batch_size)
@@ -150,6 +152,7 @@ def feature_blocks(
             preprocessing, an image is unreadable and `on_bad_image` is "error", or the
             source does not hold the number of images that it declares.
         OSError: if the data is missing or damaged.
+        MemoryError: if the memory does not suffice for a batch.
     """
     source.check_fits(classifier.preset.preprocessing)
     batch_size = min(batch_size, source.num_examples)
@@ -157,7 +160,10 @@ def feature_blocks(
     make_crops = _crop_function(classifier, ten_crop)
     bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
     # Unreadable images raise no error here, so there is no range to search for one.
-    with bad_images.diagnosing(source, lambda: (0, 0)):
+    with (
+        out_of_memory.suggesting_smaller_batch(batch_size),
+        bad_images.diagnosing(source, lambda: (0, 0)),
+    ):
         for batch in _batches(source, make_crops, batch_size):
             block = _block(batch, batch_size, source, extract, make_crops)
             if block.errors and on_bad_image == "error":

@@ -39,6 +39,7 @@ from alexnet_tf.training.fine_tuning import split_backbone
 from alexnet_tf.training import metrics
 from alexnet_tf.training import optimizers
 from alexnet_tf.training.options import TrainingOptions
+from alexnet_tf.training import out_of_memory
 from alexnet_tf.training import own_optimizer
 from alexnet_tf.training import progress_bar
 from alexnet_tf.training import run_settings
@@ -142,6 +143,7 @@ def train(
         OSError: if a file of the data set is missing, the disk is full, or another
             worker is lost (`distribution.WorkerLost`).
         FloatingPointError: if the loss is not finite.
+        MemoryError: if the memory does not suffice for a batch.
         TrainingInterrupted: after SIGINT or SIGTERM, once everything is saved.
     """
     # ---- 1. Checks and statistics ----------------------------------------------
@@ -270,7 +272,14 @@ def train(
     timer = StepTimer(mean_over_workers=mean_over_workers)
     saved_at, first_epoch = time.monotonic(), len(progress.errors)
     save_if_best()  # The run may have been killed before it did so.
-    with _SignalRecorder() as signals, distribution.detecting_lost_workers(strategy):
+    with (
+        _SignalRecorder() as signals,
+        distribution.detecting_lost_workers(strategy),
+        out_of_memory.suggesting_smaller_batch(
+            recipe.batch_size, strategy.num_replicas_in_sync,
+            lambda: workdir if has_checkpoint(workdir) else None,
+        ),
+    ):  # fmt: skip
         while True:
             epoch = len(progress.errors)
             reason = stopping.end_reason(recipe, progress.errors, options)

@@ -145,7 +145,7 @@ def train_dataset(
             directory belongs to another run, or as in `loop.train`.
         OSError: if weights or data are missing, the data service does not answer, the
             work directory cannot be written to, or as in `loop.train`.
-        FloatingPointError, TrainingInterrupted: as in `loop.train`.
+        FloatingPointError, MemoryError, TrainingInterrupted: as in `loop.train`.
     """
     _check_name(dataset)
     _check_exclusive(strategy, num_devices, data_service, cache, cache_features)
