@@ -1,0 +1,60 @@
+"""Errors that say which smaller batch size to try when the memory does not suffice."""
+
+import contextlib
+import re
+
+import tensorflow as tf
+
+# Libraries of GPUs report a lack of memory by these parts of a message.
+_GPU_CODES = ("OUT_OF_MEMORY", "ALLOC_FAILED")
+
+
+@contextlib.contextmanager
+def suggesting_smaller_batch(batch_size, num_replicas=1, workdir=None):
+    """Replaces errors about a lack of memory by one that suggests a batch size.
+
+    Args:
+        batch_size: the number of images in a batch.
+        num_replicas: the number of devices that share a batch equally.
+        workdir: the work directory of a run with a checkpoint, whose batch size cannot
+            change any more; None otherwise. It may be a function that returns this.
+
+    Raises:
+        MemoryError: if the body raises a MemoryError or an error of TensorFlow about
+            the memory of a device.
+    """
+    try:
+        yield
+    except (MemoryError, tf.errors.OpError) as error:
+        if not _is_about_memory(error):
+            raise
+        workdir = workdir() if callable(workdir) else workdir
+        advice = _advice(batch_size // 2 // num_replicas * num_replicas, workdir)
+        raise MemoryError(
+            f"The memory does not suffice for batches of {batch_size} "
+            f"image{'s' * (batch_size != 1)}{_describe_tensor(error)}. {advice}"
+        ) from error
+
+
+def _is_about_memory(error):
+    if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
+        return True
+    return any(code in error.message for code in _GPU_CODES)
+
+
+def _describe_tensor(error):
+    """Returns the tensor that TensorFlow could not allocate, if the error names one."""
+    tensor = re.search(r"allocating tensor with shape ?(\[[\d,]*\])", str(error))
+    return f" (no room for a tensor of {tensor[1]})" if tensor else ""
+
+
+def _advice(smaller_size, workdir):
+    if smaller_size == 0:
+        return "Close other programs that use the memory, or choose a smaller network."
+    if workdir is None:
+        return f"Try --batch_size={smaller_size}."
+    return (
+        "If other programs used it, the same command resumes the run from its last "
+        f"checkpoint. Otherwise, go on from its weights in another run: --weights="
+        f"{workdir} --batch_size={smaller_size} and another --workdir."
+    )
