@@ -146,7 +146,10 @@ def checkpoint_flag():
 
 
 def data_flags(dataset_help, split_help):
-    """Describes --dataset, --split and --data_dir, whose defaults come from a run."""
+    """Describes --dataset, --split, --data_dir, --image_key and --label_key.
+
+    Their defaults come from a run.
+    """
     return [
         string_flag("dataset", None, dataset_help),
         string_flag("split", None, split_help),
@@ -156,23 +159,28 @@ def data_flags(dataset_help, split_help):
             "Directory of TFDS's data sets. Default: that of the run, or "
             "~/tensorflow_datasets.",
         ),
+        *feature_flags("that of the run, or "),
     ]
 
 
-def feature_flags():
-    """Describes --image_key and --label_key."""
+def feature_flags(first_default=""):
+    """Describes --image_key and --label_key.
+
+    Args:
+        first_default: what the default is before those of the data set, if anything.
+    """
     return [
         string_flag(
             "image_key",
             None,
-            "Feature of a data set of TFDS that is the image. Default: image, or the "
-            "supervised key of TFDS.",
+            "Feature of a data set of TFDS that is the image. Default: "
+            f"{first_default}image, or the supervised key of TFDS.",
         ),
         string_flag(
             "label_key",
             None,
             "Feature of a data set of TFDS that is the label, such as coarse_label. "
-            "Default: label, or the supervised key of TFDS.",
+            f"Default: {first_default}label, or the supervised key of TFDS.",
         ),
     ]
 

@@ -82,6 +82,8 @@ def _evaluate(args):
         dataset=args.dataset,
         split=args.split,
         data_dir=args.data_dir,
+        image_key=args.image_key,
+        label_key=args.label_key,
         protocol=args.protocol,
         scales=[int(scale) for scale in args.scales],
         batch_size=args.batch_size,

@@ -65,6 +65,8 @@ def _export(args):
         dataset=args.dataset,
         split=args.split,
         data_dir=args.data_dir,
+        image_key=args.image_key,
+        label_key=args.label_key,
         calibration_images=args.calibration_images,
     )
     print(

@@ -84,6 +84,8 @@ def _extract(args, arguments):
         dataset=args.dataset,
         split=args.split,
         data_dir=args.data_dir,
+        image_key=args.image_key,
+        label_key=args.label_key,
         pool=args.pool,
         ten_crop=args.ten_crop,
         batch_size=args.batch_size,

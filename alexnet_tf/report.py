@@ -51,6 +51,8 @@ def _report(args, arguments):
         dataset=args.dataset,
         split=args.split,
         data_dir=args.data_dir,
+        image_key=args.image_key,
+        label_key=args.label_key,
         layer=args.layer,
         index=args.index,
         output=args.output,

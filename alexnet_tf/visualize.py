@@ -93,6 +93,8 @@ def _visualize(args):
         dataset=args.dataset,
         split=args.split,
         data_dir=args.data_dir,
+        image_key=args.image_key,
+        label_key=args.label_key,
         count=args.count,
         seed=args.seed,
         layer=args.layer,

@@ -42,6 +42,8 @@ def draw(
     dataset=None,
     split=None,
     data_dir=None,
+    image_key=None,
+    label_key=None,
     count=None,
     seed=0,
     layer=None,
@@ -57,8 +59,8 @@ def draw(
         output: the PNG file to write.
         weights, preset, layout: the network, see `load_classifier`. The figure
             "normalization" ignores the weights, and its default preset is "paper".
-        dataset, split, data_dir: the data. Default: those of the run; the data set
-            "textures" for a weights file.
+        dataset, split, data_dir, image_key, label_key: the data, see `datasets.load`.
+            Default: those of the run; the data set "textures" for a weights file.
         count: the number of images, of crops of one image, or of maps of a layer.
             Default: 8; 200 for "dropout", which measures errors on these images.
         seed: the random seed of the choice of images, of crops, of dropout, of the
@@ -91,7 +93,10 @@ def draw(
     if figure == "norms":
         paper_figures.norms(classifier, seed, output)
         return
-    data = find_run_data(weights, dataset, split, data_dir, "textures")
+    data = find_run_data(
+        weights, dataset, split, data_dir, "textures",
+        image_key=image_key, label_key=label_key,
+    )  # fmt: skip
     source = data.source()
     if count is None:
         count = _DEFAULT_DROPOUT_COUNT if figure == "dropout" else _DEFAULT_COUNT

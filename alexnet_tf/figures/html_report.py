@@ -62,6 +62,8 @@ def write_report(
     dataset=None,
     split=None,
     data_dir=None,
+    image_key=None,
+    label_key=None,
     layer=None,
     index=None,
     output=None,
@@ -71,7 +73,8 @@ def write_report(
 
     Args:
         workdir: the work directory of the run.
-        dataset, split, data_dir: the data. Default: those of the run.
+        dataset, split, data_dir, image_key, label_key: the data, see `datasets.load`.
+            Default: those of the run.
         layer: the layer whose features define the nearest neighbors. Default: the
             penultimate layer.
         index: the path of a retrieval index of the training split, see
@@ -97,7 +100,9 @@ def write_report(
     output = output or os.path.join(workdir, "report.html")
     files.check_output("output", output)
     classifier = load_classifier(workdir)
-    data = find_run_data(workdir, dataset, split, data_dir)
+    data = find_run_data(
+        workdir, dataset, split, data_dir, image_key=image_key, label_key=label_key
+    )
     if data.dataset is None:
         raise ValueError(
             f"Expected the data set of the run, which {workdir}/flags.txt does not "

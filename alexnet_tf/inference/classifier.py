@@ -364,7 +364,14 @@ class RunData:
 
 
 def find_run_data(
-    weights, dataset=None, split=None, data_dir=None, default_dataset=None
+    weights,
+    dataset=None,
+    split=None,
+    data_dir=None,
+    default_dataset=None,
+    *,
+    image_key=None,
+    label_key=None,
 ):
     """Returns the `RunData` of a run, in which arguments replace recorded values.
 
@@ -374,7 +381,8 @@ def find_run_data(
     Args:
         weights: the work directory of a run, a name in `published.WEIGHTS`, or a
             weights file, which records no data set.
-        dataset, split, data_dir: values of `RunData` that replace the run's, or None.
+        dataset, split, data_dir, image_key, label_key: values of `RunData` that replace
+            the run's, or None.
         default_dataset: the data set if neither the run nor `dataset` names one.
     """
     if weights in published.WEIGHTS and published.WEIGHTS[weights].folder:
@@ -388,8 +396,8 @@ def find_run_data(
         split or run.get("eval_split"),
         data_dir or run.get("data_dir"),
         run.get("on_bad_image") == "skip",
-        run.get("image_key"),
-        run.get("label_key"),
+        image_key or run.get("image_key"),
+        label_key or run.get("label_key"),
     )
 
 

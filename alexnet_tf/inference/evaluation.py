@@ -75,6 +75,8 @@ def evaluate(
     dataset=None,
     split=None,
     data_dir=None,
+    image_key=None,
+    label_key=None,
     protocol="ten_crop",
     scales=(256,),
     batch_size=32,
@@ -95,8 +97,8 @@ def evaluate(
             published weights.
         layout: the axis order of the files, see `weights.load_weights`.
         mean, checkpoint: see `load_classifier`.
-        dataset, split, data_dir: the data, see `datasets.load`. Default: those of the
-            first run, or the data set "textures" for a file.
+        dataset, split, data_dir, image_key, label_key: the data, see `datasets.load`.
+            Default: those of the first run, or the data set "textures" for a file.
         protocol: "center" for the center crop, "ten_crop" for the paper's ten crops,
             "dense" for all positions of the whole image, see `dense_probabilities`.
         scales: one or several sizes of the short side in pixels, for "dense" only.
@@ -114,7 +116,10 @@ def evaluate(
         OSError: if weights or data are missing.
         MemoryError: if the memory does not suffice for a batch.
     """
-    data = find_run_data(weights[0], dataset, split, data_dir, "textures")
+    data = find_run_data(
+        weights[0], dataset, split, data_dir, "textures",
+        image_key=image_key, label_key=label_key,
+    )  # fmt: skip
     classifiers = _load_classifiers(weights, preset, layout, mean, checkpoint)
     source = data.source()
 

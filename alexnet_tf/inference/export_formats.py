@@ -51,6 +51,8 @@ def export(
     dataset=None,
     split=None,
     data_dir=None,
+    image_key=None,
+    label_key=None,
     calibration_images=100,
 ):
     """Writes a network in another format, as `python -m alexnet_tf.export` does.
@@ -61,9 +63,9 @@ def export(
             not exist.
         format: "saved_model", "tflite", "tflite_8_bits" (with weights stored in 8
             bits), "tflite_int8" (with 8-bit arithmetic, see `tflite_int8`) or "onnx".
-        dataset, split, data_dir: the data set with the representative images of
-            "tflite_int8", see `datasets.load`. Default: those that the run was trained
-            on. A weights file has none.
+        dataset, split, data_dir, image_key, label_key: the data set with the
+            representative images of "tflite_int8", see `datasets.load`. Default: those
+            that the run was trained on. A weights file has none.
         calibration_images: the number of representative images.
 
     Returns:
@@ -89,7 +91,10 @@ def export(
         raise ValueError(
             f"Expected one of the formats {', '.join(writers)}. Received: {format=}."
         )
-    data = {"dataset": dataset, "split": split, "data_dir": data_dir}
+    data = {
+        "dataset": dataset, "split": split, "data_dir": data_dir,
+        "image_key": image_key, "label_key": label_key,
+    }  # fmt: skip
     if format == "tflite_int8":
         _check_count(calibration_images)
         representative_images.check_source(weights, dataset)

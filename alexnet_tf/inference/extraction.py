@@ -48,6 +48,8 @@ def extract_features(
     dataset=None,
     split=None,
     data_dir=None,
+    image_key=None,
+    label_key=None,
     pool=None,
     ten_crop=False,
     batch_size=32,
@@ -71,8 +73,8 @@ def extract_features(
             `image_files.find`. None for a data set.
         layers: the names of layers, see `alexnet.features`. Default: the penultimate
             layer, which is fc7 for all presets but `cifar10_full`.
-        dataset, split, data_dir: the data set if there are no `images`, see
-            `datasets.load`. Default: those of the run.
+        dataset, split, data_dir, image_key, label_key: the data set if there are no
+            `images`, see `datasets.load`. Default: those of the run.
         pool: "mean" to average maps over height and width, so that [N, H, W, C]
             becomes [N, C]; None to keep them.
         ten_crop: whether to average the features over the paper's ten crops (section
@@ -98,14 +100,18 @@ def extract_features(
     """
     layers = [layers] if isinstance(layers, str) else [*dict.fromkeys(layers or ())]
     _check_options(pool, on_bad_image, batch_size)
-    _check_data(images, dataset=dataset, split=split, data_dir=data_dir)
+    data = {
+        "dataset": dataset, "split": split, "data_dir": data_dir,
+        "image_key": image_key, "label_key": label_key,
+    }  # fmt: skip
+    _check_data(images, data)
     if output is not None:
         feature_files.check_path(output, layers)
     classifier = load_classifier(weights, preset, layout, mean)
     layers = layers or [alexnet.penultimate_layer(classifier.model)]
     # An unknown layer is reported before a data set is prepared, which may take hours.
     _feature_model(classifier.model, layers)
-    source, has_labels = _open(weights, images, dataset, split, data_dir)
+    source, has_labels = _open(weights, images, data)
     if images is not None:
         classifier = for_image_files(classifier, weights, exif_orientation)
     blocks = feature_blocks(
@@ -172,19 +178,24 @@ def feature_blocks(
             bar.add(len(batch["name"]))
 
 
-def _open(weights, images, dataset, split, data_dir):
-    """Returns the `Source` of the images, and whether all of them have labels."""
+def _open(weights, images, data):
+    """Returns the `Source` of the images, and whether all of them have labels.
+
+    Args:
+        weights, images: as for `extract_features`.
+        data: a dictionary with its arguments that select a data set.
+    """
     if images is not None:
         files = image_files.find(images)
         has_labels = all(label is not None for _, label in files)
         return image_files.to_source(files), has_labels
-    data = find_run_data(weights, dataset, split, data_dir)
-    if data.dataset is None:
+    run_data = find_run_data(weights, **data)
+    if run_data.dataset is None:
         raise ValueError(
             "Expected images or a data set, because a weights file does not name one. "
             f"Received: weights={weights} alone."
         )
-    return data.load(data.split), True
+    return run_data.load(run_data.split), True
 
 
 def _crop_function(classifier, ten_crop):
@@ -403,9 +414,9 @@ def _check_options(pool, on_bad_image, batch_size):
         )
 
 
-def _check_data(images, **data_set):
+def _check_data(images, data):
     """Raises a `ValueError` if there are images and arguments of a data set."""
-    given = [f"{key}={value!r}" for key, value in data_set.items() if value is not None]
+    given = [f"{key}={value!r}" for key, value in data.items() if value is not None]
     if images is not None and given:
         raise ValueError(
             "Expected either images or a data set. Received: images and "

@@ -29,7 +29,15 @@ def check_source(weights, dataset):
 
 
 def load_inputs(
-    classifier, weights, count, *, dataset=None, split=None, data_dir=None
+    classifier,
+    weights,
+    count,
+    *,
+    dataset=None,
+    split=None,
+    data_dir=None,
+    image_key=None,
+    label_key=None,
 ):
     """Returns the center crops of some images, float32 [N, crop, crop, 3].
 
@@ -40,14 +48,16 @@ def load_inputs(
         classifier: a `Classifier`.
         weights: the weights of the classifier, see `find_run_data`.
         count: the number of images, at least 1. N is smaller if the split has fewer.
-        dataset, split, data_dir: the data, see `datasets.load`. Default: those that the
-            run was trained on.
+        dataset, split, data_dir, image_key, label_key: the data, see `datasets.load`.
+            Default: those that the run was trained on.
 
     Raises:
         ValueError: if there is no such data set, or none of its images can be read.
         OSError: if the data is missing or damaged.
     """
-    run = find_run_data(weights, dataset, data_dir=data_dir)
+    run = find_run_data(
+        weights, dataset, data_dir=data_dir, image_key=image_key, label_key=label_key
+    )
     source = run.load(split or run.train_split)
     source.check_fits(classifier.preset.preprocessing)
     with bad_images.diagnosing(source, lambda: (0, 0)):

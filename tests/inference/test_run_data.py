@@ -34,6 +34,17 @@ def test_splits_are_not_used_for_a_different_data_set(workdir):
     assert data == RunData("textures", "train", None, None)
 
 
+def test_features_of_the_run_are_the_default(tmp_path):
+    lines = "--dataset=cifar100\n--image_key=image\n--label_key=coarse_label\n"
+    (tmp_path / "flags.txt").write_text(lines)
+    data = find_run_data(str(tmp_path))
+    assert (data.image_key, data.label_key) == ("image", "coarse_label")
+    data = find_run_data(str(tmp_path), label_key="label")
+    assert (data.image_key, data.label_key) == ("image", "label")
+    data = find_run_data(str(tmp_path), "cifar10", image_key="photo")
+    assert (data.image_key, data.label_key) == ("photo", None)
+
+
 def test_another_spelling_of_the_path_is_the_data_set_of_the_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flags.txt").write_text("--dataset=folder:a\n--eval_split=train[90%:]\n")
