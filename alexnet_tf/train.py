@@ -214,7 +214,12 @@ _PRESET_FLAGS = [
         lower_bound=1,
     ),
     cli.float_flag(
-        "learning_rate", None, "Learning rate of the first step.", lower_bound=0
+        "learning_rate",
+        None,
+        "Learning rate of the first step. Default: the preset's; multiplied by the "
+        "square root of the ratio of the batch sizes if the default of --batch_size is "
+        "not the preset's.",
+        lower_bound=0,
     ),
     cli.float_flag(
         "momentum", None, "Momentum of the update rule.", lower_bound=0, upper_bound=1

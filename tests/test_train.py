@@ -402,7 +402,9 @@ def test_a_small_data_set_has_small_batches_unless_a_run_has_others(
     assert command(*flags_of_default) is None
     assert command(*flags_of_default, f"--workdir={tmp_path}/new") is None
     assert batches == [6, 1]
-    assert "--batch_size=1\n" in (tmp_path / "new" / "flags.txt").read_text()
+    # .01 * sqrt(1 / 32) = .00177
+    flags_text = (tmp_path / "new" / "flags.txt").read_text()
+    assert "--batch_size=1\n--learning_rate=0.00177\n" in flags_text
     summary = "Validation error: top-1 25.00% (center crop, 12 images).\n"
     assert capsys.readouterr().out.startswith(summary)
 
@@ -505,7 +507,7 @@ def test_fine_tuning_from_a_run_on_twenty_images(tmp_path, tiny_run_flags, cache
         f"--weights={base}",
         "--reinit=fc8",
         "--freeze=conv1,conv2,conv3,conv4,conv5",
-        "--lr_mult=fc6:3,fc7:3,fc8:3",
+        "--lr_mult=fc6:10,fc7:10,fc8:10",
         "--epochs=15",
         "--dropout=0",
         "--schedule=constant",
@@ -514,8 +516,8 @@ def test_fine_tuning_from_a_run_on_twenty_images(tmp_path, tiny_run_flags, cache
     ]
     assert command(*args) is None
     settings = (tuned / "flags.txt").read_text()
-    # The learning rate is a tenth of the preset's, and a batch of the images.
-    assert "--learning_rate=0.001\n" in settings
+    # The learning rate is that of the preset / 10 * sqrt(2 / 32).
+    assert "--learning_rate=0.00025\n" in settings
     assert "--preset=tiny\n" in settings and "--batch_size=2\n" in settings
     last = json.loads((tuned / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["top1_error"] <= 0.1

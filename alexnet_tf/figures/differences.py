@@ -166,9 +166,9 @@ FROM_OTHER_SOURCES = (
     Difference(
         "D20",
         "All presets: the batch size is for the images of ImageNet or CIFAR-10.",
-        "The batch size of a data set that has fewer than ten such batches is a tenth "
-        "of its training images, at the same learning rate. `--batch_size` sets "
-        "another one.",
+        "With fewer than ten such batches in the training split, a batch is a tenth of "
+        "the split, and the learning rate is multiplied by the square root of the "
+        "ratio of the batch sizes. `--batch_size` and `--learning_rate` set others.",
     ),
 )
 

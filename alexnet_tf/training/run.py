@@ -130,11 +130,10 @@ def train_dataset(
             it. A stopped run is resumed with "skip" from its last checkpoint, with the
             other images in the same order.
         **overrides: single values of the preset, see `presets.override`: batch_size,
-            learning_rate, epochs, ablate and others. The default batch size of a small
-            data set is smaller than the preset's, see `batch_sizes.fit`. With published
-            weights or a
-            weights file, `mean` can also be the path of a mean image, see
-            `pixel_statistics.published`.
+            learning_rate, epochs, ablate and others. The default batch size and
+            learning rate for a small data set are smaller than the preset's, see
+            `batch_sizes.fit`. With published weights or a weights file, `mean` can also
+            be the path of a mean image, see `pixel_statistics.published`.
 
     Returns:
         {"loss", "top1_error"} and, with five classes or more, "top5_error"; see
@@ -184,7 +183,8 @@ def train_dataset(
     if not overrides.get("batch_size"):
         run_preset = batch_sizes.fit(
             run_preset, source.num_examples, device_strategy.num_replicas_in_sync,
-            _recorded_batch_size(workdir),
+            any((overrides.get("learning_rate"), reference_batch_size, optimizer)),
+            _recorded_batch_size_and_learning_rate(workdir),
         )
     batch_sizes.warn_of_few_steps(run_preset.recipe.batch_size, source.num_examples)
     if on_bad_image == "skip":
@@ -387,12 +387,11 @@ def _pop_mean_file(overrides, weights):
     return overrides.pop("mean")
 
 
-def _recorded_batch_size(workdir):
-    """Returns the batch size of the run to resume, None without one."""
-    if not has_checkpoint(workdir):
-        return None
-    recorded = read_flags(workdir).get("batch_size")
-    return recorded and int(recorded)
+def _recorded_batch_size_and_learning_rate(workdir):
+    """Returns two values of the run to resume, None where it has recorded none."""
+    flags = read_flags(workdir) if has_checkpoint(workdir) else {}
+    batch_size, learning_rate = flags.get("batch_size"), flags.get("learning_rate")
+    return batch_size and int(batch_size), learning_rate and float(learning_rate)
 
 
 def _preset_flags(preset, overrides):

@@ -9,32 +9,48 @@ from alexnet_tf.training import batch_sizes
 
 
 @pytest.mark.parametrize(
-    "num_examples, num_replicas, batch_size",
+    "num_examples, num_replicas, batch_size, learning_rate",
     [
-        (1_281_167, 1, 256),
-        (2560, 1, 256),  # Exactly ten batches of the preset.
-        (2559, 1, 255),
-        (98, 1, 9),
-        (98, 4, 8),  # Four devices share 9 images unequally.
-        (12, 1, 1),
-        (6, 1, 1),  # There are fewer than ten images.
-        (12, 4, 4),
-        (3, 4, 256),  # Four devices cannot share three images.
+        (1_281_167, 1, 256, 0.01),
+        (2560, 1, 256, 0.01),  # Exactly ten batches of the preset.
+        (2559, 1, 255, 0.00998),
+        (98, 1, 9, 0.00187),  # .01 * sqrt(9 / 256) = .001875
+        (98, 4, 8, 0.00177),  # Four devices share 9 images unequally.
+        (12, 1, 1, 0.000625),
+        (6, 1, 1, 0.000625),  # There are fewer than ten images.
+        (12, 4, 4, 0.00125),
+        (3, 4, 256, 0.01),  # Four devices cannot share three images.
     ],
 )
-def test_the_default_gives_an_epoch_ten_steps(num_examples, num_replicas, batch_size):
+def test_the_default_gives_an_epoch_ten_steps(
+    num_examples, num_replicas, batch_size, learning_rate
+):
     preset = presets.get("caffe")
     fitted = batch_sizes.fit(preset, num_examples, num_replicas)
-    assert fitted == presets.override(preset, batch_size=batch_size)
+    assert fitted.recipe.learning_rate == pytest.approx(learning_rate, abs=6e-6)
+    assert fitted == presets.override(
+        preset, batch_size=batch_size, learning_rate=fitted.recipe.learning_rate
+    )
+    kept = batch_sizes.fit(preset, num_examples, num_replicas, keep_learning_rate=True)
+    assert kept == presets.override(preset, batch_size=batch_size)
 
 
-def test_a_recorded_batch_size_is_kept(caplog):
+def test_the_values_of_the_resumed_run_are_kept(caplog):
     caplog.set_level(logging.INFO)
     preset = presets.get("caffe")
-    assert batch_sizes.fit(preset, 98, 4, recorded=98).recipe.batch_size == 98
-    assert "98 instead of 256, because there are only 98 training" in caplog.text
-    assert batch_sizes.fit(preset, 256, 1, recorded=256) is preset
-    assert batch_sizes.fit(preset, 10_000, 1, recorded=98) is preset
+
+    def fit(*values, **options):
+        return batch_sizes.fit(preset, *values, **options).recipe
+
+    recipe = fit(98, 4, recorded=(98, 0.02))
+    assert (recipe.batch_size, recipe.learning_rate) == (98, 0.02)
+    assert "only 98 training images: the batch size is 98 instead of 256" in caplog.text
+    recipe = fit(98, 4, recorded=(98, 0.02), keep_learning_rate=True)
+    assert (recipe.batch_size, recipe.learning_rate) == (98, 0.01)
+    assert fit(256, 1, recorded=(256, 0.01)) == preset.recipe
+    assert fit(10_000, 1, recorded=(98, 0.02)) == preset.recipe
+    # A run with an optimizer of its own has recorded no learning rate.
+    assert fit(98, 4, recorded=(98, None)).learning_rate == 0.01
 
 
 def test_warns_below_ten_steps(caplog):
