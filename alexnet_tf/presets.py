@@ -558,7 +558,7 @@ _ALL = (
     ),
     # `tiny` has the layers of the paper with fewer filters and units, for small images.
     # With its initialization and its scaling of pixels, the loss decreases from the
-    # first steps on (README, section "The demonstration").
+    # first steps on (docs/training.md, "The demonstration").
     Preset(
         "tiny",
         (

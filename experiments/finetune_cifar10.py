@@ -15,7 +15,7 @@ errors.
 Writes experiments/logs/finetune_cifar10.jsonl with one line per epoch of each run,
 draws experiments/finetune_cifar10.png from the log and prints the table of errors.
 Without DATA_DIR nothing is trained, and the existing log is used. Training takes 22
-minutes on two CPU cores. The results are in the section "Fine-tuning" of the README.
+minutes on two CPU cores. The results are in docs/fine-tuning.md.
 """
 
 import dataclasses

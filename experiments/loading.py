@@ -11,7 +11,7 @@ relative to that of `numpy.load`, as the median and the range of the five ratios
 prints the largest of the five memory peaks, relative to the size of the arrays
 (244 MB). A memory peak is the largest resident set while the file is loaded, minus the
 resident set before, which contains the network. The results on two cores of an AMD
-EPYC, with the files in the page cache, are in the section "Measured" of the README.
+EPYC, with the files in the page cache, are in docs/performance.md.
 """
 
 import os

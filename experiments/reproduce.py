@@ -27,7 +27,10 @@ FLAGS = [
         "Claim whose missing runs are trained.",
     ),
     cli.boolean_flag(
-        "table", False, "Write experiments/README.md and its plots from the logs."
+        "table",
+        False,
+        "Write experiments/README.md and its plots from the logs, and the generated "
+        "parts of README.md and docs/.",
     ),
     cli.data_dir_flag(),
     cli.path_flag(
@@ -51,9 +54,11 @@ def _reproduce(args):
         claim = importlib.import_module(f"experiments.{args.run}")
         harness.run_all(claim, args.data_dir, args.runs_dir)
     if args.table:
+        from experiments import documents
         from experiments import table
 
         table.write(FOLDER)
+        documents.write(FOLDER.parent)
 
 
 def _print_list():

@@ -6,7 +6,7 @@ Writes two retrieval indexes of the training split: of the features in a layer o
 and of the pixels that the network takes. Searches both for the six nearest neighbors of
 each image of the validation or test split. Prints the share of nearest neighbors, and
 of the six nearest neighbors, that have the same class as the image. The results are in
-the section "Evaluating" of the README.
+docs/features.md.
 """
 
 import os

@@ -40,7 +40,7 @@ class Cluster:
 
 # Crops per second of one core for `paper`, and bytes read per image, by the storage of
 # the images. Each number of crops is half of the number measured in shuffled batches on
-# two cores of an AMD EPYC (README, "Speed").
+# two cores of an AMD EPYC (docs/performance.md).
 _CROPS_PER_CORE = {"originals": 252, "256-pixel JPEG": 757, "raw": 548}
 _BYTES = {"originals": 112_000, "256-pixel JPEG": 30_000, "raw": 197_000}
 

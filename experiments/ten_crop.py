@@ -5,7 +5,7 @@
 Uses preset `caffe`, random weights and 100 images of the validation or test split.
 Prints the time to make the crops and the time that the network takes for crops in
 memory, as medians of five measurements. The measurements of the two protocols
-alternate. The results are in the section "Evaluating" of the README.
+alternate. The results are in docs/evaluation.md.
 """
 
 import statistics

@@ -1,4 +1,4 @@
-"""Tests of import rules, uses of flags, test names in README.md, and unsafe calls."""
+"""Tests of import rules, uses of flags, test names in docs/, and unsafe calls."""
 
 import ast
 import pathlib
@@ -209,8 +209,9 @@ def test_an_unknown_name_of_the_package_raises_an_attribute_error():
         alexnet_tf.ResNet
 
 
-def test_the_tests_that_the_readme_names_exist():
-    text = (PACKAGE.parent / "README.md").read_text()
+def test_the_tests_that_the_documents_name_exist():
+    pages = (PACKAGE.parent / "docs").glob("*.md")
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
     names = set(re.findall(r"`(test_\w+)`", text))
     paths = pathlib.Path(__file__).parent.rglob("test_*.py")
     test_code = "".join(path.read_text() for path in paths)

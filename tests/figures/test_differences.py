@@ -1,20 +1,19 @@
-"""Tests the table rows, and that README.md contains the tables."""
-
-import pathlib
+"""Tests the list of differences and the page that is written from it."""
 
 from alexnet_tf.figures import differences
 
-README = pathlib.Path(__file__).parents[2] / "README.md"
 
-
-def test_readme_contains_exactly_the_generated_tables():
-    text = README.read_text(encoding="utf-8")
-    tables = differences.markdown_tables()
-    for table in tables:
-        assert f"\n\n{table}\n\n" in text
-    rows = [line for line in text.splitlines() if line.startswith("| D")]
-    generated = [line for table in tables for line in table.splitlines()[2:]]
-    assert rows == generated
+def test_the_page_has_a_section_for_each_difference():
+    """test_pages.py compares the page with the one in docs/."""
+    page = differences.markdown_page()
+    rows = (*differences.FROM_PAPER, *differences.FROM_OTHER_SOURCES)
+    headings = [line[4:] for line in page.splitlines() if line.startswith("### ")]
+    assert headings == [row.number for row in rows]
+    joined = " ".join(page.split())
+    for row in rows:
+        assert f": {row.source} - Here: {row.here}" in joined
+        assert f"- Where: {row.where}" in joined
+    assert max(map(len, page.splitlines())) <= 88
 
 
 def test_rows_are_numbered_and_complete():

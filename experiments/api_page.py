@@ -1,0 +1,156 @@
+"""Writes docs/python-api.md from the signatures and docstrings of public objects."""
+
+import importlib
+import inspect
+import re
+import textwrap
+
+# The sections of the page: (title, the package or module, public names).
+_SECTIONS = (
+    (
+        "Models and weights",
+        "alexnet_tf",
+        (
+            "AlexNet", "features", "preprocess_input", "decode_predictions",
+            "load_weights", "save_weights", "download",
+        ),
+    ),
+    (
+        "Presets",
+        "alexnet_tf.presets",
+        ("get", "override", "Preset", "Preprocessing", "Recipe"),
+    ),
+    (
+        "Layers of presets",
+        "alexnet_tf.presets",
+        (
+            "Conv", "ReLU", "Tanh", "ResponseNorm", "SpatialNorm", "BatchNorm", "Pool",
+            "Dropout", "Dense",
+        ),
+    ),
+    (
+        "Training",
+        "alexnet_tf.training",
+        ("train_dataset", "train", "TrainingInterrupted"),
+    ),
+    (
+        "Inference",
+        "alexnet_tf.inference",
+        ("load_classifier", "predict_files", "evaluate", "extract_features"),
+    ),
+    (
+        "Export",
+        "alexnet_tf.inference.export_formats",
+        ("export", "saved_model", "tflite", "tflite_int8", "onnx"),
+    ),
+    (
+        "Data",
+        "alexnet_tf.data.datasets",
+        ("load", "split_names"),
+    ),
+    ("Resizing once", "alexnet_tf.data.resized_copy", ("prepare",)),
+    ("Figures", "alexnet_tf.figures.draw", ("draw",)),
+    ("Reports", "alexnet_tf.figures.html_report", ("write_report",)),
+    ("Throughput", "alexnet_tf.training.throughput", ("measure_network",)),
+)  # fmt: skip
+
+_INTRODUCTION = """# Python API
+
+This page is written by `python -m experiments.reproduce --table` from the docstrings.
+
+`alexnet_tf.PRESETS` is the table of presets, {name: `presets.Preset`}, and
+`alexnet_tf.WEIGHTS` the table of published weights. Names in docstrings without a prefix
+are those of the same module; others belong to the modules of `alexnet_tf`."""
+
+_FIELD_SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):")
+_FIELD = re.compile(r"(\*{0,2}\w[\w, *]*): (.*)", re.DOTALL)
+_WIDTH = 88
+
+
+def markdown_page():
+    """Returns the page, with a section for each public function and class."""
+    blocks = [_INTRODUCTION]
+    for title, module_name, names in _SECTIONS:
+        module = importlib.import_module(module_name)
+        blocks.append(f"## {title}")
+        for name in names:
+            blocks.append(_entry(f"{module_name}.{name}", getattr(module, name)))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _entry(name, value):
+    blocks = [f"### `{name}`"]
+    signature = _signature(value)
+    if signature is not None:
+        blocks.append(f"```text\n{_wrap_call(name.split('.')[-1], signature)}\n```")
+    blocks += to_markdown(inspect.getdoc(value))
+    return "\n\n".join(blocks)
+
+
+def _signature(value):
+    """Returns the arguments as texts without types; None for an exception."""
+    if inspect.isclass(value) and issubclass(value, BaseException):
+        return None
+    parameters = inspect.signature(value).parameters.values()
+    texts, only_keywords = [], False
+    for parameter in parameters:
+        if parameter.kind == parameter.KEYWORD_ONLY and not only_keywords:
+            texts.append("*")
+            only_keywords = True
+        texts.append(str(parameter.replace(annotation=inspect.Parameter.empty)))
+    return texts
+
+
+def _wrap_call(name, arguments):
+    call = f"{name}({', '.join(arguments)})"
+    return textwrap.fill(
+        call, _WIDTH, subsequent_indent=" " * 4, break_on_hyphens=False
+    )
+
+
+def to_markdown(docstring):
+    """Returns the blocks of a docstring in Google's style as a list of Markdown.
+
+    Args:
+        docstring: the text, without the indentation of the code around it.
+    """
+    blocks, section = [], None
+    for block in docstring.split("\n\n"):
+        match = _FIELD_SECTION.match(block)
+        if match:
+            section = match[1]
+            blocks.append(f"**{section}**")
+            block = textwrap.dedent(block[match.end() :].lstrip("\n"))
+            blocks.append(_fields(block) if section != "Returns" else _plain(block))
+        elif section and block.startswith(" "):
+            # A further paragraph of the section: code, or an indented text.
+            blocks.append(_fields(textwrap.dedent(block)))
+        elif block.startswith(" "):
+            blocks.append(f"```text\n{textwrap.dedent(block)}\n```")
+        else:
+            blocks.append(_plain(block))
+    return blocks
+
+
+def _fields(block):
+    """Returns a list item for each field of a section."""
+    items = re.split(r"\n(?=\S)", block)
+    return "\n".join(_item(item) for item in items)
+
+
+def _item(item):
+    text = " ".join(item.split())
+    match = _FIELD.fullmatch(text)
+    if match:
+        text = f"`{match[1]}`: {match[2]}"
+    return textwrap.fill(
+        f"- {text}", _WIDTH, subsequent_indent="  ",
+        break_on_hyphens=False, break_long_words=False,
+    )  # fmt: skip
+
+
+def _plain(block):
+    return textwrap.fill(
+        " ".join(block.split()), _WIDTH,
+        break_on_hyphens=False, break_long_words=False,
+    )  # fmt: skip

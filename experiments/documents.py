@@ -1,0 +1,94 @@
+"""Writes the parts of README.md and docs/ that come from logs, tables and docstrings.
+
+`python -m experiments.reproduce --table` calls `write`.
+"""
+
+import re
+
+from alexnet_tf.figures import differences
+from experiments import ablations
+from experiments import api_page
+from experiments import finetune_cifar10
+from experiments import relu_tanh
+from experiments import run_log
+from experiments import table
+
+# The claims in README.md: the module, and a text that only one of its claims contains.
+_CLAIMS = (
+    (relu_tanh, "ReLUs reach 25% training error faster"),
+    (ablations, "Crops and flips lower the test error"),
+    (ablations, "Ten-crop evaluation has a lower error"),
+    (ablations, "Response normalization lowers the test error"),
+    (ablations, "Dropout lowers the test error"),
+)
+_COLUMNS = ("claim", "the paper", "measured", "verdict")
+
+
+def write(folder):
+    """Writes all generated pages, and the generated parts of other pages.
+
+    Args:
+        folder: the `pathlib.Path` of the repository, or of a copy of its Markdown
+            files.
+    """
+    for name, text in pages().items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for name, parts in generated_parts().items():
+        path = folder / name
+        text = path.read_text(encoding="utf-8")
+        for part, content in parts.items():
+            text = replace_part(text, part, content)
+        path.write_text(text, encoding="utf-8")
+
+
+def pages():
+    """Returns {path: text} of the pages that are generated as a whole."""
+    return {
+        "docs/differences.md": differences.markdown_page(),
+        "docs/python-api.md": api_page.markdown_page(),
+    }
+
+
+def generated_parts():
+    """Returns {path of a page: {name of a part: text}}."""
+    fine_tuning_log = run_log.read_log(finetune_cifar10.NAME)
+    return {
+        "README.md": {"results": results_table()},
+        "docs/fine-tuning.md": {
+            "fine-tuning": finetune_cifar10.error_table(fine_tuning_log)
+        },
+    }
+
+
+def replace_part(text, name, content):
+    """Returns the text of a page with new content between two comments.
+
+    Args:
+        text: Markdown with a line `<!-- NAME: ... -->` and one `<!-- end of NAME -->`.
+        name: the name of the part.
+        content: Markdown.
+
+    Raises:
+        ValueError: if the text does not contain the part exactly once.
+    """
+    pattern = rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end of {name} -->)"
+    text, count = re.subn(
+        pattern, lambda match: f"{match[1]}{content}\n{match[2]}", text, flags=re.DOTALL
+    )
+    if count != 1:
+        raise ValueError(
+            f"Expected one part between comments named {name}. Received: {count} parts."
+        )
+    return text
+
+
+def results_table():
+    """Returns the table of README.md: five claims with their measured effects."""
+    rows = []
+    for claim, start in _CLAIMS:
+        log = run_log.read_log(claim.NAME)
+        (row,) = (row for row in claim.rows(log) if row[0].startswith(start))
+        text, paper, measured, _, verdict = row
+        # Ten-crop results and learning rates are on the page of the experiments.
+        rows.append((text, paper, measured.split(";")[0], verdict))
+    return table.markdown(_COLUMNS, rows)

@@ -1,0 +1,166 @@
+"""Tests of README.md and docs/: links, file names, flags, tables and generated parts."""
+
+import importlib
+import re
+
+import pytest
+
+import alexnet_tf
+from helpers.documents import page_name
+from helpers.documents import PAGES
+from helpers.documents import read_commands
+from helpers.documents import read_prose
+from helpers.documents import ROOT
+
+COMMANDS = (
+    "benchmark", "evaluate", "export", "extract", "predict", "prepare", "report",
+    "serve_data", "train", "visualize",
+)  # fmt: skip
+# Flags of pytest, TensorBoard, absl, experiments and TensorFlow Serving.
+OTHER_FLAGS = {"large", "logdir", "flagfile", "help", "table"}
+each_page = pytest.mark.parametrize("path", PAGES, ids=page_name)
+
+
+@pytest.fixture(autouse=True)
+def importable_experiments(monkeypatch):
+    """Makes `experiments` importable, which is not installed with the package."""
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+def anchors(path):
+    """Returns the anchors that GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in headings
+    }
+
+
+@each_page
+def test_links_lead_to_existing_files_and_headings(path):
+    links = re.findall(r"\]\(([^)\s]+)\)", read_prose(path))
+    for link in links:
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_links_to_every_page():
+    links = re.findall(r"\]\((docs/[^)#]+)", (ROOT / "README.md").read_text())
+    assert {*links} >= {page_name(path) for path in PAGES} - {"README.md"}
+
+
+@each_page
+def test_named_files_of_the_repository_exist(path):
+    pattern = r"`((?:alexnet_tf|experiments|tests|docs)/[\w./]*[\w/])`"
+    for name in re.findall(pattern, path.read_text(encoding="utf-8")):
+        assert (ROOT / name).exists(), name
+
+
+@each_page
+def test_table_cells_are_short(path):
+    for line in read_prose(path).splitlines():
+        if line.startswith("|"):
+            assert max(map(len, line.split("|"))) <= 122, line
+
+
+def test_the_readme_is_about_one_page_long():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("\n") <= 205
+    beginning = " ".join(text.splitlines()[:13])
+    assert "No network has been trained on all of ImageNet" in beginning
+    assert "nothing has been run on a GPU" in beginning
+
+
+def test_flags_in_prose_exist(capsys):
+    """A flag in prose belongs to any command; test_commands.py tests the commands."""
+    for name in COMMANDS:
+        importlib.import_module(f"alexnet_tf.{name}").main([name, "--help"])
+    help_texts = capsys.readouterr().out.replace("[no]", "")
+    for path in PAGES:
+        mentioned = re.findall(r"--(?:no)?([a-z][a-z_0-9]{2,})", read_prose(path))
+        for flag in {*mentioned} - OTHER_FLAGS:
+            assert f"--{flag}:" in help_texts, (page_name(path), flag)
+
+
+def test_every_command_is_shown():
+    lines = [line for path in PAGES for line in read_commands(path)]
+    shown = set(re.findall(r"^python -m alexnet_tf\.(\w+)", "\n".join(lines), re.M))
+    assert shown == {*COMMANDS}
+
+
+def test_named_modules_of_experiments_exist():
+    for path in PAGES:
+        text = " ".join(path.read_text(encoding="utf-8").split())
+        for name in re.findall(r"python -m (experiments[\w.]+\w)", text):
+            importlib.import_module(name)
+
+
+def test_every_preset_and_published_weights_are_in_a_table():
+    readme = (ROOT / "README.md").read_text()
+    for name in alexnet_tf.PRESETS:
+        assert f"\n| `{name}` | " in readme
+    rows = (ROOT / "docs" / "weights.md").read_text()
+    for row in alexnet_tf.WEIGHTS.values():
+        cells = row.name, row.preset, f"{row.top1_error}%", f"{row.top5_error}%"
+        name, preset, top1_error, top5_error = cells
+        assert re.search(
+            rf"\n\| `{name}` \| `{preset}` \| [\w-]+ \| {top1_error} \| {top5_error} "
+            rf"\| {row.license} \|\n",
+            rows,
+        ), name
+
+
+def test_generated_pages_and_parts_are_up_to_date(tmp_path):
+    """Otherwise, run `python -m experiments.reproduce --table`."""
+    from experiments import documents
+
+    (tmp_path / "docs").mkdir()
+    for name in documents.generated_parts():
+        (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"))
+    documents.write(tmp_path)
+    for name in (*documents.pages(), *documents.generated_parts()):
+        generated = (tmp_path / name).read_text(encoding="utf-8")
+        assert generated == (ROOT / name).read_text(encoding="utf-8"), name
+
+
+def test_a_part_without_its_comments_is_not_replaced():
+    from experiments import documents
+
+    text = "a\n<!-- part: why -->\nold\n<!-- end of part -->\nb\n"
+    assert documents.replace_part(text, "part", "new") == (
+        "a\n<!-- part: why -->\nnew\n<!-- end of part -->\nb\n"
+    )
+    with pytest.raises(ValueError, match="Received: 0 parts"):
+        documents.replace_part(text, "other", "new")
+
+
+def test_docstrings_become_markdown():
+    from experiments import api_page
+
+    docstring = (
+        "Returns a sum.\n\nIt is exact:\n\n    add(1, b=2)\n\nArgs:\n    a: a number\n"
+        "        or two.\n    **kwargs: see `b`.\n\nReturns:\n    The sum."
+    )
+    assert api_page.to_markdown(docstring) == [
+        "Returns a sum.",
+        "It is exact:",
+        "```text\nadd(1, b=2)\n```",
+        "**Args**",
+        "- `a`: a number or two.\n- `**kwargs`: see `b`.",
+        "**Returns**",
+        "The sum.",
+    ]
+
+
+def test_the_api_page_has_all_public_names():
+    text = (ROOT / "docs" / "python-api.md").read_text()
+    for name in alexnet_tf.__all__:
+        assert f"`alexnet_tf.{name}`" in text
+    for package in (alexnet_tf.training, alexnet_tf.inference):
+        for name in dir(package):
+            is_public = callable(getattr(package, name)) and not name.startswith("_")
+            assert not is_public or f"### `{package.__name__}.{name}`" in text, name
