@@ -59,8 +59,8 @@ _INTRODUCTION = """# Python API
 This page is written by `python -m experiments.reproduce --table` from the docstrings.
 
 `alexnet_tf.PRESETS` is the table of presets, {name: `presets.Preset`}, and
-`alexnet_tf.WEIGHTS` the table of published weights. Names in docstrings without a prefix
-are those of the same module; others belong to the modules of `alexnet_tf`."""
+`alexnet_tf.WEIGHTS` the table of published weights. Other modules that are named here
+are those of `alexnet_tf`."""
 
 _FIELD_SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):")
 _FIELD = re.compile(r"(\*{0,2}\w[\w, *]*): (.*)", re.DOTALL)

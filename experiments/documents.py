@@ -13,7 +13,7 @@ from experiments import relu_tanh
 from experiments import run_log
 from experiments import table
 
-# The claims in README.md: the module, and a text that only one of its claims contains.
+# The claims in README.md: the module, and how the text of the claim starts.
 _CLAIMS = (
     (relu_tanh, "ReLUs reach 25% training error faster"),
     (ablations, "Crops and flips lower the test error"),

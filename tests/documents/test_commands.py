@@ -35,8 +35,8 @@ NOT_RUN = {
     "tensorflow_model_server": "another program; test_snippets.py tests its requests",
     "curl": "needs tensorflow_model_server",
     "mkdir": "prepares files for tensorflow_model_server",
-    "--format=onnx": "needs the extra onnx; test_export_formats.py runs it if it is there",
-}  # fmt: skip
+    "--format=onnx": "needs the extra onnx, with which test_export_formats.py runs it",
+}
 
 # Replacements in commands before they are run: (pattern, text).
 SUBSTITUTES = (

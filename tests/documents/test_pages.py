@@ -1,4 +1,4 @@
-"""Tests of README.md and docs/: links, file names, flags, tables and generated parts."""
+"""Tests of README.md and docs/: links, file names, flags, tables, generated parts."""
 
 import importlib
 import re

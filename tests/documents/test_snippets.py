@@ -106,7 +106,8 @@ def test_requests_to_tensorflow_serving_fit_the_signatures(working_folder):
     export_formats.saved_model(classifier, "served")
     served = tf.saved_model.load("served")
     image = base64.b64decode(instance["b64"])
-    (probabilities,) = served.signatures["serving_default"](tf.constant([image])).values()
+    outputs = served.signatures["serving_default"](tf.constant([image]))
+    (probabilities,) = outputs.values()
     np.testing.assert_allclose(
         probabilities[0], classifier.probabilities(image), rtol=1e-4, atol=1e-6
     )
