@@ -67,6 +67,19 @@ def textures_data_dir(tmp_path_factory):
 
 
 @pytest.fixture
+def textures_by_default(monkeypatch, textures_data_dir):
+    """Makes the data set textures that of the tests, which is generated once."""
+    from alexnet_tf.data import tfds_source
+
+    load_builder = tfds_source._builder
+    monkeypatch.setattr(
+        tfds_source,
+        "_builder",
+        lambda name, data_dir: load_builder(name, data_dir or str(textures_data_dir)),
+    )
+
+
+@pytest.fixture
 def make_source(tmp_path):
     """A function that returns a `Source` of random JPEGs, 72 pixels high and 80 wide.
 

@@ -99,6 +99,22 @@ def test_named_modules_of_experiments_exist():
             importlib.import_module(name)
 
 
+def test_every_figure_has_a_section(capsys):
+    importlib.import_module("alexnet_tf.visualize").main(["visualize", "--help"])
+    text = capsys.readouterr().out
+    (choices,) = re.findall(r"--figure: <([^>]*)>", text)
+    page = (ROOT / "docs" / "figures.md").read_text()
+    for name in re.sub(r"\s", "", choices).split("|"):
+        assert f"\n### {name}\n" in page, name
+
+
+def test_the_version_is_the_same_everywhere():
+    version = alexnet_tf.__version__
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert changes.startswith(f"# Changes\n\n## {version}\n")
+
+
 def test_every_preset_and_published_weights_are_in_a_table():
     readme = (ROOT / "README.md").read_text()
     for name in alexnet_tf.PRESETS:

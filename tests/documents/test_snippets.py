@@ -50,19 +50,6 @@ def working_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def textures_by_default(monkeypatch, textures_data_dir):
-    """Makes the data set textures that of the tests, which is generated once."""
-    from alexnet_tf.data import tfds_source
-
-    load_builder = tfds_source._builder
-    monkeypatch.setattr(
-        tfds_source,
-        "_builder",
-        lambda name, data_dir: load_builder(name, data_dir or str(textures_data_dir)),
-    )
-
-
 @pytest.mark.parametrize(
     "path",
     [
