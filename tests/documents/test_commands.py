@@ -97,10 +97,13 @@ def prepared_arguments(line, data_dir):
     name, *arguments = shlex.split(line.replace("python -m alexnet_tf.", ""))
     if name == "train":
         arguments.append("--epochs=1")
-    if name in ("train", "evaluate", "export", "extract", "report", "visualize"):
+    # The others refuse a data set together with images, or where none is needed.
+    if (
+        name in ("train", "evaluate", "report", "visualize")
+        or (name == "extract" and "--dataset" in line)
+        or (name == "export" and "int8" in line)
+    ):
         arguments.append(f"--data_dir={data_dir}")
-    if name == "export" and "int8" not in line:
-        arguments.pop()  # Only this format needs images.
     return name, arguments
 
 
