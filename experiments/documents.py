@@ -5,9 +5,9 @@
 
 import re
 
-from alexnet_tf.figures import differences
 from experiments import ablations
 from experiments import api_page
+from experiments import differences_page
 from experiments import finetune_cifar10
 from experiments import relu_tanh
 from experiments import run_log
@@ -44,7 +44,7 @@ def write(folder):
 def pages():
     """Returns {path: text} of the pages that are generated as a whole."""
     return {
-        "docs/differences.md": differences.markdown_page(),
+        "docs/differences.md": differences_page.markdown_page(),
         "docs/python-api.md": api_page.markdown_page(),
     }
 

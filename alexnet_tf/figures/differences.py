@@ -4,14 +4,6 @@
 """
 
 import dataclasses
-import textwrap
-
-_INTRODUCTION = """# Differences
-
-This page is written by `python -m experiments.reproduce --table` from
-`alexnet_tf/figures/differences.py`.
-
-## From the paper"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,27 +171,3 @@ FROM_OTHER_SOURCES = (
         "ratio of the batch sizes. `--batch_size` and `--learning_rate` set others.",
     ),
 )
-
-
-def markdown_page():
-    """Returns the page docs/differences.md: a section for each difference."""
-    blocks = [_INTRODUCTION]
-    blocks += [_section(row, "The paper") for row in FROM_PAPER]
-    blocks.append("## From the sources of other presets")
-    blocks += [_section(row, "The source") for row in FROM_OTHER_SOURCES]
-    return "\n\n".join(blocks) + "\n"
-
-
-def _section(row, source_label):
-    """Returns the section of a `Difference`, whose anchor is its number, as in #d1."""
-    lines = [f"{source_label}: {row.source}", f"Here: {row.here}"]
-    if row.where:
-        lines.append(f"Where: {row.where}")
-    return f"### {row.number}\n\n" + "\n".join(map(_list_item, lines))
-
-
-def _list_item(text):
-    return textwrap.fill(
-        f"- {text}", 88, subsequent_indent="  ", break_on_hyphens=False,
-        break_long_words=False,
-    )  # fmt: skip

@@ -6,6 +6,7 @@ import re
 import pytest
 
 import alexnet_tf
+from alexnet_tf.figures import differences
 from helpers.documents import page_name
 from helpers.documents import PAGES
 from helpers.documents import read_commands
@@ -141,6 +142,20 @@ def test_generated_pages_and_parts_are_up_to_date(tmp_path):
     for name in (*documents.pages(), *documents.generated_parts()):
         generated = (tmp_path / name).read_text(encoding="utf-8")
         assert generated == (ROOT / name).read_text(encoding="utf-8"), name
+
+
+def test_the_page_of_differences_has_a_section_for_each_of_them():
+    from experiments import differences_page
+
+    page = differences_page.markdown_page()
+    rows = (*differences.FROM_PAPER, *differences.FROM_OTHER_SOURCES)
+    headings = [line[4:] for line in page.splitlines() if line.startswith("### ")]
+    assert headings == [row.number for row in rows]
+    text = " ".join(page.split())
+    for row in rows:
+        assert f": {row.source} - Here: {row.here}" in text
+        assert f"- Where: {row.where}" in text
+    assert max(map(len, page.splitlines())) <= 88
 
 
 def test_a_part_without_its_comments_is_not_replaced():
