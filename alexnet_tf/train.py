@@ -24,8 +24,9 @@ _RUN_FLAGS = [
         "dataset",
         "textures",
         "Data set to train on: textures (generated on first use), any image "
-        "classification data set of TFDS (imagenet2012, cifar10:3.0.2), folder:PATH "
-        "(one folder for each class), or list:FILE (lines of `path label`).",
+        "classification data set of TFDS (imagenet2012, cifar10:3.0.2), "
+        "huggingface:NAME, folder:PATH (one folder for each class), or list:FILE (lines "
+        "of `path label`).",
     ),
     cli.string_flag(
         "train_split",

@@ -40,6 +40,7 @@ def load(name, split, data_dir=None, *, image_key=None, label_key=None):
             set does not consist of labeled images, or its classes or labels are
             inconsistent. Folders and lists have no features to choose from.
         OSError: if the data is missing and can't be prepared, or can't be read.
+        ModuleNotFoundError: if a package that the data set needs is not installed.
     """
     return load_as_spelled(
         canonical_name(name), split, data_dir, image_key=image_key, label_key=label_key
@@ -59,7 +60,7 @@ def load_as_spelled(name, split, data_dir=None, *, image_key=None, label_key=Non
         split, data_dir, image_key, label_key: as in `load`.
 
     Raises:
-        ValueError, OSError: as in `load`.
+        ValueError, OSError, ModuleNotFoundError: as in `load`.
     """
     if has_image_files(name):
         _check_no_keys(name, image_key=image_key, label_key=label_key)
@@ -107,9 +108,10 @@ def split_names(name, data_dir=None, *, image_key=None, label_key=None):
         name, data_dir, image_key, label_key: as in `load`.
 
     Raises:
-        ValueError: if the name is unknown, the data set does not consist of labeled
-            images, or the labels of its training list are inconsistent.
+        ValueError: if the name is unknown, or the data set does not consist of labeled
+            images. The contents of lists are not read.
         OSError: if the data is missing and can't be prepared, or can't be read.
+        ModuleNotFoundError: if a package that the data set needs is not installed.
     """
     if has_image_files(name):
         _check_no_keys(name, image_key=image_key, label_key=label_key)
@@ -139,7 +141,7 @@ def training_splits(name, train_split=None, eval_split=None, data_dir=None):
         train_split, eval_split: the splits if they are given, otherwise None.
 
     Raises:
-        ValueError, OSError: as in `split_names`.
+        ValueError, OSError, ModuleNotFoundError: as in `split_names`.
     """
     if train_split is not None or eval_split is not None:
         return train_split or "train", eval_split

@@ -56,7 +56,10 @@ def split_names(name):
 
     The errors are those of `datasets.split_names`.
     """
-    readers, _, _ = _scan(name)
+    kind, _, path = name.partition(":")
+    if kind == "list":
+        return list(_list_files(path))
+    readers, _, _ = class_folders.scan(path)
     return list(readers)
 
 
@@ -84,26 +87,11 @@ def _scan(name):
 def _scan_lists(path):
     """Finds the splits and classes in files of `path label` lines; see `_scan`.
 
-    A single file is the split "train". If `path` is a folder, each file NAME.txt in it
-    is the split NAME. The largest label of "train" determines the number of classes.
+    The largest label of the split "train" determines the number of classes.
     """
+    files = _list_files(path)
     path = os.path.expanduser(path)
-    if os.path.isdir(path):
-        folder = path
-        files = {
-            name.removesuffix(".txt"): os.path.join(path, name)
-            for name in sorted(os.listdir(path))
-            # Beside train.txt, macOS writes a file "._train.txt" that is not a list.
-            if name.endswith(".txt") and not name.startswith(".")
-        }
-    else:
-        folder = os.path.dirname(path) or "."
-        files = {"train": path}
-    if "train" not in files or not os.path.isfile(files["train"]):
-        raise FileNotFoundError(
-            f"There is no list of training images at {path}. A data set list:FILE "
-            "needs a file of `path label` lines, or a folder that contains train.txt."
-        )
+    folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
     examples = _read_list(files["train"])
     num_classes = 1 + max((label for _, label in examples), default=0)
     _check_num_classes(num_classes, examples, files["train"])
@@ -119,6 +107,33 @@ def _scan_lists(path):
     }
     readers["train"] = lambda: examples
     return readers, [str(label) for label in range(num_classes)], folder
+
+
+def _list_files(path):
+    """Returns {split: list file}, without reading the files.
+
+    A single file is the split "train". If `path` is a folder, each file NAME.txt in it
+    is the split NAME.
+
+    Raises:
+        FileNotFoundError: if there is no split "train".
+    """
+    path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        files = {
+            name.removesuffix(".txt"): os.path.join(path, name)
+            for name in sorted(os.listdir(path))
+            # Beside train.txt, macOS writes a file "._train.txt" that is not a list.
+            if name.endswith(".txt") and not name.startswith(".")
+        }
+    else:
+        files = {"train": path}
+    if "train" not in files or not os.path.isfile(files["train"]):
+        raise FileNotFoundError(
+            f"There is no list of training images at {path}. A data set list:FILE "
+            "needs a file of `path label` lines, or a folder that contains train.txt."
+        )
+    return files
 
 
 def _check_num_classes(num_classes, examples, list_file):

@@ -61,6 +61,8 @@ class Source:
             `allow_bad_images`.
         prepared: a dictionary with the settings "image_size" and "resize" of a data
             set written by `resized_copy.prepare`; None for other data sets.
+        in_process: whether Python code of this process reads the data, so that the
+            workers of a data service cannot.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Source:
     fetch: Callable | None = None
     allows_bad_images: bool = False
     prepared: dict | None = None
+    in_process: bool = False
 
     def __str__(self):
         return f"{self.name}, split {self.split}"

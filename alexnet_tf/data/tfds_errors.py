@@ -44,8 +44,8 @@ def unknown_data_set_error(name, data_dir, error):
         error: the exception of TFDS.
     """
     return ValueError(
-        "Expected textures, folder:PATH, list:FILE or the name of a data set of TFDS. "
-        f"Received: dataset={name!r} ({_reason(name, data_dir, error)})."
+        "Expected textures, folder:PATH, list:FILE, huggingface:NAME or the name of a "
+        f"data set of TFDS. Received: dataset={name!r} ({_reason(name, data_dir, error)})."
     )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from alexnet_tf.data import array_records
 from alexnet_tf.data import bad_images
 from alexnet_tf.data.source import label_limit
 from alexnet_tf.data.source import MAX_CLASSES
@@ -198,11 +199,15 @@ def _describe(feature):
 
 def _largest_label(builder, split, label_key):
     """Reads all labels of a split, and returns the largest one."""
-    examples = builder.as_dataset(
-        split=split,
-        decoders=tfds.decode.PartialDecoding({label_key: True}),
-        read_config=tfds.ReadConfig(try_autocache=False, skip_prefetch=True),
-    )
+    decoders = tfds.decode.PartialDecoding({label_key: True})
+    if array_records.is_array_record(builder):
+        examples = array_records.as_dataset(builder, split, decoders)
+    else:
+        examples = builder.as_dataset(
+            split=split,
+            decoders=decoders,
+            read_config=tfds.ReadConfig(try_autocache=False, skip_prefetch=True),
+        )
     labels = examples.map(lambda example: tf.cast(example[label_key], tf.int64))
     try:
         return int(labels.batch(1024).reduce(np.int64(0), _maximum))

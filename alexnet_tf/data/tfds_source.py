@@ -7,6 +7,7 @@ import os
 
 import tensorflow_datasets as tfds
 
+from alexnet_tf.data import array_records
 from alexnet_tf.data.source import check_not_empty
 from alexnet_tf.data.source import default_training_splits
 from alexnet_tf.data.source import evaluation_split
@@ -44,6 +45,7 @@ def load(name, split, data_dir, image_key=None, label_key=None):
         f"{builder.info.full_name} {split} {info.num_examples}{_fingerprint(keys)}",
         functools.partial(_read, builder, split, keys),
         prepared=_prepared_settings(str(builder.data_path)),
+        in_process=array_records.is_array_record(builder),
     )
     if is_default:
         source.check_labeled()
@@ -76,13 +78,29 @@ def training_splits(name, data_dir):
 def _read(builder, split, keys, shuffle_seed):
     """Returns a `tf.data.Dataset` of examples, for `Source.read`."""
     image_key, label_key = keys
+    decoders = tfds_features.decoders(image_key, label_key)
+    if array_records.is_array_record(builder):
+        examples = array_records.as_dataset(builder, split, decoders, shuffle_seed)
+    else:
+        examples = _read_records(builder, split, decoders, shuffle_seed)
+    return examples.map(
+        lambda example: {
+            "image": tfds_features.encoded_image(example[image_key]),
+            "label": tfds_features.int32_label(example[label_key]),
+            "name": example["tfds_id"],
+        }
+    )
+
+
+def _read_records(builder, split, decoders, shuffle_seed):
+    """Returns the examples of a data set in another format than ArrayRecord."""
     # By default, TFDS reads 16 files in turn even without shuffling, so that the
     # examples of "train[50%:]" would not be the second half of those of "train".
     in_order = {"interleave_cycle_length": 1} if shuffle_seed is None else {}
-    examples = builder.as_dataset(
+    return builder.as_dataset(
         split=split,
         shuffle_files=shuffle_seed is not None,
-        decoders=tfds_features.decoders(image_key, label_key),
+        decoders=decoders,
         read_config=tfds.ReadConfig(
             shuffle_seed=shuffle_seed,
             **in_order,
@@ -95,13 +113,6 @@ def _read(builder, split, keys, shuffle_seed):
             # data service reads only a part of them.
             assert_cardinality=False,
         ),
-    )
-    return examples.map(
-        lambda example: {
-            "image": tfds_features.encoded_image(example[image_key]),
-            "label": tfds_features.int32_label(example[label_key]),
-            "name": example["tfds_id"],
-        }
     )
 
 
@@ -138,6 +149,8 @@ def _prepared_builder(name, data_dir, image_key, label_key):
     # The check comes first, since a download may take hours.
     keys = tfds_features.find_keys(builder, image_key, label_key)
     _prepare(builder)
+    if array_records.is_array_record(builder):
+        array_records.check_installed(builder)
     return builder, keys
 
 

@@ -153,6 +153,7 @@ def train(
     mean_over_workers = functools.partial(distribution.all_reduce_mean, strategy)
     _check_inputs(preset, strategy, source, eval_source)
     _check_options(preset, options, fine_tuning, optimizer, augment)
+    _check_data_service(data_service, source)
     has_own_optimizer, preprocessing = optimizer is not None, preset.preprocessing
     recipe = run_settings.effective_recipe(preset.recipe, options, has_own_optimizer)
     steps_per_epoch = source.num_examples // recipe.batch_size
@@ -451,6 +452,15 @@ def _check_options(preset, options, fine_tuning, optimizer, augment):
                 "Expected augment or cache_features. Received: both. Cached features "
                 "are those of the center crop, which is not augmented."
             )
+
+
+def _check_data_service(data_service, source):
+    if data_service and source.in_process:
+        raise ValueError(
+            "Expected a data set of image files or TFRecord files for a data service. "
+            f"Received: data_service={data_service}, {source}, whose ArrayRecord files "
+            "only this process can read. Leave the data service out."
+        )
 
 
 def _check_inputs(preset, strategy, source, eval_source):

@@ -974,3 +974,13 @@ def test_canonical_names():
         ("list:a/train.txt", "list:a/train.txt"),
     ):
         assert datasets.canonical_name(name) == expected
+
+
+def test_the_default_splits_are_found_without_reading_the_lists(tmp_path):
+    (tmp_path / "train.txt").write_text("not a list\n")
+    assert datasets.training_splits(f"list:{tmp_path}/train.txt") == (
+        "train[:80%]", "train[80%:]"
+    )
+    (tmp_path / "val.txt").write_text("")
+    assert datasets.split_names(f"list:{tmp_path}") == ["train", "val"]
+    assert datasets.training_splits(f"list:{tmp_path}") == ("train", None)
