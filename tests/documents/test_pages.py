@@ -3,6 +3,8 @@
 import importlib
 import re
 
+import numpy as np
+from PIL import Image
 import pytest
 
 import alexnet_tf
@@ -107,6 +109,30 @@ def test_every_figure_has_a_section(capsys):
     page = (ROOT / "docs" / "figures.md").read_text()
     for name in re.sub(r"\s", "", choices).split("|"):
         assert f"\n### {name}\n" in page, name
+
+
+def test_every_image_of_the_gallery_is_drawn_by_a_command_on_the_page(tmp_path):
+    from experiments import gallery
+
+    page = ROOT / "docs" / "figures.md"
+    paths = {*gallery.commands(page)}
+    assert paths == {page.parent / "kernels.png", *page.parent.glob("figures/*.png")}
+    (tmp_path / "page.md").write_text("![No command](images/a.png)\n")
+    with pytest.raises(ValueError, match="Received none for a.png"):
+        gallery.commands(tmp_path / "page.md")
+
+
+def test_images_of_the_gallery_are_small(tmp_path):
+    from experiments import gallery
+
+    source, target = tmp_path / "a.png", tmp_path / "b.png"
+    noise = np.random.default_rng(0).integers(0, 256, (300, 1440, 3), np.uint8)
+    Image.fromarray(noise).save(source)
+    gallery.reduce_image(source, target)
+    with Image.open(target) as image:
+        assert image.size == (720, 150)
+        assert len(image.getcolors()) <= 96
+    assert all(path.stat().st_size < 150_000 for path in ROOT.glob("docs/**/*.png"))
 
 
 def test_the_version_is_the_same_everywhere():
