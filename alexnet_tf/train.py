@@ -25,8 +25,8 @@ _RUN_FLAGS = [
         "textures",
         "Data set to train on: textures (generated on first use), any image "
         "classification data set of TFDS (imagenet2012, cifar10:3.0.2), "
-        "huggingface:NAME, folder:PATH (one folder for each class), or list:FILE (lines "
-        "of `path label`).",
+        "huggingface:NAME, folder:PATH (one folder for each class), or list:FILE "
+        "(lines of `path label`).",
     ),
     cli.string_flag(
         "train_split",

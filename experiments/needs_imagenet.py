@@ -2,9 +2,9 @@
 
     python -m alexnet_tf.train --flagfile=experiments/imagenet/NAME.flags
 
-Each claim has a flagfile with the commands that train and evaluate the network or the
-ensemble. The tests build each network and take one training step. No network has been
-trained on all of ImageNet, which was not available.
+Each claim has a flagfile, whose comments give the commands that train and evaluate the
+network or the ensemble. The tests build each network and take one training step. No
+network has been trained on all of ImageNet, which was not available.
 """
 
 import pathlib
@@ -15,7 +15,11 @@ COLUMNS = ("claim", "target errors and their source", "flags", "verdict")
 
 
 def rows(log):
-    """Returns the rows of the table, see `COLUMNS`, from the flagfiles' comments."""
+    """Returns the rows of the table, see `COLUMNS`, from the flagfiles' comments.
+
+    Args:
+        log: not used; other experiments read their measurements from it.
+    """
     del log
     return [_row(path) for path in sorted(FOLDER.glob("*.flags"))]
 

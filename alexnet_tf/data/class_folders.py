@@ -98,7 +98,8 @@ def _report(root, num_images, num_nested, undecodable, others):
     if undecodable:
         log_once(
             logging.WARNING,
-            f"Left out of {root}: {describe_undecodable(undecodable)}.",
+            f"Some images in {root} cannot be decoded ("
+            f"{describe_undecodable(undecodable)}). They are left out.",
         )
     if others:
         log_once(

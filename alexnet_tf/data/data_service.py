@@ -18,13 +18,13 @@ def dispatcher(port):
     return service.DispatchServer(service.DispatcherConfig(port=port))
 
 
-def worker(dispatcher_address, port, address):
+def worker(dispatcher_address, port, host):
     """Starts a worker of a data service.
 
     Args:
         dispatcher_address: HOST:PORT of the dispatcher.
         port: the port to listen on, 0 for a free one.
-        address: the name by which other machines reach this one.
+        host: the host name or IP address by which other machines reach this one.
 
     Returns:
         A running `tf.data.experimental.service.WorkerServer`.
@@ -40,7 +40,7 @@ def worker(dispatcher_address, port, address):
     return service.WorkerServer(
         service.WorkerConfig(
             dispatcher_address,
-            worker_address=f"{address}:%port%",
+            worker_address=f"{host}:%port%",
             port=port,
         )
     )

@@ -1,4 +1,4 @@
-"""Turns images upright by the EXIF orientation of their JPEG files.
+"""Turns images upright according to the EXIF orientation of their JPEG files.
 
 Cameras and phones store an image as the sensor sees it, and note how to turn it. The
 orientation is a number from 1 to 8 (EXIF 2.32, section 4.6.4): an image is transposed
@@ -12,8 +12,8 @@ _FIRST_TRANSPOSED, _LAST = 5, 8
 _FLIPPED_VERTICALLY = (3, 4, 7, 8)
 _FLIPPED_HORIZONTALLY = (2, 3, 6, 7)
 
-# The segments before the pixels have at most 64 KB each, and that of EXIF is one of the
-# first.
+# The part of a file in which EXIF is searched. A segment has at most 64 KB, and that of
+# EXIF is one of the first.
 _MAX_BYTES = 2**17
 _APP0, _APP1, _APP15, _COMMENT = 0xE0, 0xE1, 0xEF, 0xFE
 _IDENTIFIER = b"Exif\0\0"
@@ -23,7 +23,7 @@ _ORIENTATION_TAG, _MAX_ENTRIES = 0x0112, 512
 def orientation(encoded):
     """Reads the EXIF orientation of an image, int32 [] from 1 to 8.
 
-    It is 1, upright, for images that are no JPEG or have no valid orientation.
+    It is 1, upright, for images that are not JPEGs or have no valid orientation.
 
     Args:
         encoded: string [], the bytes of the image.
@@ -94,7 +94,7 @@ def _flips(number):
 def _jpeg_orientation(encoded):
     """Reads the EXIF orientation of a JPEG, int32 []."""
     start = tf.strings.substr(encoded, 0, _MAX_BYTES)
-    # The zeros stand for everything beyond the end of the file.
+    # `_byte` reads the last of these zeros beyond the end of the data.
     data = tf.io.decode_raw(tf.strings.join([start, b"\0" * 16]), tf.uint8)
     position = _find_exif(start, data)
     return tf.cond(
@@ -105,7 +105,10 @@ def _jpeg_orientation(encoded):
 
 
 def _find_exif(start, data):
-    """Returns the position of the EXIF segment, or of the first that is no metadata."""
+    """Returns the position of the EXIF segment.
+
+    Without one, it is that of the first segment that is not metadata.
+    """
 
     def is_other_metadata(position):
         marker = _byte(data, position + 1)
@@ -113,7 +116,7 @@ def _find_exif(start, data):
         return is_metadata & ~_is_exif(start, position)
 
     def skip(position):
-        return [position + 2 + _integer(data, position + 2, 2, is_little=False)]
+        return [position + 2 + _integer(data, position + 2, 2, is_little_endian=False)]
 
     (position,) = tf.while_loop(
         is_other_metadata, skip, [tf.constant(2, tf.int64)]
@@ -129,36 +132,37 @@ def _is_exif(start, position):
 
 
 def _substring(text, position, length):
-    """Returns a part of a string, which is empty beyond its end."""
+    """Returns a substring, which is empty if `position` is beyond the end of `text`."""
     end = tf.cast(tf.strings.length(text), tf.int64)
     return tf.strings.substr(text, tf.minimum(position, end), length)
 
 
 def _read_orientation(data, position):
-    """Reads the orientation in the first directory of EXIF, int32 [].
+    """Reads the orientation in the first image file directory (IFD0), int32 [].
 
     Args:
         data: the bytes of the file.
-        position: where the EXIF header begins, to which its offsets refer.
+        position: the position of the TIFF header. Offsets are relative to it.
     """
-    is_little = _byte(data, position) == ord("I")  # "II" for Intel, or "MM".
-    directory = position + _integer(data, position + 4, 4, is_little)
-    count = tf.minimum(_integer(data, directory, 2, is_little), _MAX_ENTRIES)
+    # "II" means little-endian, "MM" big-endian.
+    is_little_endian = _byte(data, position) == ord("I")
+    directory = position + _integer(data, position + 4, 4, is_little_endian)
+    count = tf.minimum(_integer(data, directory, 2, is_little_endian), _MAX_ENTRIES)
     entries = directory + 2 + 12 * tf.range(count)
-    is_orientation = _integer(data, entries, 2, is_little) == _ORIENTATION_TAG
-    values = _integer(data, entries + 8, 2, is_little)
+    is_orientation = _integer(data, entries, 2, is_little_endian) == _ORIENTATION_TAG
+    values = _integer(data, entries + 8, 2, is_little_endian)
     value = tf.cast(tf.reduce_max(tf.where(is_orientation, values, 0)), tf.int32)
     is_valid = (value >= UPRIGHT) & (value <= _LAST)
     return tf.where(is_valid, value, UPRIGHT)
 
 
-def _integer(data, positions, num_bytes, is_little):
+def _integer(data, positions, num_bytes, is_little_endian):
     """Reads unsigned integers, int64 of the shape of `positions`."""
     places = range(num_bytes)
     digits = [_byte(data, positions + place) for place in places]
     little = sum(digits[place] * 256**place for place in places)
     big = sum(digits[place] * 256 ** (num_bytes - 1 - place) for place in places)
-    return tf.where(is_little, little, big)
+    return tf.where(is_little_endian, little, big)
 
 
 def _byte(data, positions):

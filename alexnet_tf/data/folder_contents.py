@@ -13,7 +13,8 @@ IMAGE_EXTENSIONS = (
     ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp",
 )  # fmt: skip
 
-# Images of other kinds, which have to be converted. Other files are no images.
+# Images of other kinds, which have to be converted. Files with any other extension
+# are not images.
 _OTHER_EXTENSIONS = (
     ".arw", ".avif", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jxl",
     ".nef", ".orf", ".pgm", ".ppm", ".psd", ".raf", ".rw2", ".svg", ".tga", ".tif",
@@ -42,16 +43,18 @@ def subfolders(path):
 
 
 def find_images(folder, recursive=True):
-    """Returns (images, undecodable, others), sorted lists of the paths of files.
+    """Returns (images, undecodable, others), lists of the paths of files.
 
-    Hidden files and the folders of operating systems are left out.
+    The entries of each folder are sorted by name, and a subfolder's files come in its
+    place. Hidden files and the folders of operating systems are left out.
 
     Args:
         folder: the path of the folder.
         recursive: whether to look in its subfolders too.
 
     Returns:
-        images: the files that are named as images of a kind that can be decoded.
+        images: the files with an extension in `IMAGE_EXTENSIONS`, without animated
+            WebP images.
         undecodable: images of other kinds, and animated WebP images.
         others: all other files.
 
@@ -83,7 +86,7 @@ def find_file(path):
 
 
 def describe_undecodable(paths):
-    """Returns a phrase such as "3 .heic such as a/1.heic: convert them to JPEG".
+    """Returns a phrase such as "3 .heic, such as a/1.heic: convert them to JPEG".
 
     Args:
         paths: the paths of images that cannot be decoded, at least one.
@@ -97,7 +100,7 @@ def describe_undecodable(paths):
 def log_once(level, message):
     """Logs a message unless it has been logged already.
 
-    A data set is read several times, for its parts and its splits.
+    A folder is scanned for each split, which would repeat the message.
     """
     _log.log(level, message)
 
@@ -112,12 +115,12 @@ def name_prefix(path):
 
 
 def _walk(folder, recursive, visited):
-    """Yields the sorted paths of the files in a folder and its subfolders.
+    """Yields the paths of the files in a folder and its subfolders, in order.
 
     Args:
         folder, recursive: see `find_images`.
         visited: the real paths of the folders that have been visited. Each folder is
-            visited once, so that links to folders cannot be followed without an end.
+            visited once, so that a link to a folder above it is not followed forever.
     """
     real_path = os.path.realpath(folder)
     if real_path in visited:
@@ -131,7 +134,10 @@ def _walk(folder, recursive, visited):
 
 
 def _entries(folder):
-    """Returns the sorted entries of a folder that are not a system's."""
+    """Returns the entries of a folder, sorted by name.
+
+    Hidden entries and the folders of operating systems are left out.
+    """
     with os.scandir(folder) as entries:
         return sorted(
             (

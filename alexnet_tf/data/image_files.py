@@ -1,4 +1,4 @@
-"""Finds image files by paths, glob patterns, folders and lists, as a `Source`."""
+"""Finds image files by paths, glob patterns, folders and lists; makes a `Source`."""
 
 import functools
 import glob
@@ -31,13 +31,12 @@ def find(patterns):
     Args:
         patterns: one string or several, in any mixture of
 
-            - the path of a file. It need not exist, so that reading it reports the
-              error.
+            - the path of a file. Whether it exists is not checked: a missing file is
+              reported when it is read.
             - a glob pattern, in which `**` stands for folders of any depth. The matches
               are sorted. Without a match, the pattern is kept as a path.
-            - a folder, which stands for all files in it and in its subfolders that are
-              named as images, sorted by folder and name. Hidden files and the folders
-              of operating systems are ignored.
+            - a folder, which stands for the images in it and in its subfolders, see
+              `folder_contents.find_images`.
             - "list:FILE". Each line of the file has a path, which is relative to the
               folder of the file. If every line ends in a space or tab and an integer,
               these integers are the labels.
@@ -60,7 +59,8 @@ def find(patterns):
 def to_source(files):
     """Returns a `Source` of image files.
 
-    The source has no classes. A file without a label has `PADDING_LABEL`.
+    The source has no classes. A file without a label has `PADDING_LABEL`, which
+    evaluation ignores.
 
     Args:
         files: [(path, label), ...], see `find`.
@@ -104,7 +104,7 @@ def _images_in(folder):
     if not images:
         found = "none"
         if undecodable:
-            found += f", but {describe_undecodable(undecodable)}"
+            found += f" (but {describe_undecodable(undecodable)})"
         raise ValueError(
             f"Expected images ({', '.join(IMAGE_EXTENSIONS)}) in the folder {folder}. "
             f"Received: {found}."
@@ -112,7 +112,8 @@ def _images_in(folder):
     if undecodable:
         log_once(
             logging.WARNING,
-            f"Left out of {folder}: {describe_undecodable(undecodable)}.",
+            f"Some images in {folder} cannot be decoded ("
+            f"{describe_undecodable(undecodable)}). They are left out.",
         )
     return images
 
@@ -128,7 +129,7 @@ def _read_list(list_file):
     if not lines or any("\0" in line for line in lines):
         raise ValueError(
             f"Expected a text file with one path per line. Received: {list_file}, "
-            f"{'another kind of file' if lines else 'which is empty'}."
+            f"{'which is not a text file' if lines else 'which is empty'}."
         )
     matches = [_LABELED_LINE.fullmatch(line) for line in lines]
     if all(matches):

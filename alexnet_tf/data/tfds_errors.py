@@ -45,7 +45,8 @@ def unknown_data_set_error(name, data_dir, error):
     """
     return ValueError(
         "Expected textures, folder:PATH, list:FILE, huggingface:NAME or the name of a "
-        f"data set of TFDS. Received: dataset={name!r} ({_reason(name, data_dir, error)})."
+        f"data set of TFDS. Received: dataset={name!r} "
+        f"({_reason(name, data_dir, error)})."
     )
 
 

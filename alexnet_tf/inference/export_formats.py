@@ -34,7 +34,7 @@ from alexnet_tf.inference.export_comparison import noise_inputs
 from alexnet_tf.inference.export_comparison import run_model
 from alexnet_tf.inference.export_comparison import TOLERANCE
 from alexnet_tf.inference.export_comparison import TOLERANCE_8_BITS
-from alexnet_tf.inference.integer_network import integer_network
+from alexnet_tf.inference.integer_network import quantizable_copy
 from alexnet_tf.inference import litert_files
 from alexnet_tf.inference import representative_images
 
@@ -217,7 +217,7 @@ def tflite_int8(network, path, images):
         scale, zero_point = interpreter.get_input_details()[0]["quantization"]
 
     and get_output_details() has the numbers of the output. Response normalization is
-    computed with other operations than in a float32 file, see `integer_network`.
+    computed with other operations than in a float32 file, see `quantizable_copy`.
 
     Args:
         network: a `Classifier` or a `keras.Model`, see `saved_model`.
@@ -243,7 +243,7 @@ def tflite_int8(network, path, images):
         converter.inference_output_type = tf.int8
 
     with _write_to_new_path(path) as temporary:
-        litert_files.convert(integer_network(model), temporary, quantize)
+        litert_files.convert(quantizable_copy(model), temporary, quantize)
         outputs = litert_files.run_int8(temporary, images)
         return compare_int8(outputs, run_model(model, images))
 

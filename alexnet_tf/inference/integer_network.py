@@ -1,7 +1,7 @@
 """Rewrites a network so that LiteRT can compute all of it with 8-bit integers.
 
-LiteRT has no integer kernel for `tf.nn.local_response_normalization`, for squares and
-for powers. It would convert the inputs of these operations to float32 and their results
+LiteRT has no integer kernel for `tf.nn.local_response_normalization`, squares and
+powers. It would convert the inputs of these operations to float32 and their results
 back, which takes longer and which devices without floating-point units cannot do.
 """
 
@@ -14,8 +14,8 @@ from alexnet_tf.models.layers import LocalResponseNormalization
 from alexnet_tf.models.layers import SpatialResponseNormalization
 
 
-def integer_network(model):
-    """Returns a copy of a model with the same outputs that LiteRT can quantize well.
+def quantizable_copy(model):
+    """Returns a copy of a model that has equal outputs and that LiteRT can quantize.
 
     Args:
         model: a functional or Sequential `keras.Model`, which may contain others.
@@ -30,7 +30,8 @@ def _clone(layer):
     if isinstance(layer, LocalResponseNormalization | SpatialResponseNormalization):
         return _IntegerNormalization(layer)
     if isinstance(layer, keras.layers.Lambda):
-        # Keras does not create these from a configuration, which may come from a file.
+        # `Lambda.from_config` refuses Python functions, because a configuration may
+        # come from a file.
         return keras.layers.Lambda(
             layer.function, arguments=layer.arguments, name=layer.name
         )
@@ -52,22 +53,22 @@ class _IntegerNormalization(keras.layers.Layer):
         self._layer = layer
 
     def call(self, inputs):
-        # The result is 2^beta x times (2 s)^-beta. The factors cancel out. They are
-        # there because the converter observes the range of each tensor after the
-        # operation that reads it (github.com/tensorflow/tensorflow/issues/127842), and
-        # a multiplication writes its result over its first factor, if nothing else
-        # reads this factor. Without the scaled copy of x, the result, of up to several
-        # hundred, would be written over s^-beta, which is at most 1 for most layers,
-        # and 8 bits for the range of both would leave nothing of s^-beta.
+        # Let s be bias + alpha * sum of squares. The result x s^-beta is computed as
+        # 2^beta x times (2 s)^-beta, in which the powers of 2 cancel out. The converter
+        # records the range of a tensor after the operation that reads it
+        # (github.com/tensorflow/tensorflow/issues/127842), and a multiplication may
+        # overwrite its first factor. Without the scaled copy of x, it would overwrite
+        # s^-beta. The recorded range would be that of the result, up to several
+        # hundred, in which 8 bits cannot represent s^-beta, which is mostly below 1.
         x = tf.cast(inputs, tf.float32)
         beta = self._layer.beta
-        power = tf.exp(-beta * tf.math.log(self._doubled_divisor(x)))
+        power = tf.exp(-beta * tf.math.log(self._doubled_base(x)))
         return tf.cast(2**beta * x * power, inputs.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def _doubled_divisor(self, x):
+    def _doubled_base(self, x):
         """Returns 2 (bias + alpha * sum of squares), of the shape of `x`."""
         bias, alpha = 2 * self._layer.bias, 2 * self._layer.alpha
         if isinstance(self._layer, SpatialResponseNormalization):

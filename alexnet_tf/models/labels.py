@@ -14,7 +14,7 @@ def imagenet_classes():
 
     The classes are sorted by WordNet id, like the outputs of the models of Caffe,
     torchvision and Keras and the labels of TFDS; the development kit of the
-    challenge uses another order. The name is the first word of the synonym set in
+    challenge uses another order. The name is the first synonym in
     imagenet_classes.txt, which states its sources. Two names belong to two classes
     each: crane (indices 134 and 517) and maillot (indices 638 and 639).
     """
@@ -71,7 +71,7 @@ def decode_predictions(probabilities, top=5, classes=None):
 
 
 def _check_probabilities(probabilities):
-    """Raises an error about NaN, and warns about numbers that are no probabilities."""
+    """Raises an error about NaN, and warns about numbers that are not probabilities."""
     if np.isnan(probabilities).any():
         raise ValueError(
             "Expected probabilities. Received: NaN, which a network computes if its "

@@ -10,7 +10,7 @@
     features.0, fc6, fc7, classifier
                   lucid-dl/alexnet
     conv2d, conv2d_1, dense
-                  the names that Keras gives
+                  Keras' default names
 """
 
 import re
@@ -34,9 +34,9 @@ _NUMBERED_BY_KERAS = {
     "fc": re.compile(rf"dense(?:_{_NUMBER})?"),
 }
 _NAMED = re.compile(rf"{_PREFIX}(?:features|classifier)\.((?:conv|fc)\d+)")
-_LAST = re.compile(rf"{_PREFIX}classifier")
+_FC8 = re.compile(rf"{_PREFIX}classifier")
 # The number of the first layer of each kind.
-_FIRST = {"conv": 1, "fc": 6}
+_FIRST_NUMBERS = {"conv": 1, "fc": 6}
 # The component of names that `torch.nn.DataParallel` adds, in any position.
 _DATA_PARALLEL = "module"
 
@@ -44,18 +44,19 @@ _DATA_PARALLEL = "module"
 def to_caffe_names(layers):
     """Returns the names of Caffe's layers for the names in a file.
 
-    Layers that a file numbers are named in ascending order, so that conv1 is the first
-    convolution. Layers whose kernel has one axis are not counted and keep their name,
-    because they normalize. Names that are not recognized are returned without the first
-    components that all names have in common, such as "model" in model.conv1.
+    Numbered layers are renamed in ascending order of their numbers, so that the first
+    convolution becomes conv1. Layers whose kernel has one axis are normalization
+    layers: they are not counted, and their names are treated as unknown ones. Unknown
+    names are returned without the first components that all names have in common, such
+    as "model" in model.conv1.
 
     Args:
-        layers: {name in the file: {"kernel": array, "bias": array}} of objects that
-            have a shape.
+        layers: {name in the file: {"kernel": array, "bias": array}}. Only the shapes of
+            the arrays are used.
 
     Returns:
-        ({name in the file: name of the layer}, whether a name is one that only files of
-        PyTorch have).
+        (names, is_torch): {name in the file: name of the layer}, and whether any name
+        follows a convention of PyTorch.
 
     Raises:
         ValueError: if two names in the file belong to the same layer.
@@ -70,11 +71,11 @@ def to_caffe_names(layers):
     for name, short_name in short_names.items():
         if match := _NAMED.fullmatch(short_name):
             renamed[name] = match[1]
-        elif _LAST.fullmatch(short_name):
+        elif _FC8.fullmatch(short_name):
             renamed[name] = "fc8"
         else:
             renamed[name] = ".".join(components[name][common:])
-    for kind in _FIRST:
+    for kind in _FIRST_NUMBERS:
         renamed |= _number(kind, layers, short_names)
     _check_unique(renamed)
     torch_names = (*_NUMBERED.values(), _NAMED)
@@ -99,9 +100,9 @@ def _number(kind, layers, short_names):
     """Returns {name in the file: name of the layer} of numbered layers.
 
     Args:
-        kind: a key of `_FIRST`.
+        kind: a key of `_FIRST_NUMBERS`.
         layers: see `to_caffe_names`.
-        short_names: {name in the file: the name in which a number is looked for}.
+        short_names: {name in the file: the name without "module"}.
     """
     numbers = {}
     for name, short_name in short_names.items():
@@ -113,7 +114,7 @@ def _number(kind, layers, short_names):
     ordered_names = sorted(numbers, key=numbers.get)
     return {
         name: f"{kind}{number}"
-        for number, name in enumerate(ordered_names, _FIRST[kind])
+        for number, name in enumerate(ordered_names, _FIRST_NUMBERS[kind])
     }
 
 

@@ -54,11 +54,8 @@ _MAGIC_END = 32
 _PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
-@contextlib.contextmanager
 def open_weights(path):
-    """Yields the `stored.StoredWeights` of a file or a run.
-
-    The arrays can be read only within the context.
+    """Returns the `stored.StoredWeights` of a file or a run.
 
     Args:
         path: a weights file, or the directory of a run.
@@ -71,10 +68,8 @@ def open_weights(path):
             something other than weights.
     """
     path = os.fspath(path)
-    with contextlib.ExitStack() as stack:
-        with errors_naming(path):
-            weights = _choose_reader(path)(path, stack)
-        yield weights
+    with errors_naming(path):
+        return _choose_reader(path)(path)
 
 
 @contextlib.contextmanager

@@ -88,31 +88,31 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
         )
     targets = _variables(model)
     path = published.locate(path)
-    with weight_formats.open_weights(path) as file:
-        with weight_formats.errors_naming(path):
-            _check_network(file.network, model)
-            stored, layout = _rename(file, layout, targets)
-            stored = _match_channels(stored, file.channel_order, channel_order)
-        if layout == "caffe":
-            stored = _to_keras_layout(stored, model)
-        stored = _name_numbered_parts(stored, targets)
-        _check_skip(skip, targets, stored)
-        skipped = {name: None for name in (*targets, *stored) if name in skip}
-        for name in skipped:
-            targets.pop(name, None)
-            stored.pop(name, None)
-        _check_layers_match(targets, stored, model, path, layout)
-        with weight_formats.errors_naming(path):
-            arrays = {
-                name: {
-                    part: _read(name, stored[name][part], variable.dtype)
-                    for part, variable in parts.items()
-                }
-                for name, parts in targets.items()
+    file = weight_formats.open_weights(path)
+    with weight_formats.errors_naming(path):
+        _check_network(file.network, model)
+        stored, layout = _rename(file, layout, targets)
+        stored = _match_channels(stored, file.channel_order, channel_order)
+    if layout == "caffe":
+        stored = _to_keras_layout(stored, model)
+    stored = _name_numbered_parts(stored, targets)
+    _check_skip(skip, targets, stored)
+    skipped = {name: None for name in (*targets, *stored) if name in skip}
+    for name in skipped:
+        targets.pop(name, None)
+        stored.pop(name, None)
+    _check_layers_match(targets, stored, model, path, layout)
+    with weight_formats.errors_naming(path):
+        arrays = {
+            name: {
+                part: _read(name, stored[name][part], variable.dtype)
+                for part, variable in parts.items()
             }
-        for name, parts in targets.items():
-            for part, variable in parts.items():
-                variable.assign(arrays[name][part])
+            for name, parts in targets.items()
+        }
+    for name, parts in targets.items():
+        for part, variable in parts.items():
+            variable.assign(arrays[name][part])
     return Report(
         os.fspath(path),
         {
@@ -178,13 +178,13 @@ def read_shapes(path):
         ValueError: if the format is unknown, or the file is damaged or malicious.
     """
     path = published.locate(path)
-    with weight_formats.open_weights(path) as file:
-        with weight_formats.errors_naming(path):
-            stored, _ = _rename(file, None, ())
-        return {
-            name: {part: array.shape for part, array in parts.items()}
-            for name, parts in stored.items()
-        }
+    file = weight_formats.open_weights(path)
+    with weight_formats.errors_naming(path):
+        stored, _ = _rename(file, None, ())
+    return {
+        name: {part: array.shape for part, array in parts.items()}
+        for name, parts in stored.items()
+    }
 
 
 def _variables(model):
@@ -393,8 +393,8 @@ def _write(model, path):
 
 def _check_written(model, path, final_path):
     """Raises an error if `load_weights` would not find all weights in a file."""
-    with weight_formats.open_weights(path) as file:
-        stored = _name_numbered_parts(file.layers, _variables(model))
+    file = weight_formats.open_weights(path)
+    stored = _name_numbered_parts(file.layers, _variables(model))
     if _shapes(stored) != _shapes(_variables(model)):
         raise ValueError(
             f"Expected layers whose weights {final_path} can name. Received: "

@@ -48,8 +48,8 @@ def check_rejected(path, message):
 
 def read_arrays(path):
     """Returns {layer: {part: array}} of a file, under the names in the file."""
-    with weight_formats.open_weights(path) as file:
-        return {
-            layer: {part: array.read() for part, array in parts.items()}
-            for layer, parts in file.layers.items()
-        }
+    file = weight_formats.open_weights(path)
+    return {
+        layer: {part: array.read() for part, array in parts.items()}
+        for layer, parts in file.layers.items()
+    }

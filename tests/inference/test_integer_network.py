@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import alexnet_tf
-from alexnet_tf.inference.integer_network import integer_network
+from alexnet_tf.inference.integer_network import quantizable_copy
 from alexnet_tf.inference import litert_files
 from alexnet_tf.models.layers import GroupedConv2D
 from alexnet_tf.models.layers import LocalResponseNormalization
@@ -33,7 +33,7 @@ def test_computes_what_the_normalization_computes(name):
     expected = model(x).numpy()
     assert np.abs(expected - x).max() > 100
     np.testing.assert_allclose(
-        integer_network(model)(x), expected, rtol=1e-5, atol=1e-4
+        quantizable_copy(model)(x), expected, rtol=1e-5, atol=1e-4
     )
 
 
@@ -57,7 +57,7 @@ def test_is_exact_enough_in_8_bits(name, tmp_path):
         converter.inference_input_type = converter.inference_output_type = tf.int8
 
     path = str(tmp_path / "a.tflite")
-    litert_files.convert(integer_network(model), path, quantize)
+    litert_files.convert(quantizable_copy(model), path, quantize)
     outputs, expected = litert_files.run_int8(path, x), model(x).numpy()
     error = np.linalg.norm(outputs - expected) / np.linalg.norm(expected)
     assert error < 0.1
@@ -70,7 +70,7 @@ def test_copies_models_within_models_and_functions():
     scaled = keras.layers.Lambda(lambda x, factor: factor * x, arguments={"factor": 9})
     model = keras.Model(inputs, keras.layers.Flatten()(base(scaled(inputs))))
     x = np.random.default_rng(0).normal(0, 9, (2, 64, 64, 3)).astype(np.float32)
-    copy = integer_network(model)
+    copy = quantizable_copy(model)
     expected = model(x).numpy()
     np.testing.assert_allclose(copy(x), expected, rtol=1e-4, atol=1e-4 * expected.max())
     nested = copy.get_layer(base.name)
@@ -84,7 +84,7 @@ def test_splits_the_groups_of_convolutions():
     """Not all programs compute grouped convolutions, which are fast on GPUs."""
     layer = GroupedConv2D(4, 3, groups=2, implementation="native", name="conv")
     model = keras.Sequential([keras.Input([5, 5, 6]), layer])
-    copy = integer_network(model)
+    copy = quantizable_copy(model)
     assert copy.get_layer("conv").implementation == "split"
     assert layer.implementation == "native"
     x = np.random.default_rng(0).normal(size=(2, 5, 5, 6)).astype(np.float32)

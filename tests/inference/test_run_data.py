@@ -47,7 +47,8 @@ def test_features_of_the_run_are_the_default(tmp_path):
 
 def test_another_spelling_of_the_path_is_the_data_set_of_the_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "flags.txt").write_text("--dataset=folder:a\n--eval_split=train[90%:]\n")
+    flags = "--dataset=folder:a\n--eval_split=train[90%:]\n"
+    (tmp_path / "flags.txt").write_text(flags)
     expected = RunData("folder:a", "train", "train[90%:]", None)
     assert find_run_data(str(tmp_path), dataset=f"folder:{tmp_path}/a/") == expected
     other = find_run_data(str(tmp_path), dataset="folder:b/")

@@ -73,7 +73,7 @@ def test_a_run_without_memory_keeps_its_checkpoint(make_source, tmp_path, monkey
             train_briefly(tmp_path / "run", source)
     with monkeypatch.context() as patch:
         fail_after(patch, 1)
-        message = rf"the same command resumes.*--weights={tmp_path}/run --batch_size=6 and"
+        message = rf"command resumes.*--weights={tmp_path}/run --batch_size=6 and"
         with pytest.raises(MemoryError, match=message):
             train_briefly(tmp_path / "run", source, log_steps=1, checkpoint_minutes=0)
     train_briefly(tmp_path / "run", source, log_steps=1)

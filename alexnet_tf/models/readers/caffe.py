@@ -53,7 +53,7 @@ def recognizes(path):
     return _find_kind(memoryview(files.map_file(path))) is not None
 
 
-def open_file(path, stack):
+def open_file(path):
     """Returns the `StoredWeights` of a file; see `npy.open_file` for the rest.
 
     Caffe writes solver states, mean images and descriptions of networks too. They are

@@ -1,4 +1,4 @@
-"""Reads the layout of Caffe's HDF5 files, whose names end in .caffemodel.h5."""
+"""Reads weights from Caffe's HDF5 files, whose names end in .caffemodel.h5."""
 
 from alexnet_tf.models.readers.stored import printable
 from alexnet_tf.models.readers.stored import StoredWeights

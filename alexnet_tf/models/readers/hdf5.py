@@ -14,13 +14,13 @@ from alexnet_tf.models.readers import hdf5_structure
 from alexnet_tf.models.readers import keras_hdf5
 
 
-def open_file(path, stack):
-    """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
+def open_file(path):
+    """Returns the `StoredWeights` of a file, like `npy.open_file`."""
     return _read_weights(memoryview(files.map_file(path)))
 
 
-def open_archive(path, stack):
-    """Returns the `StoredWeights` of a .keras file, as `open_file` does."""
+def open_archive(path):
+    """Returns the `StoredWeights` of a .keras file, like `npy.open_file`."""
     # The model's configuration in the archive is not read, because it can refer to
     # functions that Keras would call.
     with zipfile.ZipFile(path) as archive:

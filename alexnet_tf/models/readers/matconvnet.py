@@ -24,7 +24,7 @@ _FIELDS = ("layers", "type", "name", "weights", "filters", "biases")
 _NORMALIZATIONS = ("lrn", "normalize")
 
 
-def open_file(path, stack):
+def open_file(path):
     """Returns the `StoredWeights` of a .mat file; see `npy.open_file` for the rest."""
     with open(path, "rb") as file:
         if file.read(10) == b"MATLAB 7.3":

@@ -21,12 +21,15 @@ from alexnet_tf.models.readers import unsupported
 MAX_HEADER_SIZE = 4096
 
 
-def open_file(path, stack):
+def open_file(path):
     """Returns the `StoredWeights` of a .npy file.
+
+    The messages of errors are clauses without a subject of their own, such as "it is
+    damaged": `weight_formats.errors_naming` puts "The weights file cannot be read: "
+    and the path before them.
 
     Args:
         path: the path of the file.
-        stack: a `contextlib.ExitStack` that closes what the reader opens.
 
     Raises:
         ValueError, EOFError: if the file holds something other than weights, or is

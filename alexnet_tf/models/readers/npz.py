@@ -13,20 +13,18 @@ from alexnet_tf.models.readers.stored import StoredArray
 from alexnet_tf.models.readers.stored import StoredWeights
 
 
-def open_file(path, stack):
-    """Returns the `StoredWeights` of a .npz file; for the rest, see `npy.open_file`."""
-    archive = stack.enter_context(zipfile.ZipFile(path))
-    return StoredWeights(
-        group_by_layer(
-            {
-                member.filename.removesuffix(".npy"): _member(archive, member)
-                for member in archive.infolist()
-            }
-        )
-    )
+def open_file(path):
+    """Returns the `StoredWeights` of a .npz file, like `npy.open_file`."""
+    with zipfile.ZipFile(path) as archive:
+        arrays = {
+            member.filename.removesuffix(".npy"): _member(path, archive, member)
+            for member in archive.infolist()
+        }
+    return StoredWeights(group_by_layer(arrays))
 
 
-def _member(archive, member):
+def _member(path, archive, member):
+    """Returns the `StoredArray` of a member of the archive at `path`."""
     # With other compression methods, `zipfile` decompresses the whole member to read
     # its first bytes.
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -40,7 +38,7 @@ def _member(archive, member):
     check_dtype(member.filename, dtype.name)
 
     def read():
-        with archive.open(member) as file:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
     return StoredArray(shape, read)

@@ -53,7 +53,7 @@ def recognizes(path):
     )
 
 
-def open_file(path, stack):
+def open_file(path):
     """Returns the `StoredWeights` of a file; see `npy.open_file` for the rest."""
     message = memoryview(files.map_file(path))
     _check_trained(message)

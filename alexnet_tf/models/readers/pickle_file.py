@@ -20,8 +20,8 @@ _PADDLE_KEY = "StructuredToParameterName@@"
 _MOMENTUM_SUFFIX = "_momentum"
 
 
-def open_file(path, stack):
-    """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
+def open_file(path):
+    """Returns the `StoredWeights` of a file, like `npy.open_file`."""
     buffer = files.map_file(path)
     # Newer versions of Paddle store arrays in a way that is not supported, so that the
     # key has to be searched before the pickle is read.

@@ -17,12 +17,11 @@ _CHECKPOINT_KEY = re.compile(
 )
 
 
-def open_directory(path, stack):
+def open_directory(path):
     """Returns the `StoredWeights` of the newest checkpoint of a run.
 
     Args:
         path: the work directory of the run.
-        stack: a `contextlib.ExitStack` that closes files.
 
     Raises:
         FileNotFoundError: if the directory has no checkpoint.
@@ -30,7 +29,7 @@ def open_directory(path, stack):
     file_path = os.path.join(path, WEIGHTS_FILE)
     latest = tf.train.latest_checkpoint(os.path.join(path, "checkpoints"))
     if latest is None and os.path.exists(file_path):
-        return safetensors_file.open_file(file_path, stack)
+        return safetensors_file.open_file(file_path)
     if latest is None:
         raise FileNotFoundError(
             f"No checkpoint was found in {path}/checkpoints. Choose the directory "

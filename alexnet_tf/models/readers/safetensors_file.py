@@ -14,8 +14,8 @@ from alexnet_tf.models.readers.stored import StoredWeights
 _DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64"}
 
 
-def open_file(path, stack):
-    """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
+def open_file(path):
+    """Returns the `StoredWeights` of a file, like `npy.open_file`."""
     # The library checks that the header agrees with the size of the file. The arrays
     # are not read with it, because it copies them.
     with safetensors.safe_open(path, framework="numpy"):

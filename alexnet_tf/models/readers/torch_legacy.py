@@ -17,8 +17,8 @@ _VERSION = 1001
 MAGIC_BYTES = b"\x8a\x0a" + _MAGIC_NUMBER.to_bytes(10, "little")
 
 
-def open_file(path, stack):
-    """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
+def open_file(path):
+    """Returns the `StoredWeights` of a file, like `npy.open_file`."""
     buffer = files.map_file(path)
     machine = TorchMachine(buffer)
     if machine.run() != _MAGIC_NUMBER or machine.run() != _VERSION:

@@ -24,8 +24,8 @@ from alexnet_tf.models.readers.torch_pickle import TorchMachine
 from alexnet_tf.models.readers.torch_state_dict import stored_weights
 
 
-def open_file(path, stack):
-    """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
+def open_file(path):
+    """Returns the `StoredWeights` of a file, like `npy.open_file`."""
     buffer = files.map_file(path)
     sections = find_members(buffer)
     if not {"storages", "tensors", "pickle"} <= {*sections}:

@@ -16,11 +16,10 @@ from alexnet_tf.models.readers.torch_state_dict import stored_weights
 _LOCAL_HEADER_SIZE = 30
 
 
-def open_file(path, stack):
-    """Returns the `StoredWeights` of a file; for the rest, see `npy.open_file`."""
-    file = stack.enter_context(open(path, "rb"))
+def open_file(path):
+    """Returns the `StoredWeights` of a file, like `npy.open_file`."""
     buffer = files.map_file(path)
-    members = _find_members(file)
+    members = _find_members(path)
     _check_byte_order(members, buffer)
     start = _locate(members, "data.pkl", buffer)
     size = members["data.pkl"].file_size
@@ -39,11 +38,13 @@ def open_file(path, stack):
     return stored_weights(checkpoint, buffer, positions)
 
 
-def _find_members(file):
+def _find_members(path):
     """Returns {name: `zipfile.ZipInfo`} of the members, without their folder."""
     members = {}
     folders = set()
-    for member in zipfile.ZipFile(file).infolist():
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+    for member in infos:
         folder, _, name = member.filename.partition("/")
         if name in members:
             raise ValueError(f"it has two members called {printable(name)}")

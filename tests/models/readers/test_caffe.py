@@ -122,8 +122,8 @@ def test_the_order_of_the_layers_tells_the_network(tmp_path, family, version):
     """The name in the file is that of the other network, and is not used."""
     name = {"caffe": "CaffeNet", "caffenet": "AlexNet"}[family]
     path = write(tmp_path, caffemodel(caffe_arrays(family), family, name, version))
-    with weight_formats.open_weights(path) as file:
-        assert {"AlexNet", "CaffeNet"} - {name} == {file.network}
+    file = weight_formats.open_weights(path)
+    assert {"AlexNet", "CaffeNet"} - {name} == {file.network}
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_the_order_of_the_layers_tells_the_network(tmp_path, family, version):
 )
 def test_the_name_tells_the_network_if_the_order_does_not(tmp_path, name, network):
     content = caffemodel(caffe_arrays("owt"), "owt", name)
-    with weight_formats.open_weights(write(tmp_path, content)) as file:
-        assert file.network == network
+    file = weight_formats.open_weights(write(tmp_path, content))
+    assert file.network == network
 
 
 def test_rejects_weights_of_caffenet_for_alexnet_and_vice_versa(tmp_path):

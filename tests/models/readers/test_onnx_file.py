@@ -158,8 +158,8 @@ def test_the_order_of_the_nodes_tells_the_network(tmp_path, family):
     """The name of the graph is that of the other network, and is not used."""
     name = {"caffe": "CaffeNet", "caffenet": "AlexNet"}[family]
     content = onnx_network(onnx_arrays(family), family, name=name)
-    with weight_formats.open_weights(write(tmp_path, content)) as file:
-        assert {file.network} == {"AlexNet", "CaffeNet"} - {name}
+    file = weight_formats.open_weights(write(tmp_path, content))
+    assert {file.network} == {"AlexNet", "CaffeNet"} - {name}
     other = {"caffe": "caffenet", "caffenet": "caffe"}[family]
     message = reason(tmp_path, content, narrow_model(other))
     assert f"Choose the preset {family}" in message
@@ -178,15 +178,15 @@ def test_a_normalization_of_several_operations_is_recognized(tmp_path, pools_fir
         node("MaxPool", [pool_input], ["pool1"]),
     ]
     path = write(tmp_path, onnx_model(nodes, [kernel], "main_graph"))
-    with weight_formats.open_weights(path) as file:
-        assert file.network == ("CaffeNet" if pools_first else "AlexNet")
+    file = weight_formats.open_weights(path)
+    assert file.network == ("CaffeNet" if pools_first else "AlexNet")
 
 
 def test_the_name_of_the_graph_tells_the_network_if_the_order_does_not(tmp_path):
     for name, network in [("bvlc_alexnet", "AlexNet"), ("main_graph", None)]:
         content = onnx_network(onnx_arrays("owt"), "owt", name=name)
-        with weight_formats.open_weights(write(tmp_path, content)) as file:
-            assert file.network == network
+        file = weight_formats.open_weights(write(tmp_path, content))
+        assert file.network == network
 
 
 @pytest.mark.parametrize(

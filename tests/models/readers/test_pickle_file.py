@@ -40,8 +40,8 @@ def test_reads_files_of_caffe2(tmp_path, protocol):
 
 def test_the_layout_of_a_dict_of_arrays_is_not_known(tmp_path):
     save(tmp_path / "a.pkl", torch_state())
-    with weight_formats.open_weights(tmp_path / "a.pkl") as file:
-        assert file.layout is None
+    file = weight_formats.open_weights(tmp_path / "a.pkl")
+    assert file.layout is None
     with pytest.raises(ValueError, match='pass layout="caffe"'):
         load_weights(two_layer_model(), tmp_path / "a.pkl")
     keras_state = {name: array.T for name, array in torch_state().items()}
