@@ -1,8 +1,11 @@
 """Writes the parts of README.md and docs/ that come from logs, tables and docstrings.
 
-`python -m experiments.reproduce --table` calls `write`.
+    python -m experiments.documents
+
+`python -m experiments.reproduce --table` does it too.
 """
 
+import pathlib
 import re
 
 from experiments import ablations
@@ -92,3 +95,11 @@ def results_table():
         # Ten-crop results and learning rates are on the page of the experiments.
         rows.append((text, paper, measured.split(";")[0], verdict))
     return table.markdown(_COLUMNS, rows)
+
+
+def main():
+    write(pathlib.Path(__file__).parents[1])
+
+
+if __name__ == "__main__":
+    main()

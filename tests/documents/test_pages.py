@@ -158,7 +158,7 @@ def test_every_preset_and_published_weights_are_in_a_table():
 
 
 def test_generated_pages_and_parts_are_up_to_date(tmp_path):
-    """Otherwise, run `python -m experiments.reproduce --table`."""
+    """Otherwise, run `python -m experiments.documents`."""
     from experiments import documents
 
     (tmp_path / "docs").mkdir()
