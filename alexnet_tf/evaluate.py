@@ -97,6 +97,7 @@ def _evaluate(args):
     _print_confusions(result, args.confusions)
     if args.per_class:
         _write_per_class(result, args.per_class)
+        print(args.per_class)
 
 
 def _print_table(result, args):

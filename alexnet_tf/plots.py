@@ -1,55 +1,79 @@
 """Plots the metrics of a run and the values of a network as PNG files.
 
 `path` is the PNG file to write, or a file object that is open for writing bytes.
+
+Most figures are 6 inches wide. If they are shown 390 pixels wide, as on a phone, text
+of Matplotlib's default size, 10 points, is 9 pixels high.
 """
 
+import textwrap
+
+from matplotlib import colormaps
 from matplotlib import figure
+from matplotlib import lines
 from matplotlib import patches
+from matplotlib import ticker
 import numpy as np
 
 # These colors of Okabe and Ito's palette are distinguishable with color blindness.
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 _GRAY = "#999999"
 
+_WIDTH = 6  # Inches.
+_RESOLUTION = 160  # Pixels per inch.
+_TITLE_LENGTH = 64  # Characters of a title that fit in a line.
+_SHARE_OF_BAR = 0.45  # The opacity of bars that have text on them.
 
-def curves(metrics, path, title=""):
-    """Plots the loss and the errors over the epochs.
+# The panels of `curves`: {metric: (factor, label of the axis)}.
+_CURVES = {
+    "loss": (1, "cross-entropy (nats)"),
+    "top1_error": (100, "top-1 error (%)"),
+    "top5_error": (100, "top-5 error (%)"),
+}
+# The frames of `neighbors`: {kind of image: (color, line style, line width)}.
+_FRAMES = {
+    "query": (_ORANGE, "solid", 4),
+    "same class": (_BLUE, "solid", 2),
+    "other class": ("black", "dashed", 2),
+    "neighbor": (_GRAY, "solid", 1),
+}
 
-    Dotted lines mark the epochs after which the learning rate was lower.
+
+def curves(metrics, path, title="", names=tuple(_CURVES)):
+    """Plots the loss and the errors over the epochs, one above the other.
+
+    Dotted lines mark the epochs after which the learning rate was lower. Metrics that
+    `recorded_metrics` does not return are left out.
 
     Args:
         metrics: the lines of a run's metrics.jsonl, see `workdir.read_metrics`.
         path: see the module docstring.
         title: the title of the figure.
+        names: the metrics to plot, of "loss", "top1_error" and "top5_error".
     """
-    curves_of_axes = [
-        ("loss", 1, "cross-entropy (nats)"),
-        ("top1_error", 100, "top-1 error (%)"),
-        ("top5_error", 100, "top-5 error (%)"),
-    ]
-    # There are no top-5 errors with fewer than five classes. Earlier versions wrote
-    # them for any number of classes, so a resumed run may have some.
-    if not all("top5_error" in line for line in metrics):
-        curves_of_axes.pop()
-    width = 1 + 10 * len(curves_of_axes) / 3
-    fig = figure.Figure(figsize=(width, 3.8), layout="constrained")
-    axes = fig.subplots(1, len(curves_of_axes))
-    for ax, (key, scale, label) in zip(axes, curves_of_axes):
-        for split, color in (("train", _BLUE), ("eval", _ORANGE)):
-            lines = [line for line in metrics if line["split"] == split]
-            epochs = [line["epoch"] for line in lines]
-            values = [scale * line[key] for line in lines]
-            ax.plot(epochs, values, color=color, label=split, marker=".")
-        for epoch in _learning_rate_drops(metrics):
-            ax.axvline(epoch, color=_GRAY, linestyle=":", zorder=0)
-        ax.set(xlabel="epoch", ylabel=label, ylim=(0, None))
-        ax.grid(alpha=0.3)
-    axes[0].legend()
-    fig.suptitle(title, parse_math=False)
-    fig.savefig(path, dpi=100)
+    names = [name for name in recorded_metrics(metrics) if name in names]
+    fig = figure.Figure(figsize=(_WIDTH, 1 + 2.6 * len(names)), layout="constrained")
+    axes = fig.subplots(len(names), 1, squeeze=False).ravel()
+    for ax, name in zip(axes, names):
+        _draw_curves(ax, metrics, name)
+    handles, _ = axes[0].get_legend_handles_labels()
+    fig.legend(handles=handles, loc="outside lower center", ncols=3)
+    _save(fig, path, title)
 
 
-def kernels(weights, path, title=""):
+def recorded_metrics(metrics):
+    """Returns the names of the metrics to plot, of "loss" and the two errors.
+
+    There are no top-5 errors with fewer than five classes. Earlier versions wrote them
+    for any number of classes, so a resumed run may have some, which are left out.
+
+    Args:
+        metrics: the lines of a run's metrics.jsonl, see `workdir.read_metrics`.
+    """
+    return [name for name in _CURVES if all(name in line for line in metrics)]
+
+
+def kernels(weights, path, name="the network", towers=1):
     """Plots the kernels of the first layer, as in the paper's Fig. 3.
 
     The values of each kernel are stretched to the full range separately, so that zero
@@ -58,97 +82,120 @@ def kernels(weights, path, title=""):
     Args:
         weights: float [H, W, 3, kernels], RGB.
         path: see the module docstring.
-        title: the title of the figure.
+        name: the name of the network, for the title.
+        towers: the number of towers, each of which has an equal share of the kernels
+            and was computed by a GPU of its own in the paper.
     """
-    sheet = kernel_sheet(weights)
-    height, width = sheet.shape[:2]
+    sheets = [
+        kernel_sheet(part) for part in np.split(np.asarray(weights), towers, axis=-1)
+    ]
+    height, width = sheets[0].shape[:2]
+    panel_height = _WIDTH * height / width + (0.3 if towers > 1 else 0)
     fig = figure.Figure(
-        figsize=(8, 8 * height / width + 0.5), layout="constrained"
+        figsize=(_WIDTH, 0.6 + towers * panel_height), layout="constrained"
     )
-    ax = fig.subplots()
-    ax.imshow(sheet, interpolation="nearest")
-    ax.set_axis_off()
-    fig.suptitle(title, parse_math=False)
-    fig.savefig(path, dpi=120)
+    axes = fig.subplots(towers, 1, squeeze=False).ravel()
+    for tower, (ax, sheet) in enumerate(zip(axes, sheets), 1):
+        ax.imshow(sheet, interpolation="nearest")
+        ax.set_axis_off()
+        if towers > 1:
+            ax.set_title(f"tower {tower} (GPU {tower})", loc="left", fontsize=11)
+    height, width, _, count = np.shape(weights)
+    title = (
+        f"The {count} kernels of conv1 of {name}, {height} x {width} pixels\n"
+        "The colors of each kernel are stretched to the full range."
+    )
+    _save(fig, path, title)
 
 
-def kernel_sheet(weights):
+def kernel_sheet(weights, towers=1):
     """Arranges kernels in rows of 16 or 8, as one uint8 RGB image [H, W, 3].
 
-    If there are two towers of 48 kernels each, the first fills the upper three rows,
-    as in the paper's Fig. 3. The values of each kernel are stretched to the full range.
+    White lines separate neighbors, and a white band half as high as a kernel separates
+    the towers. The values of each kernel are stretched to the full range.
 
     Args:
         weights: float [H, W, 3, kernels], RGB.
+        towers: the number of towers, each of which has an equal share of the kernels.
     """
     tiles = np.moveaxis(np.asarray(weights, np.float32), -1, 0)
     low = tiles.min(axis=(1, 2, 3), keepdims=True)
     high = tiles.max(axis=(1, 2, 3), keepdims=True)
     tiles = (tiles - low) / np.maximum(high - low, 1e-12)
-    columns = 16 if len(tiles) > 32 else 8
-    rows = -(-len(tiles) // columns)
-    missing = rows * columns - len(tiles)
-    # White fills the missing tiles and a line between neighbors.
-    padding = ((0, missing), (0, 1), (0, 1), (0, 0))
-    tiles = np.pad(tiles, padding, constant_values=1)
-    _, height, width, _ = tiles.shape
-    sheet = tiles.reshape(rows, columns, height, width, 3)
-    sheet = sheet.swapaxes(1, 2).reshape(rows * height, columns * width, 3)
-    return np.rint(255 * sheet).astype(np.uint8)
+    sheets = [_tile(part) for part in np.split(tiles, towers)]
+    band = np.ones((tiles.shape[1] // 2, *sheets[0].shape[1:]))
+    parts = [part for sheet in sheets for part in (band, sheet)][1:]
+    return np.rint(255 * np.concatenate(parts)).astype(np.uint8)
 
 
-def predictions(rows, path):
-    """Plots images with their most probable classes as bars.
+def predictions(groups, path, title=""):
+    """Plots images with their most probable classes as bars, in groups.
 
-    This is the left half of the paper's Fig. 4. A bar has a different color if the
-    name of its class is the title of the image.
+    This is the left half of the paper's Fig. 4. The bar of the true class has a
+    different color, and its name is bold.
 
     Args:
-        rows: (title, uint8 RGB [H, W, 3], [(id, name, probability), ...]) of each
-            image; the title is the name of the true class, if that is known.
+        groups: [(heading, rows), ...]. A row is (title, uint8 RGB [H, W, 3],
+            [(id, name, probability), ...], name of the true class, None if unknown).
         path: see the module docstring.
+        title: the title of the figure.
     """
-    columns = min(4, len(rows))
-    grid_rows = -(-len(rows) // columns)
-    fig = figure.Figure(
-        figsize=(2.9 * columns, 4.4 * grid_rows), layout="constrained"
-    )
-    grid = fig.add_gridspec(2 * grid_rows, columns, height_ratios=[3, 2] * grid_rows)
-    for index, (title, image, classes) in enumerate(rows):
-        row, column = divmod(index, columns)
-        ax = fig.add_subplot(grid[2 * row, column])
-        ax.imshow(image)
-        ax.set_axis_off()
-        # File names may contain dollar signs, which would start a formula.
-        ax.set_title(_shorten(title), fontsize=9, parse_math=False)
-        _draw_bars(fig.add_subplot(grid[2 * row + 1, column]), classes, title)
-    fig.savefig(path, dpi=100)
+    columns = min(3, max(2, *(len(rows) for _, rows in groups), 0))
+    # An image is as high as wide, and needs space for its title.
+    row_height = _WIDTH / columns + 0.15
+    grid_rows = [-(-len(rows) // columns) for _, rows in groups]
+    bars = [max([len(row[2]) for row in rows], default=0) for _, rows in groups]
+    heights = [
+        0.4 * bool(heading) + count * (row_height + 0.24 * num_bars)
+        for (heading, _), count, num_bars in zip(groups, grid_rows, bars)
+    ]
+    has_legend = any(row[3] is not None for _, rows in groups for row in rows)
+    height = 0.5 + 0.4 * has_legend + sum(heights)
+    fig = figure.Figure(figsize=(_WIDTH, height), layout="constrained")
+    parts = fig.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)
+    for part, (heading, rows) in zip(parts.ravel(), groups):
+        _draw_predictions(part, heading, rows, columns, row_height)
+    if has_legend:
+        handles = [
+            patches.Patch(color=color, alpha=_SHARE_OF_BAR, label=label)
+            for color, label in ((_ORANGE, "true class"), (_BLUE, "other class"))
+        ]
+        fig.legend(handles=handles, loc="outside lower center", ncols=2)
+    _save(fig, path, title)
 
 
-def neighbors(rows, path):
+def neighbors(rows, path, title=""):
     """Plots images in rows, each followed by its nearest neighbors.
 
     This is the right half of the paper's Fig. 4.
 
     Args:
-        rows: [[(title, uint8 RGB [H, W, 3]), ...], ...], all of the same length; the
-            query comes first in its row.
+        rows: [[(title, uint8 RGB [H, W, 3], kind), ...], ...], all of the same length.
+            The kind is "query" for the first image of a row; for the others it is
+            "same class" or "other class", or "neighbor" if that is not known.
         path: see the module docstring.
+        title: the title of the figure.
     """
     columns = len(rows[0])
     fig = figure.Figure(
-        figsize=(1.7 * columns, 1.9 * len(rows)), layout="constrained"
+        figsize=(_WIDTH, 1 + len(rows) * (_WIDTH / columns + 0.42)),
+        layout="constrained",
     )
     axes = fig.subplots(len(rows), columns, squeeze=False)
-    for ax, (title, image) in zip(axes.ravel(), sum(rows, [])):
-        ax.imshow(image)
-        ax.set_title(_shorten(title, 20), fontsize=8, parse_math=False)
-        ax.set_xticks([])
-        ax.set_yticks([])
-    for ax in axes[:, 0]:  # The queries get a frame.
-        for side in ax.spines.values():
-            side.set(linewidth=3, color=_ORANGE)
-    fig.savefig(path, dpi=100)
+    for ax, (name, image, kind) in zip(axes.ravel(), sum(rows, [])):
+        _draw_framed(ax, image, kind)
+        text = textwrap.fill(
+            name.replace("_", " "), 10, max_lines=2, placeholder="..."
+        )
+        ax.set_title(text, fontsize=10, parse_math=False)
+    shown = {kind for row in rows for _, _, kind in row}
+    handles = [
+        lines.Line2D([], [], color=color, linestyle=style, linewidth=width, label=kind)
+        for kind, (color, style, width) in _FRAMES.items()
+        if kind in shown
+    ]
+    fig.legend(handles=handles, loc="outside lower center", ncols=3)
+    _save(fig, path, title)
 
 
 def crops(images, path, title=""):
@@ -159,19 +206,18 @@ def crops(images, path, title=""):
         path: see the module docstring.
         title: the title of the figure.
     """
-    columns = min(5, len(images))
+    columns = min(3, len(images))
     rows = -(-len(images) // columns)
     fig = figure.Figure(
-        figsize=(1.8 * columns, 2 * rows + 0.5), layout="constrained"
+        figsize=(_WIDTH, 0.8 + rows * (_WIDTH / columns + 0.2)), layout="constrained"
     )
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, image) in zip(axes, images):
         ax.imshow(np.clip(image, 0, 255).astype(np.uint8))
-        ax.set_title(name, fontsize=8)
+        ax.set_title(_shorten(name), fontsize=10, parse_math=False)
     for ax in axes:
         ax.set_axis_off()
-    fig.suptitle(title, parse_math=False)
-    fig.savefig(path, dpi=100)
+    _save(fig, path, title)
 
 
 def confusion(counts, names, path):
@@ -203,35 +249,39 @@ def confusion(counts, names, path):
     ax.set(xlabel="predicted class", ylabel="true class")
     fig.savefig(path, dpi=100)
 
-
-def normalization(before, afters, path, title=""):
+def normalization(maps, before, after, increases, path, title=""):
     """Plots activations before and after response normalization.
 
     Args:
-        before: float [N], the activations of N neighboring maps at one pixel.
-        afters: [(label, float [N]), ...], the activations after one or two ways of
-            normalization.
+        maps: int [N], the numbers of N neighboring maps.
+        before, after: float [N], their activations at one pixel.
+        increases: float [N], how much the numbers by which the activations were
+            divided have been increased by the activations of neighboring maps; 0.1 for
+            an increase by a tenth.
         path: see the module docstring.
         title: the title of the figure.
     """
-    fig = figure.Figure(figsize=(8, 5), layout="constrained")
+    fig = figure.Figure(figsize=(_WIDTH, 6.2), layout="constrained")
     top, bottom = fig.subplots(2, 1, sharex=True)
-    maps = np.arange(len(before))
-    top.bar(maps, before, color=_GRAY)
-    top.set(title="before", ylabel="activation")
-    width = 0.8 / len(afters)
-    for index, ((label, after), color) in enumerate(zip(afters, (_BLUE, _ORANGE))):
-        shift = (index - (len(afters) - 1) / 2) * width
-        bottom.bar(maps + shift, after, width, color=color, label=label)
-    bottom.set(title="after", xlabel="map", ylabel="activation", xticks=maps)
-    bottom.set_ylim(0, 1.2 * max(after.max() for _, after in afters))
-    bottom.legend(ncols=2, loc="upper center")
-    fig.suptitle(title, parse_math=False)
-    fig.savefig(path, dpi=100)
+    top.bar(maps - 0.2, before, 0.4, color=_GRAY, label="before")
+    top.bar(maps + 0.2, after, 0.4, color=_BLUE, label="after")
+    top.set(ylabel="activation")
+    label = "increase of the divisor by the n maps"
+    bottom.bar(maps, 100 * increases, 0.6, color=_ORANGE, label=label)
+    bottom.set(xlabel="map", ylabel="increase (%)")
+    bottom.xaxis.set_major_locator(ticker.MaxNLocator(10, integer=True))
+    for ax in (top, bottom):
+        ax.set_ylim(top=1.3 * ax.get_ylim()[1])  # Leaves room for the legend.
+        ax.legend(loc="upper center", ncols=2)
+        ax.grid(axis="y", alpha=0.3)
+        ax.set_axisbelow(True)
+    _save(fig, path, title)
 
 
-def activations(image, convolutions, dense_layers, path):
+def activations(image, convolutions, dense_layers, classes, path, title=""):
     """Plots the activations of all layers for one image.
+
+    All maps of a layer have the same scale of brightness, which a color bar shows.
 
     Args:
         image: uint8 RGB [crop, crop, 3], the crop that the network gets.
@@ -240,25 +290,34 @@ def activations(image, convolutions, dense_layers, path):
             to pixel `last` along both sides; `maps` is a list of float [H, W].
         dense_layers: a list of (title, float [units]), one for each fully connected
             layer.
+        classes: [(id, name, probability), ...] of the most probable classes.
         path: see the module docstring.
+        title: the title of the figure.
     """
-    columns = 1 + max(len(maps) for _, _, maps in convolutions)
-    heights = [1.8] * len(convolutions) + [1.3] * len(dense_layers)
-    fig = figure.Figure(figsize=(1.5 * columns, sum(heights)), layout="constrained")
-    grid = fig.add_gridspec(len(heights), columns, height_ratios=heights)
-    for row, (title, field, maps) in enumerate(convolutions):
-        _draw_field(fig.add_subplot(grid[row, 0]), image, field, title)
-        for column, values in enumerate(maps, 1):
-            ax = fig.add_subplot(grid[row, column])
-            ax.imshow(values, cmap="cividis", vmin=min(0, values.min()))
-            ax.set_axis_off()
-    for row, (title, values) in enumerate(dense_layers, len(convolutions)):
-        ax = fig.add_subplot(grid[row, :])
+    heights = (
+        [1.15] * len(convolutions)
+        + [1.5] * len(dense_layers)
+        + [0.4 + 0.24 * len(classes)]
+    )
+    fig = figure.Figure(figsize=(_WIDTH, 1 + sum(heights)), layout="constrained")
+    parts = iter(
+        fig.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).ravel()
+    )
+    for heading, field, maps in convolutions:
+        part = next(parts)
+        _set_heading(part, heading)
+        _draw_maps(part, image, field, maps)
+    for heading, values in dense_layers:
+        part = next(parts)
+        _set_heading(part, heading)
+        ax = part.subplots()
         ax.vlines(np.arange(len(values)), 0, values, color=_BLUE, linewidth=0.7)
         ax.set(xlim=(-1, len(values)), ylim=(min(0, values.min()), None))
-        ax.set_title(title, fontsize=9)
-        ax.tick_params(labelsize=7)
-    fig.savefig(path, dpi=100)
+        ax.set(xlabel="unit", ylabel="activation")
+    part = next(parts)
+    _set_heading(part, f"prob: the {len(classes)} most probable classes")
+    _draw_bars(part.subplots(), classes, None, name_length=50)
+    _save(fig, path, title)
 
 
 def norms(layers, path, title=""):
@@ -269,68 +328,210 @@ def norms(layers, path, title=""):
         path: see the module docstring.
         title: the title of the figure.
     """
-    fig = figure.Figure(figsize=(10, 4), layout="constrained")
-    left, right = fig.subplots(1, 2)
+    fig = figure.Figure(figsize=(_WIDTH, 7), layout="constrained")
+    top, bottom = fig.subplots(2, 1)
     positions = np.arange(len(layers))
     for shift, key, color, label in (
         (-0.2, "initial_kernel_rms", _GRAY, "random initialization"),
         (0.2, "kernel_rms", _BLUE, "learned"),
     ):
         sizes = [getattr(layer, key) for layer in layers]
-        left.bar(positions + shift, sizes, 0.4, color=color, label=label)
-    left.set(title="root mean square of the weights", yscale="log")
-    left.legend()
-    right.boxplot(
+        top.bar(positions + shift, sizes, 0.4, color=color, label=label)
+    top.set(title="all weights of a layer", ylabel="root mean square")
+    box = bottom.boxplot(
         [layer.unit_norms for layer in layers], positions=positions, whis=(0, 100),
-        medianprops={"color": _ORANGE},
-    )
-    right.set(title="norm of the kernel of each unit", ylim=(0, None))
-    for ax in (left, right):
+        medianprops={"color": _ORANGE, "linewidth": 2}, patch_artist=True,
+        boxprops={"facecolor": "#DDDDDD"},
+    )  # fmt: skip
+    bottom.set(title="weights of each unit", ylabel="Euclidean norm", ylim=(0, None))
+    handles = [box["medians"][0], box["boxes"][0], box["whiskers"][0]]
+    labels = ["median", "middle half", "smallest to largest"]
+    legends = top.get_legend_handles_labels(), (handles, labels)
+    for ax, legend in zip((top, bottom), legends):
         ax.set_xticks(positions, [layer.layer for layer in layers])
-    fig.suptitle(title, parse_math=False)
-    fig.savefig(path, dpi=100)
+        ax.set_xlabel("layer")
+        ax.set_ylim(top=1.25 * ax.get_ylim()[1])  # Leaves room for the legend.
+        ax.legend(*legend, loc="upper center", ncols=3, columnspacing=1)
+    _save(fig, path, title)
 
 
 def dropout(errors, full_error, pairs, path, title=""):
     """Compares averages over networks sampled by dropout with the full network.
 
     Args:
-        errors: [(number of networks, top-1 error of their average), ...].
+        errors: {number of networks: float [repetitions]}, the top-1 errors of averages
+            of that many networks, with other random masks in each repetition.
         full_error: the top-1 error of the network with all of its units.
         pairs: float [N, 2], the probabilities of the true class of each image: first by
             the average of the largest number of networks, then by the full network.
         path: see the module docstring.
         title: the title of the figure.
     """
-    fig = figure.Figure(figsize=(9, 4), layout="constrained")
-    left, right = fig.subplots(1, 2)
-    counts, values = zip(*errors)
-    left.plot(
-        counts, 100 * np.array(values),
-        color=_BLUE, marker="o", label="average of dropout samples",
-    )
-    left.axhline(
+    counts = [*errors]
+    values = 100 * np.array([*errors.values()])
+    fig = figure.Figure(figsize=(_WIDTH, 8.2), layout="constrained")
+    top, bottom = fig.subplots(2, 1, height_ratios=[3, 4])
+    top.errorbar(
+        counts, values.mean(axis=1), values.std(axis=1, ddof=1),
+        color=_BLUE, marker="o", capsize=4, label="average of networks",
+    )  # fmt: skip
+    top.axhline(
         100 * full_error,
         color=_ORANGE, linestyle="--", label="all units, no dropout",
-    )
-    left.set_xscale("log", base=2)
-    left.set_xticks(counts, [str(count) for count in counts])
-    left.set(xlabel="dropout samples", ylabel="top-1 error (%)", ylim=(0, None))
-    left.grid(alpha=0.3)
-    left.legend()
-    right.plot([0, 1], [0, 1], color=_GRAY, zorder=0)
-    right.scatter(*np.transpose(pairs), color=_BLUE, s=14, alpha=0.5)
-    right.set(
-        xlabel=f"average of {counts[-1]} dropout samples",
+    )  # fmt: skip
+    top.set_xscale("log", base=2)
+    top.set_xticks(counts, [str(count) for count in counts])
+    top.set(xlabel="networks in the average", ylabel="top-1 error (%)")
+    top.set_ylim(0, 1.35 * top.get_ylim()[1])  # Leaves room for the legend.
+    top.grid(alpha=0.3)
+    top.legend(loc="upper center", ncols=2)
+    bottom.plot([0, 1], [0, 1], color=_GRAY, zorder=0, label="both are equal")
+    bottom.scatter(*np.transpose(pairs), color=_BLUE, s=14, alpha=0.5, label="an image")
+    bottom.set(
+        xlabel=f"average of {counts[-1]} networks",
         ylabel="all units, no dropout",
         title="probability of the true class",
         aspect="equal",
     )
-    fig.suptitle(title, parse_math=False)
-    fig.savefig(path, dpi=100)
+    bottom.legend(loc="upper left")
+    _save(fig, path, title)
 
 
-def _draw_field(ax, image, field, title):
+def receptive_fields(fields, side, path, title="", image=None):
+    """Plots the receptive fields of the central outputs of layers as square frames.
+
+    Args:
+        fields: [(label, first, last), ...]. The field of a layer extends from pixel
+            `first` to pixel `last` along both sides. Pixels outside of the input are
+            padding.
+        side: the side of the input in pixels.
+        path: see the module docstring.
+        title: the title of the figure.
+        image: uint8 RGB [side, side, 3] to draw the frames on; None for gray.
+    """
+    fig = figure.Figure(figsize=(_WIDTH, 7.1), layout="constrained")
+    ax = fig.subplots()
+    if image is None:
+        image = np.full((side, side, 3), 230, np.uint8)
+    ax.imshow(image)
+    levels = np.linspace(0, 1, len(fields))
+    for (label, first, last), level in zip(fields, levels):
+        ax.add_patch(
+            patches.Rectangle(
+                (first - 0.5, first - 0.5), last - first + 1, last - first + 1,
+                fill=False, linewidth=2.5, edgecolor=colormaps["plasma"](0.9 * level),
+                linestyle=("solid", "dashed")[len(ax.patches) % 2], label=label,
+            )
+        )  # fmt: skip
+    low = min(0, *(first for _, first, _ in fields)) - 3
+    high = max(side - 1, *(last for _, _, last in fields)) + 3
+    ax.set(xlim=(low, high), ylim=(high, low))
+    ax.set(xlabel="column of pixels", ylabel="row of pixels")
+    fig.legend(loc="outside lower center", ncols=3)
+    _save(fig, path, title)
+
+
+def _save(fig, path, title):
+    """Writes a figure with its title, whose lines are wrapped."""
+    wrapped = [textwrap.fill(line, _TITLE_LENGTH) for line in title.splitlines()]
+    # Names of files and data sets may contain dollar signs, which start a formula.
+    fig.suptitle("\n".join(wrapped), fontsize=11, parse_math=False)
+    fig.savefig(path, dpi=_RESOLUTION)
+
+
+def _set_heading(part, heading):
+    """Sets the title of a part of a figure at its left edge."""
+    part.suptitle(
+        heading, x=0.01, ha="left", fontsize=10, weight="bold", parse_math=False
+    )
+
+
+def _draw_curves(ax, metrics, name):
+    scale, label = _CURVES[name]
+    highest = 0
+    for split, color, marker, text in (
+        ("train", _BLUE, "o", "training"),
+        ("eval", _ORANGE, "s", "validation"),
+    ):
+        points = [
+            (line["epoch"], scale * line[name])
+            for line in metrics
+            if line["split"] == split
+        ]
+        ax.plot(
+            *np.reshape(points, (-1, 2)).T,
+            color=color, marker=marker, markersize=4, label=text,
+        )  # fmt: skip
+        highest = max([highest, *(y for _, y in points if np.isfinite(y))])
+    for index, epoch in enumerate(_learning_rate_drops(metrics)):
+        text = "_" if index else "learning rate lowered"
+        ax.axvline(epoch, color=_GRAY, linestyle=":", zorder=0, label=text)
+    ax.set(xlabel="epoch", ylabel=label, ylim=(0, 1.08 * highest or 1))
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    ax.grid(alpha=0.3)
+
+
+def _tile(tiles):
+    """Arranges tiles, float [N, H, W, 3] in [0, 1], in rows of 16 or 8 on white."""
+    columns = 16 if len(tiles) > 32 else 8
+    rows = -(-len(tiles) // columns)
+    missing = rows * columns - len(tiles)
+    # White fills the missing tiles and a line between neighbors.
+    padding = ((0, missing), (0, 1), (0, 1), (0, 0))
+    tiles = np.pad(tiles, padding, constant_values=1)
+    _, height, width, _ = tiles.shape
+    sheet = tiles.reshape(rows, columns, height, width, 3)
+    return sheet.swapaxes(1, 2).reshape(rows * height, columns * width, 3)
+
+
+def _draw_predictions(part, heading, rows, columns, row_height):
+    """Draws a group of `predictions` on a part of the figure."""
+    if heading:
+        _set_heading(part, heading)
+    grid_rows = -(-len(rows) // columns)
+    if not rows:
+        return
+    num_bars = max(len(row[2]) for row in rows)
+    grid = part.add_gridspec(
+        2 * grid_rows, columns,
+        height_ratios=[row_height, 0.24 * num_bars] * grid_rows,
+    )  # fmt: skip
+    for index, (title, image, classes, true_name) in enumerate(rows):
+        row, column = divmod(index, columns)
+        ax = part.add_subplot(grid[2 * row, column])
+        ax.imshow(image)
+        ax.set_axis_off()
+        ax.set_title(_shorten(title, 22), fontsize=10, parse_math=False)
+        bars = part.add_subplot(grid[2 * row + 1, column])
+        _draw_bars(bars, classes, true_name)
+
+
+def _draw_framed(ax, image, kind):
+    """Draws an image of `neighbors` with the frame of its kind."""
+    color, style, width = _FRAMES[kind]
+    ax.imshow(image)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for side in ax.spines.values():
+        side.set(linewidth=width, color=color, linestyle=style)
+
+
+def _draw_maps(part, image, field, maps):
+    """Draws an image with a receptive field, then maps with their color bar."""
+    axes = part.subplots(1, 1 + len(maps), squeeze=False)[0]
+    _draw_field(axes[0], image, field)
+    low = min(0, *(values.min() for values in maps))
+    # A scale from 0 to 0 would have no colors.
+    high = max(values.max() for values in maps) or 1
+    for ax, values in zip(axes[1:], maps):
+        shown = ax.imshow(values, cmap="cividis", vmin=low, vmax=high)
+        ax.set_axis_off()
+    bar = part.colorbar(shown, ax=axes, fraction=0.03, pad=0.01)
+    labels = [f"{end:,.0f}" if abs(end) >= 10 else f"{end:.2g}" for end in (low, high)]
+    bar.set_ticks([low, high], labels=labels)
+
+
+def _draw_field(ax, image, field):
     """Draws an image, and a receptive field as a square frame on it."""
     ax.imshow(image)
     # The part of the field that lies in the padding is not drawn.
@@ -342,21 +543,37 @@ def _draw_field(ax, image, field, title):
             fill=False, linewidth=2, edgecolor=_ORANGE,
         )
     )
-    ax.set_title(title, fontsize=8)
     ax.set_axis_off()
 
 
-def _draw_bars(ax, classes, true_name):
-    """Draws one bar for each class, the most probable on top, labeled with its name."""
+def _draw_bars(ax, classes, true_name, name_length=18):
+    """Draws one bar for each class, the most probable on top, labeled with its name.
+
+    A bar as wide as the axes stands for a probability of 1.
+    """
     probabilities = [probability for _, _, probability in classes]
-    colors = [_ORANGE if name == true_name else _BLUE for _, name, _ in classes]
-    ax.barh(range(len(classes)), probabilities, color=colors, alpha=0.45)
+    is_true = [true_name is not None and name == true_name for _, name, _ in classes]
+    colors = [_ORANGE if true else _BLUE for true in is_true]
+    ax.barh(range(len(classes)), probabilities, color=colors, alpha=_SHARE_OF_BAR)
     for rank, (_, name, probability) in enumerate(classes):
-        text = f"{_shorten(name)}  {probability:.1%}"
-        ax.text(0.02, rank, text, va="center", fontsize=8, parse_math=False)
+        text = _shorten(name, name_length)
+        weight = "bold" if is_true[rank] else "normal"
+        ax.text(
+            0.01, rank, text, va="center", fontsize=10, weight=weight, parse_math=False
+        )
+        ax.text(0.99, rank, _percent(probability), va="center", ha="right", fontsize=10)
     ax.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6))
     ax.set_xticks([])
     ax.set_yticks([])
+
+
+def _percent(probability):
+    """Returns a probability as text that is never rounded to 0% or to 100%."""
+    if 0 < probability < 0.005:
+        return "<1%"
+    if 0.995 <= probability < 1:
+        return ">99%"
+    return f"{probability:.0%}"
 
 
 def _shorten(text, max_length=28):
@@ -365,9 +582,9 @@ def _shorten(text, max_length=28):
 
 def _learning_rate_drops(metrics):
     """Returns the epochs after which the learning rate was lower."""
-    lines = [line for line in metrics if line["split"] == "train"]
+    train_lines = [line for line in metrics if line["split"] == "train"]
     return [
         int(line["epoch"])
-        for line, next_line in zip(lines, lines[1:])
+        for line, next_line in zip(train_lines, train_lines[1:])
         if next_line["learning_rate"] < line["learning_rate"]
     ]

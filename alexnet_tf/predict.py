@@ -89,9 +89,11 @@ def _predict(args, patterns):
         _print_classes(prediction, args.json)
         if args.output:
             title = os.path.basename(prediction.path)
-            shown.append((title, prediction.image, prediction.classes))
+            shown.append((title, prediction.image, prediction.classes, None))
     if shown:
-        plots.predictions(shown, args.output)
+        plots.predictions([("", shown)], args.output, "The most probable classes")
+        # With --json, the lines of the output are JSON objects.
+        print(args.output, file=sys.stderr if args.json else sys.stdout)
     return all_read
 
 

@@ -83,7 +83,10 @@ def _prepare(args):
     if complete:
         print(f"python -m alexnet_tf.train --dataset={name} --data_dir={output_dir}")
     else:
-        print("This worker is done; the files of other workers are still missing.")
+        print(
+            f"This worker has written its files to {output_dir}. The files of other "
+            "workers are still missing."
+        )
 
 
 def main(argv=None):

@@ -18,20 +18,27 @@ FLAGS = [
             "kernels", "predictions", "neighbors", "crops", "activations",
             "norms", "dropout", "normalization", "receptive_fields",
         ],
-        "kernels: the kernels of the first layer (Fig. 3). predictions: images of a "
-        "split with their most probable classes, the true class in a different color "
-        "(Fig. 4, left). neighbors: images of a split with the images of the training "
+        "kernels: the kernels of the first layer, by towers (Fig. 3). predictions: "
+        "images of a split with their most probable classes (Fig. 4, left): those of "
+        "which the network is surest, rightly and wrongly, and those of which it is "
+        "least sure. neighbors: images of a split with the images of the training "
         "split whose features are nearest (Fig. 4, right). crops: the crops that "
-        "training makes of one image. activations: the activations of each layer for "
-        "one image. norms: the magnitudes of the weights of each layer. dropout: "
-        "averages over networks that dropout samples, compared with the full network. "
-        "normalization: 20 values before and after response normalization. "
-        "receptive_fields: prints a table of the receptive field of each layer.",
+        "training makes of one image. activations: the strongest activations of each "
+        "layer for one image. norms: the magnitudes of the weights of each layer. "
+        "dropout: averages over networks that dropout samples, compared with the full "
+        "network. normalization: neighboring maps before and after response "
+        "normalization for one image. receptive_fields: the pixels that the central "
+        "output of each layer sees; also prints a table of them.",
         required=True,
     ),
-    *cli.weights_flags(
-        f"{cli.WEIGHTS_HELP} Required, except for --figure=normalization, which uses "
-        "the constants of --preset (default: paper)."
+    *cli.weights_flags(f"{cli.WEIGHTS_HELP} Required."),
+    cli.multi_string_flag(
+        "image",
+        [],
+        "Image to show instead of images of a split: a file, a folder, a glob pattern "
+        "or list:FILE, as for alexnet_tf.predict. May be given several times for "
+        "predictions and neighbors, and once for crops, activations, normalization "
+        "and receptive_fields.",
     ),
     *cli.data_flags(
         "Data set, as for alexnet_tf.train. Default: that of the run; textures for a "
@@ -42,14 +49,15 @@ FLAGS = [
         "count",
         None,
         "Number of images, of crops of one image, or of maps of a layer to show. "
-        "Default: 8; 200 for dropout, which measures errors on these images.",
+        "Default: 8; 9 for predictions; 200 for dropout, which measures errors on "
+        "these images.",
         lower_bound=1,
     ),
     cli.integer_flag(
         "seed",
         0,
-        "Random seed of the choice of images, of crops, of dropout, of the "
-        "initialization that norms compares with, and of the values of normalization.",
+        "Random seed of the choice of images, of crops, of dropout, and of the "
+        "initialization that norms compares with.",
     ),
     cli.string_flag(
         "layer",
@@ -72,7 +80,8 @@ FLAGS = [
     cli.path_flag(
         "output",
         None,
-        "PNG file to write. Required, except for --figure=receptive_fields.",
+        "PNG file to write. Required, except for --figure=receptive_fields, which "
+        "prints a table too.",
     ),
     cli.exclusive_flags(["index", "index_output"]),
 ]
@@ -83,7 +92,8 @@ def _visualize(args):
 
     if args.figure == "receptive_fields":
         print(draw.receptive_field_table(args.weights, args.preset, args.layout))
-        return
+        if not args.output:
+            return
     draw.draw(
         args.figure,
         args.output,
@@ -95,6 +105,7 @@ def _visualize(args):
         data_dir=args.data_dir,
         image_key=args.image_key,
         label_key=args.label_key,
+        images=args.image,
         count=args.count,
         seed=args.seed,
         layer=args.layer,
@@ -103,6 +114,9 @@ def _visualize(args):
         index_output=args.index_output,
         verbose=cli.progress(),
     )
+    for path in (args.index_output, args.output):
+        if path:
+            print(path)
 
 
 def main(argv=None):

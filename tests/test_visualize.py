@@ -11,6 +11,7 @@ import tensorflow as tf
 import alexnet_tf
 from alexnet_tf.figures import draw
 from alexnet_tf.models import receptive_fields
+from alexnet_tf import plots
 from alexnet_tf import presets
 from helpers.commands import command
 from helpers.images import write_image_folder
@@ -110,26 +111,68 @@ def visualize(run, figure, *args):
 
 
 @pytest.mark.parametrize(
-    "figure, shape",
+    "figure",
     [
-        ("kernels", (300, 960)),
-        ("predictions", (440, 870)),
-        ("neighbors", (570, 1190)),
-        ("crops", (250, 720)),
-        pytest.param("activations", (1290, 600), marks=pytest.mark.large),
-        pytest.param("norms", (400, 1000), marks=pytest.mark.large),
-        pytest.param("dropout", (400, 900), marks=pytest.mark.large),
-        ("normalization", (500, 800)),
+        "kernels", "predictions", "neighbors", "normalization", "receptive_fields",
+        pytest.param("crops", marks=pytest.mark.large),
+        pytest.param("activations", marks=pytest.mark.large),
+        pytest.param("norms", marks=pytest.mark.large),
+        pytest.param("dropout", marks=pytest.mark.large),
     ],
-)
-def test_visualize_draws_each_figure(run, tmp_path, figure, shape):
+)  # fmt: skip
+def test_visualize_draws_each_figure(run, tmp_path, figure):
     """The contents are tested in test_paper_figures.py and test_plots.py."""
     path = tmp_path / "out.png"
-    code, _, error = visualize(run, figure, f"--output={path}", "--count=3")
+    code, out, error = visualize(run, figure, f"--output={path}", "--count=3")
     assert code == 0, error
+    assert out.splitlines()[-1] == str(path)
     image = matplotlib_image.imread(path)[..., :3]
-    assert np.abs(np.array(image.shape[:2]) - shape).max() <= 2
-    assert image.std() > 0.05
+    assert image.shape[1] == 960 and image.std() > 0.05
+
+
+def test_figures_show_own_images(run, tmp_path, monkeypatch):
+    """Images may be a folder, a pattern or a path. They belong to no class."""
+    shown = {}
+    for figure in ("predictions", "activations", "neighbors"):
+        monkeypatch.setattr(
+            plots, figure, lambda *args, figure=figure: shown.update({figure: args})
+        )
+    write_image_folder(tmp_path / "own", classes=2, count=2)
+    paths = [tmp_path / "own" / "class0", f"{tmp_path}/own/class1/*.jpg"]
+    draw.draw("predictions", tmp_path / "p.png", weights=run, images=paths)
+    [(_, rows)], *_ = shown["predictions"]
+    assert [row[0] for row in rows] == ["0.jpg", "1.jpg"] * 2
+    draw.draw("neighbors", tmp_path / "p.png", weights=run, images=paths[:1])
+    images, *_ = shown["neighbors"]
+    assert [row[0][0] for row in images] == ["0.jpg", "1.jpg"]
+    # One of them or both are training images of the run too, and the nearest ones.
+    assert any(np.array_equal(row[0][1], row[1][1]) for row in images)
+    assert {kind for row in images for _, _, kind in row[1:]} == {"neighbor"}
+    image = tmp_path / "own" / "class1" / "1.jpg"
+    draw.draw("activations", tmp_path / "p.png", weights=run, images=image)
+    pixels = tf.io.decode_jpeg(image.read_bytes()).numpy().astype(float)
+    # The network sees the center of the image at 64 / 73 of its width.
+    assert abs(shown["activations"][0].mean() - pixels[5:-5, 5:-5].mean()) < 2
+
+
+@pytest.mark.parametrize(
+    "figure, images, message",
+    [
+        ("kernels", ["a.jpg"], "Expected no images for kernels"),
+        ("dropout", ["a.jpg"], "Expected no images for dropout"),
+        ("crops", ["a.jpg", "b.jpg"], "Expected one image for crops. Received: 2"),
+        ("crops", ["c.jpg"], "There is no image file at c.jpg"),
+        ("crops", ["a.jpg"], "Received: a.jpg, which cannot be decoded"),
+    ],
+)
+def test_rejects_images_that_a_figure_does_not_show(
+    run, tmp_path, monkeypatch, figure, images, message
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    with pytest.raises((ValueError, OSError), match=message):
+        draw.draw(figure, tmp_path / "out.png", weights=run, images=images)
 
 
 def test_python_draws_what_the_command_draws(run, tmp_path):
@@ -145,7 +188,8 @@ def test_visualize_and_report_use_a_written_index(run, tmp_path):
     args = [f"--output={path}", "--layer=fc6", "--count=2"]
     code, out, error = visualize(run, "neighbors", *args, f"--index_output={index}")
     assert code == 0, error
-    assert out == ""  # There is no progress bar without a terminal.
+    # There is no progress bar without a terminal.
+    assert out == f"{index}\n{path}\n"
     with np.load(index) as arrays:
         # The training split has 30 images.
         assert arrays["features"].shape == (30, 128)
@@ -182,10 +226,8 @@ def test_visualize_reports_invalid_arguments_in_one_line(run, tmp_path):
     assert code == 1 and "weights of a network for norms" in error
     code, _, error = visualize(run, "receptive_fields", "--weights=")
     assert code == 1 and "weights of a network for receptive_fields" in error
-    code, _, error = visualize(
-        run, "normalization", "--preset=owt", "--output=a.png"
-    )
-    assert code == 1 and "preset=owt" in error
+    code, _, error = visualize(run, "normalization", "--weights=", "--output=a.png")
+    assert code == 1 and "weights of a network for normalization" in error
     code, _, error = visualize(
         run, "neighbors", "--layer=fc9", f"--output={tmp_path}/a.png"
     )

@@ -4,6 +4,38 @@
 """
 
 import dataclasses
+from typing import Callable
+
+from alexnet_tf import presets
+
+
+def _has_layer(kind):
+    """Returns a function of a preset: whether it has a layer of this class."""
+    return lambda preset: any(isinstance(layer, kind) for layer in preset.layers)
+
+
+def _is_one_of(*names):
+    """Returns a function of a preset: whether it has one of these names."""
+    return lambda preset: preset.name in names
+
+
+def _has_towers(preset):
+    return any(getattr(layer, "groups", 1) > 1 for layer in preset.layers)
+
+
+def _has_conv1_of_paper(preset):
+    """Returns whether conv1 sees the padding of this package, or a larger crop."""
+    return preset.preprocessing.crop_size == 227 or any(
+        getattr(layer, "padding", None) == presets.OVERHANG for layer in preset.layers
+    )
+
+
+def _has_manual_schedule_in_paper(preset):
+    return preset.recipe.schedule == "plateau" or preset.name == "code2012"
+
+
+def _is_for_imagenet(preset):
+    return preset.preprocessing.crop_size > 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,12 +48,15 @@ class Difference:
         here: what this package does instead.
         where: the functions, classes or constants that implement the difference, in
             backticks; empty if there is no single place.
+        concerns: a function that returns whether the row concerns a preset. Default:
+            it concerns all presets.
     """
 
     number: str
     source: str
     here: str
     where: str = ""
+    concerns: Callable[[presets.Preset], bool] = lambda preset: True
 
 
 FROM_PAPER = (
@@ -31,6 +66,7 @@ FROM_PAPER = (
         "Grouped convolutions have the same connections. Any number of GPUs can be "
         "used; each holds the whole network and takes a share of the batch.",
         "`layers.GroupedConv2D`, `distribution.make_strategy`",
+        concerns=_has_towers,
     ),
     Difference(
         "D2",
@@ -39,6 +75,7 @@ FROM_PAPER = (
         "3 rows and columns of zeros are added at the bottom and on the right, as the "
         "authors' code counts windows. `caffe` and `caffenet` take 227 pixels.",
         "`presets.OVERHANG`",
+        concerns=_has_conv1_of_paper,
     ),
     Difference(
         "D3",
@@ -46,6 +83,7 @@ FROM_PAPER = (
         "`paper` follows the text and normalizes across all maps of a layer; "
         "`code2012` follows the code and normalizes within each tower.",
         "`presets.PAPER_NORM`, `presets.CODE_NORM`",
+        concerns=_has_layer(presets.ResponseNorm),
     ),
     Difference(
         "D4",
@@ -54,6 +92,7 @@ FROM_PAPER = (
         "function if their weights are scaled accordingly, but training them from the "
         "same initialization gives different functions.",
         "`alexnet.AlexNet`",
+        concerns=_has_layer(presets.Dropout),
     ),
     Difference(
         "D5",
@@ -63,6 +102,7 @@ FROM_PAPER = (
         "authors' run, biases that keep their initial learning rate, and a conv1 that "
         "is frozen early.",
         "`optimizers.learning_rate`",
+        concerns=_has_manual_schedule_in_paper,
     ),
     Difference(
         "D6",
@@ -70,6 +110,7 @@ FROM_PAPER = (
         "It is scaled by their square roots, as in the code; the eigenvalues would add "
         "about 1,500 gray levels.",
         "`preprocess.pca_color_shift`",
+        concerns=lambda preset: preset.preprocessing.pca_color_std > 0,
     ),
     Difference(
         "D7",
@@ -77,6 +118,7 @@ FROM_PAPER = (
         "images.",
         "There are 33 x 33 x 2 = 2,178, drawn for each image.",
         "`preprocess.random_offset`",
+        concerns=lambda preset: preset.preprocessing.random_crop,
     ),
     Difference(
         "D8",
@@ -93,6 +135,7 @@ FROM_PAPER = (
         "The center of the mean image is subtracted from every crop, as in the code. "
         "`caffe` and `caffenet` subtract the part at the position of the crop.",
         "`preprocess.mean_pixels`",
+        concerns=lambda preset: preset.preprocessing.mean == "image",
     ),
     Difference(
         "D10",
@@ -112,6 +155,7 @@ FROM_PAPER = (
         "Labels have the order of the challenge's development kit.",
         "They have the order of the sorted WordNet ids, as in TFDS, Caffe and Keras.",
         "`datasets`",
+        concerns=_is_for_imagenet,
     ),
 )
 
@@ -122,6 +166,7 @@ FROM_OTHER_SOURCES = (
         "does not say when the biases of conv1 were frozen.",
         "The biases of conv1 follow its kernels: a tenth of the learning rate from "
         "epoch 67, and frozen from epoch 72.",
+        concerns=_is_one_of("code2012"),
     ),
     Difference(
         "D14",
@@ -129,6 +174,7 @@ FROM_OTHER_SOURCES = (
         "images (19.98 epochs).",
         "It drops every 20 epochs. The mean image is computed from the training split, "
         "not read from the published file.",
+        concerns=_is_one_of("caffe", "caffenet"),
     ),
     Difference(
         "D15",
@@ -136,18 +182,21 @@ FROM_OTHER_SOURCES = (
         "biases their own schedule.",
         "fc6 adapts to the input size, and the biases follow the schedule at twice the "
         "learning rate.",
+        concerns=_is_one_of("owt"),
     ),
     Difference(
         "D16",
         "`paper_conv6`: the paper does not say how conv6 is initialized.",
         "Its standard deviation is .03 and its bias 1, from the authors' code; the "
         "other layers follow the text.",
+        concerns=_is_one_of("paper_conv6"),
     ),
     Difference(
         "D17",
         "`owt`: torchvision trains on crops of random size.",
         "Training uses the paper's crops and PCA color augmentation, with "
         "torchvision's normalization of pixels.",
+        concerns=_is_one_of("owt"),
     ),
     Difference(
         "D18",
@@ -155,6 +204,7 @@ FROM_OTHER_SOURCES = (
         "rate of .001 and 250 times the weight decay on fc10.",
         "Training takes 20 epochs with flips, a learning rate of .002 and the same "
         "weight decay for all layers.",
+        concerns=_is_one_of("cifar10_full"),
     ),
     Difference(
         "D19",
@@ -162,6 +212,7 @@ FROM_OTHER_SOURCES = (
         "The mean of that image per channel is subtracted, 122.68, 116.67, 104.01 "
         "(RGB), in `predict`, `evaluate`, `preprocess_input` and fine-tuning. `--mean` "
         "subtracts the image.",
+        concerns=_is_one_of("caffe", "caffenet"),
     ),
     Difference(
         "D20",
@@ -171,3 +222,13 @@ FROM_OTHER_SOURCES = (
         "ratio of the batch sizes. `--batch_size` and `--learning_rate` set others.",
     ),
 )
+
+
+def concerning(preset):
+    """Returns a list of the differences that concern a preset.
+
+    Args:
+        preset: a `presets.Preset`.
+    """
+    rows = (*FROM_PAPER, *FROM_OTHER_SOURCES)
+    return [row for row in rows if row.concerns(preset)]

@@ -7,16 +7,15 @@
 import os
 import tempfile
 
-import numpy as np
-
+from alexnet_tf.figures import examples
 from alexnet_tf.figures import paper_figures
 from alexnet_tf import files
 from alexnet_tf.inference.classifier import find_run_data
 from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf.inference import evaluation
 from alexnet_tf.inference import retrieval
 from alexnet_tf.models import alexnet
 from alexnet_tf.models import receptive_fields
-from alexnet_tf import presets
 
 FIGURES = (
     "kernels",
@@ -27,9 +26,15 @@ FIGURES = (
     "norms",
     "dropout",
     "normalization",
+    "receptive_fields",
 )
+# The figures that show images, which `images` may replace. The figures of one image
+# show the first example of the split or the only one of `images`.
+_FIGURES_OF_ONE_IMAGE = ("crops", "activations", "normalization", "receptive_fields")
+_FIGURES_OF_IMAGES = ("predictions", "neighbors", *_FIGURES_OF_ONE_IMAGE)
+_DEFAULT_COUNTS = {"predictions": 9, "dropout": 200}
 _DEFAULT_COUNT = 8
-_DEFAULT_DROPOUT_COUNT = 200
+_MAX_PREDICTIONS = 1000  # Images of a split among which "predictions" chooses.
 
 
 def draw(
@@ -44,6 +49,7 @@ def draw(
     data_dir=None,
     image_key=None,
     label_key=None,
+    images=(),
     count=None,
     seed=0,
     layer=None,
@@ -57,14 +63,19 @@ def draw(
     Args:
         figure: one of `FIGURES`, each a function of `paper_figures`.
         output: the PNG file to write.
-        weights, preset, layout: the network, see `load_classifier`. The figure
-            "normalization" ignores the weights, and its default preset is "paper".
+        weights, preset, layout: the network, see `load_classifier`.
         dataset, split, data_dir, image_key, label_key: the data, see `datasets.load`.
             Default: those of the run; the data set "textures" for a weights file.
+        images: paths, glob patterns, folders and lists of image files to show instead
+            of images of the split, see `image_files.find`; for the figures
+            "predictions" and "neighbors", and one image for "crops", "activations",
+            "normalization" and "receptive_fields", which is drawn on gray by default.
         count: the number of images, of crops of one image, or of maps of a layer.
-            Default: 8; 200 for "dropout", which measures errors on these images.
-        seed: the random seed of the choice of images, of crops, of dropout, of the
-            initialization to compare with, and of the values to normalize.
+            Default: 8; 9 for "predictions"; 200 for "dropout", which measures errors
+            on these images. With `images`, all of them are shown.
+        seed: the random seed of the choice of images, of crops, of dropout, and of the
+            initialization to compare with. "predictions" chooses images by the
+            probabilities of their classes, among 1,000 at most.
         layer: the layer whose features define the nearest neighbors; "input" for
             pixels. Default: the penultimate layer. This argument and the next three
             are used by "neighbors" only.
@@ -81,43 +92,40 @@ def draw(
         OSError: if the weights, the data, the index or the folder of an output are
             missing.
     """
-    _check_arguments(figure, output, weights, count, index, index_output)
+    images = [images] if isinstance(images, str | os.PathLike) else list(images)
+    _check_arguments(figure, output, weights, images, count, index, index_output)
     retrieval.check_metric(metric)
-    if figure == "normalization":
-        paper_figures.normalization(presets.get(preset or "paper"), seed, output)
-        return
+    paths = examples.find_images(images)
+    if figure in _FIGURES_OF_ONE_IMAGE and len(paths) > 1:
+        raise ValueError(f"Expected one image for {figure}. Received: {len(paths)}.")
     classifier = load_classifier(weights, preset, layout)
-    if figure == "kernels":
-        paper_figures.kernels(classifier, output)
-        return
-    if figure == "norms":
-        paper_figures.norms(classifier, seed, output)
-        return
+    count = count or _DEFAULT_COUNTS.get(figure, _DEFAULT_COUNT)
     data = find_run_data(
         weights, dataset, split, data_dir, "textures",
         image_key=image_key, label_key=label_key,
     )  # fmt: skip
-    source = data.source()
-    if count is None:
-        count = _DEFAULT_DROPOUT_COUNT if figure == "dropout" else _DEFAULT_COUNT
-    if figure == "crops":
-        (example,) = _sample(source, 1, seed)
-        paper_figures.crops(classifier, example, count, seed, output)
-    elif figure == "activations":
-        (example,) = _sample(source, 1, seed)
-        paper_figures.activations(classifier, example, count, output)
-    elif figure == "predictions":
-        examples = _sample(source, count, seed)
-        paper_figures.predictions(classifier, source, examples, output)
-    elif figure == "dropout":
-        examples = _sample(source, count, seed)
-        paper_figures.dropout(classifier, source, examples, seed, output)
+    if figure == "kernels":
+        paper_figures.kernels(classifier, output)
+    elif figure == "norms":
+        paper_figures.norms(classifier, seed, output)
+    elif figure == "receptive_fields" and not paths:
+        paper_figures.draw_receptive_fields(classifier, output)
+    elif figure == "predictions" and not paths:
+        _draw_predictions(classifier, data.source(), count, output, verbose)
     elif figure == "neighbors":
-        rows = _find_neighbors(
-            classifier, data.train_source(), _sample(source, count, seed),
-            layer, metric, index, index_output, verbose,
-        )
-        paper_figures.neighbors(classifier, source, rows, output)
+        _, queries = examples.load(data, paths, count, seed)
+        layer = layer or alexnet.penultimate_layer(classifier.model)
+        _draw_neighbors(
+            classifier, examples.for_images(classifier, weights, paths),
+            data.train_source(), queries, layer, metric, index, index_output, output,
+            verbose,
+        )  # fmt: skip
+    else:
+        num_examples = 1 if figure in _FIGURES_OF_ONE_IMAGE else count
+        _draw_examples(
+            figure, examples.for_images(classifier, weights, paths),
+            *examples.load(data, paths, num_examples, seed), count, seed, output,
+        )  # fmt: skip
 
 
 def receptive_field_table(weights, preset=None, layout=None):
@@ -142,16 +150,20 @@ def receptive_field_table(weights, preset=None, layout=None):
     return "\n".join(lines)
 
 
-def _check_arguments(figure, output, weights, count, index, index_output):
+def _check_arguments(figure, output, weights, images, count, index, index_output):
     if figure not in FIGURES:
         raise ValueError(
             f"Expected one of the figures {', '.join(FIGURES)}. Received: {figure=}."
         )
-    if figure != "normalization":
-        _check_weights(figure, weights)
+    _check_weights(figure, weights)
     if not output:
         raise ValueError(f"Expected a PNG file to write. Received: {output=}.")
     files.check_output("output", output, ".png")
+    if images and figure not in _FIGURES_OF_IMAGES:
+        raise ValueError(
+            f"Expected no images for {figure}. Received: {images=}. The figures of "
+            f"images are {', '.join(_FIGURES_OF_IMAGES)}."
+        )
     if count is not None and count < 1:
         raise ValueError(f"Expected a count of at least 1. Received: {count=}.")
     if index and index_output:
@@ -170,26 +182,56 @@ def _check_weights(figure, weights):
         )
 
 
-def _sample(source, count, seed):
-    """Returns at most `count` random examples, in the order of the split."""
-    rng = np.random.default_rng(seed)
-    indices = rng.permutation(source.num_examples)[:count]
-    return source.take_indices(sorted(indices.tolist()))
+def _draw_examples(figure, classifier, source, shown, count, seed, output):
+    """Draws a figure of the examples `shown` of `source`."""
+    if figure == "crops":
+        paper_figures.crops(classifier, shown[0], count, seed, output)
+    elif figure == "activations":
+        paper_figures.activations(classifier, shown[0], count, output)
+    elif figure == "normalization":
+        paper_figures.normalization(classifier, shown[0], output)
+    elif figure == "receptive_fields":
+        paper_figures.draw_receptive_fields(classifier, output, shown[0])
+    elif figure == "predictions":
+        paper_figures.predictions(classifier, source, shown, output)
+    elif figure == "dropout":
+        paper_figures.dropout(classifier, source, shown, seed, output)
 
 
-def _find_neighbors(
-    classifier, train_source, queries, layer, metric, index, index_output, verbose
+def _draw_predictions(classifier, source, count, output, verbose):
+    """Draws `count` images of a source, which are chosen by their probabilities."""
+    source = source.subsample(_MAX_PREDICTIONS)
+    probabilities, labels = evaluation.probabilities(
+        classifier, source, "center", verbose=verbose
+    )
+    paper_figures.predictions_by_confidence(
+        classifier, source, probabilities, labels, count, output
+    )
+
+
+def _draw_neighbors(
+    classifier,
+    query_classifier,
+    train_source,
+    queries,
+    layer,
+    metric,
+    index,
+    index_output,
+    output,
+    verbose,
 ):
-    """Returns the result of `retrieval.nearest_examples`.
+    """Draws the neighbors of `queries` in `train_source`.
 
     If there is no `index`, it is built and written to `index_output` or to a temporary
     file.
     """
-    layer = layer or alexnet.penultimate_layer(classifier.model)
     with tempfile.TemporaryDirectory() as folder:
         path = index or index_output or os.path.join(folder, "index.npz")
         if not index:
             retrieval.build_index(path, classifier, train_source, layer, verbose)
-        return retrieval.nearest_examples(
-            path, classifier, queries, train_source, layer, metric
-        )
+        rows = retrieval.nearest_examples(
+            path, classifier, queries, train_source, layer, metric,
+            query_classifier=query_classifier,
+        )  # fmt: skip
+    paper_figures.neighbors(query_classifier, train_source, rows, output, layer)

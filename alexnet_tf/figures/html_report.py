@@ -9,8 +9,10 @@ import os
 import tempfile
 
 import numpy as np
+import tensorflow as tf
 
 from alexnet_tf.figures import differences
+from alexnet_tf.figures import internals
 from alexnet_tf.figures import paper_figures
 from alexnet_tf import files
 from alexnet_tf.inference.classifier import find_run_data
@@ -26,10 +28,18 @@ from alexnet_tf.workdir import read_environments
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_metrics
 
-_MAX_IMAGES = 8  # Images in a figure, or queries with their nearest neighbors.
+_MAX_IMAGES = 8  # Images of each group, or queries with their nearest neighbors.
 _MAX_INDEXED = 10_000  # Training images whose features are computed for the page.
 _MAX_CLASSES = 30  # With more classes the confusion matrix would be unreadable.
 _MAX_CONFUSIONS = 10
+_MAX_SIDE = 160  # The largest side of an image of a data set on the page.
+# The headings and explanations of the groups of `internals.by_confidence`.
+_COLORS = " Bars: the most probable classes, the true one in orange and bold."
+_PREDICTIONS = (
+    ("Right and sure", "The surest of the correct predictions." + _COLORS),
+    ("Wrong and sure", "The surest of the wrong predictions." + _COLORS),
+    ("Unsure", "The predictions with the least probable first class." + _COLORS),
+)
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -37,19 +47,43 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ font: 16px/1.5 sans-serif; max-width: 70rem; margin: 2rem auto;
+body {{ font: 16px/1.5 sans-serif; max-width: 70rem; margin: 1rem auto;
        padding: 0 1rem; color: #1a1a1a; background: #fff; }}
+h1, h2 {{ line-height: 1.2; overflow-wrap: anywhere; }}
 h2 {{ margin-top: 2.5rem; border-bottom: 1px solid #ccc; }}
 img {{ max-width: 100%; height: auto; }}
+figure {{ margin: 0; }}
+figcaption {{ overflow-wrap: anywhere; }}
+.gallery {{ display: flex; flex-wrap: wrap; gap: .75rem; margin-bottom: 1.5rem; }}
+.plot {{ width: 34rem; max-width: 100%; margin-top: .75rem; }}
+.prediction {{ width: 10.5rem; }}
+.neighbor {{ width: 6.5rem; font-size: .8rem; line-height: 1.2; }}
+.prediction img, .neighbor img {{ width: 100%; box-sizing: border-box;
+                                image-rendering: pixelated; }}
+.neighbor img {{ border: 2px dashed #1a1a1a; }}
+.neighbor.same img {{ border: 2px solid #0072b2; }}
+.neighbor.query img {{ border: 4px solid #d55e00; }}
+ol {{ list-style: none; margin: .3rem 0; padding: 0; font-size: .85rem; }}
+li {{ display: flex; justify-content: space-between; gap: .3rem; }}
+li span:first-child {{ overflow-wrap: anywhere; }}
+li.true {{ font-weight: bold; }}
 table {{ border-collapse: collapse; }}
 td, th {{ padding: .2rem .8rem .2rem 0; text-align: left;
          vertical-align: top; border-bottom: 1px solid #eee;
          overflow-wrap: anywhere; }}
-td:first-child {{ white-space: nowrap; }}
+td:first-child {{ min-width: 5rem; }}
+@media (max-width: 40rem) {{
+  .neighbor {{ width: 5rem; }}
+  .headed th {{ display: none; }}
+  .headed td {{ display: block; border: 0; }}
+  .headed td::before {{ content: attr(data-label) " "; color: #595959; }}
+  .headed tr {{ display: block; padding: .4rem 0; border-bottom: 1px solid #ccc; }}
+}}
 </style>
 </head>
 <body>
 <h1>{title}</h1>
+<p>{summary}</p>
 {body}
 </body>
 </html>
@@ -140,26 +174,58 @@ def page(workdir, classifier, source, train_source, index, layer, verbose=0):
         classifier, source, "center", verbose=verbose
     )
     log_lines = read_metrics(workdir)
-    title = f"{classifier.preset.name} on {source.name}"
+    preset = classifier.preset
     sections = [
-        ("Result", _result(classifier, source, probabilities, labels, log_lines)),
-        ("Curves", _curves(log_lines, title)),
-        ("Kernels of the first layer", _kernels(classifier)),
+        ("Result", *_result(classifier, source, probabilities, labels, log_lines)),
+        ("Curves", *_curves(log_lines, preset.name, source.name)),
+        ("Kernels of the first layer", *_kernels(classifier)),
         *_predictions(classifier, source, probabilities, labels),
-        ("Confusions", _confusions(source, probabilities, labels)),
+        ("Confusions", *_confusions(source, probabilities, labels)),
         (
             f"Nearest training images by {layer}",
-            _neighbors(classifier, source, train_source, index, layer),
+            *_neighbors(classifier, source, train_source, index, layer),
         ),
-        ("Differences from the preset paper", _preset_differences(classifier.preset)),
-        ("Differences from the paper in this package", _package_differences()),
-        ("Flags", _table(read_flags(workdir).items())),
-        ("Environment", _environment(workdir)),
+        ("Differences from the preset paper", *_preset_differences(preset)),
+        (
+            "Differences from the paper in this package",
+            *_package_differences(preset),
+        ),
+        ("Flags", *_flags(workdir)),
+        ("Environment", *_environment(workdir)),
     ]
     body = "\n".join(
-        f"<h2>{html.escape(name)}</h2>\n{content}" for name, content in sections
+        f"<h2>{html.escape(name)}</h2>\n<p>{html.escape(explanation)}</p>\n{content}"
+        for name, explanation, content in sections
     )
-    return _PAGE.format(title=html.escape(title), body=body)
+    return _PAGE.format(
+        title=html.escape(f"{preset.name} on {source.name}"),
+        summary=html.escape(summarize(source, probabilities, labels)),
+        body=body,
+    )
+
+
+def summarize(source, probabilities, labels):
+    """Returns a sentence about the errors of a network and its most frequent mistake.
+
+    Args:
+        source: the `Source` of the images.
+        probabilities: float [N, classes].
+        labels: int32 [N].
+    """
+    count = len(labels)
+    right = round(float(evaluation.hits(probabilities, labels, 1).sum()))
+    confusions = evaluation.confusions(probabilities, labels, max_pairs=1)
+    if not confusions:
+        return f"All {count:,} images are classified correctly."
+    ((label, predicted, mistakes),) = confusions
+    name, wrong_name = (
+        readable_name(source.classes[index]) for index in (label, predicted)
+    )
+    return (
+        f"{right:,} of {count:,} images are classified correctly; most often, {name} "
+        f"is mistaken for {wrong_name} ({mistakes:,} of {(labels == label).sum():,} "
+        "images)."
+    )
 
 
 def compare_presets(preset, reference):
@@ -229,32 +295,62 @@ def _fields_text(fields):
 
 
 def _table(rows, head=()):
-    """Returns an HTML table, or a paragraph if there are no rows. Cells are escaped."""
+    """Returns an HTML table, or a paragraph if there are no rows. Cells are escaped.
 
-    def cells_html(cells, tag):
-        return "".join(
-            f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells
-        )
-
+    On narrow pages the cells of a table with a head are below each other, and each
+    begins with the head of its column.
+    """
     if not rows:
         return "<p>None.</p>"
-    lines = [cells_html(head, "th")] if head else []
-    lines += [cells_html(row, "td") for row in rows]
+    labels = [f' data-label="{html.escape(cell)}:"' if cell else "" for cell in head]
+    lines = [_cells(head, "th", [""] * len(head))] if head else []
+    lines += [_cells(row, "td", labels or [""] * len(row)) for row in rows]
     body = "".join(f"<tr>{line}</tr>\n" for line in lines)
-    return f"<table>{body}</table>"
+    return f"<table{' class=headed' if head else ''}>{body}</table>"
 
 
-def _image(draw_figure, text):
+def _cells(cells, tag, attributes):
+    return "".join(
+        f"<{tag}{attribute}>{html.escape(str(cell))}</{tag}>"
+        for cell, attribute in zip(cells, attributes, strict=True)
+    )
+
+
+def _image(png, text):
     """Returns an HTML image with an embedded PNG.
 
     Args:
-        draw_figure: a function that writes the PNG to a file object.
+        png: the bytes of the PNG file.
+        text: the alternative text of the image.
+    """
+    data = base64.b64encode(png).decode()
+    return f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'
+
+
+def _plot(draw_figure, text):
+    """Returns an HTML figure of what a function draws.
+
+    Args:
+        draw_figure: a function that writes a PNG to a file object.
         text: the alternative text of the image.
     """
     file = io.BytesIO()
     draw_figure(file)
-    data = base64.b64encode(file.getvalue()).decode()
-    return f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'
+    return f'<figure class="plot">{_image(file.getvalue(), text)}</figure>'
+
+
+def _thumbnail(image, text):
+    """Returns an HTML image of pixels, uint8 RGB [H, W, 3], at most 160 wide."""
+    if image.shape[1] > _MAX_SIDE:
+        size = _MAX_SIDE * image.shape[0] // image.shape[1], _MAX_SIDE
+        image = tf.image.resize(image, size, "area")
+        image = tf.cast(tf.round(image), tf.uint8)
+    return _image(tf.io.encode_png(image).numpy(), text)
+
+
+def _gallery(elements):
+    """Returns an HTML element that shows others side by side, as many as fit."""
+    return f'<div class="gallery">{"".join(elements)}</div>\n'
 
 
 def _result(classifier, source, probabilities, labels, log_lines):
@@ -286,49 +382,81 @@ def _result(classifier, source, probabilities, labels, log_lines):
                 f"{np.median(throughputs):,.0f}" if throughputs else "-",
             ),
         ]
-    return _table(rows)
-
-
-def _curves(log_lines, title):
-    if not log_lines:
-        return "<p>Training has recorded no metrics.</p>"
-    return _image(
-        lambda file: plots.curves(log_lines, file, title),
-        "Loss and errors over the epochs",
+    return (
+        "The top-k error is the share of the images whose true class is not among the "
+        "k most probable classes.",
+        _table(rows),
     )
+
+
+def _curves(log_lines, preset_name, source_name):
+    if not log_lines:
+        return "Training has recorded no metrics.", ""
+    texts = {"loss": "loss", "top1_error": "top-1 error", "top5_error": "top-5 error"}
+    plotted = []
+    for name in plots.recorded_metrics(log_lines):
+        title = f"Training of {preset_name} on {source_name}: {texts[name]}"
+        draw_figure = functools.partial(
+            plots.curves, log_lines, title=title, names=(name,)
+        )
+        plotted.append(_plot(draw_figure, title))
+    explanation = (
+        "There is a point for each epoch. Dropout and augmentation make the task "
+        "harder in training, so that the errors may be higher than in validation."
+    )
+    return explanation, _gallery(plotted)
 
 
 def _kernels(classifier):
     count = classifier.model.get_layer("conv1").output.shape[-1]
-    return _image(
+    image = _plot(
         functools.partial(paper_figures.kernels, classifier),
         f"{count} kernels of conv1",
     )
+    explanation = (
+        "Each square shows the pixels to which a kernel of the first convolution "
+        "responds most strongly. A kernel that has learned something is smooth."
+    )
+    return explanation, image
 
 
 def _predictions(classifier, source, probabilities, labels):
-    """Returns two sections: the most confident correct and wrong predictions."""
-    correct = probabilities.argmax(axis=1) == labels
-    by_confidence = np.argsort(-probabilities.max(axis=1), kind="stable")
+    """Returns three sections of predictions, see `internals.by_confidence`."""
     sections = []
-    for name, selected in (
-        ("Most confident and correct", correct),
-        ("Most confident and wrong", ~correct),
+    for (name, explanation), indices in zip(
+        _PREDICTIONS,
+        internals.by_confidence(probabilities, labels, 3 * _MAX_IMAGES),
     ):
-        indices = by_confidence[selected[by_confidence]][:_MAX_IMAGES].tolist()
-        content = "<p>None.</p>"
-        if indices:
-            content = _image(
-                functools.partial(
-                    paper_figures.predictions,
-                    classifier,
-                    source,
-                    source.take_indices(indices),
-                ),
-                f"{len(indices)} images with their most probable classes",
-            )
-        sections.append((name, content))
+        figures = [
+            _prediction(classifier, source, example)
+            for example in source.take_indices(indices)
+        ]
+        content = _gallery(figures) if figures else "<p>None.</p>"
+        sections.append((name, explanation, content))
     return sections
+
+
+def _prediction(classifier, source, example):
+    """Returns an HTML figure of an image with bars of its most probable classes."""
+    true_name, image = paper_figures.title_and_image(classifier, source, example)
+    bars = []
+    for _, name, probability in classifier.predict(example["image"]):
+        color, kind = ("#f2bf99", "true") if name == true_name else ("#99c7e0", "other")
+        end = f"{100 * probability:.1f}%"
+        bars.append(
+            f'<li class="{kind}" style="background: linear-gradient(to right, {color} '
+            f'{end}, transparent {end})"><span>{_class_name(name)}</span>'
+            f"<span>{end}</span></li>"
+        )
+    return (
+        f'<figure class="prediction">{_thumbnail(image, true_name)}<figcaption>'
+        f"{_class_name(true_name)}</figcaption><ol>{''.join(bars)}</ol></figure>"
+    )
+
+
+def _class_name(name):
+    """Returns the name of a class in HTML, in which lines break at underscores."""
+    return html.escape(name).replace("_", "_<wbr>")
 
 
 def _confusions(source, probabilities, labels):
@@ -343,11 +471,11 @@ def _confusions(source, probabilities, labels):
     if len(names) <= _MAX_CLASSES:
         counts = np.zeros((len(names), len(names)), int)
         np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
-        content += _image(
+        content += _plot(
             lambda file: plots.confusion(counts, names, file),
             "Number of images by true class and predicted class",
         )
-    return content
+    return "The classes that were mistaken for each other most often.", content
 
 
 def _neighbors(classifier, source, train_source, index, layer):
@@ -355,35 +483,75 @@ def _neighbors(classifier, source, train_source, index, layer):
     indices = np.linspace(0, count - 1, min(_MAX_IMAGES, count)).astype(int)
     queries = source.take_indices(indices.tolist())
     rows = retrieval.nearest_examples(index, classifier, queries, train_source, layer)
-    text = (
-        f"<p>The first image of each row is from {html.escape(str(source))}; the "
-        f"others are the {len(rows[0]) - 1} nearest of {train_source.num_examples:,} "
-        f"images of {html.escape(str(train_source))}, by Euclidean distance.</p>"
+    explanation = (
+        f"The first image of each row (orange frame) is from {source}; the others are "
+        f"the {len(rows[0]) - 1} nearest of {train_source.num_examples:,} images of "
+        f"{train_source}, by Euclidean distance. They have a blue frame if their class "
+        "is the same, and a dashed one if it is another."
     )
-    return text + _image(
-        functools.partial(paper_figures.neighbors, classifier, source, rows),
-        "Images, each with its nearest training images",
+    galleries = []
+    for query, *nearest in rows:
+        kinds = ["query"] + [
+            "same" if example["label"] == query["label"] else "other"
+            for example in nearest
+        ]
+        galleries.append(
+            _gallery(
+                _neighbor(classifier, source, example, kind)
+                for example, kind in zip([query, *nearest], kinds)
+            )
+        )
+    return explanation, "".join(galleries)
+
+
+def _neighbor(classifier, source, example, kind):
+    """Returns an HTML figure of an image, with the frame of its kind."""
+    name, image = paper_figures.title_and_image(classifier, source, example)
+    return (
+        f'<figure class="neighbor {kind}">{_thumbnail(image, name)}'
+        f"<figcaption>{_class_name(name)}</figcaption></figure>"
     )
 
 
 def _preset_differences(preset):
     rows = compare_presets(preset, presets.get("paper"))
-    return _table(rows, ("setting", "paper", "this run"))
+    return (
+        f"The settings in which {preset.name}, with the flags of this run, differs "
+        "from the preset with the text of the paper.",
+        _table(rows, ("setting", "paper", "this run")),
+    )
 
 
-def _package_differences():
+def _package_differences(preset):
     rows = [
-        [cell.replace("`", "") for cell in dataclasses.astuple(row)]
-        for row in (*differences.FROM_PAPER, *differences.FROM_OTHER_SOURCES)
+        [
+            cell.replace("`", "")
+            for cell in (row.number, row.source, row.here, row.where)
+        ]
+        for row in differences.concerning(preset)
     ]
-    return _table(rows, ("", "the paper or its source", "here", "where"))
+    return (
+        "What this package does differently from the paper or from another source of "
+        f"{preset.name}.",
+        _table(rows, ("", "the paper or its source", "here", "where")),
+    )
+
+
+def _flags(workdir):
+    return (
+        "The flags of train that reproduce the run.",
+        _table(read_flags(workdir).items()),
+    )
 
 
 def _environment(workdir):
     lines = read_environments(workdir)
     if not lines:
-        return "<p>Not recorded.</p>"
+        return "The environment was not recorded.", ""
     last = lines[-1]
     step = last.pop("step")
-    text = f"<p>Recorded at the last of {len(lines)} launches, at step {step:,}.</p>"
-    return text + _table(last.items())
+    explanation = (
+        f"Recorded at the last launch of training ({len(lines)} in all), at step "
+        f"{step:,}."
+    )
+    return explanation, _table(last.items())

@@ -8,26 +8,91 @@ import tensorflow as tf
 
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import compiled_normalization
+from alexnet_tf.models.layers import LocalResponseNormalization
 
 
-def response_normalization(values, n, bias, alpha, beta):
-    """Returns values / (bias + alpha * sum of squares)^beta, float64 [N].
+@dataclasses.dataclass(frozen=True)
+class NormalizedPixel:
+    """Activations at one pixel before and after response normalization across maps.
 
-    The sum is over `n` neighboring maps, of which the first is n // 2 before the map of
-    the value; at both ends there are fewer. For even n the window is that of
-    cuda-convnet2 (src/conv_util.cu:1162-1211), because the bounds in the paper,
-    i - n/2 to i + n/2, include five maps both for n = 4 and for n = 5.
+    Attributes:
+        layer: the `layers.LocalResponseNormalization`.
+        row, column: the position of the pixel in the maps.
+        maps: int [N], the numbers of N neighboring maps of one tower.
+        before, after: float32 [N], the inputs and the outputs of the layer.
+        divisors: float32 [N], the numbers by which the inputs were divided,
+            (bias + alpha * sum of squares)^beta.
+    """
+
+    layer: keras.layers.Layer
+    row: int
+    column: int
+    maps: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    divisors: np.ndarray
+
+
+def normalized_pixel(classifier, encoded, count=20):
+    """Returns the `NormalizedPixel` with the strongest activations of one image.
+
+    The layer is the first response normalization across maps; the pixel is the one with
+    the largest sum of squares over all maps; and the maps are those around the map with
+    the largest activation at this pixel.
 
     Args:
-        values: float [N], the activations of N neighboring maps at one pixel.
-        n, bias, alpha, beta: the constants of section 3.3 of the paper, which calls
-            the bias k.
+        classifier: a `Classifier`.
+        encoded: the bytes of the image file, whose center crop is the input.
+        count: the largest number of maps.
+
+    Raises:
+        ValueError: if the network has no response normalization across maps.
     """
-    values = np.asarray(values, np.float64)
-    before = n // 2
-    padded = np.pad(values**2, (before, n - 1 - before))
-    sums = np.convolve(padded, np.ones(n), mode="valid")
-    return values / (bias + alpha * sums) ** beta
+    layer = _first_normalization(classifier)
+    model = keras.Model(classifier.model.input, [layer.input, layer.output])
+    crop = classifier.center_crop(encoded)[tf.newaxis]
+    before, after = (values.numpy()[0] for values in model(crop, training=False))
+    sums = np.square(before).sum(axis=-1)
+    row, column = map(int, np.unravel_index(sums.argmax(), sums.shape))
+    before, after = before[row, column], after[row, column]
+    maps = _maps_around(int(before.argmax()), count, len(before) // layer.groups)
+    divisors = _divisors(layer, before)
+    return NormalizedPixel(
+        layer, row, column, maps, before[maps], after[maps], divisors[maps]
+    )
+
+
+def _first_normalization(classifier):
+    for layer in classifier.model.layers:
+        if isinstance(layer, LocalResponseNormalization):
+            return layer
+    raise ValueError(
+        "Expected a network with response normalization across maps. Received: preset "
+        f"{classifier.preset.name}, which has none."
+    )
+
+
+def _maps_around(strongest_map, count, tower_size):
+    """Returns at most `count` numbers of maps of the tower of `strongest_map`."""
+    first_of_tower = strongest_map // tower_size * tower_size
+    count = min(count, tower_size)
+    first = np.clip(
+        strongest_map - count // 2,
+        first_of_tower,
+        first_of_tower + tower_size - count,
+    )
+    return np.arange(first, first + count)
+
+
+def _divisors(layer, values):
+    """Returns (bias + alpha * sum of squares)^beta for the values [C] of all maps."""
+    radius = layer.depth_radius
+    squares = np.square(values).reshape(layer.groups, -1)
+    # At the borders of a tower there are fewer neighbors.
+    padded = np.pad(squares, ((0, 0), (radius, radius)))
+    window = np.ones(2 * radius + 1)
+    sums = [np.convolve(tower, window, mode="valid") for tower in padded]
+    return (layer.bias + layer.alpha * np.concatenate(sums)) ** layer.beta
 
 
 def activations(classifier, encoded):
@@ -51,6 +116,29 @@ def activations(classifier, encoded):
     }
 
 
+def by_confidence(probabilities, labels, count):
+    """Returns (right and sure, wrong and sure, unsure), three lists of indices.
+
+    The first two are the correct and the wrong predictions with the largest
+    probabilities, the largest first. The third are the predictions with the smallest
+    probabilities, right or wrong, the smallest first. No image is in two lists.
+
+    Args:
+        probabilities: float [N, classes].
+        labels: int [N].
+        count: the number of images in all lists. A list is shorter than a third of it
+            if there are not enough such images.
+    """
+    confidence = probabilities.max(axis=1)
+    is_right = probabilities.argmax(axis=1) == labels
+    surest_first = np.argsort(-confidence, kind="stable")
+    right = surest_first[is_right[surest_first]][: (count + 2) // 3].tolist()
+    wrong = surest_first[~is_right[surest_first]][: (count + 1) // 3].tolist()
+    least_sure_first = np.argsort(confidence, kind="stable").tolist()
+    others = [index for index in least_sure_first if index not in {*right, *wrong}]
+    return right, wrong, others[: count // 3]
+
+
 def strongest(maps, count):
     """Returns the indices of the maps with the largest sums, in descending order.
 
@@ -65,7 +153,8 @@ def dropout_passes(classifier, encoded, passes, seed=0):
     """Returns probabilities with dropout active, float32 [passes, N, classes].
 
     In each pass dropout samples one network per image (paper, section 4.2). The seed
-    is assigned to the dropout layers of the classifier's model.
+    is assigned to the dropout layers of the classifier's model. The layers before the
+    first dropout are applied once, since their outputs are the same in all passes.
 
     Args:
         classifier: a `Classifier`.
@@ -84,20 +173,36 @@ def dropout_passes(classifier, encoded, passes, seed=0):
         )
     for index, state in enumerate(states):
         state.assign([seed, index])
-    crops = tf.data.Dataset.from_tensor_slices(
-        tf.stack([classifier.center_crop(image) for image in encoded])
-    )
+    before_dropout, after_dropout = _split_at_dropout(classifier.model)
+    crops = tf.stack([classifier.center_crop(image) for image in encoded])
+    with compiled_normalization():
+        inputs = [
+            before_dropout(crops[start : start + 64], training=False)
+            for start in range(0, len(crops), 64)
+        ]
 
     @tf.function
     def predict(batch):
-        with compiled_normalization():
-            return classifier.model(batch, training=True)
+        return after_dropout(batch, training=True)
 
     return np.stack(
         [
-            np.concatenate([predict(batch).numpy() for batch in crops.batch(64)])
+            np.concatenate([predict(batch).numpy() for batch in inputs])
             for _ in range(passes)
         ]
+    )
+
+
+def _split_at_dropout(model):
+    """Returns two models: the layers before the first active dropout, and the rest."""
+    first = next(
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0
+    )
+    return (
+        keras.Model(model.input, first.input),
+        keras.Model(first.input, model.output),
     )
 
 

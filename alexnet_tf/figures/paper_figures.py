@@ -1,16 +1,19 @@
 """Draws Figures 3 and 4 of the paper, and others, for a loaded network.
 
 `classifier` is a `Classifier`; `path` is the PNG file to write, or a file object that
-is open for writing bytes. Examples come from `Source.take_indices`. The module `draw`
-draws the same figures from the names of files and data sets.
+is open for writing bytes. Examples come from `Source.take_indices`, also for images
+that belong to no class. The module `draw` draws the same figures from the names of
+files and data sets.
 """
 
 import dataclasses
+import os
 
 import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import preprocess
+from alexnet_tf.data.source import PADDING_LABEL
 from alexnet_tf.figures import internals
 from alexnet_tf.inference import evaluation
 from alexnet_tf.models import alexnet
@@ -18,10 +21,12 @@ from alexnet_tf.models.labels import decode_predictions
 from alexnet_tf.models.labels import readable_name
 from alexnet_tf.models import receptive_fields
 from alexnet_tf import plots
-from alexnet_tf import presets
 
 # Number of networks that `dropout` samples and averages; a power of 2.
 _NUM_PASSES = 32
+_REPETITIONS = 5  # Averages over as many networks that `dropout` compares.
+_MAX_BARS = 10  # Classes that `activations` shows.
+_GROUPS = ("right and sure", "wrong and sure", "unsure")
 
 
 def kernels(classifier, path):
@@ -31,7 +36,12 @@ def kernels(classifier, path):
         classifier, path: see the module docstring.
     """
     weights = alexnet.rgb_kernels(classifier.model, classifier.preset)
-    plots.kernels(weights, path, "conv1")
+    plots.kernels(
+        weights,
+        path,
+        classifier.preset.name,
+        alexnet.kernel_towers(classifier.model),
+    )
 
 
 def predictions(classifier, source, examples, path):
@@ -40,32 +50,64 @@ def predictions(classifier, source, examples, path):
     Args:
         classifier, path: see the module docstring.
         source: a `Source` with the classes of the network.
-        examples: examples of the source.
+        examples: examples of the source, or of image files without classes.
 
     Raises:
         ValueError: if the source does not fit, see `evaluation.check_fits`.
     """
-    evaluation.check_fits(classifier, source)
-    rows = []
-    for example in examples:
-        title, image = _title_and_image(classifier, source, example)
-        rows.append((title, image, classifier.predict(example["image"])))
-    plots.predictions(rows, path)
+    _check_labeled_fit(classifier, source, examples)
+    rows = [_prediction_row(classifier, source, example) for example in examples]
+    plots.predictions([("", rows)], path, _predictions_title(classifier))
 
 
-def neighbors(classifier, source, rows, path):
+def predictions_by_confidence(
+    classifier, source, probabilities, labels, count, path
+):
+    """Draws the surest right, the surest wrong, and the least sure predictions.
+
+    Args:
+        classifier, path: see the module docstring.
+        source: a `Source` with the classes of the network.
+        probabilities, labels: what `evaluation.probabilities` returns for the source.
+        count: the number of images to draw, a third of them in each group.
+    """
+    groups = []
+    chosen = internals.by_confidence(probabilities, labels, count)
+    for name, indices in zip(_GROUPS, chosen):
+        rows = [
+            _prediction_row(classifier, source, example)
+            for example in source.take_indices(indices)
+        ]
+        groups.append((name if rows else f"{name}: no image", rows))
+    hits = (probabilities.argmax(axis=1) == labels).sum()
+    title = (
+        f"{_predictions_title(classifier)}\n"
+        f"{hits:,} of {len(labels):,} images are right ({source})."
+    )
+    plots.predictions(groups, path, title)
+
+
+def neighbors(classifier, source, rows, path, layer=None):
     """Draws images, each followed by its nearest neighbors (Fig. 4, right).
 
     Args:
         classifier, path: see the module docstring.
         source: a `Source` with the classes of the images.
         rows: the result of `retrieval.nearest_examples`.
+        layer: the layer whose features were compared; only for the title.
     """
-    images = [
-        [_title_and_image(classifier, source, example) for example in row]
-        for row in rows
-    ]
-    plots.neighbors(images, path)
+    images = []
+    for query, *nearest in rows:
+        images.append([(*title_and_image(classifier, source, query), "query")])
+        for example in nearest:
+            kind = _kind_of_neighbor(query, example)
+            images[-1].append((*title_and_image(classifier, source, example), kind))
+    by_layer = f" by the features of {layer}" if layer else ""
+    title = (
+        f"Images (left) and the {len(images[0]) - 1} training images of {source.name} "
+        f"that are nearest{by_layer} of {classifier.preset.name}"
+    )
+    plots.neighbors(images, path, title)
 
 
 def crops(classifier, example, count, seed, path):
@@ -95,13 +137,19 @@ def crops(classifier, example, count, seed, path):
     paper_count = (
         f" (the paper counts {2 * 32**2:,})" if (positions, flips) == (33, 2) else ""
     )
-    plots.crops(
-        images,
-        path,
-        f"{count} of {positions} x {positions} x {flips} = "
-        f"{positions**2 * flips:,} crops and flips{paper_count}, with PCA color "
-        f"augmentation {preprocessing.pca_color_std:g}",
+    color_augmentation = "There is no PCA color augmentation"
+    if preprocessing.pca_color_std:
+        color_augmentation = (
+            "The standard deviation of the PCA color augmentation is "
+            f"{preprocessing.pca_color_std:g}"
+        )
+    title = (
+        f"{count} training crop{'s' if count > 1 else ''} of one image for "
+        f"{classifier.preset.name}\n"
+        f"There are {positions} x {positions} x {flips} = {positions**2 * flips:,} "
+        f"crops and flips{paper_count}. {color_augmentation}."
     )
+    plots.crops(images, path, title)
 
 
 def activations(classifier, example, count, path):
@@ -125,16 +173,16 @@ def activations(classifier, example, count, path):
             dense_layers.append((f"{layer}: {len(values):,} units", values))
         else:
             convolutions.append(_convolution_row(fields[layer], values, count))
-    top = decode_predictions(probabilities[np.newaxis], 1, classifier.classes)
-    ((_, name, probability),) = top[0]
-    title = f"prob: {len(probabilities):,} classes, {name} {probability:.1%}"
-    dense_layers.append((title, probabilities))
-    crop = preprocess.evaluation_image(
-        example["image"],
-        _without_normalization(classifier.preset.preprocessing),
-        classifier.statistics,
+    (classes,) = decode_predictions(
+        probabilities[np.newaxis], _MAX_BARS, classifier.classes
     )
-    plots.activations(_to_uint8(crop), convolutions, dense_layers, path)
+    title = (
+        f"Activations of {classifier.preset.name} for one image\n"
+        "All maps of a layer have the same scale. The square on the image is what the "
+        "central output of the layer sees."
+    )
+    crop = _crop_to_show(classifier, example)
+    plots.activations(crop, convolutions, dense_layers, classes, path, title)
 
 
 def norms(classifier, seed, path):
@@ -145,7 +193,8 @@ def norms(classifier, seed, path):
         seed: the random seed of the initialization to compare with.
     """
     layers = internals.norms(classifier.model, classifier.preset, seed)
-    plots.norms(layers, path, classifier.preset.name)
+    title = f"Sizes of the weights of {classifier.preset.name}, without biases"
+    plots.norms(layers, path, title)
 
 
 def dropout(classifier, source, examples, seed, path):
@@ -164,64 +213,131 @@ def dropout(classifier, source, examples, seed, path):
     evaluation.check_fits(classifier, source)
     encoded = [example["image"] for example in examples]
     labels = np.array([example["label"] for example in examples])
-    passes = internals.dropout_passes(classifier, encoded, _NUM_PASSES, seed)
+    passes = internals.dropout_passes(
+        classifier, encoded, _REPETITIONS * _NUM_PASSES, seed
+    )
+    # [repetitions, networks of an average, images, classes]
+    passes = passes.reshape(_REPETITIONS, _NUM_PASSES, *passes.shape[1:])
     full = np.stack([classifier.probabilities(image) for image in encoded])
 
     def error(probabilities):
         return 1 - evaluation.hits(probabilities, labels, 1).mean()
 
     counts = [2**power for power in range(_NUM_PASSES.bit_length())]
-    errors = [(count, error(passes[:count].mean(axis=0))) for count in counts]
+    errors = {
+        count: [error(networks[:count].mean(axis=0)) for networks in passes]
+        for count in counts
+    }
     true_classes = np.arange(len(labels)), labels
-    pairs = np.stack([passes.mean(axis=0)[true_classes], full[true_classes]], axis=1)
-    plots.dropout(
-        errors, error(full), pairs, path,
-        f"{len(labels)} images of {source}, center crop",
+    averages = passes[0].mean(axis=0)
+    pairs = np.stack([averages[true_classes], full[true_classes]], axis=1)
+    title = (
+        f"Averages of networks that dropout samples from {classifier.preset.name}\n"
+        f"{len(labels)} images of {source}, center crop. Error bars: one standard "
+        f"deviation over n = {_REPETITIONS} repetitions with new random masks."
     )
+    plots.dropout(errors, error(full), pairs, path, title)
 
 
-def normalization(preset, seed, path):
-    """Draws 20 values before and after response normalization.
-
-    The values are normalized with n = 4 and with the preset's own n.
+def normalization(classifier, example, path):
+    """Draws activations of neighboring maps before and after response normalization.
 
     Args:
-        preset: the `presets.Preset` whose constants are used.
-        seed: the random seed of the values.
-        path: see the module docstring.
+        classifier, path: see the module docstring.
+        example: an example of a source.
 
     Raises:
-        ValueError: if the preset has no response normalization across maps.
+        ValueError: if the network has no response normalization across maps.
     """
-    norm_layers = [
-        layer for layer in preset.layers if isinstance(layer, presets.ResponseNorm)
-    ]
-    if not norm_layers:
-        raise ValueError(
-            "Expected a preset with response normalization across maps. "
-            f"Received: preset={preset.name}."
-        )
-    norm = norm_layers[0]
-    # The values are as large as the outputs of the first layer. As after its ReLU,
-    # about a third of them are zero.
-    rng = np.random.default_rng(seed)
-    before = np.maximum(rng.normal(60, 120, 20), 0)
-    constants = norm.bias, norm.alpha, norm.beta
-    afters = [
-        (f"n = {n}", internals.response_normalization(before, n, *constants))
-        for n in (4, 2 * norm.depth_radius + 1)
-    ]
-    plots.normalization(
-        before, afters, path,
-        f"{preset.name}: k = {norm.bias:g}, alpha = {norm.alpha:g} on the plain "
-        f"sum, beta = {norm.beta:g}",
+    pixel = internals.normalized_pixel(classifier, example["image"])
+    layer = pixel.layer
+    smallest = layer.bias**layer.beta
+    title = (
+        f"Response normalization {layer.name} of {classifier.preset.name}: "
+        f"{len(pixel.maps)} neighboring maps for one image at row {pixel.row}, column "
+        f"{pixel.column}\n"
+        "divisor = (k + alpha * sum of the squares of n maps)^beta, at least "
+        f"{smallest:.3g}\n"
+        f"k = {layer.bias:g}, n = {2 * layer.depth_radius + 1}, "
+        f"alpha = {layer.alpha:g}, beta = {layer.beta:g}"
     )
+    increases = pixel.divisors / smallest - 1
+    plots.normalization(pixel.maps, pixel.before, pixel.after, increases, path, title)
 
 
-def _title_and_image(classifier, source, example):
-    """Returns an example's class name and its center square, uint8 RGB."""
-    name = readable_name(source.classes[example["label"]])
+def draw_receptive_fields(classifier, path, example=None):
+    """Draws the receptive fields of the central outputs of convolutions and poolings.
+
+    Args:
+        classifier, path: see the module docstring.
+        example: an example of a source to draw the fields on. Default: gray.
+    """
+    rows, size = [], None
+    for field in receptive_fields.receptive_fields(classifier.model):
+        # Activations and normalizations across maps see what their input sees.
+        if field.size not in (1, size):
+            first = field.start + field.side // 2 * field.stride
+            label = f"{field.layer}: {field.size} x {field.size}"
+            rows.append((label, first, first + field.size - 1))
+        size = field.size
+    side = classifier.model.input.shape[1]
+    title = (
+        f"Pixels that the central output of a layer of {classifier.preset.name} sees\n"
+        f"The input has {side} x {side} pixels."
+    )
+    crop = None if example is None else _crop_to_show(classifier, example)
+    plots.receptive_fields(rows, side, path, title, crop)
+
+
+def title_and_image(classifier, source, example):
+    """Returns the class name and the center square, uint8 RGB, of an example.
+
+    Without a class, the name is that of the file.
+
+    Args:
+        classifier: see the module docstring.
+        source: a `Source` with the class of the example.
+        example: an example.
+    """
+    if example["label"] == PADDING_LABEL:
+        name = os.path.basename(os.fsdecode(example["name"]))
+    else:
+        name = readable_name(source.classes[example["label"]])
     return name, classifier.center_square(example["image"])
+
+
+def _check_labeled_fit(classifier, source, examples):
+    """Calls `evaluation.check_fits` unless no example has a label."""
+    if any(example["label"] != PADDING_LABEL for example in examples):
+        evaluation.check_fits(classifier, source)
+
+
+def _predictions_title(classifier):
+    return f"Predictions of {classifier.preset.name}: the most probable classes"
+
+
+def _prediction_row(classifier, source, example):
+    """Returns a row of an image for `plots.predictions`."""
+    title, image = title_and_image(classifier, source, example)
+    true_name = None if example["label"] == PADDING_LABEL else title
+    return title, image, classifier.predict(example["image"]), true_name
+
+
+def _kind_of_neighbor(query, example):
+    """Returns the kind of a neighbor for `plots.neighbors`."""
+    if query["label"] == PADDING_LABEL:
+        return "neighbor"
+    return "same class" if example["label"] == query["label"] else "other class"
+
+
+def _crop_to_show(classifier, example):
+    """Returns the center crop of an example before normalization, uint8 RGB."""
+    crop = preprocess.evaluation_image(
+        example["image"],
+        _without_normalization(classifier.preset.preprocessing),
+        classifier.statistics,
+    )
+    return _to_uint8(crop)
 
 
 def _convolution_row(field, values, count):
@@ -234,11 +350,11 @@ def _convolution_row(field, values, count):
     """
     side = values.shape[0]
     first = field.start + side // 2 * field.stride
-    title = (
-        f"{field.layer}: {values.shape[-1]} maps, {side} x {side}\n"
-        f"each output sees {field.size} pixels"
-    )
     maps = values[..., internals.strongest(values, count)]
+    title = (
+        f"{field.layer}: {maps.shape[-1]} strongest of {values.shape[-1]} maps, "
+        f"{side} x {side}; an output sees {field.size} x {field.size} pixels"
+    )
     return title, (first, first + field.size - 1), np.moveaxis(maps, -1, 0)
 
 

@@ -166,7 +166,14 @@ def check_metric(metric):
 
 
 def nearest_examples(
-    path, classifier, queries, source, layer="fc7", metric="l2", k=6
+    path,
+    classifier,
+    queries,
+    source,
+    layer="fc7",
+    metric="l2",
+    k=6,
+    query_classifier=None,
 ):
     """Returns a list of examples for each query: the query, then its nearest images.
 
@@ -181,6 +188,8 @@ def nearest_examples(
         source: the `Source` of the neighbors.
         metric: see `search`.
         k: the number of neighbors per query.
+        query_classifier: the same network with the preprocessing for the queries, see
+            `classifier.for_image_files`. Default: `classifier`.
 
     Raises:
         ValueError: if there is no such metric, the index is damaged or was built with a
@@ -193,7 +202,8 @@ def nearest_examples(
         f"the settings of the index {path}",
         "Build the index again with index_output.",
     )
-    vectors = features_of(classifier, [query["image"] for query in queries], layer)
+    encoded = [query["image"] for query in queries]
+    vectors = features_of(query_classifier or classifier, encoded, layer)
     names = _read_array(path, "names")
     skipped_indices = [{*np.flatnonzero(names == query["name"])} for query in queries]
     num_matches = min(k + max(map(len, skipped_indices)), len(names))

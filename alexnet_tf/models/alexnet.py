@@ -256,6 +256,22 @@ def rgb_kernels(model, preset):
     return kernels
 
 
+def kernel_towers(model):
+    """Returns the number of towers that share the kernels of conv1 equally.
+
+    The maps of conv1 belong to towers if the next convolution is grouped: the maps of
+    a group are seen by the kernels of that group only.
+
+    Args:
+        model: a model that `AlexNet` built.
+    """
+    convolutions = [
+        layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)
+    ]
+    towers = convolutions[1].groups if len(convolutions) > 1 else 1
+    return towers if convolutions[0].filters % towers == 0 else 1
+
+
 def neurons(model):
     """Returns {layer name: number of outputs for one image}.
 

@@ -20,6 +20,7 @@ from alexnet_tf.workdir import read_metrics
 _log = logging.getLogger(__name__)
 DRAW_SECONDS = 30  # The shortest time between two drawings.
 DRAW_SHARE = 0.05  # The largest share of a run's time that drawing may take.
+KERNEL_EPOCHS = 20  # The first epochs, whose kernels TensorBoard always receives.
 _GRADIENT_IMAGES = 32  # Images over which the recorded gradients are averaged.
 
 
@@ -78,7 +79,8 @@ class FigureWriter(keras.callbacks.Callback):
     It skips an epoch if less than `DRAW_SECONDS` have passed since the last
     drawing, or if drawing would take more than `DRAW_SHARE` of the run's time.
     TensorBoard receives what Keras' callback does not write: the kernels of the
-    first layer, histograms of all weights and of the gradients of the loss, and
+    first layer, in the first `KERNEL_EPOCHS` epochs always, since they change most
+    then; histograms of all weights and of the gradients of the loss; and
     the training throughput in images per second, 0 if it was not measured. The
     gradients are computed on the center crops of the first 32 images of
     `source`, without dropout or weight decay. An error while drawing is
@@ -105,13 +107,14 @@ class FigureWriter(keras.callbacks.Callback):
             plots.curves(
                 read_metrics(self._workdir),
                 os.path.join(self._workdir, "curves.png"),
-                f"{self._preset.name} on {self._source}",
+                f"Training of {self._preset.name} on {self._source.name}",
             )
         with _logging_errors("conv1.png"):
             plots.kernels(
                 alexnet.rgb_kernels(self._logits_model, self._preset),
                 os.path.join(self._workdir, "conv1.png"),
-                "conv1",
+                self._preset.name,
+                alexnet.kernel_towers(self._logits_model),
             )
 
     def on_train_begin(self, logs=None):
@@ -121,22 +124,34 @@ class FigureWriter(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         start = time.monotonic()
-        if start - self._drawn_at < self._min_interval:
+        is_due = start - self._drawn_at >= self._min_interval
+        if is_due or epoch < KERNEL_EPOCHS:
+            self._write(epoch, self._write_kernels)
+        if not is_due:
             return
         self.draw()
-        with (
-            _logging_errors("the figures of TensorBoard"),
-            self._event_writer.as_default(epoch),
-        ):
-            self._write_events()
+        self._write(epoch, self._write_events)
         self._drawn_at = time.monotonic()
         self._min_interval = max(
             DRAW_SECONDS, (self._drawn_at - start) / DRAW_SHARE
         )
 
+    def _write(self, epoch, write):
+        """Calls a function that writes summaries of an epoch for TensorBoard."""
+        with (
+            _logging_errors("the figures of TensorBoard"),
+            self._event_writer.as_default(epoch),
+        ):
+            write()
+
+    def _write_kernels(self):
+        sheet = plots.kernel_sheet(
+            alexnet.rgb_kernels(self._logits_model, self._preset),
+            alexnet.kernel_towers(self._logits_model),
+        )
+        tf.summary.image("conv1", sheet[np.newaxis])
+
     def _write_events(self):
-        kernels = alexnet.rgb_kernels(self._logits_model, self._preset)
-        tf.summary.image("conv1", plots.kernel_sheet(kernels)[np.newaxis])
         for variable in self._logits_model.weights:
             _write_histogram(variable.path, variable.numpy())
         gradients = loss_gradients(self._logits_model, *self._gradient_batch)

@@ -330,7 +330,10 @@ def test_trains_on_a_copy_written_by_the_command(tmp_path, data):
     ]  # fmt: skip
     code, out, err = command("prepare", *args, "--num_workers=2")
     assert code == 0, err
-    assert out == "This worker is done; the files of other workers are still missing.\n"
+    assert out == (
+        f"This worker has written its files to {tmp_path / 'out'}. The files of other "
+        "workers are still missing.\n"
+    )
     code, out, err = command("prepare", *args, "--num_workers=2", "--worker_index=1")
     assert code == 0, err
     data_flags = f"--dataset=pets_73_raw --data_dir={tmp_path / 'out'}"

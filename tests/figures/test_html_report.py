@@ -44,17 +44,18 @@ def run_with_report(tmp_path_factory):
 
 
 class ParsedPage(html.parser.HTMLParser):
-    """The headings, table cells, images and unclosed tags of an HTML page."""
+    """The headings, paragraphs, table cells, images and unclosed tags of a page."""
 
     def __init__(self, text):
         super().__init__()
         self.headings, self.rows, self.images, self.open_tags = [], [], [], []
+        self.paragraphs = []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         if tag == "img":
             self.images.append(dict(attributes))
-        elif tag != "meta":
+        elif tag not in ("meta", "wbr"):
             self.open_tags.append(tag)
         if tag == "tr":
             self.rows.append([])
@@ -65,6 +66,8 @@ class ParsedPage(html.parser.HTMLParser):
     def handle_data(self, data):
         if self.open_tags and self.open_tags[-1] == "h2":
             self.headings.append(data)
+        if self.open_tags and self.open_tags[-1] == "p":
+            self.paragraphs.append(data)
         if self.open_tags and self.open_tags[-1] in ("td", "th"):
             self.rows[-1].append(data)
 
@@ -73,8 +76,8 @@ def test_page_describes_the_run(run_with_report):
     page = ParsedPage((run_with_report / "report.html").read_text())
     assert page.open_tags == []
     assert page.headings == [
-        "Result", "Curves", "Kernels of the first layer", "Most confident and correct",
-        "Most confident and wrong", "Confusions", "Nearest training images by fc7",
+        "Result", "Curves", "Kernels of the first layer", "Right and sure",
+        "Wrong and sure", "Unsure", "Confusions", "Nearest training images by fc7",
         "Differences from the preset paper",
         "Differences from the paper in this package", "Flags", "Environment",
     ]  # fmt: skip
@@ -95,7 +98,8 @@ def test_page_describes_the_run(run_with_report):
 def test_page_refers_to_no_other_file(run_with_report):
     text = (run_with_report / "report.html").read_text()
     page = ParsedPage(text)
-    assert len(page.images) >= 5
+    # Three curves, the kernels, the confusions, and each image of its own.
+    assert len(page.images) > 30
     for image in page.images:
         assert image["src"].startswith("data:image/png;base64,") and image["alt"]
     without_images = re.sub(r'src="data:[^"]*"', "", text)
@@ -150,15 +154,12 @@ def test_page_of_one_step_on_three_images(make_page, tmp_path):
     )
 
 
-def test_figures_show_the_evaluated_images(make_page, monkeypatch):
-    plotted = {"predictions": []}
+def test_page_shows_the_evaluated_images(make_page, monkeypatch):
+    plotted = {}
     monkeypatch.setattr(
         plots, "confusion", lambda counts, names, file: plotted.update(counts=counts)
     )
-    monkeypatch.setattr(
-        plots, "predictions", lambda rows, file: plotted["predictions"].append(rows)
-    )
-    classifier, source, _ = make_page()
+    classifier, source, text = make_page()
     probabilities, labels = evaluation.probabilities(
         classifier, source, "center", verbose=0
     )
@@ -167,17 +168,47 @@ def test_figures_show_the_evaluated_images(make_page, monkeypatch):
     assert counts.sum() == 12 and counts.trace() == (predicted == labels).sum()
     for label, wrong_label, count in evaluation.confusions(probabilities, labels, 100):
         assert counts[label, wrong_label] == count
-    # The last figure shows the wrong predictions, the most confident one first.
-    rows = plotted["predictions"][-1]
+    # The wrong predictions are between these headings, the most confident one first.
+    section = text.split("<h2>Wrong and sure</h2>")[1].split("<h2>")[0]
     order = np.argsort(-probabilities.max(axis=1), kind="stable")
     wrong = [index for index in order if predicted[index] != labels[index]][:8]
-    assert [title for title, _, _ in rows] == [f"<b>{labels[i]}&" for i in wrong]
-    assert [classes[0][2] for _, _, classes in rows] == pytest.approx(
-        probabilities.max(axis=1)[wrong]
+    captions = re.findall(r"<figcaption>&lt;b&gt;(\d)&amp;</figcaption>", section)
+    assert captions == [str(labels[index]) for index in wrong]
+    bars = re.findall(r'<li class="(\w+)".*?transparent ([\d.]+)%', section)
+    assert len(bars) == 5 * len(wrong)
+    assert [float(percent) for _, percent in bars[::5]] == pytest.approx(
+        100 * probabilities.max(axis=1)[wrong], abs=0.051
     )
+    assert {kind for kind, _ in bars[::5]} == {"other"}
+    assert section.count("<img") == len(wrong)
 
 
-def test_browser_shows_page_without_overflow(run_with_report, tmp_path):
+def test_page_begins_with_a_sentence_about_the_result(make_source):
+    source = dataclasses.replace(make_source(4), classes=("a_b", "n02119789", "c"))
+    probabilities = np.eye(3)[[0, 1, 1, 1]]
+    labels = np.array([0, 0, 2, 0], np.int32)
+    assert html_report.summarize(source, probabilities, labels) == (
+        "1 of 4 images are classified correctly; most often, a_b is mistaken for kit "
+        "fox (2 of 3 images)."
+    )
+    labels = np.array([0, 1, 1, 1], np.int32)
+    sentence = "All 4 images are classified correctly."
+    assert html_report.summarize(source, probabilities, labels) == sentence
+
+
+def test_each_section_begins_with_an_explanation(run_with_report):
+    text = (run_with_report / "report.html").read_text()
+    page = ParsedPage(text)
+    sections = text.split("<h2>")[1:]
+    assert all(re.match(r".*</h2>\n<p>[^<]+\.</p>", section) for section in sections)
+    assert re.match(r"\d+ of 60 images are classified correctly;", page.paragraphs[0])
+
+
+@pytest.mark.parametrize(
+    "width, height",
+    [pytest.param(1280, 5000, marks=pytest.mark.large), (390, 9000)],
+)
+def test_browser_shows_page_without_overflow(run_with_report, tmp_path, width, height):
     browser = shutil.which("chromium")
     if browser is None:
         pytest.skip("chromium is not installed")
@@ -189,19 +220,19 @@ def test_browser_shows_page_without_overflow(run_with_report, tmp_path):
             "--disable-background-networking", "--disable-component-update",
             "--host-resolver-rules=MAP * ~NOTFOUND",
             "--hide-scrollbars", f"--user-data-dir={tmp_path / 'user'}",
-            "--window-size=1200,5000",
+            f"--window-size={width},{height}",
             f"--screenshot={screenshot}", f"file://{run_with_report / 'report.html'}",
         ],
         check=True, capture_output=True, timeout=120,
     )  # fmt: skip
     pixels = matplotlib_image.imread(screenshot)[..., :3]
-    assert pixels.shape[:2] == (5000, 1200)
+    assert pixels.shape[:2] == (height, width)
     colors = np.rint(255 * pixels).astype(int).reshape(-1, 3)
     # The curves of both splits and the frames of the queries have these colors.
     for rgb in ([0, 114, 178], [213, 94, 0]):
         assert (np.abs(colors - rgb).max(axis=1) < 8).sum() > 300
     # The right margin is empty: nothing is too wide.
-    assert pixels[:, 1190:1195].std() < 0.05
+    assert pixels[:, -10:-5].std() < 0.05
 
 
 def test_rejects_folders_that_are_not_runs(tmp_path):
@@ -249,8 +280,11 @@ def test_compare_presets_lists_all_differences():
     assert "norm1" in names and "drop5" in names
 
 
-def test_page_lists_differences_from_the_paper(run_with_report):
+def test_page_lists_the_differences_that_concern_the_preset(run_with_report):
     rows = ParsedPage((run_with_report / "report.html").read_text()).rows
-    for row in (*differences.FROM_PAPER, *differences.FROM_OTHER_SOURCES):
-        cells = [cell.replace("`", "") for cell in dataclasses.astuple(row) if cell]
-        assert cells in rows
+    shown = {row[0]: row[1:] for row in rows if re.fullmatch(r"D\d+", row[0])}
+    concerning = differences.concerning(presets.get("tiny"))
+    assert [*shown] == [row.number for row in concerning]
+    for row in concerning:
+        cells = [cell for cell in (row.source, row.here, row.where) if cell]
+        assert shown[row.number] == [cell.replace("`", "") for cell in cells]

@@ -12,16 +12,19 @@ from alexnet_tf.data import pixel_statistics
 from alexnet_tf.figures import internals
 from alexnet_tf.inference.classifier import Classifier
 from alexnet_tf.models import alexnet
-from alexnet_tf.models.layers import LocalResponseNormalization
 from alexnet_tf import presets
+from helpers.networks import with_layer_values
 
-PAPER_CONSTANTS = dict(bias=2.0, alpha=1e-4, beta=0.75)
 
+def make_classifier(name="tiny", groups=1):
+    """Returns an untrained classifier with 10 classes and random pixel statistics.
 
-def make_classifier(name="tiny"):
-    """Returns an untrained classifier with 10 classes and random pixel statistics."""
+    Args:
+        name: the name of the preset.
+        groups: the number of towers that are normalized separately.
+    """
     keras.utils.set_random_seed(0)
-    preset = presets.get(name)
+    preset = with_layer_values(presets.get(name), presets.ResponseNorm, groups=groups)
     side = preset.preprocessing.image_size
     rng = np.random.default_rng(0)
     statistics = pixel_statistics.Statistics(
@@ -41,25 +44,62 @@ def make_jpegs(count):
     ]
 
 
-def test_response_normalization_over_five_maps_equals_the_layer():
-    values = np.random.default_rng(0).normal(0, 200, 20)
-    layer = LocalResponseNormalization(depth_radius=2, **PAPER_CONSTANTS)
-    expected = layer(values[None, None, None].astype(np.float32))[0, 0, 0]
+@pytest.mark.parametrize("groups, maps", [(1, range(16)), (2, range(8, 16))])
+def test_normalized_pixel_shows_inputs_and_outputs_of_the_layer(groups, maps):
+    """The strongest map is the last of the 16 maps, in the second of two towers."""
+    classifier, (image,) = make_classifier(groups=groups), make_jpegs(1)
+    conv1 = classifier.model.get_layer("conv1")
+    kernel, bias = conv1.get_weights()
+    bias[15] = 1e4
+    conv1.set_weights([100 * kernel, bias])
+    pixel = internals.normalized_pixel(classifier, image)
+    crop = classifier.center_crop(image)[None]
+    relu1, norm1 = (
+        keras.Model(classifier.model.input, classifier.model.get_layer(name).output)(
+            crop
+        ).numpy()[0]
+        for name in ("relu1", "norm1")
+    )
+    sums = (relu1**2).sum(axis=-1)
+    assert sums[pixel.row, pixel.column] == sums.max()
+    assert pixel.maps.tolist() == [*maps] and pixel.layer.name == "norm1"
+    np.testing.assert_array_equal(pixel.before, relu1[pixel.row, pixel.column, maps])
+    np.testing.assert_array_equal(pixel.after, norm1[pixel.row, pixel.column, maps])
     np.testing.assert_allclose(
-        internals.response_normalization(values, 5, **PAPER_CONSTANTS),
-        expected,
-        rtol=1e-5,
+        pixel.before / pixel.divisors, pixel.after, rtol=1e-5
     )
+    # Without neighbors the divisor is 2^.75.
+    assert pixel.divisors.max() > 100 * 2**0.75
 
 
-def test_four_maps_are_two_before_the_value_itself_and_one_after():
-    values = np.array([1.0, 2, 3, 4, 5, 6])
-    outputs = internals.response_normalization(
-        values, 4, bias=1.0, alpha=1.0, beta=1.0
-    )
-    sums = [1 + 4, 1 + 4 + 9, 1 + 4 + 9 + 16, 4 + 9 + 16 + 25, 9 + 16 + 25 + 36,
-            16 + 25 + 36]  # fmt: skip
-    np.testing.assert_allclose(outputs, values / (1 + np.array(sums)))
+def test_normalized_pixel_shows_maps_around_the_strongest():
+    classifier, (image,) = make_classifier(), make_jpegs(1)
+    conv1 = classifier.model.get_layer("conv1")
+    kernel, bias = conv1.get_weights()
+    bias[6] = 1e4
+    conv1.set_weights([kernel, bias])
+    pixel = internals.normalized_pixel(classifier, image, count=5)
+    assert pixel.maps.tolist() == [4, 5, 6, 7, 8]
+    assert pixel.before.argmax() == 2
+
+
+def test_normalized_pixel_needs_normalization_across_maps():
+    classifier, (image,) = make_classifier("cifar10_full"), make_jpegs(1)
+    with pytest.raises(ValueError, match="across maps.*preset cifar10_full"):
+        internals.normalized_pixel(classifier, image)
+
+
+def test_by_confidence_chooses_sure_and_unsure_predictions():
+    # The first class is right in the images 0, 1, 4 and 6.
+    first = np.array([0.9, 0.99, 0.2, 0.05, 0.6, 0.52, 0.8, 0.49])
+    probabilities = np.stack([first, 1 - first], axis=1)
+    labels = np.array([0, 0, 0, 0, 0, 1, 0, 0])
+    right, wrong, unsure = internals.by_confidence(probabilities, labels, 8)
+    assert right == [1, 0, 6]  # .99, .9, .8
+    assert wrong == [3, 2, 5]  # .95, .8, .52 for the other class
+    assert unsure == [7, 4]  # .51 and .6; image 5 is shown already.
+    right, wrong, unsure = internals.by_confidence(probabilities[:2], labels[:2], 9)
+    assert (right, wrong, unsure) == ([1, 0], [], [])
 
 
 def test_activations_equal_the_outputs_of_layers():

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_tf.data import preprocess
+from alexnet_tf.data.source import PADDING_LABEL
 from alexnet_tf.figures import internals
 from alexnet_tf.figures import paper_figures
 from alexnet_tf.inference import evaluation
@@ -24,7 +25,7 @@ def plotted(monkeypatch):
     calls = {}
     for name in (
         "kernels", "predictions", "neighbors", "crops", "activations", "norms",
-        "dropout", "normalization",
+        "dropout", "normalization", "receptive_fields",
     ):  # fmt: skip
         monkeypatch.setattr(
             plots, name, lambda *args, name=name: calls.update({name: args})
@@ -42,18 +43,20 @@ def center_square(classifier, example):
 def test_kernels_shows_kernels_of_conv1(plotted):
     classifier = untrained_classifier()
     paper_figures.kernels(classifier, "out.png")
-    kernels, path, _ = plotted("kernels")
+    kernels, *others = plotted("kernels")
     np.testing.assert_array_equal(kernels, classifier.model.get_layer("conv1").kernel)
-    assert path == "out.png"
+    assert others == ["out.png", "tiny", 2]
 
 
 def test_predictions_shows_the_five_most_probable_classes(plotted, make_source):
     classifier, source = untrained_classifier(), make_source(11)
     examples = source.take_indices([10, 4])
     paper_figures.predictions(classifier, source, examples, "out.png")
-    rows, path = plotted("predictions")
-    assert [title for title, _, _ in rows] == ["0", "4"] and path == "out.png"
-    for (_, image, classes), example in zip(rows, examples):
+    [(heading, rows)], path, title = plotted("predictions")
+    assert title == "Predictions of tiny: the most probable classes" and not heading
+    assert [row[0] for row in rows] == [row[3] for row in rows] == ["0", "4"]
+    assert path == "out.png"
+    for (_, image, classes, _), example in zip(rows, examples, strict=True):
         np.testing.assert_array_equal(image, center_square(classifier, example))
         probabilities = classifier.probabilities(example["image"])
         best = np.argsort(-probabilities)[:5]
@@ -61,6 +64,41 @@ def test_predictions_shows_the_five_most_probable_classes(plotted, make_source):
         np.testing.assert_allclose(
             [probability for *_, probability in classes], probabilities[best]
         )
+
+
+def test_predictions_by_confidence_has_three_groups(plotted, make_source):
+    classifier, source = untrained_classifier(), make_source(4)
+    probabilities = np.full((4, 10), 0.01)
+    probabilities[range(4), [0, 1, 3, 3]] = [0.9, 0.8, 0.7, 0.6]  # Image 2 is wrong.
+    paper_figures.predictions_by_confidence(
+        classifier, source, probabilities, np.arange(4), 4, "out.png"
+    )
+    groups, _, title = plotted("predictions")
+    assert [(heading, [row[0] for row in rows]) for heading, rows in groups] == [
+        ("right and sure", ["0", "1"]), ("wrong and sure", ["2"]), ("unsure", ["3"])
+    ]  # fmt: skip
+    assert title.endswith("\n3 of 4 images are right (images, split train).")
+    paper_figures.predictions_by_confidence(
+        classifier, source, probabilities[:1], np.arange(1), 1, "out.png"
+    )
+    assert [heading for heading, _ in plotted("predictions")[0]][1:] == [
+        "wrong and sure: no image", "unsure: no image"
+    ]  # fmt: skip
+
+
+def test_images_without_a_class_have_the_names_of_their_files(plotted, make_source):
+    classifier, source = untrained_classifier(), make_source(3)
+    (query,) = make_source(1, name="/folder/cat.jpg").take_indices([0])
+    query["label"] = PADDING_LABEL
+    paper_figures.predictions(classifier, source, [query], "out.png")
+    [(_, [(title, _, _, true_name)])], _, _ = plotted("predictions")
+    assert (title, true_name) == ("cat.jpg 0", None)
+    rows = [[query, *source.take_indices([2])]]
+    paper_figures.neighbors(classifier, source, rows, "out.png")
+    [images], *_ = plotted("neighbors")
+    assert [(name, kind) for name, _, kind in images] == [
+        ("cat.jpg 0", "query"), ("2", "neighbor")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("figure", ["predictions", "dropout"])
@@ -74,14 +112,19 @@ def test_rejects_sources_with_other_classes(make_source, figure):
 
 
 def test_neighbors_keeps_the_order_of_rows(plotted, make_source):
-    classifier, source = untrained_classifier(), make_source(11)
-    rows = [source.take_indices([3, 10, 0]), source.take_indices([1, 2, 5])]
-    paper_figures.neighbors(classifier, source, rows, "out.png")
-    (images, _) = plotted("neighbors")
-    assert [[title for title, _ in row] for row in images] == [
-        ["3", "0", "0"], ["1", "2", "5"],
-    ]  # fmt: skip
-    for (_, image), example in zip(sum(images, []), sum(rows, [])):
+    classifier, source = untrained_classifier(), make_source(14)
+    rows = [source.take_indices([3, 10, 13]), source.take_indices([1, 2, 5])]
+    paper_figures.neighbors(classifier, source, rows, "out.png", "fc6")
+    images, _, title = plotted("neighbors")
+    assert [[(name, kind) for name, _, kind in row] for row in images] == [
+        [("3", "query"), ("0", "other class"), ("3", "same class")],
+        [("1", "query"), ("2", "other class"), ("5", "other class")],
+    ]
+    assert title == (
+        "Images (left) and the 2 training images of images that are nearest by the "
+        "features of fc6 of tiny"
+    )
+    for (_, image, _), example in zip(sum(images, []), sum(rows, [])):
         np.testing.assert_array_equal(image, center_square(classifier, example))
 
 
@@ -130,15 +173,18 @@ def test_crops_shows_crops_of_training(plotted, make_source, preset):
         assert offset == tuple(expected)
         assert flipped == bool(preprocess.random_flip(seeds[1]))
     assert {flipped for _, flipped in offsets} == {False, True}
-    assert "6 of 9 x 9 x 2 = 162 crops and flips, with" in title
+    assert title == (
+        "6 training crops of one image for tiny\nThere are 9 x 9 x 2 = 162 crops and "
+        "flips. There is no PCA color augmentation."
+    )
 
 
 @pytest.mark.parametrize(
     "changes, text",
     [
-        ({}, "33 x 33 x 2 = 2,178 crops and flips (the paper counts 2,048), "),
-        ({"flip": False}, "33 x 33 x 1 = 1,089 crops and flips, with"),
-        ({"random_crop": False}, "1 x 1 x 2 = 2 crops and flips, with"),
+        ({}, "33 x 33 x 2 = 2,178 crops and flips (the paper counts 2,048). "),
+        ({"flip": False}, "33 x 33 x 1 = 1,089 crops and flips. The standard"),
+        ({"random_crop": False}, "1 x 1 x 2 = 2 crops and flips. The standard"),
         ({"crop_size": 227, "mean": "channel"}, "30 x 30 x 2 = 1,800 crops"),
     ],
 )
@@ -151,7 +197,8 @@ def test_title_of_crops_counts_possible_crops(plotted, make_source, changes, tex
     classifier = dataclasses.replace(classifier, preset=preset)
     paper_figures.crops(classifier, *make_source(11).take_indices([0]), 1, 0, "out.png")
     _, _, title = plotted("crops")
-    assert text in title and title.startswith("1 of ")
+    assert text in title and title.startswith("1 training crop of one image for tiny")
+    assert title.endswith("standard deviation of the PCA color augmentation is 0.1.")
 
 
 def test_crops_shows_pca_color_augmentation(plotted, make_source):
@@ -174,7 +221,8 @@ def test_activations_shows_the_strongest_maps(plotted, make_source):
     classifier = untrained_classifier()
     (example,) = make_source(11).take_indices([7])
     paper_figures.activations(classifier, example, 3, "out.png")
-    image, convolutions, dense_layers, _ = plotted("activations")
+    image, convolutions, dense_layers, classes, _, title = plotted("activations")
+    assert title.startswith("Activations of tiny for one image\n")
     preprocessing = classifier.preset.preprocessing
     first = (preprocessing.image_size - preprocessing.crop_size) // 2
     last = first + preprocessing.crop_size
@@ -182,7 +230,9 @@ def test_activations_shows_the_strongest_maps(plotted, make_source):
     np.testing.assert_allclose(image, pixels.astype(int), atol=1)
     outputs = internals.activations(classifier, example["image"])
     title, field, maps = convolutions[1]
-    assert title == "conv2: 32 maps, 7 x 7\neach output sees 51 pixels"
+    assert title == (
+        "conv2: 3 strongest of 32 maps, 7 x 7; an output sees 51 x 51 pixels"
+    )
     # The receptive fields of the 7 outputs are 8 pixels apart, and the first begins at
     # pixel -16. The central output is the fourth.
     assert field == (3 * 8 - 16, 3 * 8 - 16 + 50)
@@ -190,11 +240,11 @@ def test_activations_shows_the_strongest_maps(plotted, make_source):
     strongest = np.argsort(-conv2.sum(axis=(1, 2)))[:3]
     np.testing.assert_array_equal(maps, conv2[strongest])
     titles = [title for title, _ in dense_layers]
-    assert titles[:2] == ["fc6: 128 units", "fc7: 128 units"]
+    assert titles == ["fc6: 128 units", "fc7: 128 units"]
     np.testing.assert_array_equal(dense_layers[1][1], outputs["fc7"])
-    predicted = outputs["prob"].argmax()
-    probability = outputs["prob"][predicted]
-    assert titles[2] == f"prob: 10 classes, {predicted} {probability:.1%}"
+    assert [(name, probability) for _, name, probability in classes] == [
+        (str(label), outputs["prob"][label]) for label in np.argsort(-outputs["prob"])
+    ]
 
 
 def test_norms_shows_norms_of_all_layers(plotted):
@@ -205,36 +255,67 @@ def test_norms_shows_norms_of_all_layers(plotted):
     assert [layer.kernel_rms for layer in layers] == [
         layer.kernel_rms for layer in expected
     ]
-    assert title == "tiny"
+    assert title == "Sizes of the weights of tiny, without biases"
 
 
-def test_dropout_shows_averages_of_1_to_32_networks(plotted, make_source):
+def test_dropout_repeats_averages_of_1_to_32_networks(
+    plotted, make_source, monkeypatch
+):
+    monkeypatch.setattr(paper_figures, "_REPETITIONS", 2)
     classifier, source = untrained_classifier(), make_source(12)
     examples = source.take_indices([*range(12)])
     paper_figures.dropout(classifier, source, examples, 2, "out.png")
     errors, full_error, pairs, _, title = plotted("dropout")
     labels = np.arange(12, dtype=np.int32) % 10
     encoded = [example["image"] for example in examples]
-    passes = internals.dropout_passes(classifier, encoded, 32, 2)
-    assert [count for count, _ in errors] == [1, 2, 4, 8, 16, 32]
-    for count, error in errors:
-        predicted = passes[:count].mean(axis=0).argmax(axis=1)
-        assert error == pytest.approx((predicted != labels).mean())
+    passes = internals.dropout_passes(classifier, encoded, 2 * 32, 2)
+    assert [*errors] == [1, 2, 4, 8, 16, 32]
+    for count, repeated in errors.items():
+        for repetition, error in enumerate(repeated):
+            first = 32 * repetition
+            predicted = passes[first : first + count].mean(axis=0).argmax(axis=1)
+            assert error == pytest.approx((predicted != labels).mean())
+        assert len(repeated) == 2
     full, _ = evaluation.probabilities(classifier, source, "center", verbose=0)
     assert full_error == pytest.approx((full.argmax(axis=1) != labels).mean())
-    np.testing.assert_allclose(pairs[:, 0], passes.mean(axis=0)[range(12), labels])
+    averages = passes[:32].mean(axis=0)
+    np.testing.assert_allclose(pairs[:, 0], averages[range(12), labels])
     np.testing.assert_allclose(pairs[:, 1], full[range(12), labels], atol=1e-6)
-    assert title == "12 images of images, split train, center crop"
+    assert "12 images of images, split train, center crop" in title
+    assert "n = 2 repetitions" in title
 
 
-def test_normalization_uses_the_constants_of_the_preset(plotted):
-    paper_figures.normalization(presets.get("code2012"), 1, "out.png")
-    before, afters, _, title = plotted("normalization")
-    assert before.shape == (20,) and before.min() == 0 and 3 < (before == 0).sum() < 12
-    assert [label for label, _ in afters] == ["n = 4", "n = 5"]
-    for n, (_, after) in zip((4, 5), afters):
-        expected = internals.response_normalization(
-            before, n, bias=2.0, alpha=2e-5, beta=0.75
-        )
-        np.testing.assert_array_equal(after, expected)
-    assert title == "code2012: k = 2, alpha = 2e-05 on the plain sum, beta = 0.75"
+def test_normalization_states_the_constants_of_the_layer(plotted, make_source):
+    classifier = untrained_classifier()
+    (example,) = make_source(1).take_indices([0])
+    paper_figures.normalization(classifier, example, "out.png")
+    maps, before, after, increases, _, title = plotted("normalization")
+    pixel = internals.normalized_pixel(classifier, example["image"])
+    np.testing.assert_array_equal(maps, pixel.maps)
+    np.testing.assert_array_equal(before, pixel.before)
+    np.testing.assert_array_equal(after, pixel.after)
+    np.testing.assert_allclose(increases, pixel.divisors / 2**0.75 - 1)
+    assert title.splitlines() == [
+        "Response normalization norm1 of tiny: 16 neighboring maps for one image at "
+        f"row {pixel.row}, column {pixel.column}",
+        "divisor = (k + alpha * sum of the squares of n maps)^beta, at least 1.68",
+        "k = 2, n = 5, alpha = 0.0001, beta = 0.75",
+    ]
+
+
+def test_receptive_fields_are_those_of_convolutions_and_poolings(plotted, make_source):
+    classifier = untrained_classifier()
+    paper_figures.draw_receptive_fields(classifier, "out.png")
+    rows, side, _, title, image = plotted("receptive_fields")
+    # The sizes are those of `paper`. The central output of conv1 is the eighth of 15,
+    # at a stride of 4 pixels.
+    assert rows[0] == ("conv1: 11 x 11", 28, 38)
+    assert [label for label, _, _ in rows[1:]] == [
+        "pool1: 19 x 19", "conv2: 51 x 51", "pool2: 67 x 67", "conv3: 99 x 99",
+        "conv4: 131 x 131", "conv5: 163 x 163", "pool5: 195 x 195",
+    ]  # fmt: skip
+    assert side == 64 and image is None and title.endswith("64 x 64 pixels.")
+    (example,) = make_source(1).take_indices([0])
+    paper_figures.draw_receptive_fields(classifier, "out.png", example)
+    square = center_square(classifier, example)[4:68, 4:68]
+    np.testing.assert_allclose(plotted("receptive_fields")[4], square, atol=1)

@@ -337,18 +337,21 @@ def test_predict_reports_bad_files_and_continues(trained, tmp_path):
 
 def test_predict_plots_images(trained, tmp_path):
     folder, _, _ = trained
-    files = [folder / "d.jpg"] * 6
+    files = [folder / "d.jpg"] * 4
     output = tmp_path / "out.png"
     weights = f"--weights={folder / 'run'}"
     args = [weights, f"--output={output}", *files]
-    assert command("predict", *args, "--ten_crop")[0] == 0
+    code, out, err = command("predict", *args, "--ten_crop")
+    assert code == 0, err
+    assert out.splitlines()[-1] == str(output)
     figure = matplotlib_image.imread(output)
-    assert figure.shape[0] > 500 and figure.shape[1] > 1000
-    # Rows of four and of two dark images; the background is white.
+    assert figure.shape[0] > 800 and figure.shape[1] == 960
+    # Rows of three dark images and of one; the background is white.
     height, width = figure.shape[:2]
-    assert figure[height // 6, width // 8, :3].mean() < 0.45
-    assert figure[4 * height // 6, width // 8, :3].mean() < 0.45
-    assert figure[4 * height // 6, 7 * width // 8, :3].mean() == 1
+    for x in (1, 3, 5):
+        assert figure[height // 5, x * width // 6, :3].mean() < 0.45
+    assert figure[2 * height // 3, width // 6, :3].mean() < 0.45
+    assert figure[2 * height // 3, 5 * width // 6, :3].mean() == 1
     code, _, err = command(
         "predict", weights, f"--output={tmp_path}/none/out.png", files[0]
     )

@@ -5,10 +5,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from alexnet_tf.data import preprocess
 from alexnet_tf.inference import retrieval
 from alexnet_tf.models import alexnet
+from alexnet_tf import presets
+from helpers.exif_files import oriented
 from helpers.networks import untrained_classifier
 
 
@@ -230,6 +233,26 @@ def test_images_are_not_their_own_neighbors(tmp_path, make_source):
         path, classifier, queries[:2], source, "fc6", k=20
     )
     assert [len(row) for row in rows] == [12, 12]
+
+
+def test_queries_may_have_other_preprocessing_than_the_index(tmp_path, make_source):
+    """The query is image 3 upside down, and its EXIF orientation says so."""
+    classifier, source = untrained_classifier(), make_source(12)
+    path = str(tmp_path / "index.npz")
+    retrieval.build_index(path, classifier, source, "fc6", verbose=0)
+    (example,) = source.take_indices([3])
+    pixels = tf.io.decode_jpeg(example["image"])[::-1, ::-1]
+    encoded = oriented(tf.io.encode_jpeg(pixels, quality=100).numpy(), 3)
+    query = {"image": encoded, "label": -1, "name": b"query"}
+    preset = presets.override(classifier.preset, exif_orientation=True)
+    upright = dataclasses.replace(classifier, preset=preset)
+    arguments = path, classifier, [query], source, "fc6"
+    ((_, nearest, *_),) = retrieval.nearest_examples(
+        *arguments, query_classifier=upright
+    )
+    assert nearest["name"] == example["name"]
+    ((_, nearest, *_),) = retrieval.nearest_examples(*arguments)
+    assert nearest["name"] != example["name"]
 
 
 def test_rejects_an_index_of_another_layer_network_or_source(tmp_path, make_source):

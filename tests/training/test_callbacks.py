@@ -145,8 +145,28 @@ def test_drawing_takes_no_more_than_its_share_of_the_time(monkeypatch):
         clock[0] += 10
 
     figure_writer.draw = draw
+    figure_writer._write_kernels = lambda: None
     figure_writer._event_writer = tf.summary.create_noop_writer()
     while clock[0] < 500:
         figure_writer.on_epoch_end(0)
         clock[0] += 1
     assert drawn_at == [30, 240, 450]
+
+
+def test_tensorboard_receives_the_kernels_of_the_first_epochs(tmp_path):
+    """Kernels change most in the first epochs, when drawing is not due yet."""
+    preset = presets.get("tiny")
+    model = alexnet.AlexNet(preset, 10)
+    figure_writer = FigureWriter(str(tmp_path), preset, "source", None, model)
+    figure_writer.on_train_begin()
+    for epoch in (0, 1, callbacks.KERNEL_EPOCHS - 1, callbacks.KERNEL_EPOCHS):
+        figure_writer.on_epoch_end(epoch)
+    figure_writer._event_writer.close()
+    written = list(events(tmp_path / "tensorboard" / "images"))
+    assert [(step, value.tag) for step, value in written] == [
+        (0, "conv1"), (1, "conv1"), (callbacks.KERNEL_EPOCHS - 1, "conv1")
+    ]  # fmt: skip
+    # Two towers of eight kernels of 11 x 11 pixels, with a band between them.
+    image = tf.io.decode_png(tf.make_ndarray(written[0][1].tensor)[2])
+    assert image.shape == (12 + 5 + 12, 96, 3)
+    assert not (tmp_path / "conv1.png").exists()
