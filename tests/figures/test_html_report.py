@@ -86,6 +86,7 @@ def test_page_describes_the_run(run_with_report):
     last = (run_with_report / "metrics.jsonl").read_text().splitlines()[-1]
     error = float(re.search(r'"top1_error": ([\d.e-]+)', last)[1])
     assert rows["top-1 error"][0].startswith(f"{error:.2%} (95% interval")
+    assert "top-5 error" not in rows  # There are three classes.
     assert rows["epochs"] == ["3"] and rows["steps"] == ["9"]
     # The next rows are differences of the preset, flags and the environment.
     assert ["batch_size", "128", "20"] in page.rows
