@@ -220,35 +220,6 @@ def crops(images, path, title=""):
     _save(fig, path, title)
 
 
-def confusion(counts, names, path):
-    """Plots a confusion matrix.
-
-    Args:
-        counts: int [classes, classes], the number of images by true class (rows) and
-            predicted class (columns).
-        names: the names of the classes.
-        path: see the module docstring.
-    """
-    side = 2.5 + 0.32 * len(names)
-    fig = figure.Figure(figsize=(side, side), layout="constrained")
-    ax = fig.subplots()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ax.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        if count:
-            # The text is white on the dark half of the scale, black on the light half.
-            color = "white" if shares[row, column] < 0.5 else "black"
-            ax.text(
-                column, row, str(count),
-                ha="center", va="center", fontsize=7, color=color,
-            )
-    labels = [_shorten(name, 20) for name in names]
-    ticks = range(len(names))
-    ax.set_xticks(ticks, labels, rotation=90, fontsize=8, parse_math=False)
-    ax.set_yticks(ticks, labels, fontsize=8, parse_math=False)
-    ax.set(xlabel="predicted class", ylabel="true class")
-    fig.savefig(path, dpi=100)
-
 def normalization(maps, before, after, increases, path, title=""):
     """Plots activations before and after response normalization.
 

@@ -16,7 +16,9 @@ FLAGS = [
         None,
         [
             "kernels", "predictions", "neighbors", "crops", "activations",
-            "norms", "dropout", "normalization", "receptive_fields",
+            "norms", "dropout", "normalization", "receptive_fields", "occlusion",
+            "saliency", "guided_backprop", "deconv", "patches", "embedding",
+            "confusion", "architecture", "kernel_epochs",
         ],
         "kernels: the kernels of the first layer, by towers (Fig. 3). predictions: "
         "images of a split with their most probable classes (Fig. 4, left): those of "
@@ -28,17 +30,47 @@ FLAGS = [
         "dropout: averages over networks that dropout samples, compared with the full "
         "network. normalization: neighboring maps before and after response "
         "normalization for one image. receptive_fields: the pixels that the central "
-        "output of each layer sees; also prints a table of them.",
+        "output of each layer sees; also prints a table of them. "
+        "occlusion: how the probability of a class changes if a gray square covers a "
+        "part of the image (Zeiler and Fergus 2014). saliency: the gradient of the "
+        "score of a class with respect to the pixels (Simonyan et al. 2014). "
+        "guided_backprop: the same without negative signals (Springenberg et al. "
+        "2015). deconv: activations of units projected back to the pixels (Zeiler and "
+        "Fergus 2014). patches: the nine image patches of the split that excite a unit "
+        "most. embedding: the features of the split in two dimensions, with images at "
+        "their places. confusion: the images by true and predicted class. "
+        "architecture: the layers of --weights or of --preset (Fig. 2). kernel_epochs: "
+        "the kernels of the first layer over the epochs of a run; --output may be a "
+        ".gif for an animation.",
         required=True,
     ),
-    *cli.weights_flags(f"{cli.WEIGHTS_HELP} Required."),
+    *cli.weights_flags(f"{cli.WEIGHTS_HELP} Required, but for architecture."),
     cli.multi_string_flag(
         "image",
         [],
         "Image to show instead of images of a split: a file, a folder, a glob pattern "
         "or list:FILE, as for alexnet_tf.predict. May be given several times for "
-        "predictions and neighbors, and once for crops, activations, normalization "
-        "and receptive_fields.",
+        "predictions, neighbors, occlusion, saliency, guided_backprop and deconv, and "
+        "once for crops, activations, normalization and receptive_fields.",
+    ),
+    cli.string_flag(
+        "class_name",
+        None,
+        "Name or number of the class that occlusion, saliency and guided_backprop "
+        "explain. Default: the predicted class.",
+    ),
+    cli.integer_flag(
+        "unit",
+        None,
+        "Number of the unit of --layer that deconv and patches show, from 0. Default: "
+        "the --count units with the largest activations.",
+        lower_bound=0,
+    ),
+    cli.enum_flag(
+        "projection",
+        "pca",
+        ["pca", "tsne"],
+        "How embedding places images in two dimensions. tsne requires scikit-learn.",
     ),
     *cli.data_flags(
         "Data set, as for alexnet_tf.train. Default: that of the run; textures for a "
@@ -48,9 +80,9 @@ FLAGS = [
     cli.integer_flag(
         "count",
         None,
-        "Number of images, of crops of one image, or of maps of a layer to show. "
-        "Default: 8; 9 for predictions; 200 for dropout, which measures errors on "
-        "these images.",
+        "Number of images, of crops of one image, of maps or units of a layer, or of "
+        "epochs to show. Default: 8; 9 for predictions, 3 for occlusion, 500 for "
+        "embedding, and 200 for dropout, which measures errors on these images.",
         lower_bound=1,
     ),
     cli.integer_flag(
@@ -62,8 +94,9 @@ FLAGS = [
     cli.string_flag(
         "layer",
         None,
-        "Layer whose features define the nearest neighbors, or input for the pixels. "
-        "Default: the penultimate layer.",
+        "Layer whose features define the nearest neighbors or the embedding, or input "
+        "for the pixels. Default: the penultimate layer. For deconv and patches, the "
+        "layer of the units. Default: the last convolution.",
     ),
     cli.enum_flag(
         "metric", "l2", ["l2", "cosine"], "Distance between features."
@@ -106,6 +139,9 @@ def _visualize(args):
         image_key=args.image_key,
         label_key=args.label_key,
         images=args.image,
+        class_name=args.class_name,
+        unit=args.unit,
+        projection=args.projection,
         count=args.count,
         seed=args.seed,
         layer=args.layer,

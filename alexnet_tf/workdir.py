@@ -13,6 +13,8 @@
     statistics.npz     the mean image and the RGB covariance used by preprocessing,
                        see `pixel_statistics`
     checkpoints/       the model, the optimizer and the progress, see `checkpoints`
+    kernels/           the kernels of the first layer over the epochs, see
+                       `kernel_history`
 """
 
 import contextlib

@@ -265,16 +265,6 @@ def test_crops_keeps_the_order(draw):
     assert fig.get_suptitle() == "of 2,178"
 
 
-def test_confusion_has_true_classes_in_rows(draw):
-    counts = np.array([[6, 2], [0, 1]])
-    (ax,) = draw(plots.confusion, counts, ["a", "b"], "").axes
-    np.testing.assert_allclose(ax.images[0].get_array(), [[0.75, 0.25], [0, 1]])
-    texts = {text.get_position(): text.get_text() for text in ax.texts}
-    assert texts == {(0, 0): "6", (1, 0): "2", (1, 1): "1"}
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "true class")
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
-
-
 def test_normalization_draws_all_values(draw):
     maps = np.array([4, 5, 6])
     before, after = np.array([3.0, 1, 2]), np.array([1.5, 0.5, 1.0])

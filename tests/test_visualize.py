@@ -10,9 +10,13 @@ import tensorflow as tf
 
 import alexnet_tf
 from alexnet_tf.figures import draw
+from alexnet_tf.figures import explanations
+from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf.models import alexnet
 from alexnet_tf.models import receptive_fields
 from alexnet_tf import plots
 from alexnet_tf import presets
+from alexnet_tf.training import kernel_history
 from helpers.commands import command
 from helpers.images import write_image_folder
 
@@ -118,6 +122,10 @@ def visualize(run, figure, *args):
         pytest.param("activations", marks=pytest.mark.large),
         pytest.param("norms", marks=pytest.mark.large),
         pytest.param("dropout", marks=pytest.mark.large),
+        *(
+            pytest.param(name, marks=pytest.mark.large)
+            for name in explanations.FIGURES
+        ),
     ],
 )  # fmt: skip
 def test_visualize_draws_each_figure(run, tmp_path, figure):
@@ -127,7 +135,18 @@ def test_visualize_draws_each_figure(run, tmp_path, figure):
     assert code == 0, error
     assert out.splitlines()[-1] == str(path)
     image = matplotlib_image.imread(path)[..., :3]
-    assert image.shape[1] == 960 and image.std() > 0.05
+    width = 900 if figure in explanations.FIGURES else 960
+    assert image.shape[1] == width and image.std() > 0.05
+
+
+def test_training_keeps_the_kernels_of_its_epochs(run):
+    classifier = load_classifier(str(run))
+    paths = kernel_history.recorded_epochs(run)
+    before, after = map(kernel_history.read_kernels, paths.values())
+    assert [*paths] == [0, 1]
+    kernels = alexnet.rgb_kernels(classifier.model, classifier.preset)
+    np.testing.assert_array_equal(after, kernels)
+    assert np.abs(before - after).max() > 0
 
 
 def test_figures_show_own_images(run, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import os
 import tempfile
 
 from alexnet_tf.figures import examples
+from alexnet_tf.figures import explanations
 from alexnet_tf.figures import paper_figures
 from alexnet_tf import files
 from alexnet_tf.inference.classifier import find_run_data
@@ -27,6 +28,7 @@ FIGURES = (
     "dropout",
     "normalization",
     "receptive_fields",
+    *explanations.FIGURES,
 )
 # The figures that show images, which `images` may replace. The figures of one image
 # show the first example of the split or the only one of `images`.
@@ -50,6 +52,9 @@ def draw(
     image_key=None,
     label_key=None,
     images=(),
+    class_name=None,
+    unit=None,
+    projection="pca",
     count=None,
     seed=0,
     layer=None,
@@ -61,24 +66,34 @@ def draw(
     """Draws one figure of a network, as `python -m alexnet_tf.visualize` does.
 
     Args:
-        figure: one of `FIGURES`, each a function of `paper_figures`.
-        output: the PNG file to write.
+        figure: one of `FIGURES`, each a function of `paper_figures` or a module that
+            `explanations` calls.
+        output: the PNG file to write; for "kernel_epochs", also a GIF file.
         weights, preset, layout: the network, see `load_classifier`.
         dataset, split, data_dir, image_key, label_key: the data, see `datasets.load`.
             Default: those of the run; the data set "textures" for a weights file.
         images: paths, glob patterns, folders and lists of image files to show instead
             of images of the split, see `image_files.find`; for the figures
-            "predictions" and "neighbors", and one image for "crops", "activations",
-            "normalization" and "receptive_fields", which is drawn on gray by default.
-        count: the number of images, of crops of one image, or of maps of a layer.
-            Default: 8; 9 for "predictions"; 200 for "dropout", which measures errors
-            on these images. With `images`, all of them are shown.
+            "predictions", "neighbors", "occlusion", "saliency", "guided_backprop" and
+            "deconv", and one image for "crops", "activations", "normalization" and
+            "receptive_fields", which is drawn on gray by default.
+        class_name: the name or the index of the class that "occlusion", "saliency" and
+            "guided_backprop" explain. Default: the predicted class.
+        unit: the number of the unit that "deconv" and "patches" show. Default: the
+            units with the largest activations.
+        projection: how "embedding" places images in two dimensions, "pca" or "tsne".
+        count: the number of images, of crops of one image, or of maps or units of a
+            layer. Default: 8; 9 for "predictions", 3 for "occlusion", 500 for
+            "embedding", and 200 for "dropout", which measures errors on these images.
+            With `images`, all of them are shown. For "kernel_epochs", the number of
+            epochs in a PNG file.
         seed: the random seed of the choice of images, of crops, of dropout, and of the
             initialization to compare with. "predictions" chooses images by the
             probabilities of their classes, among 1,000 at most.
-        layer: the layer whose features define the nearest neighbors; "input" for
-            pixels. Default: the penultimate layer. This argument and the next three
-            are used by "neighbors" only.
+        layer: the layer whose features "neighbors" compares and "embedding" shows,
+            "input" for pixels. Default: the penultimate layer. For "deconv" and
+            "patches", the layer of the units. Default: the last convolution. The next
+            three arguments are used by "neighbors" only.
         metric: the distance between features, see `retrieval.search`.
         index: the path of a retrieval index of the training split, see
             `retrieval.build_index`. Default: the index is computed.
@@ -91,8 +106,18 @@ def draw(
             network, the index does not fit, or an image is unreadable.
         OSError: if the weights, the data, the index or the folder of an output are
             missing.
+        ModuleNotFoundError: if scikit-learn is not installed, for the projection "tsne"
+            only.
     """
     images = [images] if isinstance(images, str | os.PathLike) else list(images)
+    if figure in explanations.FIGURES:
+        explanations.draw(
+            figure, output, weights=weights, preset=preset, layout=layout,
+            dataset=dataset, split=split, data_dir=data_dir, images=images,
+            class_name=class_name, layer=layer, unit=unit, projection=projection,
+            count=count, seed=seed, verbose=verbose,
+        )  # fmt: skip
+        return
     _check_arguments(figure, output, weights, images, count, index, index_output)
     retrieval.check_metric(metric)
     paths = examples.find_images(images)

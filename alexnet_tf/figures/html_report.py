@@ -11,6 +11,7 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.figures import confusions
 from alexnet_tf.figures import differences
 from alexnet_tf.figures import internals
 from alexnet_tf.figures import paper_figures
@@ -30,7 +31,6 @@ from alexnet_tf.workdir import read_metrics
 
 _MAX_IMAGES = 8  # Images of each group, or queries with their nearest neighbors.
 _MAX_INDEXED = 10_000  # Training images whose features are computed for the page.
-_MAX_CLASSES = 30  # With more classes the confusion matrix would be unreadable.
 _MAX_CONFUSIONS = 10
 _MAX_SIDE = 160  # The largest side of an image of a data set on the page.
 # The headings and explanations of the groups of `internals.by_confidence`.
@@ -468,13 +468,10 @@ def _confusions(source, probabilities, labels):
         )
     ]
     content = _table(pairs, ("true class", "predicted class", "images"))
-    if len(names) <= _MAX_CLASSES:
-        counts = np.zeros((len(names), len(names)), int)
-        np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
-        content += _plot(
-            lambda file: plots.confusion(counts, names, file),
-            "Number of images by true class and predicted class",
-        )
+    content += _plot(
+        functools.partial(confusions.draw_matrix, probabilities, labels, source),
+        "Number of images by true class and predicted class",
+    )
     return "The classes that were mistaken for each other most often.", content
 
 

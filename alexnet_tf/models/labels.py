@@ -1,5 +1,6 @@
 """Names of the ImageNet classes, and readable predictions."""
 
+import difflib
 import functools
 import importlib.resources
 import numbers
@@ -27,6 +28,39 @@ def imagenet_classes():
 def readable_name(name):
     """Returns the class name for the WordNet id of an ImageNet class, else `name`."""
     return imagenet_classes().get(name, name)
+
+
+def find_class(name, classes):
+    """Returns the index of a class.
+
+    Args:
+        name: the name of the class, its WordNet id, or its index as a number or text.
+        classes: the names of the classes in the order of the outputs.
+
+    Raises:
+        ValueError: if there is no such class, or two classes have this name.
+    """
+    text = str(name)
+    matches = [
+        index
+        for index, class_name in enumerate(classes)
+        if text in (class_name, readable_name(class_name))
+    ]
+    if not matches and text.isdecimal() and int(text) < len(classes):
+        return int(text)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise ValueError(
+            f"Expected the name of one class. Received: {text}, the name of the "
+            f"classes {', '.join(map(str, matches))}. Give one of these numbers."
+        )
+    names = [readable_name(class_name) for class_name in classes]
+    similar = difflib.get_close_matches(text, names, n=3, cutoff=0.5) or names[:3]
+    raise ValueError(
+        f"Expected the name of a class of the network, such as {', '.join(similar)}, "
+        f"or its number from 0 to {len(names) - 1}. Received: {text}."
+    )
 
 
 def decode_predictions(probabilities, top=5, classes=None):

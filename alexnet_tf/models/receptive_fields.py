@@ -26,6 +26,19 @@ class ReceptiveField:
     start: int
     side: int
 
+    def pixels(self, index, image_side):
+        """Returns (first, end), the pixels in the field of one output.
+
+        The part of the field that lies in the padding is left out. `end` is the pixel
+        after the last one.
+
+        Args:
+            index: the position of the output in its row or column.
+            image_side: the side of the image in pixels.
+        """
+        first = self.start + index * self.stride
+        return max(first, 0), min(first + self.size, image_side)
+
 
 def receptive_fields(model):
     """Returns a list of the `ReceptiveField` of each layer that outputs maps.

@@ -36,6 +36,7 @@ from alexnet_tf.training.fine_tuning import freeze_layers
 from alexnet_tf.training.fine_tuning import initial_statistics
 from alexnet_tf.training.fine_tuning import load_initial_weights
 from alexnet_tf.training.fine_tuning import split_backbone
+from alexnet_tf.training.kernel_history import KernelRecorder
 from alexnet_tf.training import metrics
 from alexnet_tf.training import optimizers
 from alexnet_tf.training.options import TrainingOptions
@@ -228,8 +229,9 @@ def train(
     # ---- 5. Callbacks, metrics and signals -------------------------------------
     figure_writer = FigureWriter(workdir, preset, source, statistics, model)
     metric_names, resumed = metrics.names(len(source.classes)), progress.step > 0
+    kernel_recorder = KernelRecorder(workdir, preset, resumed)
     progress_callbacks = [
-        *keras_callbacks(workdir, metric_names, resumed), figure_writer
+        *keras_callbacks(workdir, metric_names, resumed), figure_writer, kernel_recorder
     ]
     clock = progress_bar.RunClock(recipe, options, steps_per_epoch, eval_source)
     bar = progress_bar.ProgressBar(clock, progress)

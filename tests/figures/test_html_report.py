@@ -11,11 +11,11 @@ from matplotlib import image as matplotlib_image
 import numpy as np
 import pytest
 
+from alexnet_tf.figures import confusions
 from alexnet_tf.figures import differences
 from alexnet_tf.figures import html_report
 from alexnet_tf.inference import evaluation
 from alexnet_tf.inference import retrieval
-from alexnet_tf import plots
 from alexnet_tf import presets
 from alexnet_tf.workdir import append_metrics
 from helpers.commands import command
@@ -158,7 +158,7 @@ def test_page_of_one_step_on_three_images(make_page, tmp_path):
 def test_page_shows_the_evaluated_images(make_page, monkeypatch):
     plotted = {}
     monkeypatch.setattr(
-        plots, "confusion", lambda counts, names, file: plotted.update(counts=counts)
+        confusions, "plot", lambda counts, *_: plotted.update(counts=counts)
     )
     classifier, source, text = make_page()
     probabilities, labels = evaluation.probabilities(

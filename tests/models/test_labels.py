@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 
 import alexnet_tf
 from alexnet_tf.models.labels import decode_predictions
+from alexnet_tf.models.labels import find_class
 from alexnet_tf.models.labels import imagenet_classes
 
 
@@ -110,3 +111,27 @@ def test_does_not_warn_about_rounded_probabilities(dtype):
     probabilities = tf.cast(tf.nn.softmax(logits), dtype)
     assert len(decode_predictions(probabilities)) == 20
     assert decode_predictions(np.zeros((0, 1000))) == []
+
+
+@pytest.mark.parametrize(
+    "name, index",
+    [("dog", 1), ("n01440764", 2), ("tench", 2), ("0", 0), (1, 1), ("7", 3)],
+)
+def test_find_class_takes_names_ids_and_numbers(name, index):
+    """The name of a class comes before the number of another."""
+    assert find_class(name, ["cat", "dog", "n01440764", "7"]) == index
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("dgo", "such as dog, or its number from 0 to 2. Received: dgo"),
+        ("3", "such as cat, dog, cow, or its number from 0 to 2. Received: 3"),
+        ("-1", "Received: -1"),
+        ("crane", "of the classes 134, 517. Give one of"),
+    ],
+)
+def test_find_class_rejects_unknown_and_ambiguous_names(name, message):
+    classes = ["cat", "dog", "cow"] if name != "crane" else imagenet_classes()
+    with pytest.raises(ValueError, match=message):
+        find_class(name, classes)

@@ -57,7 +57,7 @@ def final_model(path, preset):
 
 def test_a_run_writes_all_its_files(tmp_path, make_source):
     measured = train_briefly(tmp_path, make_source(30), log_steps=1)
-    names = {"checkpoints", "conv1.png", "curves.png", "metrics.csv"}
+    names = {"checkpoints", "conv1.png", "curves.png", "kernels", "metrics.csv"}
     assert names | {"metrics.jsonl", "tensorboard"} <= set(os.listdir(tmp_path))
     lines = read_metrics(str(tmp_path))
     # 30 images are 2 full batches per epoch.

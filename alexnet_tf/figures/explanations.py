@@ -1,0 +1,153 @@
+"""Draws figures that explain a network, from the names of weights and data sets.
+
+`draw.draw` calls this module for the figures in `FIGURES`.
+"""
+
+import os
+
+from alexnet_tf.figures import architecture
+from alexnet_tf.figures import confusions
+from alexnet_tf.figures import deconvolution
+from alexnet_tf.figures import embedding
+from alexnet_tf.figures import examples
+from alexnet_tf.figures import input_images
+from alexnet_tf.figures import kernel_epochs
+from alexnet_tf.figures import occlusion
+from alexnet_tf.figures import saliency
+from alexnet_tf.figures import strongest_patches
+from alexnet_tf import files
+from alexnet_tf.inference.classifier import find_run_data
+from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf.models import alexnet
+from alexnet_tf.models.labels import find_class
+from alexnet_tf import presets
+
+FIGURES = (
+    "occlusion",
+    "saliency",
+    "guided_backprop",
+    "deconv",
+    "patches",
+    "embedding",
+    "confusion",
+    "architecture",
+    "kernel_epochs",
+)
+_FIGURES_OF_IMAGES = ("occlusion", "saliency", "guided_backprop", "deconv")
+# The figures that each argument is for.
+_USES = {
+    "images": _FIGURES_OF_IMAGES,
+    "class_name": ("occlusion", "saliency", "guided_backprop"),
+    "unit": ("deconv", "patches"),
+    "layer": ("deconv", "patches", "embedding"),
+}
+_DEFAULT_COUNT = 8
+_DEFAULT_COUNTS = {"occlusion": 3, "embedding": embedding.DEFAULT_COUNT}
+
+
+def draw(
+    figure,
+    output,
+    *,
+    weights=None,
+    preset=None,
+    layout=None,
+    dataset=None,
+    split=None,
+    data_dir=None,
+    images=(),
+    class_name=None,
+    layer=None,
+    unit=None,
+    projection="pca",
+    count=None,
+    seed=0,
+    verbose=0,
+):
+    """Draws one of `FIGURES`. The arguments and errors are those of `draw.draw`."""
+    given = dict(images=images, class_name=class_name, unit=unit, layer=layer)
+    _check_arguments(figure, output, weights, preset, count, given)
+    embedding.check_projection(projection)
+    count = count or _DEFAULT_COUNTS.get(figure, _DEFAULT_COUNT)
+    if figure == "kernel_epochs":
+        kernel_epochs.draw(weights, output, count)
+        return
+    if figure == "architecture":
+        _draw_architecture(weights, preset, layout, output)
+        return
+    paths = examples.find_images(images)
+    classifier = load_classifier(weights, preset, layout)
+    data = find_run_data(weights, dataset, split, data_dir, "textures")
+    if figure == "patches":
+        strongest_patches.draw(
+            classifier, data.source(), output, layer, unit, count, verbose
+        )
+    elif figure == "embedding":
+        embedding.draw(
+            classifier, data.source(), output, layer, projection, count, seed, verbose
+        )
+    elif figure == "confusion":
+        confusions.draw(classifier, data.source(), output, verbose)
+    else:
+        classifier = examples.for_images(classifier, weights, paths)
+        if figure == "deconv" and unit is None:
+            num_images = 1
+        else:
+            num_images = count
+        source, chosen = examples.load(data, paths, num_images, seed)
+        shown = [input_images.load(classifier, source, each) for each in chosen]
+        _draw_images(figure, classifier, shown, output, class_name, layer, unit, count)
+
+
+def _draw_images(figure, classifier, shown, output, class_name, layer, unit, count):
+    """Draws a figure of the `InputImage`s `shown`."""
+    class_index = None
+    if class_name is not None:
+        class_index = find_class(class_name, classifier.classes)
+    if figure == "occlusion":
+        occlusion.draw(classifier, shown, output, class_index)
+    elif figure == "deconv":
+        deconvolution.draw(classifier, shown, output, layer, unit, count)
+    else:
+        saliency.draw(figure, classifier, shown, output, class_index)
+
+
+def _draw_architecture(weights, preset, layout, output):
+    """Draws the architecture of weights or, without weights, of a preset."""
+    if weights:
+        classifier = load_classifier(weights, preset, layout)
+        model, name = classifier.model, classifier.preset.name
+    else:
+        spec = presets.get(preset)
+        model, name = alexnet.AlexNet(spec), spec.name
+    architecture.draw(model, f"The layers of {name}", output)
+
+
+def _check_arguments(figure, output, weights, preset, count, given):
+    """Raises an error before any work is done.
+
+    Args:
+        figure, output, weights, preset, count: see `draw`.
+        given: {name: value} of the arguments in `_USES`.
+    """
+    if figure == "architecture" and not (weights or preset):
+        raise ValueError(
+            "Expected the preset or the weights of a network for architecture. "
+            f"Received: {preset=}, {weights=}."
+        )
+    if figure != "architecture" and not weights:
+        raise ValueError(
+            f"Expected the weights of a network for {figure}. Received: {weights=}."
+        )
+    if not output:
+        raise ValueError(f"Expected a PNG file to write. Received: {output=}.")
+    is_animation = figure == "kernel_epochs" and os.fspath(output).endswith(".gif")
+    files.check_output("output", output, ".gif" if is_animation else ".png")
+    if count is not None and count < 1:
+        raise ValueError(f"Expected a count of at least 1. Received: {count=}.")
+    for name, value in given.items():
+        if value not in (None, (), []) and figure not in _USES[name]:
+            raise ValueError(
+                f"Expected {name} only for the figures {', '.join(_USES[name])}. "
+                f"Received: {name}={value} for {figure}. Leave it out."
+            )

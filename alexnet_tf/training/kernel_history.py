@@ -1,0 +1,104 @@
+"""Keeps the kernels of the first layer over the epochs of a run.
+
+They are files of NumPy in the folder kernels/ of the work directory, such as
+conv1_00003.npy for the kernels after the third epoch and conv1_00000.npy for those
+before training. A file of the preset `paper` has 139 KB.
+"""
+
+import logging
+import os
+import re
+
+import keras
+import numpy as np
+
+from alexnet_tf.files import atomic_write
+from alexnet_tf.models import alexnet
+
+_log = logging.getLogger(__name__)
+_FOLDER = "kernels"
+_FILE_NAME = re.compile(r"conv1_(\d+)\.npy")
+_EPOCHS_PER_DOUBLING = 16
+
+
+class KernelRecorder(keras.callbacks.Callback):
+    """Writes the kernels of conv1 before training and at the end of epochs.
+
+    All of the first 32 epochs are recorded, then every second one up to epoch 64, every
+    fourth one up to epoch 128, and so on, and the last epoch of the run. A network
+    without a layer called conv1 has no such files. An error while writing is logged,
+    and training continues.
+
+    Args:
+        workdir: an existing directory.
+        preset: the `presets.Preset` of the model.
+        resumed: whether the run is resumed. Otherwise, kernels that an earlier run
+            without a checkpoint has left are removed.
+    """
+
+    def __init__(self, workdir, preset, resumed):
+        super().__init__()
+        self._workdir, self._preset = workdir, preset
+        self._resumed, self._epoch = resumed, None
+
+    def on_train_begin(self, logs=None):
+        if not self._resumed:
+            for path in recorded_epochs(self._workdir).values():
+                os.remove(path)
+            self._write(0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._epoch = epoch + 1
+        if is_recorded(self._epoch):
+            self._write(self._epoch)
+
+    def on_train_end(self, logs=None):
+        if self._epoch is not None and not is_recorded(self._epoch):
+            self._write(self._epoch)
+
+    def _write(self, epoch):
+        if all(layer.name != "conv1" for layer in self.model.layers):
+            return
+        kernels = alexnet.rgb_kernels(self.model, self._preset)
+        folder = os.path.join(self._workdir, _FOLDER)
+        path = os.path.join(folder, f"conv1_{epoch:05d}.npy")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with atomic_write(path) as temporary:
+                np.save(temporary, kernels, allow_pickle=False)
+        except OSError as error:
+            _log.warning("Could not keep the kernels of epoch %d: %s", epoch, error)
+
+
+def is_recorded(epoch):
+    """Returns whether the kernels after a number of epochs are kept."""
+    octave = epoch // _EPOCHS_PER_DOUBLING
+    return epoch % 2 ** max(octave.bit_length() - 1, 0) == 0
+
+
+def recorded_epochs(workdir):
+    """Returns {epoch: path} of the kernels that a run has kept, in ascending order.
+
+    Args:
+        workdir: the work directory of the run.
+    """
+    folder = os.path.join(workdir, _FOLDER)
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    matches = [match for match in map(_FILE_NAME.fullmatch, sorted(names)) if match]
+    return {int(match[1]): os.path.join(folder, match[0]) for match in matches}
+
+
+def read_kernels(path):
+    """Reads the kernels in a file, float32 RGB [H, W, 3, kernels].
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    try:
+        kernels = np.load(path, allow_pickle=False)
+        if kernels.ndim == 4 and kernels.shape[2] == 3:
+            return kernels
+        reason = f"shape {list(kernels.shape)}"
+    except (ValueError, EOFError) as error:
+        reason = str(error)
+    raise ValueError(f"{path} is damaged: expected kernels of conv1 ({reason}).")
