@@ -117,7 +117,7 @@ def test_architecture_needs_only_a_preset(drawn):
         ("saliency", {"weights": None}, "weights of a network for saliency"),
         ("saliency", {"count": 0}, "count of at least 1. Received: count=0"),
         ("confusion", {"images": ["a.png"]}, "images only for the figures occlusion"),
-        ("embedding", {"unit": 0}, "unit only for the figures deconv, patches. .*unit=0"),
+        ("embedding", {"unit": 0}, "unit only for the figures deconv, patches. R.*=0"),
         ("patches", {"class_name": "0"}, "class_name only for the figures occlusion"),
         ("occlusion", {"layer": "fc7"}, "layer only for the figures deconv, patches"),
         ("embedding", {"projection": "umap"}, "pca or tsne. Received: proj"),

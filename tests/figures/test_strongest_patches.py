@@ -1,4 +1,4 @@
-"""Tests the strongest patches against a search through the activations of all images."""
+"""Tests the strongest patches against a search through all activations."""
 
 import numpy as np
 

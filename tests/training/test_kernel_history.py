@@ -70,5 +70,5 @@ def test_rejects_damaged_files(tmp_path, content):
         path.write_bytes(content)
     else:
         np.save(path, content)
-    with pytest.raises(ValueError, match="conv1_00000.npy is damaged: expected kernels"):
+    with pytest.raises(ValueError, match="00000.npy is damaged: expected kernels"):
         kernel_history.read_kernels(path)
