@@ -12,11 +12,18 @@ from matplotlib import patches
 
 from alexnet_tf.figures import layout
 from alexnet_tf.models import alexnet
+from alexnet_tf.models.layers import LocalResponseNormalization
+from alexnet_tf.models.layers import SpatialResponseNormalization
 
 _ROW_HEIGHT = 0.78  # In inches.
 _TEXT_LEFT = 1.95  # The left edge of the text, in inches.
 _LINE_LENGTH = 46  # Characters of the text beside a box.
 _LARGEST_SIDE, _LARGEST_LENGTH = 0.42, 0.62  # Of a box, in inches.
+_NORMALIZATIONS = {
+    LocalResponseNormalization: "normalization",
+    SpatialResponseNormalization: "spatial normalization",
+    keras.layers.BatchNormalization: "batch normalization",
+}
 _SLANT = 0.4  # The depth of a face in the drawing, relative to its side.
 
 
@@ -75,22 +82,26 @@ def stages(model):
 def describe(stage):
     """Returns lines of text about a `Stage`."""
     shape = " x ".join(str(side) for side in stage.output_shape)
+    lines = [f"{stage.name}: {shape}"]
     if stage.kernel_shape is None:
-        return [f"{stage.name}: {shape}"]
+        return lines + _following(stage)
     if len(stage.kernel_shape) == 2:
         lines = [f"{stage.name}: {shape} units, fully connected"]
     else:
         height, width, maps, kernels = stage.kernel_shape
         stride = f", stride {stage.stride}" if stage.stride > 1 else ""
         groups = f", {stage.groups} towers" if stage.groups > 1 else ""
-        lines = [
-            f"{stage.name}: {shape}",
-            f"{kernels} kernels of {height} x {width} x {maps}{stride}{groups}",
-        ]
+        kernel = f"{height} x {width} x {maps}"
+        lines.append(f"{kernels} kernels of {kernel}{stride}{groups}")
     lines.append(f"{stage.parameters:,} parameters")
-    if stage.followed_by:
-        lines.append("then " + ", ".join(stage.followed_by))
-    return [part for line in lines for part in textwrap.wrap(line, _LINE_LENGTH)]
+    return lines + _following(stage)
+
+
+def _following(stage):
+    """Returns lines about the layers that follow the layer of a `Stage`."""
+    if not stage.followed_by:
+        return []
+    return textwrap.wrap("then " + ", ".join(stage.followed_by), _LINE_LENGTH)
 
 
 def draw(model, title, path):
@@ -156,10 +167,7 @@ def _description(layer):
         return f"{size} x {size} {pools[type(layer)]} to {side} x {side}"
     if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
         return f"dropout {layer.rate:g}"
-    name = type(layer).__name__
-    if "Normalization" in name:
-        return "normalization" if "Spatial" not in name else "spatial normalization"
-    return None
+    return _NORMALIZATIONS.get(type(layer))
 
 
 def _scales(found):

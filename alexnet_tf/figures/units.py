@@ -107,4 +107,6 @@ def maxima(outputs):
 def _last_convolution(model):
     """Returns the name for `alexnet.features` of the last convolution's activation."""
     names = alexnet.activation_names(model)
-    return [name for name in names if len(model.get_layer(name).output.shape) == 4][-1]
+    convolutions = [n for n in names if len(model.get_layer(n).output.shape) == 4]
+    # A network of the user may have no convolution, or only the layer of the classes.
+    return (convolutions or names or [model.layers[-2].name])[-1]

@@ -5,6 +5,7 @@ conv1_00003.npy for the kernels after the third epoch and conv1_00000.npy for th
 before training. A file of the preset `paper` has 139 KB.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -43,8 +44,9 @@ class KernelRecorder(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if not self._resumed:
-            for path in recorded_epochs(self._workdir).values():
-                os.remove(path)
+            with _logging_errors(0):
+                for path in recorded_epochs(self._workdir).values():
+                    os.remove(path)
             self._write(0)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -62,12 +64,19 @@ class KernelRecorder(keras.callbacks.Callback):
         kernels = alexnet.rgb_kernels(self.model, self._preset)
         folder = os.path.join(self._workdir, _FOLDER)
         path = os.path.join(folder, f"conv1_{epoch:05d}.npy")
-        try:
+        with _logging_errors(epoch):
             os.makedirs(folder, exist_ok=True)
             with atomic_write(path) as temporary:
                 np.save(temporary, kernels, allow_pickle=False)
-        except OSError as error:
-            _log.warning("Could not keep the kernels of epoch %d: %s", epoch, error)
+
+
+@contextlib.contextmanager
+def _logging_errors(epoch):
+    """Logs errors of files, because they must not end a run."""
+    try:
+        yield
+    except OSError as error:
+        _log.warning("Could not keep the kernels of epoch %d: %s", epoch, error)
 
 
 def is_recorded(epoch):

@@ -7,6 +7,8 @@ import pytest
 
 import alexnet_tf
 from alexnet_tf.figures import architecture
+from alexnet_tf.figures import units
+from alexnet_tf import presets
 from helpers.drawn_figures import capture_figures
 from helpers.drawn_figures import texts
 
@@ -74,6 +76,18 @@ def test_boxes_have_the_proportions_of_the_maps(monkeypatch):
     lengths = [front[1, 0] - front[0, 0] for front in fronts]
     # The input has 3 maps; each of the two boxes of conv1 has 8.
     assert lengths[1] / lengths[0] == pytest.approx(math.sqrt(8 / 3))
+
+
+def test_a_network_of_one_layer_has_an_architecture(monkeypatch):
+    figures = capture_figures(monkeypatch)
+    layers = presets.BatchNorm("batch_norm"), presets.Dense("fc1", None)
+    model = alexnet_tf.AlexNet(presets.Preset("one", layers), 3, input_shape=(4, 4, 3))
+    architecture.draw(model, "one", "out.png")
+    assert any(text.startswith("147 parameters") for text in texts(figures[0]))
+    first, second = architecture.stages(model)
+    assert architecture.describe(first) == ["input: 4 x 4 x 3", "then batch normalization"]
+    assert second.parameters == 4 * 4 * 3 * 3 + 3
+    assert units.find_layer(model).output_name == "fc1"
 
 
 def test_a_network_without_groups_has_one_tower():
