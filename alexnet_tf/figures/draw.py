@@ -110,12 +110,15 @@ def draw(
             only.
     """
     images = [images] if isinstance(images, str | os.PathLike) else list(images)
+    data = weights and find_run_data(
+        weights, dataset, split, data_dir, "textures",
+        image_key=image_key, label_key=label_key,
+    )  # fmt: skip
     if figure in explanations.FIGURES:
         explanations.draw(
-            figure, output, weights=weights, preset=preset, layout=layout,
-            dataset=dataset, split=split, data_dir=data_dir, images=images,
-            class_name=class_name, layer=layer, unit=unit, projection=projection,
-            count=count, seed=seed, verbose=verbose,
+            figure, output, data, weights=weights, preset=preset, layout=layout,
+            images=images, class_name=class_name, layer=layer, unit=unit,
+            projection=projection, count=count, seed=seed, verbose=verbose,
         )  # fmt: skip
         return
     _check_arguments(figure, output, weights, images, count, index, index_output)
@@ -125,10 +128,6 @@ def draw(
         raise ValueError(f"Expected one image for {figure}. Received: {len(paths)}.")
     classifier = load_classifier(weights, preset, layout)
     count = count or _DEFAULT_COUNTS.get(figure, _DEFAULT_COUNT)
-    data = find_run_data(
-        weights, dataset, split, data_dir, "textures",
-        image_key=image_key, label_key=label_key,
-    )  # fmt: skip
     if figure == "kernels":
         paper_figures.kernels(classifier, output)
     elif figure == "norms":

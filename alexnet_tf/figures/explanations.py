@@ -16,7 +16,6 @@ from alexnet_tf.figures import occlusion
 from alexnet_tf.figures import saliency
 from alexnet_tf.figures import strongest_patches
 from alexnet_tf import files
-from alexnet_tf.inference.classifier import find_run_data
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import find_class
@@ -48,13 +47,11 @@ _DEFAULT_COUNTS = {"occlusion": 3, "embedding": embedding.DEFAULT_COUNT}
 def draw(
     figure,
     output,
+    data,
     *,
     weights,
     preset,
     layout,
-    dataset,
-    split,
-    data_dir,
     images,
     class_name,
     layer,
@@ -64,7 +61,11 @@ def draw(
     seed,
     verbose,
 ):
-    """Draws one of `FIGURES`. The arguments and errors are those of `draw.draw`."""
+    """Draws one of `FIGURES`. The other arguments and errors are those of `draw.draw`.
+
+    Args:
+        data: the `RunData` of the images; None without weights.
+    """
     given = dict(images=images, class_name=class_name, unit=unit, layer=layer)
     _check_arguments(figure, output, weights, preset, count, given)
     embedding.check_projection(projection)
@@ -77,7 +78,6 @@ def draw(
         return
     paths = examples.find_images(images)
     classifier = load_classifier(weights, preset, layout)
-    data = find_run_data(weights, dataset, split, data_dir, "textures")
     if figure == "patches":
         strongest_patches.draw(
             classifier, data.source(), output, layer, unit, count, verbose
