@@ -109,15 +109,15 @@ def _map_title(classifier, label, true_label, probabilities):
         "true": label == true_label,
     }
     roles = " and ".join(role for role, is_role in is_of_role.items() if is_role)
-    role = f" ({roles})" if roles else ""
-    return f"{name}{role}\nuncovered: {probabilities[label]:.1%}"
+    lines = [name, f"({roles})"] if roles else [name]
+    return "\n".join([*lines, f"uncovered: {probabilities[label]:.1%}"])
 
 
 def _plot(rows, square_side, stride, path):
     columns = 1 + max(len(maps) for _, maps in rows)
     side = layout.WIDTH / columns
     fig = layout.make_figure(
-        (0.8 * side + 0.4) * len(rows),
+        (0.8 * side + 0.5) * len(rows),
         "Occlusion: which parts of an image the network needs",
         f"A gray square of {square_side} x {square_side} pixels is moved over "
         f"the image in steps of {stride} {'pixel' if stride == 1 else 'pixels'}. "

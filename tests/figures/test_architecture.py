@@ -81,11 +81,13 @@ def test_boxes_have_the_proportions_of_the_maps(monkeypatch):
 def test_a_network_of_one_layer_has_an_architecture(monkeypatch):
     figures = capture_figures(monkeypatch)
     layers = presets.BatchNorm("batch_norm"), presets.Dense("fc1", None)
-    model = alexnet_tf.AlexNet(presets.Preset("one", layers), 3, input_shape=(4, 4, 3))
+    preset = presets.Preset("one", layers)
+    model = alexnet_tf.AlexNet(preset, 3, input_shape=(4, 4, 3))
     architecture.draw(model, "one", "out.png")
     assert any(text.startswith("147 parameters") for text in texts(figures[0]))
     first, second = architecture.stages(model)
-    assert architecture.describe(first) == ["input: 4 x 4 x 3", "then batch normalization"]
+    first_lines = ["input: 4 x 4 x 3", "then batch normalization"]
+    assert architecture.describe(first) == first_lines
     assert second.parameters == 4 * 4 * 3 * 3 + 3
     assert units.find_layer(model).output_name == "fc1"
 
