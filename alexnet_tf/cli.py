@@ -14,6 +14,7 @@ from absl import app
 from absl import flags
 from absl import logging as absl_logging
 
+from alexnet_tf import native_messages
 from alexnet_tf import presets
 from alexnet_tf import published
 
@@ -239,10 +240,13 @@ def run(
 
     values = flags.FLAGS if argv is None else flags.FlagValues()
     names = _define(descriptions, values)
+    owns_process = argv is None
 
     def main(argv):
         if len(argv) > 1 and not takes_arguments:
             raise app.UsageError(f"Expected flags only. Received: {argv[1:]}.")
+        if owns_process and not values["verbosity"].present:
+            native_messages.leave_out_notices()
         silence_libraries(values["verbosity"].present)
         arguments = [argv[1:]] if takes_arguments else []
         if work(_namespace(values, names), *arguments) is False:
@@ -304,12 +308,10 @@ def _namespace(values, names):
 
 
 def silence_libraries(verbosity_given):
-    """Silences TensorFlow and TFDS below ERROR.
+    """Silences TensorFlow below ERROR, and TFDS below WARNING.
 
-    Messages that libraries print while they are loaded remain, as does an error of
-    cuInit on machines without a GPU (github.com/tensorflow/tensorflow/issues/100442).
-
-    Call it before TensorFlow is imported.
+    Messages that TensorFlow's C++ code writes while it is loaded remain, see
+    `native_messages`. Call this function before TensorFlow is imported.
 
     Args:
         verbosity_given: whether --verbosity is on the command line. It then decides
@@ -318,6 +320,7 @@ def silence_libraries(verbosity_given):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not verbosity_given:
         absl_logging.set_verbosity(absl_logging.WARNING)
+        absl_logging.get_absl_logger().addFilter(_needs_attention)
     # TFDS itself calls deprecated functions of TensorFlow.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -327,6 +330,18 @@ def silence_libraries(verbosity_given):
         sys.stdout.reconfigure(
             errors="surrogateescape" if is_utf8 else "backslashreplace"
         )
+
+
+def _needs_attention(record):
+    """Returns whether a record of absl's logger is not one of two warnings of TFDS.
+
+    TFDS calls its own deprecated functions, and warns of the folder that it makes.
+    """
+    message = record.getMessage()
+    return not (
+        "`FeatureConnector.dtype` is deprecated" in message
+        or ("Variant folder" in message and "has no dataset_info.json" in message)
+    )
 
 
 def progress():

@@ -1,6 +1,6 @@
 """Makes the small trained weights that are part of the package from runs.
 
-    python -m alexnet_tf.train --seed=2
+    python -m alexnet_tf.train
     python -m experiments.package_weights runs/textures-tiny tiny_textures
     python -m alexnet_tf.train --dataset=cifar10 --preset=cifar10_full
     python -m experiments.package_weights runs/cifar10-cifar10_full cifar10_full

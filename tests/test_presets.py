@@ -41,7 +41,7 @@ RECIPES = {
     "owt": (128, 0.01, 0.9, 0.0005, 2, "stepped_exponential", (), 90),
     "paper_conv6": PAPER,
     "cifar10_full": (128, 0.002, 0.9, 0.004, 2, "step", (17, 19), 20),
-    "tiny": (32, 0.01, 0.9, 0.0005, 1, "stepped_exponential", (), 40),
+    "tiny": (32, 0.01, 0.9, 0.0005, 1, "step", (18, 22), 24),
 }
 WITH_MAP_NORMS = (
     "paper", "code2012", "caffe", "caffenet", "single_tower", "paper_conv6",
@@ -234,10 +234,10 @@ def test_pooling_windows_are_3x3_with_stride_2(name):
 def test_dropout_precedes_two_dense_layers(name, next_layers):
     """Dropout sets half of the inputs of fc7 and fc8 to 0; in `owt`, of fc6 and fc7.
 
-    `cifar10_full` has no dropout.
+    `tiny` has a lower rate, and `cifar10_full` no dropout.
     """
     dropouts = layers_of_class(name, presets.Dropout)
-    assert {dropout.rate for dropout in dropouts} <= {0.5}
+    assert {dropout.rate for dropout in dropouts} <= {0.3 if name == "tiny" else 0.5}
     names = layer_names(name)
     positions = [names.index(dropout.name) for dropout in dropouts]
     assert [names[position + 1] for position in positions] == next_layers

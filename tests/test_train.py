@@ -23,6 +23,7 @@ from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import run
 from alexnet_tf.training.run import resolve_preset
 from alexnet_tf.workdir import read_network
+from helpers.commands import command as run_command
 from helpers.images import write_image_folder
 from helpers.runs import layers_of
 from helpers.runs import run_metrics
@@ -95,9 +96,17 @@ def test_one_epoch_with_default_flags(tmp_path, textures_data_dir):
         "--epochs=1", f"--data_dir={textures_data_dir}", f"--workdir={tmp_path}/run"
     )
     assert done.returncode == 0, done.stderr
-    assert "Validation error: top-1 " in done.stdout
-    for line in done.stdout.splitlines()[-4:]:
-        assert os.path.exists(line)
+    *_, error, curves, conv1, metrics, checkpoints, advice, _, predict, _ = (
+        done.stdout.splitlines()
+    )
+    assert "Validation error: top-1 " in error and "Commands to try" in advice
+    for path in (curves, conv1, metrics, checkpoints):
+        assert os.path.exists(path)
+    name, *arguments = predict.split()[2:]
+    assert name == "alexnet_tf.predict" and run_command("predict", *arguments)[0] == 0
+    # On a machine without a GPU, these notices of TensorFlow look like errors.
+    for notice in ("cuInit", "cudart_stub", "oneDNN", "absl::InitializeLog"):
+        assert notice not in done.stderr
     settings = (tmp_path / "run" / "flags.txt").read_text().splitlines()
     assert "--preset=tiny" in settings
     assert "--eval_split=validation" in settings

@@ -21,6 +21,7 @@ from alexnet_tf.training import metrics
 from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import own_optimizer
 from alexnet_tf.training import run_settings
+from alexnet_tf.training.summary import print_summary
 from alexnet_tf.workdir import create_or_verify
 from alexnet_tf.workdir import has_checkpoint
 from alexnet_tf.workdir import locked
@@ -85,8 +86,9 @@ def train_dataset(
 
     This is what `python -m alexnet_tf.train` runs: it selects the preset and the
     devices, loads the splits, creates the work directory, calls `loop.train`, and
-    prints the validation error and the paths of the results. If it is called again with
-    the same arguments, it resumes the run; a larger number of epochs continues it, see
+    prints the validation error, the paths of the results and commands to try next. If
+    it is called again with the same arguments, it resumes the run, with the layers that
+    the preset had when the run began; a larger number of epochs continues it, see
     `loop.train`. The devices, `data_dir`, `log_steps`, `on_bad_image` and
     `max_bad_images` may differ then, and the path of a folder or a list may be spelled
     differently.
@@ -241,7 +243,7 @@ def train_dataset(
             max_bad_images=max_bad_images, callbacks=callbacks,
         )
     if distribution.is_chief(device_strategy):
-        _print_summary(measured, eval_source, workdir)
+        print_summary(measured, eval_source, workdir)
     return measured
 
 
@@ -349,7 +351,7 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
         preset = dataclasses.replace(preset, recipe=recipe)
     else:
         default = "tiny" if dataset == "textures" else "paper"
-        preset, recorded = _get_preset(name or default, workdir)
+        preset, recorded = _get_preset(name or default, dataset, workdir)
     if recorded:
         # These parts have been removed from the preset in the work directory.
         overrides["ablate"] = None
@@ -358,20 +360,28 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
     return presets.override(preset, **overrides)
 
 
-def _get_preset(name, workdir):
+def _get_preset(name, dataset, workdir):
     """Returns the preset of this name, and whether it is that of the run to resume.
 
     The work directory of a run contains its preset, so that the run can be resumed
-    without the file that its preset came from.
+    without the file that its preset came from, and with the layers that a preset of
+    this name had when the run began.
     """
     try:
-        return presets.get(name), False
+        preset = presets.get(name)
     except (OSError, ValueError):
-        if not (workdir and has_checkpoint(workdir)):
-            raise
-        if read_flags(workdir).get("preset") != name:
+        if not (workdir and _began_with(workdir, name)):
             raise
         return read_network(workdir)[0], True
+    workdir = workdir or default_workdir(dataset, preset.name)
+    if name in presets.PRESETS and _began_with(workdir, name):
+        return dataclasses.replace(preset, layers=read_network(workdir)[0].layers), True
+    return preset, False
+
+
+def _began_with(workdir, name):
+    """Returns whether a run in `workdir` with a checkpoint began with this preset."""
+    return has_checkpoint(workdir) and read_flags(workdir).get("preset") == name
 
 
 def _pop_mean_file(overrides, weights):
@@ -470,15 +480,3 @@ def _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult):
             "Expected --freeze or --train_layers. Received: both. Each of them says "
             "which layers are trained."
         )
-
-
-def _print_summary(measured, eval_source, workdir):
-    errors = ", ".join(
-        f"top-{k} {measured[f'top{k}_error']:.2%}"
-        for k in metrics.reported_ks(len(eval_source.classes))
-    )
-    print(
-        f"Validation error: {errors} (center crop, {eval_source.num_examples} images)."
-    )
-    for name in ("curves.png", "conv1.png", "metrics.jsonl", "checkpoints"):
-        print(os.path.join(workdir, name))

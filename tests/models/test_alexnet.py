@@ -163,7 +163,7 @@ DEVIATIONS = {
     "cifar10_full": {
         "conv1": 0.0001, "conv2": 0.01, "conv3": 0.01, "fc10": 0.01,
     },
-    "tiny": {**dict.fromkeys(_LAYERS, "he"), "fc8": 0.01},
+    "tiny": {**dict.fromkeys(_LAYERS, "he"), "conv1": 0.01, "fc8": 0.01},
 }  # fmt: skip
 _PAPER_BIASES = dict.fromkeys(("conv2", "conv4", "conv5", "fc6", "fc7"), 1.0)
 # The initial biases other than 0. The biases of `owt` are random.

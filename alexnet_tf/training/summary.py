@@ -1,0 +1,59 @@
+"""The last lines of a run: its validation error, its files, and commands to try."""
+
+import os
+import shlex
+
+from alexnet_tf import files
+from alexnet_tf.training import metrics
+
+_FILES = ("curves.png", "conv1.png", "metrics.jsonl", "checkpoints")
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+
+
+def print_summary(measured, eval_source, workdir):
+    """Prints the validation error, the paths of the results, and what to type next.
+
+    Args:
+        measured: the result of `loop.train`.
+        eval_source: the `Source` that was evaluated.
+        workdir: the work directory of the run. The first image of `eval_source` is
+            copied there if it is not a file of its own, as an example to predict.
+    """
+    errors = ", ".join(
+        f"top-{k} {measured[f'top{k}_error']:.2%}"
+        for k in metrics.reported_ks(len(eval_source.classes))
+    )
+    print(
+        f"Validation error: {errors} (center crop, {eval_source.num_examples} images)."
+    )
+    for name in _FILES:
+        print(os.path.join(workdir, name))
+    print("Look at curves.png and conv1.png first. Commands to try next:")
+    for command in _commands(workdir, _example_path(eval_source, workdir)):
+        print("  python -m alexnet_tf." + shlex.join(command))
+
+
+def _commands(workdir, image):
+    """Returns the arguments of commands that use the run, each a list."""
+    figure = os.path.join(workdir, "predictions.png")
+    return (
+        ["report", workdir],
+        ["predict", f"--weights={workdir}", image],
+        [
+            "visualize", "--figure=predictions", f"--weights={workdir}",
+            f"--output={figure}",
+        ],
+    )  # fmt: skip
+
+
+def _example_path(source, workdir):
+    """Returns the path of an image of a `Source`, which may be written to `workdir`."""
+    (example,) = source.without_count_check().take(1).as_numpy_iterator()
+    name = os.fsdecode(example["name"])
+    if os.path.isfile(name):
+        return name
+    is_jpeg = example["image"].startswith(_JPEG_SIGNATURE)
+    path = os.path.join(workdir, "example.jpg" if is_jpeg else "example.png")
+    with files.atomic_write(path) as aside, open(aside, "wb") as file:
+        file.write(example["image"])
+    return path

@@ -1,0 +1,40 @@
+"""The last lines of a run."""
+
+import shlex
+
+from alexnet_tf.data import datasets
+from alexnet_tf.training.summary import print_summary
+
+METRICS = {"loss": 1.0, "top1_error": 0.125, "top5_error": 0.0}
+
+
+def test_names_the_results_and_commands_with_paths_that_exist(
+    tmp_path, image_folder, capsys
+):
+    """Paths with spaces are quoted, and an image that is a file is not copied."""
+    workdir = tmp_path / "a run"
+    workdir.mkdir()
+    source = datasets.load(f"folder:{image_folder}", "train")
+    print_summary(METRICS, source, str(workdir))
+    image = source.examples().as_numpy_iterator().next()["name"].decode()
+    assert image.startswith(str(image_folder)) and not [*workdir.iterdir()]
+    assert capsys.readouterr().out.splitlines() == [
+        "Validation error: top-1 12.50%, top-5 0.00% (center crop, 20 images).",
+        *(
+            f"{workdir}/{name}"
+            for name in ("curves.png", "conv1.png", "metrics.jsonl", "checkpoints")
+        ),
+        "Look at curves.png and conv1.png first. Commands to try next:",
+        f"  python -m alexnet_tf.report '{workdir}'",
+        f"  python -m alexnet_tf.predict '--weights={workdir}' {shlex.quote(image)}",
+        "  python -m alexnet_tf.visualize --figure=predictions "
+        f"'--weights={workdir}' '--output={workdir}/predictions.png'",
+    ]
+
+
+def test_copies_an_image_that_is_no_file_of_its_own(make_source, tmp_path, capsys):
+    source = make_source(3)
+    print_summary(METRICS, source, str(tmp_path))
+    example = source.examples().as_numpy_iterator().next()
+    assert (tmp_path / "example.jpg").read_bytes() == example["image"]
+    assert f" {tmp_path}/example.jpg\n" in capsys.readouterr().out
