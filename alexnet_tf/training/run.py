@@ -17,7 +17,6 @@ from alexnet_tf.training.checkpoints import read_progress
 from alexnet_tf.training import distribution
 from alexnet_tf.training.fine_tuning import FineTuning
 from alexnet_tf.training import loop
-from alexnet_tf.training import metrics
 from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import own_optimizer
 from alexnet_tf.training import run_settings

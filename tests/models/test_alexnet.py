@@ -580,7 +580,8 @@ def test_every_variable_gets_a_gradient(name):
 
 def test_dropout_drops_half_of_the_units_in_training_only():
     """In training, dropout doubles the units that it keeps."""
-    model, images = tiny(), noise(64, 64, 64, 3)
+    preset = presets.override(presets.get("tiny"), dropout=0.5)
+    model, images = alexnet.AlexNet(preset, 10), noise(64, 64, 64, 3)
     hidden = keras.Model(
         model.input, [model.get_layer(name).output for name in ("relu6", "drop6")]
     )
