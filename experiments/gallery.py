@@ -4,13 +4,16 @@
     python -m experiments.gallery --data_dir=~/tensorflow_datasets --only=crops,norms
 
 Run it when a figure or the weights inside the package have changed. The images are
-reduced to 720 pixels and 96 colors, so that the repository stays small.
+reduced to 720 pixels and 96 colors, so that the repository stays small. A file of less
+than 20 KB is not changed: the color gradients of kernels need more colors.
 """
 
 import contextlib
+import os
 import pathlib
 import re
 import shlex
+import shutil
 import tempfile
 
 from PIL import Image
@@ -21,6 +24,7 @@ from alexnet_tf import visualize
 DOCUMENTS = pathlib.Path(__file__).parents[1] / "docs"
 _MAX_WIDTH = 720
 _NUM_COLORS = 96
+_SMALL_BYTES = 20_000
 
 FLAGS = [
     cli.data_dir_flag(),
@@ -52,7 +56,10 @@ def commands(page):
 
 
 def reduce_image(source, target):
-    """Writes a PNG with at most 720 pixels in width and 96 colors."""
+    """Writes a PNG with at most 720 pixels in width and 96 colors, if it is large."""
+    if os.path.getsize(source) < _SMALL_BYTES:
+        shutil.copyfile(source, target)
+        return
     with Image.open(source) as image:
         image = image.convert("RGB")
         if image.width > _MAX_WIDTH:
