@@ -27,7 +27,7 @@ GPU_NOTICES = (
 OTHER_LINES = (
     "E0000 00:00:1795655935.320908   20304 cuda_dnn.cc:52] Could not load library.",
     "free(): invalid pointer",
-    "the word oneDNN custom operations are on. You may see slightly different numerical",
+    "the word oneDNN custom operations are on. You may see slightly different",
     "",
 )
 

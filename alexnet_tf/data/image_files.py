@@ -104,7 +104,7 @@ def _images_in(folder):
     if not images:
         found = "none"
         if undecodable:
-            found += f" (but {describe_undecodable(undecodable)})"
+            found += f", but {describe_undecodable(undecodable)}"
         raise ValueError(
             f"Expected images ({', '.join(IMAGE_EXTENSIONS)}) in the folder {folder}. "
             f"Received: {found}."

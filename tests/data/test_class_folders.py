@@ -79,8 +79,8 @@ def test_names_left_out_images_by_kind_once(tmp_path, caplog):
     for _ in range(2):
         assert len(read(tmp_path)) == 2
     assert caplog.messages == [
-        f"Left out of {tmp_path}: 2 .heic and 1 .tif, such as {tmp_path}/a/2.heic: "
-        "convert them to JPEG.",
+        f"Some images in {tmp_path} cannot be decoded (2 .heic and 1 .tif, such as "
+        f"{tmp_path}/a/2.heic: convert them to JPEG). They are left out.",
         f"Left out of {tmp_path}: 1 image(s) in no class folder, such as "
         f"{tmp_path}/6.jpg.",
     ]
