@@ -15,6 +15,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from alexnet_tf import native_messages
+from alexnet_tf import onednn
 from alexnet_tf import presets
 from alexnet_tf import published
 
@@ -257,6 +258,7 @@ def run(
         if argv is None:
             # Keras would use another backend if its configuration file says so.
             os.environ["KERAS_BACKEND"] = "tensorflow"
+            onednn.enable_if_faster()
             try:
                 app.run(main)
             finally:

@@ -11,6 +11,7 @@ from absl import logging
 import pytest
 
 from alexnet_tf import cli
+from alexnet_tf import onednn
 from alexnet_tf import predict
 from alexnet_tf import train
 
@@ -77,6 +78,17 @@ def test_flags_of_the_process_are_removed_after_the_run(monkeypatch):
         assert received[0].workdir == "a"
         assert not {"workdir", "epochs", "layers"} & set(flags.FLAGS)
     assert os.environ["KERAS_BACKEND"] == "tensorflow"
+
+
+def test_onednn_is_chosen_only_in_a_process_of_the_command(monkeypatch):
+    calls = []
+    monkeypatch.setattr(onednn, "enable_if_faster", lambda: calls.append("called"))
+    run("--workdir=a")
+    assert calls == []
+    monkeypatch.setattr(sys, "argv", ["x", "--workdir=a"])
+    monkeypatch.setattr(app, "run", lambda main: main(flags.FLAGS(sys.argv)))
+    cli.run("test", [].append, FLAGS)
+    assert calls == ["called"]
 
 
 def test_flagfiles_are_read(tmp_path):

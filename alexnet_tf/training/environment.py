@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import alexnet_tf
+from alexnet_tf import onednn
 
 
 def describe():
@@ -19,7 +20,7 @@ def describe():
     Returns:
         {name: text}: "command"; the versions of "python", "alexnet_tf",
         "tensorflow", "keras", "tensorflow-datasets" and "numpy"; "system",
-        "processors" and "gpus".
+        "processors", "onednn" and "gpus".
     """
     gpus = [
         tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
@@ -37,6 +38,7 @@ def describe():
         "python": platform.python_version(),
         "system": platform.platform(),
         "processors": _processors(),
+        "onednn": onednn.setting(),
         "gpus": ", ".join(gpus) or "none",
     }
 
