@@ -50,6 +50,16 @@ _SECTIONS = (
     ),
     ("Resizing once", "alexnet_tf.data.resized_copy", ("prepare",)),
     ("Figures", "alexnet_tf.figures.draw", ("draw",)),
+    ("Occlusion", "alexnet_tf.figures.occlusion", ("probability_maps",)),
+    (
+        "Gradients of class scores",
+        "alexnet_tf.figures.saliency",
+        ("saliency_maps", "guided_gradients"),
+    ),
+    ("Units of a layer", "alexnet_tf.figures.units", ("find_layer",)),
+    ("Projections of activations", "alexnet_tf.figures.deconvolution", ("project",)),
+    ("Strongest patches", "alexnet_tf.figures.strongest_patches", ("find",)),
+    ("Embedding", "alexnet_tf.figures.embedding", ("pca", "tsne")),
     ("Reports", "alexnet_tf.figures.html_report", ("write_report",)),
     ("Throughput", "alexnet_tf.training.throughput", ("measure_network",)),
 )  # fmt: skip

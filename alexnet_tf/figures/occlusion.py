@@ -51,7 +51,8 @@ def probability_maps(classifier, inputs, square_side, stride):
     Args:
         classifier: a `Classifier`.
         inputs: float32 [crop, crop, 3], an input of the network.
-        square_side, stride: see `square_spans`.
+        square_side, stride: the side of the square and the distance between its
+            positions in pixels, see `square_spans`.
     """
     side = inputs.shape[0]
     spans = square_spans(side, square_side, stride)
