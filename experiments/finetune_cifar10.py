@@ -157,10 +157,11 @@ def draw(lines):
     Args:
         lines: the lines of the log.
     """
-    fig = figure.Figure(figsize=(10, 3.6), layout="constrained")
-    axes = fig.subplots(1, len(IMAGES_PER_CLASS), sharey=True)
+    fig = figure.Figure(figsize=(6, 7.5), layout="constrained")
+    axes = fig.subplots(len(IMAGES_PER_CLASS), 1, sharex=True)
     for ax, per_class in zip(axes, IMAGES_PER_CLASS):
-        for start, color in zip(LABELS, ("#D55E00", "#0072B2")):
+        styles = ("#D55E00", "dashed"), ("#0072B2", "solid")
+        for start, (color, style) in zip(LABELS, styles):
             for seed in SEEDS:
                 errors = [
                     (line["step"], 100 * line["top1_error"])
@@ -169,14 +170,18 @@ def draw(lines):
                     == (start, per_class, seed)
                 ]
                 ax.plot(
-                    *zip(*errors), color=color, alpha=0.8,
+                    *zip(*errors), color=color, linestyle=style,
                     label=LABELS[start] if seed == SEEDS[0] else None,
                 )
-        ax.set(title=f"{per_class:,} images per class", xlabel="step")
+        ax.set_title(f"{per_class:,} images per class", fontsize=10)
+        ax.set(ylabel="test error (%)", ylim=(0, 60))
         ax.grid(alpha=0.3)
-    axes[0].set(ylabel="test error (%)", ylim=(0, 60))
     axes[0].legend()
-    fig.savefig(PLOT, dpi=100)
+    axes[-1].set(xlabel="step")
+    fig.suptitle(
+        "Five classes of CIFAR-10: random initialization and fine-tuning", fontsize=11
+    )
+    fig.savefig(PLOT, dpi=160)
 
 
 def error_table(lines):
