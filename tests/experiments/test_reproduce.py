@@ -31,7 +31,9 @@ def harness(tmp_path, monkeypatch, make_source, figures_as_text):
 
     monkeypatch.setattr(run_log, "LOGS", tmp_path / "logs")
     monkeypatch.setattr(
-        datasets, "load", lambda name, split, data_dir, **keys: make_source(24, split)
+        datasets,
+        "load_as_spelled",
+        lambda name, split, data_dir, **keys: make_source(24, split),
     )
     return harness
 
