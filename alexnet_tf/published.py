@@ -192,7 +192,7 @@ _ROWS = (
         license="Apache-2.0",
         folder="tiny_textures",
         command="python -m alexnet_tf.train",
-        commit="1bfe936",
+        commit="1d1cc16",
         seed=0,
     ),
     PublishedWeights(
