@@ -24,12 +24,12 @@ needs_package = pytest.mark.skipif(
 )
 
 
-class Made(tfds.core.GeneratorBasedBuilder):
+class Packed(tfds.core.GeneratorBasedBuilder):
     """24 images of the classes a, b and c, whose kind is an integer without names."""
 
     VERSION = tfds.core.Version("1.0.0")
     pkg_dir_path = None
-    name = "made"
+    name = "packed"
 
     def _info(self):
         features = {
@@ -56,7 +56,7 @@ class Made(tfds.core.GeneratorBasedBuilder):
 def data_dir(tmp_path_factory):
     """The data_dir of the data set, whose training split has three files."""
     folder = str(tmp_path_factory.mktemp("array_record"))
-    Made(data_dir=folder, file_format="array_record").download_and_prepare(
+    Packed(data_dir=folder, file_format="array_record").download_and_prepare(
         download_config=tfds.download.DownloadConfig(num_shards=3)
     )
     return folder
@@ -77,10 +77,10 @@ def examples_of(source, seed=None):
 @needs_package
 @pytest.mark.parametrize("split", ["train", "train[3:9]", "train[14:]+test[:3]"])
 def test_the_order_is_that_of_tfds(data_dir, split):
-    source = datasets.load("made", split, data_dir)
+    source = datasets.load("packed", split, data_dir)
     expected = [
         (int(example["image"][0, 0, 0]), int(example["label"]))
-        for example in tfds.builder("made", data_dir=data_dir).as_data_source(split)
+        for example in tfds.builder("packed", data_dir=data_dir).as_data_source(split)
     ]
     examples = examples_of(source)
     assert [example[:2] for example in examples] == expected
@@ -96,7 +96,7 @@ def test_the_order_is_that_of_tfds(data_dir, split):
 
 @needs_package
 def test_all_examples_are_shuffled(data_dir):
-    source = datasets.load("made", "train", data_dir)
+    source = datasets.load("packed", "train", data_dir)
     in_order = examples_of(source)
     orders = [examples_of(source, seed) for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
@@ -106,7 +106,7 @@ def test_all_examples_are_shuffled(data_dir):
 
 @needs_package
 def test_a_resumed_epoch_has_the_same_batches(data_dir):
-    source = datasets.load("made", "train", data_dir)
+    source = datasets.load("packed", "train", data_dir)
     preprocessing = preprocessing_of("tiny")
     statistics = pixel_statistics.compute(source, preprocessing, verbose=0)
 
@@ -122,24 +122,24 @@ def test_a_resumed_epoch_has_the_same_batches(data_dir):
 
 @needs_package
 def test_labels_without_names_are_counted(data_dir):
-    source = datasets.load("made", "train", data_dir, label_key="kind")
+    source = datasets.load("packed", "train", data_dir, label_key="kind")
     assert source.classes == ("0", "1", "2", "3", "4")
     assert all(label == level // 10 % 5 for level, label, _ in examples_of(source))
 
 
 @needs_package
 def test_names_a_damaged_file(tmp_path, data_dir):
-    builder = Made(data_dir=str(tmp_path), file_format="array_record")
+    builder = Packed(data_dir=str(tmp_path), file_format="array_record")
     builder.download_and_prepare()
     (path,) = tmp_path.rglob("*-train.array_record*")
     content = bytearray(path.read_bytes())
     content[100:110] = bytes(10)
     path.write_bytes(content)
-    source = datasets.load("made", "train", str(tmp_path))
+    source = datasets.load("packed", "train", str(tmp_path))
     for remove in (False, True):
         if remove:
             path.unlink()
-        with pytest.raises(OSError, match="made, split train could not be read") as e:
+        with pytest.raises(OSError, match="packed, split train could not be read") as e:
             source.take_indices([0])
         assert "\n" not in str(e.value)
     assert path.name in str(e.value)
@@ -147,7 +147,7 @@ def test_names_a_damaged_file(tmp_path, data_dir):
 
 @needs_package
 def test_a_data_service_is_refused(data_dir, tmp_path):
-    source = datasets.load("made", "train", data_dir)
+    source = datasets.load("packed", "train", data_dir)
     with pytest.raises(ValueError, match="ArrayRecord.*Leave the data service out"):
         loop.train(
             small_preset(), source, source, str(tmp_path), data_service="host:1"
@@ -157,7 +157,7 @@ def test_a_data_service_is_refused(data_dir, tmp_path):
 @needs_package
 @pytest.mark.large
 def test_commands_read_the_format(data_dir, tmp_path):
-    data = ["--dataset=made", f"--data_dir={data_dir}"]
+    data = ["--dataset=packed", f"--data_dir={data_dir}"]
     run = f"{tmp_path}/run"
     for args in (
         ["train", *data, "--preset=tiny", "--epochs=1", f"--workdir={run}"],
@@ -166,8 +166,8 @@ def test_commands_read_the_format(data_dir, tmp_path):
     ):
         code, _, err = command(*args)
         assert code == 0, err
-    original = datasets.load("made", "train", data_dir)
-    copy = datasets.load("made_73", "train", f"{tmp_path}/copy")
+    original = datasets.load("packed", "train", data_dir)
+    copy = datasets.load("packed_73", "train", f"{tmp_path}/copy")
     assert [label for _, label, _ in examples_of(original)] == [
         label for _, label, _ in examples_of(copy)
     ]
@@ -219,13 +219,13 @@ def test_positions_and_names_of_parts_of_files(monkeypatch):
 
 def test_names_the_package_that_is_missing(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    info = types.SimpleNamespace(full_name="made/1.0.0")
+    info = types.SimpleNamespace(full_name="packed/1.0.0")
     builder = types.SimpleNamespace(
-        name="made", data_path="/data/made/1.0.0", info=info
+        name="packed", data_path="/data/packed/1.0.0", info=info
     )
     with pytest.raises(ModuleNotFoundError, match="pip install array_record") as error:
         array_records.check_installed(builder)
     assert str(error.value).endswith(
-        "tfds convert_format --dataset_version_dir=/data/made/1.0.0 "
-        "--out_file_format=tfrecord --out_dir=/data_tfrecord/made/1.0.0"
+        "tfds convert_format --dataset_version_dir=/data/packed/1.0.0 "
+        "--out_file_format=tfrecord --out_dir=/data_tfrecord/packed/1.0.0"
     )
