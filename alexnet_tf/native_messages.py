@@ -47,7 +47,7 @@ def leave_out_notices():
 
     Nothing changes if TensorFlow is already loaded, or on Windows.
     """
-    if "tensorflow" in sys.modules or not hasattr(os, "fork"):
+    if "tensorflow" in sys.modules or os.name == "nt":
         return
     if sys.__stderr__ is None:  # The descriptor is closed.
         return

@@ -56,8 +56,13 @@ POSIX_ATTRIBUTES = {
     "select": {"epoll", "poll"},
     "time": {"tzset"},
 }  # fmt: skip
-# Uses of these attributes after a check with `hasattr`.
-CHECKED_ATTRIBUTES = {"alexnet_tf/training/environment.py: os.sched_getaffinity"}
+# Uses of these attributes after a check with `hasattr` or of `os.name`.
+CHECKED_ATTRIBUTES = {
+    "alexnet_tf/native_messages.py: os.WNOHANG",
+    "alexnet_tf/native_messages.py: os.fork",
+    "alexnet_tf/native_messages.py: signal.SIGHUP",
+    "alexnet_tf/training/environment.py: os.sched_getaffinity",
+}
 RESERVED_NAME = re.compile(
     r'(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?|.*[<>:"\\|?*\x00-\x1f].*|.*[ .]'
 )
