@@ -359,7 +359,10 @@ def measure_pipelines(
 
 
 def _in_new_process(function, *args):
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    # The commands have set this level, which a new process does not inherit.
+    logger = tf.get_logger()
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1, logger.setLevel, [logger.level]) as pool:
         return pool.apply(function, args)
 
 
