@@ -3,8 +3,9 @@
     python -m experiments.reproduce --table
 
 In the paper, images are 224 pixels wide and high, the kernels of conv1 are 11 pixels
-wide and high with a stride of 4, and the maps of conv1 are 55 outputs wide and high,
-as the neuron counts of Fig. 2 imply. These numbers do not fit:
+wide and high with a stride of 4, and the maps of conv1 are 55 outputs wide and high
+in the drawing of Fig. 2. (The caption gives 253,440 neurons to conv1, which is
+55 x 48 x 96 and not 55 x 55 x 96.) These numbers do not fit:
 (224 - 11) / 4 + 1 = 54.25. The authors' code rounds up to 55, and the last windows
 read zeros to the right of the image and below it. Other implementations use images of
 227 pixels, or the default padding of their library. The table gives the sizes of the

@@ -70,8 +70,8 @@ FROM_PAPER = (
     ),
     Difference(
         "D2",
-        "The input has 224 x 224 pixels, which do not give the 55 x 55 maps that the "
-        "caption's numbers of neurons imply.",
+        "The input has 224 x 224 pixels, which do not give the 55 x 55 maps of conv1 "
+        "in the drawing of Fig. 2.",
         "3 rows and columns of zeros are added at the bottom and on the right, as the "
         "authors' code counts windows. `caffe` and `caffenet` take 227 pixels.",
         "`presets.OVERHANG`",

@@ -30,7 +30,7 @@ def test_the_notebook_is_small_and_has_outputs_and_working_links():
     codes = [cell for cell in cells if cell["cell_type"] == "code"]
     numbers = [cell["execution_count"] for cell in codes]
     assert numbers == [*range(1, len(codes) + 1)]
-    assert sum(map(_count_figures, codes)) == 7
+    assert sum(map(_count_figures, codes)) == 8
 
 
 @pytest.mark.large
