@@ -207,8 +207,9 @@ def _ten_crop_row(log):
         return None
     center = errors_at_end(log, "base", _CENTER)
     claim = "Ten-crop evaluation has a lower error than the center crop (section 4.1)"
+    paper = "1.5 points, ILSVRC-2010 (section 6)"
     names = ("ten-crop", "center crop")
-    return claim, "1.5 points, ILSVRC-2010 (section 6)", *_compare(ten_crop, center, names)
+    return claim, paper, *_compare(ten_crop, center, names)
 
 
 def _compare(errors, other_errors, names):
