@@ -55,7 +55,9 @@ def test_the_images_are_the_first_in_shuffled_order(run, make_source, monkeypatc
         return iter(examples if seed is None else examples[::-1])
 
     monkeypatch.setattr(
-        datasets, "load", lambda *names, **keys: dataclasses.replace(source, read=read)
+        datasets,
+        "load_as_spelled",
+        lambda *names, **keys: dataclasses.replace(source, read=read),
     )
     classifier = load_classifier(run)
     inputs = representative_images.load_inputs(classifier, run, 2)
