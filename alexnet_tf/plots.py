@@ -6,6 +6,7 @@ Most figures are 6 inches wide. If they are shown 390 pixels wide, as on a phone
 of Matplotlib's default size, 10 points, is 9 pixels high.
 """
 
+import re
 import textwrap
 
 from matplotlib import colormaps
@@ -22,6 +23,7 @@ _GRAY = "#999999"
 _WIDTH = 6  # Inches.
 _RESOLUTION = 160  # Pixels per inch.
 _TITLE_LENGTH = 64  # Characters of a title that fit in a line.
+_NOTE_LENGTH = 72  # Characters of a note that fit in a line.
 _SHARE_OF_BAR = 0.45  # The opacity of bars that have text on them.
 
 # The panels of `curves`: {metric: (factor, label of the axis)}.
@@ -184,10 +186,7 @@ def neighbors(rows, path, title=""):
     axes = fig.subplots(len(rows), columns, squeeze=False)
     for ax, (name, image, kind) in zip(axes.ravel(), sum(rows, [])):
         _draw_framed(ax, image, kind)
-        text = textwrap.fill(
-            name.replace("_", " "), 10, max_lines=2, placeholder="..."
-        )
-        ax.set_title(text, fontsize=10, parse_math=False)
+        ax.set_title(_two_lines(name), fontsize=10, parse_math=False)
     shown = {kind for row in rows for _, _, kind in row}
     handles = [
         lines.Line2D([], [], color=color, linestyle=style, linewidth=width, label=kind)
@@ -220,7 +219,7 @@ def crops(images, path, title=""):
     _save(fig, path, title)
 
 
-def normalization(maps, before, after, increases, path, title=""):
+def normalization(maps, before, after, increases, path, title="", note=""):
     """Plots activations before and after response normalization.
 
     Args:
@@ -231,8 +230,9 @@ def normalization(maps, before, after, increases, path, title=""):
             an increase by a tenth.
         path: see the module docstring.
         title: the title of the figure.
+        note: a text below the figure.
     """
-    fig = figure.Figure(figsize=(_WIDTH, 6.2), layout="constrained")
+    fig = figure.Figure(figsize=(_WIDTH, 6.4), layout="constrained")
     top, bottom = fig.subplots(2, 1, sharex=True)
     top.bar(maps - 0.2, before, 0.4, color=_GRAY, label="before")
     top.bar(maps + 0.2, after, 0.4, color=_BLUE, label="after")
@@ -241,12 +241,14 @@ def normalization(maps, before, after, increases, path, title=""):
     bottom.bar(maps, 100 * increases, 0.6, color=_ORANGE, label=label)
     bottom.set(xlabel="map", ylabel="increase (%)")
     bottom.xaxis.set_major_locator(ticker.MaxNLocator(10, integer=True))
+    # The default margin is wide enough for the tick of a map that does not exist.
+    bottom.set_xlim(maps[0] - 0.7, maps[-1] + 0.7)
     for ax in (top, bottom):
         ax.set_ylim(top=1.3 * ax.get_ylim()[1])  # Leaves room for the legend.
         ax.legend(loc="upper center", ncols=2)
         ax.grid(axis="y", alpha=0.3)
         ax.set_axisbelow(True)
-    _save(fig, path, title)
+    _save(fig, path, title, note)
 
 
 def activations(image, convolutions, dense_layers, classes, path, title=""):
@@ -326,7 +328,7 @@ def norms(layers, path, title=""):
     _save(fig, path, title)
 
 
-def dropout(errors, full_error, pairs, path, title=""):
+def dropout(errors, full_error, pairs, path, title="", note=""):
     """Compares averages over networks sampled by dropout with the full network.
 
     Args:
@@ -337,6 +339,7 @@ def dropout(errors, full_error, pairs, path, title=""):
             the average of the largest number of networks, then by the full network.
         path: see the module docstring.
         title: the title of the figure.
+        note: a text below the figure.
     """
     counts = [*errors]
     values = 100 * np.array([*errors.values()])
@@ -353,7 +356,9 @@ def dropout(errors, full_error, pairs, path, title=""):
     top.set_xscale("log", base=2)
     top.set_xticks(counts, [str(count) for count in counts])
     top.set(xlabel="networks in the average", ylabel="top-1 error (%)")
-    top.set_ylim(0, 1.35 * top.get_ylim()[1])  # Leaves room for the legend.
+    low, high = top.get_ylim()
+    # There is room for the legend above, and for a line at 0 above the frame.
+    top.set_ylim(min(low, -0.05 * high), 1.35 * high)
     top.grid(alpha=0.3)
     top.legend(loc="upper center", ncols=2)
     bottom.plot([0, 1], [0, 1], color=_GRAY, zorder=0, label="both are equal")
@@ -365,7 +370,7 @@ def dropout(errors, full_error, pairs, path, title=""):
         aspect="equal",
     )
     bottom.legend(loc="upper left")
-    _save(fig, path, title)
+    _save(fig, path, title, note)
 
 
 def receptive_fields(fields, side, path, title="", image=None):
@@ -402,12 +407,47 @@ def receptive_fields(fields, side, path, title="", image=None):
     _save(fig, path, title)
 
 
-def _save(fig, path, title):
-    """Writes a figure with its title, whose lines are wrapped."""
-    wrapped = [textwrap.fill(line, _TITLE_LENGTH) for line in title.splitlines()]
+def percent(probability):
+    """Returns a probability as text that is never rounded to 0% or to 100%."""
+    if 0 < probability < 0.005:
+        return "<1%"
+    if 0.995 <= probability < 1:
+        return ">99%"
+    return f"{probability:.0%}"
+
+
+def _save(fig, path, title, note=""):
+    """Writes a figure with its title and its note, whose lines are wrapped."""
     # Names of files and data sets may contain dollar signs, which start a formula.
-    fig.suptitle("\n".join(wrapped), fontsize=11, parse_math=False)
+    fig.suptitle(_wrap_lines(title, _TITLE_LENGTH), fontsize=11, parse_math=False)
+    if note:
+        # Unlike a text at a position, a label is taken into account by the layout.
+        fig.supxlabel(
+            _wrap_lines(note, _NOTE_LENGTH), x=0.01, ha="left", fontsize=10,
+            parse_math=False,
+        )  # fmt: skip
     fig.savefig(path, dpi=_RESOLUTION)
+
+
+def _wrap_lines(text, length):
+    return "\n".join(textwrap.fill(line, length) for line in text.splitlines())
+
+
+def _two_lines(name, length=10):
+    """Returns a name in at most two lines, which end after spaces and underscores."""
+    parts = [
+        part[start : start + length]
+        for part in re.split(r"(?<=[ _])", name)
+        for start in range(0, len(part), length)
+    ]
+    wrapped = [""]
+    for part in parts:
+        if wrapped[-1] and len((wrapped[-1] + part).rstrip()) > length:
+            wrapped.append("")
+        wrapped[-1] += part
+    if len(wrapped) > 2:
+        wrapped[1] = wrapped[1][: length - 3] + "..."
+    return "\n".join(line.rstrip() for line in wrapped[:2])
 
 
 def _set_heading(part, heading):
@@ -532,19 +572,10 @@ def _draw_bars(ax, classes, true_name, name_length=18):
         ax.text(
             0.01, rank, text, va="center", fontsize=10, weight=weight, parse_math=False
         )
-        ax.text(0.99, rank, _percent(probability), va="center", ha="right", fontsize=10)
+        ax.text(0.99, rank, percent(probability), va="center", ha="right", fontsize=10)
     ax.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6))
     ax.set_xticks([])
     ax.set_yticks([])
-
-
-def _percent(probability):
-    """Returns a probability as text that is never rounded to 0% or to 100%."""
-    if 0 < probability < 0.005:
-        return "<1%"
-    if 0.995 <= probability < 1:
-        return ">99%"
-    return f"{probability:.0%}"
 
 
 def _shorten(text, max_length=28):

@@ -244,7 +244,7 @@ def test_neighbors_frames_images_by_their_kind(draw):
     ]
     fig = draw(plots.neighbors, rows, "", "a title")
     for ax, (title, square, kind) in zip(fig.axes, sum(rows, []), strict=True):
-        assert ax.get_title() == "long name\n" + title[-2:]
+        assert ax.get_title() == "long_name_\n" + title[-2:]
         np.testing.assert_array_equal(ax.images[0].get_array(), square)
         frame = ax.spines["left"]
         assert (to_hex(frame.get_edgecolor()), frame.get_linestyle()) == {
@@ -254,6 +254,20 @@ def test_neighbors_frames_images_by_their_kind(draw):
         }[kind]
     assert legend_of(fig) == kinds
     assert fig.get_suptitle() == "a title"
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("phone_zebra.jpg", "phone_\nzebra.jpg"),
+        ("a_b cat.jpg", "a_b\ncat.jpg"),
+        ("DSC00012345.jpg", "DSC0001234\n5.jpg"),
+        ("my_dog_IMG_20240101.jpg", "my_dog_\nIMG_..."),
+    ],
+)
+def test_titles_of_neighbors_keep_all_letters_of_short_names(draw, name, expected):
+    fig = draw(plots.neighbors, [[(name, SQUARES[0], "query")]], "")
+    assert fig.axes[0].get_title() == expected
 
 
 def test_crops_keeps_the_order(draw):
@@ -269,7 +283,9 @@ def test_normalization_draws_all_values(draw):
     maps = np.array([4, 5, 6])
     before, after = np.array([3.0, 1, 2]), np.array([1.5, 0.5, 1.0])
     increases = np.array([0.02, 0.01, 0])
-    fig = draw(plots.normalization, maps, before, after, increases, "", "k = 2")
+    fig = draw(
+        plots.normalization, maps, before, after, increases, "", "norm1", "k = 2"
+    )
     top, bottom = fig.axes
     assert [bar.get_height() for bar in top.patches] == [3, 1, 2, 1.5, 0.5, 1.0]
     assert [bar.get_height() for bar in bottom.patches] == [2, 1, 0]
@@ -278,7 +294,15 @@ def test_normalization_draws_all_values(draw):
     assert [bars.get_label() for bars in top.containers] == ["before", "after"]
     assert (top.get_ylabel(), bottom.get_ylabel()) == ("activation", "increase (%)")
     assert bottom.get_xlabel() == "map"
-    assert fig.get_suptitle() == "k = 2"
+    assert (fig.get_suptitle(), fig.get_supxlabel()) == ("norm1", "k = 2")
+
+
+def test_normalization_has_ticks_for_its_maps_only(draw):
+    maps = np.arange(16)
+    fig = draw(plots.normalization, maps, maps, maps, maps / 100, "")
+    low, high = fig.axes[1].get_xlim()
+    ticks = [tick for tick in fig.axes[1].get_xticks() if low <= tick <= high]
+    assert ticks == [0, 2, 4, 6, 8, 10, 12, 14]
 
 
 def test_activations_draws_maps_and_receptive_fields(draw):
@@ -357,6 +381,20 @@ def test_dropout_draws_averages_with_error_bars(draw):
     assert full.get_ydata() == [25, 25]
     np.testing.assert_array_equal(bottom.collections[0].get_offsets(), pairs)
     assert bottom.get_xlabel() == "average of 4 networks"
+
+
+def test_dropout_shows_an_error_of_zero_above_the_frame(draw):
+    errors = {1: [0.01, 0.01], 2: [0.01, 0.02]}
+    fig = draw(plots.dropout, errors, 0.0, np.ones((3, 2)), "", "title", "a note")
+    low, high = fig.axes[0].get_ylim()
+    assert low < -0.035 * high
+    assert (fig.get_suptitle(), fig.get_supxlabel()) == ("title", "a note")
+
+
+def test_dropout_shows_error_bars_that_end_below_zero(draw):
+    errors = {1: [0.01, 0.0], 2: [0.005, 0.005]}
+    fig = draw(plots.dropout, errors, 0.0, np.ones((3, 2)), "")
+    assert fig.axes[0].get_ylim()[0] < 0.5 - 0.5**0.5
 
 
 def test_receptive_fields_draws_frames_with_a_legend(draw):

@@ -118,6 +118,42 @@ def draw(classifier, images, path, layer_name=None, unit=None, count=8):
     _plot(images, projections, layer, title, path)
 
 
+def fill_up(pixels, window, layer, value):
+    """Returns the pixels of a window, filled up to the same size for all windows.
+
+    The result is a square with the side of the receptive field, of which `window` lacks
+    the part outside of the image; or with the side of the image if that is smaller.
+
+    Args:
+        pixels: [crop, crop, 3], an image or a projection.
+        window: (rows, columns), what `layer.window` returns.
+        layer: a `units.Layer`.
+        value: the value of the pixels that are added.
+    """
+    margins = [_margins(span, layer) for span in window]
+    return np.pad(pixels[window], [*margins, (0, 0)], constant_values=value)
+
+
+def _margins(span, layer):
+    """Returns how many pixels a span of a window lacks before and after it."""
+    if not _exceeds_image(layer):
+        missing = layer.field.size - (span.stop - span.start)
+        return (missing, 0) if span.start == 0 else (0, missing)
+    return span.start, layer.image_side - span.stop
+
+
+def _exceeds_image(layer):
+    return layer.field is None or layer.field.size > layer.image_side
+
+
+def _describe_field(layer):
+    if layer.field is None:
+        return "the whole image"
+    if _exceeds_image(layer):
+        return f"{layer.field.size} pixels, more than the image has; gray: not seen"
+    return f"{layer.field.size} pixels; gray: outside of the image"
+
+
 def _outputs(classifier, inputs, layer):
     extractor = alexnet.features(classifier.model, layer.name)
     return extractor(inputs, training=False).numpy()
@@ -127,11 +163,11 @@ def _plot(images, projections, layer, title, path):
     columns = min(_COLUMNS, len(projections))
     rows = -(-len(projections) // columns)
     side = layout.WIDTH / _COLUMNS
-    field = "the whole image" if layer.field is None else f"{layer.field.size} pixels"
     fig = layout.make_figure(
         (2 * side + 0.4) * rows,
         f"{title} (deconvnet)",
-        f"Above: the pixels that the unit sees at its largest activation ({field}). "
+        f"Above: the pixels that the unit sees at its largest activation "
+        f"({_describe_field(layer)}). "
         "Below: that activation projected back to the pixels; gray is 0, and each "
         "projection is scaled to its largest absolute value. Response normalization "
         "is ignored, as Zeiler and Fergus did.",
@@ -142,11 +178,12 @@ def _plot(images, projections, layer, title, path):
     for index, (image, projection) in enumerate(zip(images, projections)):
         row, column = divmod(index, columns)
         above, below = axes[2 * row : 2 * row + 2, column]
+        window = projection.window
         layout.show(
-            above, image.pixels[projection.window],
+            above, fill_up(image.pixels, window, layer, 128),
             f"unit {projection.unit}:\n{projection.activation:.3g}",
         )
         layout.show(
-            below, saliency.scale_to_gray(projection.pixels[projection.window])
+            below, saliency.scale_to_gray(fill_up(projection.pixels, window, layer, 0))
         )
     layout.save(fig, path)

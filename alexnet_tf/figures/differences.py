@@ -24,9 +24,13 @@ def _has_towers(preset):
 
 
 def _has_conv1_of_paper(preset):
-    """Returns whether conv1 sees the padding of this package, or a larger crop."""
-    return preset.preprocessing.crop_size == 227 or any(
-        getattr(layer, "padding", None) == presets.OVERHANG for layer in preset.layers
+    """Returns whether conv1 sees 224 padded pixels of an image, or 227 of its own."""
+    return _is_for_imagenet(preset) and (
+        preset.preprocessing.crop_size == 227
+        or any(
+            getattr(layer, "padding", None) == presets.OVERHANG
+            for layer in preset.layers
+        )
     )
 
 
@@ -36,6 +40,11 @@ def _has_manual_schedule_in_paper(preset):
 
 def _is_for_imagenet(preset):
     return preset.preprocessing.crop_size > 200
+
+
+def _has_batch_size_for_other_images(preset):
+    """Returns False for the batch size of `tiny`, which is for small data sets."""
+    return preset.recipe.batch_size != presets.get("tiny").recipe.batch_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +127,9 @@ FROM_PAPER = (
         "images.",
         "There are 33 x 33 x 2 = 2,178, drawn for each image.",
         "`preprocess.random_offset`",
-        concerns=lambda preset: preset.preprocessing.random_crop,
+        concerns=lambda preset: (
+            _is_for_imagenet(preset) and preset.preprocessing.random_crop
+        ),
     ),
     Difference(
         "D8",
@@ -220,6 +231,7 @@ FROM_OTHER_SOURCES = (
         "With fewer than ten such batches in the training split, a batch is a tenth of "
         "the split, and the learning rate is multiplied by the square root of the "
         "ratio of the batch sizes. `--batch_size` and `--learning_rate` set others.",
+        concerns=_has_batch_size_for_other_images,
     ),
 )
 

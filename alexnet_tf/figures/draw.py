@@ -258,4 +258,6 @@ def _draw_neighbors(
             path, classifier, queries, train_source, layer, metric,
             query_classifier=query_classifier,
         )  # fmt: skip
-    paper_figures.neighbors(query_classifier, train_source, rows, output, layer)
+    paper_figures.neighbors(
+        query_classifier, train_source, rows, output, layer, metric
+    )

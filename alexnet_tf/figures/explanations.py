@@ -120,7 +120,7 @@ def _draw_architecture(weights, preset, layout, output):
     else:
         spec = presets.get(preset)
         model, name = alexnet.AlexNet(spec), spec.name
-    architecture.draw(model, f"The layers of {name}", output)
+    architecture.draw(model, f"The layers of preset {name}", output)
 
 
 def _check_arguments(figure, output, weights, preset, count, given):

@@ -72,6 +72,7 @@ td, th {{ padding: .2rem .8rem .2rem 0; text-align: left;
          vertical-align: top; border-bottom: 1px solid #eee;
          overflow-wrap: anywhere; }}
 td:first-child {{ min-width: 5rem; }}
+td:first-child, .headed td {{ overflow-wrap: break-word; }}
 @media (max-width: 40rem) {{
   .neighbor {{ width: 5rem; }}
   .headed th {{ display: none; }}
@@ -266,8 +267,13 @@ def compare_presets(preset, reference):
 
 def _value_text(value):
     if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)
+        return ", ".join(map(_number_text, value)) or "none"
+    return _number_text(value)
+
+
+def _number_text(value):
+    # A product of decimal fractions may have digits such as 57.120000000000005.
+    return f"{value:.8g}" if isinstance(value, float) else str(value)
 
 
 def _layer_texts(*layers):
@@ -415,7 +421,8 @@ def _kernels(classifier):
     )
     explanation = (
         "Each square shows the pixels to which a kernel of the first convolution "
-        "responds most strongly. A kernel that has learned something is smooth."
+        "responds most strongly, with its colors stretched to the full range. A kernel "
+        "that has learned something is smooth."
     )
     return explanation, image
 
@@ -443,15 +450,22 @@ def _prediction(classifier, source, example):
     for _, name, probability in classifier.predict(example["image"]):
         color, kind = ("#f2bf99", "true") if name == true_name else ("#99c7e0", "other")
         end = f"{100 * probability:.1f}%"
+        text = html.escape(plots.percent(probability))
         bars.append(
             f'<li class="{kind}" style="background: linear-gradient(to right, {color} '
             f'{end}, transparent {end})"><span>{_class_name(name)}</span>'
-            f"<span>{end}</span></li>"
+            f"<span>{text}</span></li>"
         )
     return (
-        f'<figure class="prediction">{_thumbnail(image, true_name)}<figcaption>'
+        f'<figure class="prediction" title="{_file_name(example)}">'
+        f"{_thumbnail(image, true_name)}<figcaption>"
         f"{_class_name(true_name)}</figcaption><ol>{''.join(bars)}</ol></figure>"
     )
+
+
+def _file_name(example):
+    """Returns the name of the file of an example in HTML, for a tooltip."""
+    return html.escape(os.path.basename(os.fsdecode(example["name"])))
 
 
 def _class_name(name):
@@ -505,8 +519,9 @@ def _neighbor(classifier, source, example, kind):
     """Returns an HTML figure of an image, with the frame of its kind."""
     name, image = paper_figures.title_and_image(classifier, source, example)
     return (
-        f'<figure class="neighbor {kind}">{_thumbnail(image, name)}'
-        f"<figcaption>{_class_name(name)}</figcaption></figure>"
+        f'<figure class="neighbor {kind}" title="{_file_name(example)}">'
+        f"{_thumbnail(image, name)}<figcaption>"
+        f"{_class_name(name)}</figcaption></figure>"
     )
 
 

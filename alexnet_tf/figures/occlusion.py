@@ -130,9 +130,10 @@ def _plot(rows, square_side, stride, path):
         layout.show(axes[0], image.pixels, layout.shorten(image.caption, 22))
         _draw_square(axes[0], len(image.pixels), square_side)
         for ax, (title, values) in zip(axes[1:], maps):
-            shown = layout.show(
-                ax, values, title, cmap="cividis", vmin=0, vmax=values.max()
-            )
+            high = values.max()
+            # The color bar has a tick at 100% only if it reaches it.
+            high = 1 if high > 0.995 else high
+            shown = layout.show(ax, values, title, cmap="cividis", vmin=0, vmax=high)
             layout.add_color_bar(fig, shown, ax, fraction=0.05, format="{x:.0%}")
         for ax in axes[1 + len(maps) :]:
             ax.set_axis_off()

@@ -26,6 +26,7 @@ from alexnet_tf import plots
 _NUM_PASSES = 32
 _REPETITIONS = 5  # Averages over as many networks that `dropout` compares.
 _MAX_BARS = 10  # Classes that `activations` shows.
+_DISTANCES = {"l2": "Euclidean", "cosine": "cosine"}
 _GROUPS = ("right and sure", "wrong and sure", "unsure")
 
 
@@ -87,14 +88,15 @@ def predictions_by_confidence(
     plots.predictions(groups, path, title)
 
 
-def neighbors(classifier, source, rows, path, layer=None):
+def neighbors(classifier, source, rows, path, layer=None, metric="l2"):
     """Draws images, each followed by its nearest neighbors (Fig. 4, right).
 
     Args:
         classifier, path: see the module docstring.
         source: a `Source` with the classes of the images.
         rows: the result of `retrieval.nearest_examples`.
-        layer: the layer whose features were compared; only for the title.
+        layer, metric: the layer whose features were compared and their distance, see
+            `retrieval.search`; only for the title.
     """
     images = []
     for query, *nearest in rows:
@@ -105,7 +107,8 @@ def neighbors(classifier, source, rows, path, layer=None):
     by_layer = f" by the features of {layer}" if layer else ""
     title = (
         f"Images (left) and the {len(images[0]) - 1} training images of {source.name} "
-        f"that are nearest{by_layer} of {classifier.preset.name}"
+        f"that are nearest{by_layer} of {classifier.preset.name} "
+        f"({_DISTANCES[metric]} distance)"
     )
     plots.neighbors(images, path, title)
 
@@ -231,12 +234,13 @@ def dropout(classifier, source, examples, seed, path):
     true_classes = np.arange(len(labels)), labels
     averages = passes[0].mean(axis=0)
     pairs = np.stack([averages[true_classes], full[true_classes]], axis=1)
-    title = (
-        f"Averages of networks that dropout samples from {classifier.preset.name}\n"
-        f"{len(labels)} images of {source}, center crop. Error bars: one standard "
-        f"deviation over n = {_REPETITIONS} repetitions with new random masks."
+    title = f"Averages of networks that dropout samples from {classifier.preset.name}"
+    note = (
+        f"{len(labels)} images of {source}, center crop; one image is "
+        f"{100 / len(labels):.2g}%. Error bars: one standard deviation over n = "
+        f"{_REPETITIONS} repetitions with new random masks."
     )
-    plots.dropout(errors, error(full), pairs, path, title)
+    plots.dropout(errors, error(full), pairs, path, title, note)
 
 
 def normalization(classifier, example, path):
@@ -252,17 +256,19 @@ def normalization(classifier, example, path):
     pixel = internals.normalized_pixel(classifier, example["image"])
     layer = pixel.layer
     smallest = layer.bias**layer.beta
-    title = (
-        f"Response normalization {layer.name} of {classifier.preset.name}: "
+    title = f"Response normalization {layer.name} of {classifier.preset.name}"
+    note = (
         f"{len(pixel.maps)} neighboring maps for one image at row {pixel.row}, column "
-        f"{pixel.column}\n"
-        "divisor = (k + alpha * sum of the squares of n maps)^beta, at least "
-        f"{smallest:.3g}\n"
+        f"{pixel.column}.\n"
+        "divisor = (k + alpha * sum of the squares of n maps)^beta\n"
         f"k = {layer.bias:g}, n = {2 * layer.depth_radius + 1}, "
-        f"alpha = {layer.alpha:g}, beta = {layer.beta:g}"
+        f"alpha = {layer.alpha:g}, beta = {layer.beta:g}; "
+        f"the divisor is at least {smallest:.3g}."
     )
     increases = pixel.divisors / smallest - 1
-    plots.normalization(pixel.maps, pixel.before, pixel.after, increases, path, title)
+    plots.normalization(
+        pixel.maps, pixel.before, pixel.after, increases, path, title, note
+    )
 
 
 def draw_receptive_fields(classifier, path, example=None):

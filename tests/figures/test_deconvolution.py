@@ -64,10 +64,26 @@ def test_figure_shows_the_strongest_units(
     for index, projection in enumerate(projections):
         # The axes are those of a row of patches, then of a row of projections.
         patch, projected = (shown_images(fig)[i] for i in (index, 3 + index))
-        np.testing.assert_array_equal(patch, image.pixels[projection.window])
-        values = projection.pixels[projection.window]
+        # The field of conv3, 99 pixels, is larger than the image of 64 pixels.
+        seen = np.zeros((64, 64, 1), bool)
+        seen[projection.window] = True
+        np.testing.assert_array_equal(patch, np.where(seen, image.pixels, 128))
+        values = np.where(seen, projection.pixels, 0)
         np.testing.assert_array_equal(projected, saliency.scale_to_gray(values))
     assert any("Response normalization is ignored" in text for text in texts(fig))
+
+
+@pytest.mark.parametrize("row", [0, 3, 6])
+def test_patches_are_filled_up_to_the_receptive_field(classifier, row):
+    """The fields of conv2 have 51 pixels, from -16 to 83 in the image of 64."""
+    layer = units.find_layer(classifier.model, "conv2")
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    canvas = np.full((99, 99, 3), 128, np.uint8)
+    canvas[16:80, 16:80] = image
+    column = 6 - row
+    expected = canvas[8 * row : 8 * row + 51, 8 * column : 8 * column + 51]
+    filled = deconvolution.fill_up(image, layer.window((row, column)), layer, 128)
+    np.testing.assert_array_equal(filled, expected)
 
 
 def test_figure_shows_one_unit_for_several_images(
@@ -85,5 +101,7 @@ def test_figure_shows_one_unit_for_several_images(
     projections = deconvolution.project(classifier, inputs, layer, [4, 4])
     for projection in projections:
         assert f"unit 4: {projection.activation:.3g}" in texts(figures[0])
+    assert {shown.shape for shown in shown_images(figures[0])} == {(51, 51, 3)}
+    assert any("(51 pixels; gray: outside" in text for text in texts(figures[0]))
     with pytest.raises(ValueError, match="unit=32"):
         deconvolution.draw(classifier, images, "out.png", "conv2", unit=32)

@@ -16,6 +16,7 @@ from alexnet_tf.figures import differences
 from alexnet_tf.figures import html_report
 from alexnet_tf.inference import evaluation
 from alexnet_tf.inference import retrieval
+from alexnet_tf import plots
 from alexnet_tf import presets
 from alexnet_tf.workdir import append_metrics
 from helpers.commands import command
@@ -182,6 +183,25 @@ def test_page_shows_the_evaluated_images(make_page, monkeypatch):
     )
     assert {kind for kind, _ in bars[::5]} == {"other"}
     assert section.count("<img") == len(wrong)
+    labels_of_bars = re.findall(r"<span>([^<]*%)</span>", section)
+    assert labels_of_bars[::5] == [
+        html.escape(plots.percent(probabilities[index].max())) for index in wrong
+    ]
+    # The tooltips are the names of the files.
+    tooltips = re.findall(r'<figure class="prediction" title="([^"]*)"', section)
+    assert tooltips == [f"images {index}" for index in wrong]
+
+
+def test_bars_of_predictions_never_say_0_or_100_percent(make_source, monkeypatch):
+    classifier, source = untrained_classifier(), make_source(1, name="/photos/<a>.jpg")
+    (example,) = source.take_indices([0])
+    monkeypatch.setattr(
+        type(classifier), "predict",
+        lambda *_: [(0, "0", 0.9999), (1, "1", 0.0001)],
+    )  # fmt: skip
+    text = html_report._prediction(classifier, source, example)
+    assert re.findall(r"<span>([^<]*)</span>", text) == ["0", "&gt;99%", "1", "&lt;1%"]
+    assert 'title="&lt;a&gt;.jpg 0"' in text and "photos" not in text
 
 
 def test_page_begins_with_a_sentence_about_the_result(make_source):
@@ -236,6 +256,14 @@ def test_browser_shows_page_without_overflow(run_with_report, tmp_path, width, h
     assert pixels[:, -10:-5].std() < 0.05
 
 
+def test_names_of_settings_are_not_broken_inside_of_words(run_with_report):
+    text = (run_with_report / "report.html").read_text()
+    (rule,) = re.findall(r"td:first-child, \.headed td \{([^}]*)\}", text)
+    assert rule.strip() == "overflow-wrap: break-word;"
+    table = text.split("<h2>Differences from the preset paper</h2>")[1]
+    assert table.split("<table")[1].startswith(" class=headed>")
+
+
 def test_rejects_folders_that_are_not_runs(tmp_path):
     code, _, error = command("report", tmp_path)
     assert code == 1 and "network.json" in error
@@ -279,12 +307,15 @@ def test_compare_presets_lists_all_differences():
     owt = html_report.compare_presets(presets.get("owt"), paper)
     names = [row[0] for row in owt]
     assert "norm1" in names and "drop5" in names
+    # .224 * 255 is 57.120000000000005.
+    assert ("channel_std", "None", "58.395, 57.12, 57.375") in owt
 
 
 def test_page_lists_the_differences_that_concern_the_preset(run_with_report):
     rows = ParsedPage((run_with_report / "report.html").read_text()).rows
     shown = {row[0]: row[1:] for row in rows if re.fullmatch(r"D\d+", row[0])}
-    concerning = differences.concerning(presets.get("tiny"))
+    preset = presets.override(presets.get("tiny"), batch_size=20)
+    concerning = differences.concerning(preset)
     assert [*shown] == [row.number for row in concerning]
     for row in concerning:
         cells = [cell for cell in (row.source, row.here, row.where) if cell]

@@ -44,6 +44,15 @@ def test_maps_equal_predictions_of_images_with_a_gray_square(changes):
     assert np.abs(maps[0, 1] - maps[2, 3]).max() > 1e-3
 
 
+@pytest.mark.parametrize("largest, end", [(0.998, 1), (0.99, 0.99), (0.3, 0.3)])
+def test_color_bar_ends_at_100_percent_if_it_almost_does(monkeypatch, largest, end):
+    figures = capture_figures(monkeypatch)
+    image = input_images.InputImage("a", None, None, np.zeros((4, 4, 3), np.uint8))
+    maps = [("title", np.array([[0.1, largest]]))]
+    occlusion._plot([(image, maps)], 2, 1, "out.png")
+    assert figures[0].axes[1].images[0].get_clim() == (0, end)
+
+
 def test_figure_shows_the_predicted_and_the_true_class(make_source, monkeypatch):
     figures = capture_figures(monkeypatch)
     classifier, source = untrained_classifier(), make_source(11)

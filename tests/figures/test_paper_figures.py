@@ -95,7 +95,11 @@ def test_images_without_a_class_have_the_names_of_their_files(plotted, make_sour
     assert (title, true_name) == ("cat.jpg 0", None)
     rows = [[query, *source.take_indices([2])]]
     paper_figures.neighbors(classifier, source, rows, "out.png")
-    [images], *_ = plotted("neighbors")
+    [images], _, neighbors_title = plotted("neighbors")
+    assert neighbors_title == (
+        "Images (left) and the 1 training images of images that are nearest of tiny "
+        "(Euclidean distance)"
+    )
     assert [(name, kind) for name, _, kind in images] == [
         ("cat.jpg 0", "query"), ("2", "neighbor")
     ]  # fmt: skip
@@ -114,7 +118,7 @@ def test_rejects_sources_with_other_classes(make_source, figure):
 def test_neighbors_keeps_the_order_of_rows(plotted, make_source):
     classifier, source = untrained_classifier(), make_source(14)
     rows = [source.take_indices([3, 10, 13]), source.take_indices([1, 2, 5])]
-    paper_figures.neighbors(classifier, source, rows, "out.png", "fc6")
+    paper_figures.neighbors(classifier, source, rows, "out.png", "fc6", "cosine")
     images, _, title = plotted("neighbors")
     assert [[(name, kind) for name, _, kind in row] for row in images] == [
         [("3", "query"), ("0", "other class"), ("3", "same class")],
@@ -122,7 +126,7 @@ def test_neighbors_keeps_the_order_of_rows(plotted, make_source):
     ]
     assert title == (
         "Images (left) and the 2 training images of images that are nearest by the "
-        "features of fc6 of tiny"
+        "features of fc6 of tiny (cosine distance)"
     )
     for (_, image, _), example in zip(sum(images, []), sum(rows, [])):
         np.testing.assert_array_equal(image, center_square(classifier, example))
@@ -265,7 +269,7 @@ def test_dropout_repeats_averages_of_1_to_32_networks(
     classifier, source = untrained_classifier(), make_source(12)
     examples = source.take_indices([*range(12)])
     paper_figures.dropout(classifier, source, examples, 2, "out.png")
-    errors, full_error, pairs, _, title = plotted("dropout")
+    errors, full_error, pairs, _, title, note = plotted("dropout")
     labels = np.arange(12, dtype=np.int32) % 10
     encoded = [example["image"] for example in examples]
     passes = internals.dropout_passes(classifier, encoded, 2 * 32, 2)
@@ -281,25 +285,26 @@ def test_dropout_repeats_averages_of_1_to_32_networks(
     averages = passes[:32].mean(axis=0)
     np.testing.assert_allclose(pairs[:, 0], averages[range(12), labels])
     np.testing.assert_allclose(pairs[:, 1], full[range(12), labels], atol=1e-6)
-    assert "12 images of images, split train, center crop" in title
-    assert "n = 2 repetitions" in title
+    assert title == "Averages of networks that dropout samples from tiny"
+    assert "12 images of images, split train, center crop; one image is 8.3%." in note
+    assert "n = 2 repetitions" in note
 
 
 def test_normalization_states_the_constants_of_the_layer(plotted, make_source):
     classifier = untrained_classifier()
     (example,) = make_source(1).take_indices([0])
     paper_figures.normalization(classifier, example, "out.png")
-    maps, before, after, increases, _, title = plotted("normalization")
+    maps, before, after, increases, _, title, note = plotted("normalization")
     pixel = internals.normalized_pixel(classifier, example["image"])
     np.testing.assert_array_equal(maps, pixel.maps)
     np.testing.assert_array_equal(before, pixel.before)
     np.testing.assert_array_equal(after, pixel.after)
     np.testing.assert_allclose(increases, pixel.divisors / 2**0.75 - 1)
-    assert title.splitlines() == [
-        "Response normalization norm1 of tiny: 16 neighboring maps for one image at "
-        f"row {pixel.row}, column {pixel.column}",
-        "divisor = (k + alpha * sum of the squares of n maps)^beta, at least 1.68",
-        "k = 2, n = 5, alpha = 0.0001, beta = 0.75",
+    assert title == "Response normalization norm1 of tiny"
+    assert note.splitlines() == [
+        f"16 neighboring maps for one image at row {pixel.row}, column {pixel.column}.",
+        "divisor = (k + alpha * sum of the squares of n maps)^beta",
+        "k = 2, n = 5, alpha = 0.0001, beta = 0.75; the divisor is at least 1.68.",
     ]
 
 
