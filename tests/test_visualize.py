@@ -161,8 +161,11 @@ def test_figures_show_own_images(run, tmp_path, monkeypatch):
     draw.draw("predictions", tmp_path / "p.png", weights=run, images=paths)
     [(_, rows)], *_ = shown["predictions"]
     assert [row[0] for row in rows] == ["0.jpg", "1.jpg"] * 2
-    draw.draw("neighbors", tmp_path / "p.png", weights=run, images=paths[:1])
-    images, *_ = shown["neighbors"]
+    draw.draw(
+        "neighbors", tmp_path / "p.png", weights=run, images=paths[:1], metric="cosine"
+    )
+    images, _, title = shown["neighbors"]
+    assert title.endswith("(cosine distance)")
     assert [row[0][0] for row in images] == ["0.jpg", "1.jpg"]
     # One of them or both are training images of the run too, and the nearest ones.
     assert any(np.array_equal(row[0][1], row[1][1]) for row in images)

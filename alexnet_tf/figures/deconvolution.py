@@ -150,8 +150,11 @@ def _describe_field(layer):
     if layer.field is None:
         return "the whole image"
     if _exceeds_image(layer):
-        return f"{layer.field.size} pixels, more than the image has; gray: not seen"
-    return f"{layer.field.size} pixels; gray: outside of the image"
+        return (
+            f"{layer.field.size} pixels, more than the image has; a part that it does "
+            "not see is gray"
+        )
+    return f"{layer.field.size} pixels; the part outside of the image is gray"
 
 
 def _outputs(classifier, inputs, layer):

@@ -102,6 +102,6 @@ def test_figure_shows_one_unit_for_several_images(
     for projection in projections:
         assert f"unit 4: {projection.activation:.3g}" in texts(figures[0])
     assert {shown.shape for shown in shown_images(figures[0])} == {(51, 51, 3)}
-    assert any("(51 pixels; gray: outside" in text for text in texts(figures[0]))
+    assert any("(51 pixels; the part outside" in text for text in texts(figures[0]))
     with pytest.raises(ValueError, match="unit=32"):
         deconvolution.draw(classifier, images, "out.png", "conv2", unit=32)

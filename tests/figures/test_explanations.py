@@ -105,7 +105,8 @@ def test_figures_of_a_split_get_all_of_its_images(drawn):
 
 def test_architecture_needs_only_a_preset(drawn):
     model, title, _ = drawn("architecture", weights=None, preset="tiny")
-    assert model.count_params() == 65_514 + 990 * 129 and title == "The layers of tiny"
+    assert model.count_params() == 65_514 + 990 * 129
+    assert title == "The layers of preset tiny"
     model, _, _ = drawn("architecture")
     assert model.output.shape == (None, 10)
 
