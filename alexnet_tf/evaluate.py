@@ -9,6 +9,7 @@ preset, and the probabilities are averaged.
 """
 
 import csv
+import os
 
 from alexnet_tf import cli
 from alexnet_tf import files
@@ -101,12 +102,13 @@ def _evaluate(args):
 
 
 def _print_table(result, args):
+    from alexnet_tf.data import bad_images
+
     protocol = {
         "center": "center crop",
         "ten_crop": "ten crops",
         "dense": f"dense at {', '.join(args.scales)} pixels",
     }[args.protocol]
-    count = len(args.weights)
     cells = []
     for k in result.reported_ks:
         low, high = result.interval(k)
@@ -115,9 +117,17 @@ def _print_table(result, args):
     print(f"| network | {' | '.join(heads)} | protocol |")
     print("|---" * (2 + len(heads)) + "|")
     print(
-        f"| {count} network{'s' * (count > 1)} | {' | '.join(cells)} | {protocol}, "
-        f"{len(result.labels)} images of {result.source} |"
+        f"| {_network_name(args.weights)} | {' | '.join(cells)} | {protocol}, "
+        f"{len(result.labels)} images of {result.source}"
+        f"{bad_images.describe_left_out(result.source.num_bad_images)} |"
     )
+
+
+def _network_name(weights):
+    """Returns the name of a run, a file or published weights, or "3 networks"."""
+    if len(weights) > 1:
+        return f"{len(weights)} networks"
+    return os.path.basename(os.path.normpath(weights[0]))
 
 
 def _print_confusions(result, count):

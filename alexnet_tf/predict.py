@@ -49,7 +49,7 @@ def _print_classes(prediction, as_json):
         return
     print(prediction.path)
     for rank, (class_id, name, probability) in enumerate(prediction.classes, 1):
-        print(f"{rank:3d}  {class_id!s:10s} {name:30s} {probability:8.2%}")
+        print(f"{rank:4d}  {class_id!s:10s} {name:30s} {probability:11.2%}")
 
 
 def _print_error(prediction, as_json):
@@ -69,8 +69,7 @@ def _predict(args, patterns):
         raise app.UsageError("Expected image files. Received: none.")
     if args.output:
         files.check_output("--output", args.output)
-    shown, all_read = [], True
-    for prediction in predict_files(
+    predictions = predict_files(
         args.weights,
         patterns,
         preset=args.preset,
@@ -81,7 +80,11 @@ def _predict(args, patterns):
         ten_crop=args.ten_crop,
         with_images=bool(args.output),
         exif_orientation=args.exif_orientation,
-    ):
+    )
+    if not args.json:
+        print(f"rank  {'id':10s} {'name':30s} probability")
+    shown, all_read = [], True
+    for prediction in predictions:
         if prediction.error is not None:
             _print_error(prediction, args.json)
             all_read = False

@@ -367,9 +367,8 @@ def _train(args):
         print(interrupted, file=sys.stderr)
         sys.exit(128 + interrupted.signum)
     except BadImageError as error:
-        # A run whose data set has shrunk cannot be resumed.
         raise ValueError(
-            f"{error.fault} Repair the image and run the same command again, or go on "
+            f"{error.fault} {error.advice} and run the same command again, or go on "
             f"without unreadable images: {environment.command('--on_bad_image=skip')}"
         ) from error
 

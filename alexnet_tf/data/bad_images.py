@@ -25,13 +25,28 @@ class BadImageError(ValueError):
 
     Attributes:
         fault: a description of the image and of what is wrong with it, as sentences.
+        advice: what can be done about it, a sentence without its period.
     """
 
-    def __init__(self, fault):
-        super().__init__(
-            f"{fault} Repair the image or remove it from the data set."
+    def __init__(self, fault, is_removable=True):
+        alternative = " or remove it from the data set" if is_removable else ""
+        self.fault, self.advice = fault, f"Repair the image{alternative}"
+        super().__init__(f"{fault} {self.advice}.")
+
+
+class UndecodableError(ValueError):
+    """The bytes of an image cannot be decoded.
+
+    Attributes:
+        fault: a phrase with the number of bytes and what is wrong with them.
+    """
+
+    def __init__(self, encoded, error):
+        self.fault = (
+            f"{len(encoded)} bytes that cannot be decoded as a JPEG, PNG, BMP, GIF or "
+            f"WebP image: {short_message(error)}"
         )
-        self.fault = fault
+        super().__init__(f"Expected an image. Received: {self.fault}.")
 
 
 def diagnose(error, source, examples):
@@ -143,6 +158,11 @@ def short_message(error):
     # Several data of an assertion are numbers and names, which say less by themselves.
     assertion = re.fullmatch(r"assertion failed: \[([^][]* [^][]*?)\]", cause)
     return (assertion[1] if assertion else cause).rstrip(".")
+
+
+def describe_left_out(count):
+    """Returns a phrase such as ", 1 unreadable left out", and "" for none."""
+    return f", {count} unreadable left out" if count else ""
 
 
 def find_bad_image(source, examples):

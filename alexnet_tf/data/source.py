@@ -63,6 +63,8 @@ class Source:
             set written by `resized_copy.prepare`; None for other data sets.
         in_process: whether Python code of this process reads the data, so that the
             workers of a data service cannot.
+        num_bad_images: the number of unreadable images that `without_bad_images` has
+            left out.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Source:
     allows_bad_images: bool = False
     prepared: dict | None = None
     in_process: bool = False
+    num_bad_images: int = 0
 
     def __str__(self):
         return f"{self.name}, split {self.split}"
@@ -208,7 +211,7 @@ class Source:
             return examples
         return examples.map(self.fetch, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def allow_bad_images(self):
+    def allow_bad_images(self, log_names=False):
         """Returns a `Source` in which a black image replaces each unreadable one.
 
         An image is unreadable if it can't be read or decoded, has more than 134
@@ -216,16 +219,26 @@ class Source:
         class. The black image has the name "bad" and the label `PADDING_LABEL`, which
         training and evaluation ignore. To find the unreadable images, the pipeline
         decodes each image one more time.
+
+        Args:
+            log_names: whether to log the name of each unreadable image when it is read
+                for the first time. A data service cannot run such a pipeline.
         """
         black_pixel = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
         black_image = {"image": black_pixel, "label": PADDING_LABEL, "name": "bad"}
 
+        def log_and_replace(name):
+            if log_names:
+                tf.numpy_function(_log_bad_image, [name], [])
+            return black_image
+
         def readable_or_black(element):
+            name = tf.data.Dataset.from_tensors(element["name"])
             return (
                 tf.data.Dataset.from_tensors(element)
                 .map(self._checked_example)
                 .ignore_errors()
-                .concatenate(tf.data.Dataset.from_tensors(black_image))
+                .concatenate(name.map(log_and_replace))
                 .take(1)
             )
 
@@ -256,7 +269,7 @@ class Source:
         """Returns a `Source` without the unreadable images.
 
         `allow_bad_images` explains which images are unreadable. This method reads and
-        decodes all images to count the readable ones.
+        decodes all images to count the readable ones, and logs the names of the others.
 
         Raises:
             ValueError: if no image is readable.
@@ -264,7 +277,7 @@ class Source:
         """
 
         def read(shuffle_seed):
-            examples = self.allow_bad_images().read(shuffle_seed)
+            examples = self.allow_bad_images(log_names=True).read(shuffle_seed)
             return examples.filter(lambda example: example["label"] != PADDING_LABEL)
 
         readable = dataclasses.replace(self, read=read, fetch=None)
@@ -272,7 +285,9 @@ class Source:
             examples = readable.without_count_check()
             count = int(examples.reduce(0, lambda count, _: count + 1))
         check_not_empty(self.name, self.split, count, sizes={})
-        return dataclasses.replace(readable, num_examples=count)
+        return dataclasses.replace(
+            readable, num_examples=count, num_bad_images=self.num_examples - count
+        )
 
     def take_indices(self, indices):
         """Returns the examples at some positions of the unshuffled split.
@@ -374,6 +389,10 @@ def fetch_file(element):
     return element | {"image": tf.io.read_file(element["name"])}
 
 
+def _log_bad_image(name):
+    log_once(logging.WARNING, f"Unreadable image left out: {os.fsdecode(name)}.")
+
+
 def label_limit(num_examples):
     """Returns the number that the labels of a data set without class names are below.
 
@@ -433,8 +452,8 @@ def default_training_splits(name, splits):
     log_once(
         logging.INFO,
         f"{name} has no split to evaluate on. Training uses {train_split}, and "
-        f"evaluation {eval_split}. Other parts can be chosen by train_split and "
-        "eval_split.",
+        f"evaluation {eval_split}. Other parts can be chosen by --train_split and "
+        "--eval_split.",
     )
     return train_split, eval_split
 

@@ -11,6 +11,7 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.data import bad_images
 from alexnet_tf.figures import confusions
 from alexnet_tf.figures import differences
 from alexnet_tf.figures import internals
@@ -360,10 +361,12 @@ def _gallery(elements):
 
 
 def _result(classifier, source, probabilities, labels, log_lines):
+    left_out = bad_images.describe_left_out(source.num_bad_images)
+    count = f"{len(labels):,} images{left_out}"
     rows = [
         ("network", classifier.preset.name),
         ("parameters", f"{classifier.model.count_params():,}"),
-        ("measured on", f"{source}, {len(labels):,} images, center crop"),
+        ("measured on", f"{source}, {count}, center crop"),
     ]
     for k in metrics.reported_ks(len(source.classes)):
         hits = evaluation.hits(probabilities, labels, k)

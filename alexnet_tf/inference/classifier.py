@@ -292,7 +292,9 @@ def _predict_file(classifier, path, top, ten_crop, with_images):
         image = classifier.center_square(encoded) if with_images else None
     except OSError as error:
         return Prediction(path, error=error.strerror)
-    except ValueError as error:
+    except bad_images.UndecodableError as error:
+        return Prediction(path, error=error.fault)
+    except ValueError as error:  # A path with a null character.
         return Prediction(path, error=str(error))
     return Prediction(path, classes, image)
 
@@ -403,15 +405,11 @@ def find_run_data(
 
 @contextlib.contextmanager
 def _decoding(encoded):
-    """Replaces TensorFlow's errors about an image by a ValueError."""
+    """Replaces TensorFlow's errors about an image by an `UndecodableError`."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        raise ValueError(
-            "Expected a JPEG, PNG, BMP, GIF or WebP image. Received: "
-            f"{len(encoded)} bytes that cannot be decoded as one of these: "
-            f"{bad_images.short_message(error)}."
-        ) from error
+        raise bad_images.UndecodableError(encoded, error) from error
 
 
 def _checkpoint_path(path, checkpoint):

@@ -91,10 +91,10 @@ def evaluate(
         alexnet_tf.inference.evaluate(["runs/imagenet2012-paper"]).error(1)
 
     Args:
-        weights: a list of work directories of runs, published names and weights files.
-        preset: a list of the presets of the weights files, one for each entry of
-            `weights` or one for all of them. Default: those of the runs and of the
-            published weights.
+        weights: the work directory of a run, a published name or a weights file, or a
+            list of these for an ensemble.
+        preset: the preset of all weights files, or a list with one for each entry of
+            `weights`. Default: those of the runs and of the published weights.
         layout: the axis order of the files, see `weights.load_weights`.
         mean, checkpoint: see `load_classifier`.
         dataset, split, data_dir, image_key, label_key: the data, see `datasets.load`.
@@ -116,6 +116,8 @@ def evaluate(
         OSError: if weights or data are missing.
         MemoryError: if the memory does not suffice for a batch.
     """
+    if not isinstance(weights, (list, tuple)):
+        weights = [weights]
     data = find_run_data(
         weights[0], dataset, split, data_dir, "textures",
         image_key=image_key, label_key=label_key,
@@ -273,12 +275,21 @@ def hits(probabilities, labels, k):
 
 
 def interval(hits, seed=0):
-    """Returns (low, high), the 95% bootstrap interval of the error.
+    """Returns (low, high), the 95% interval of the error.
+
+    It is computed by resampling the images. If all images are hits, or none is, then
+    all resamples are equal, and the exact binomial interval (Clopper-Pearson) is
+    returned instead.
 
     Args:
         hits: float32 [N], from the function `hits`.
         seed: the seed of the 1,000 random resamples of the images.
     """
+    bound = 0.025 ** (1 / len(hits))
+    if np.all(hits == 1):
+        return 0.0, 1 - bound
+    if np.all(hits == 0):
+        return bound, 1.0
     rng = np.random.default_rng(seed)
     errors = [
         1 - hits[rng.integers(0, len(hits), len(hits))].mean()
@@ -374,6 +385,8 @@ def check_fits(classifier, source):
 
 def _load_classifiers(weights, names, layout, mean, checkpoint):
     names = names or [None]
+    if not isinstance(names, (list, tuple)):
+        names = [names]
     if len(names) == 1:
         names = names * len(weights)
     if len(names) != len(weights):

@@ -333,8 +333,7 @@ def _reason(source, batch, index, make_crops):
     except OSError as error:
         return error.strerror
     except tf.errors.OpError as error:
-        message = bad_images.short_message(error)
-        return f"{len(encoded)} bytes that cannot be decoded as an image: {message}"
+        return bad_images.UndecodableError(encoded, error).fault
     return "it could not be read the first time, but it can be read now"
 
 

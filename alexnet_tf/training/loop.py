@@ -132,7 +132,8 @@ def train(
 
     Returns:
         {"loss", "top1_error"} on `eval_source` and, with five classes or more,
-        "top5_error": the cross-entropy in nats, and errors in [0, 1].
+        "top5_error": the cross-entropy in nats, and errors in [0, 1]. If `eval_source`
+        allows unreadable images, their number is added as "bad_images".
 
     Raises:
         ValueError: if the batch size does not suit the devices or the data, the sources
@@ -357,7 +358,7 @@ def train(
             figure_writer.draw()
         mean_over_workers(0)  # A worker that exits early would be reported as lost.
     last = [line for line in read_metrics(workdir) if line["split"] == "eval"][-1]
-    return {name: last[name] for name in metric_names}
+    return {name: last[name] for name in (*metric_names, "bad_images") if name in last}
 
 
 class TrainingInterrupted(Exception):

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 
+from alexnet_tf.data.bad_images import BadImageError
 from alexnet_tf.data.data_service import check_dispatcher
 from alexnet_tf.data import datasets
 from alexnet_tf import presets
@@ -137,8 +138,8 @@ def train_dataset(
             be the path of a mean image, see `pixel_statistics.published`.
 
     Returns:
-        {"loss", "top1_error"} and, with five classes or more, "top5_error"; see
-        `loop.train`.
+        {"loss", "top1_error"}, with five classes or more "top5_error", and with
+        `on_bad_image` "skip" the number of "bad_images"; see `loop.train`.
 
     Raises:
         ValueError: if arguments exclude each other, a name is unknown, the work
@@ -189,8 +190,9 @@ def train_dataset(
         )
     batch_sizes.warn_of_few_steps(run_preset.recipe.batch_size, source.num_examples)
     if on_bad_image == "skip":
-        source = source.allow_bad_images()
-        eval_source = eval_source.allow_bad_images()
+        # The workers of a data service cannot call Python code of this process.
+        source = source.allow_bad_images(log_names=data_service is None)
+        eval_source = eval_source.allow_bad_images(log_names=True)
     if cache:
         source, eval_source = source.in_memory(), eval_source.in_memory()
     flags = {
@@ -233,6 +235,7 @@ def train_dataset(
         if distribution.is_chief(device_strategy):
             stack.enter_context(locked(workdir))
             create_or_verify(workdir, flags, _MAY_CHANGE, resolved, check)
+        stack.enter_context(_advising_on_bad_images(workdir))
         measured = loop.train(
             run_preset, source, eval_source, workdir,
             fine_tuning=plan, options=options, optimizer=optimizer, augment=augment,
@@ -244,6 +247,19 @@ def train_dataset(
     if distribution.is_chief(device_strategy):
         print_summary(measured, eval_source, workdir)
     return measured
+
+
+@contextlib.contextmanager
+def _advising_on_bad_images(workdir):
+    """Omits the advice to remove an unreadable image from the data set of a run.
+
+    A run that has a checkpoint cannot be resumed if its data set has shrunk.
+    """
+    try:
+        yield
+    except BadImageError as error:
+        is_removable = not has_checkpoint(workdir)
+        raise BadImageError(error.fault, is_removable) from error
 
 
 def default_workdir(dataset, preset_name):

@@ -3,6 +3,7 @@
 import os
 import shlex
 
+from alexnet_tf.data import bad_images
 from alexnet_tf import files
 from alexnet_tf.training import metrics
 
@@ -23,8 +24,11 @@ def print_summary(measured, eval_source, workdir):
         f"top-{k} {measured[f'top{k}_error']:.2%}"
         for k in metrics.reported_ks(len(eval_source.classes))
     )
+    num_bad = measured.get("bad_images", 0)
     print(
-        f"Validation error: {errors} (center crop, {eval_source.num_examples} images)."
+        f"Validation error: {errors} (center crop, "
+        f"{eval_source.num_examples - num_bad} images"
+        f"{bad_images.describe_left_out(num_bad)})."
     )
     for name in _FILES:
         print(os.path.join(workdir, name))

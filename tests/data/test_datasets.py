@@ -309,6 +309,7 @@ def test_training_without_a_split_to_evaluate_on_uses_80_percent(
     assert (train.num_examples, evaluation.num_examples) == (16, 4)
     assert not train.example_ids() & evaluation.example_ids()
     assert f"{name} has no split to evaluate on." in caplog.text
+    assert "by --train_split and --eval_split." in caplog.text
     assert datasets.training_splits(name, "train[:10]") == ("train[:10]", None)
     assert datasets.training_splits(name, None, "train") == ("train", "train")
 
@@ -862,6 +863,7 @@ def test_without_bad_images_keeps_the_good_images(make_source, values):
     undamaged = make_source(6)
     readable = source.without_bad_images()
     assert readable.num_examples == 5 and not readable.allows_bad_images
+    assert readable.num_bad_images == 1
     examples = list(readable.examples().as_numpy_iterator())
     names = tuple(example["name"] for example in examples)
     labels = tuple(int(example["label"]) for example in examples)

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import shutil
 
 import keras
 import numpy as np
@@ -171,6 +172,14 @@ def test_the_interval_is_that_of_a_binomial():
     assert evaluation.interval(hits) == (low, high) != evaluation.interval(hits, 1)
 
 
+def test_the_interval_without_errors_or_without_hits_is_exact():
+    """The probability of no error in 17 images is 2.5% at the upper end."""
+    low, high = evaluation.interval(np.ones(17, np.float32))
+    assert low == 0 and (1 - high) ** 17 == pytest.approx(0.025)
+    assert high == pytest.approx(0.1951, abs=1e-4)
+    assert evaluation.interval(np.zeros(17, np.float32)) == (1 - high, 1)
+
+
 def test_an_ensemble_averages_probabilities():
     both = [np.eye(2), np.full((2, 2), 0.5)]
     np.testing.assert_allclose(
@@ -318,7 +327,7 @@ def test_evaluate_prints_a_row_and_writes_classes(trained, tmp_path):
         dataset, f"--weights={workdir}", f"--per_class={table}"
     )
     assert code == 0, err
-    (printed,) = [line for line in out.splitlines() if line.startswith("| 1 network |")]
+    (printed,) = [line for line in out.splitlines() if line.startswith("| run |")]
     assert "ten crops, 10 images of folder:" in printed
     rows = [*csv.DictReader(table.open())]
     assert [(row["class"], row["images"]) for row in rows] == [
@@ -337,10 +346,10 @@ def test_evaluate_returns_what_the_command_prints(trained, tmp_path):
     )
     assert code == 0, err
     # By default the data set and the eval_split of the run are used.
-    result = inference.evaluate([str(workdir)], verbose=0)
+    result = inference.evaluate(str(workdir), "tiny", verbose=0)
     low, high = result.interval(1)
     error = f"{result.error(1):.1%} ({low:.1%} to {high:.1%})"
-    assert f"| 1 network | {error} | ten crops, 10 images of {dataset}" in out
+    assert f"| run | {error} | ten crops, 10 images of {dataset}" in out
     assert "top-5" not in out  # There are two classes.
     classes = result.source.classes
     confusions = [
@@ -365,6 +374,23 @@ def test_evaluate_returns_what_the_command_prints(trained, tmp_path):
         atol=1e-6,
     )
     assert result.ensemble_weights is None
+
+
+def test_evaluate_names_and_counts_images_that_are_left_out(trained, tmp_path):
+    dataset, workdir = trained
+    shutil.copytree(dataset.removeprefix("folder:"), tmp_path / "data")
+    shutil.copytree(workdir, tmp_path / "run")
+    (tmp_path / "data" / "class1" / "4.jpg").write_bytes(b"no image")
+    (tmp_path / "run" / "flags.txt").write_text(
+        f"--dataset=folder:{tmp_path}/data\n--eval_split=train\n--on_bad_image=skip\n"
+    )
+    code, out, err = command(
+        "evaluate", f"--weights={tmp_path}/run/", "--protocol=center"
+    )
+    assert code == 0, err
+    counts = f"9 images of folder:{tmp_path}/data, split train, 1 unreadable left out |"
+    assert "\n| run |" in out and counts in out
+    assert f"Unreadable image left out: {tmp_path}/data/class1/4.jpg." in err
 
 
 def test_evaluate_takes_a_weights_file(trained, tmp_path):

@@ -183,7 +183,10 @@ def test_goes_on_past_unreadable_images(setup, bad_folder, batch_size):
     ]
     assert reasons[0] == "No such file or directory"
     for reason in reasons[1:]:
-        assert reason.startswith("8 bytes that cannot be decoded as an image: Unknown")
+        assert reason.startswith(
+            "8 bytes that cannot be decoded as a JPEG, PNG, BMP, GIF or WebP image: "
+            "Unknown"
+        )
 
 
 def test_goes_on_past_unreadable_images_that_are_not_files(make_source):

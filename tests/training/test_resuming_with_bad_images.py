@@ -20,14 +20,14 @@ from helpers.runs import shallow_preset
 
 def train_two_epochs(folder, name, **options):
     """Trains for 8 steps of 3 images, from where a run of that name was stopped."""
-    train_dataset(
+    return train_dataset(
         f"folder:{folder}/data", shallow_preset(), str(folder / name),
         eval_split="train", batch_size=3, **options,
     )  # fmt: skip
 
 
 @pytest.mark.usefixtures("figures_as_text")
-def test_a_stopped_run_can_be_resumed_without_unreadable_images(tmp_path):
+def test_a_stopped_run_can_be_resumed_without_unreadable_images(tmp_path, caplog):
     """Without such images, the weights are those of an uninterrupted run."""
     write_image_folder(tmp_path / "data")
     train_two_epochs(tmp_path, "straight")
@@ -45,9 +45,15 @@ def test_a_stopped_run_can_be_resumed_without_unreadable_images(tmp_path):
     assert read_flags(str(tmp_path / "stopped"))["on_bad_image"] == "skip"
 
     (tmp_path / "data" / "class1" / "4.jpg").write_bytes(b"no image")
-    with pytest.raises(BadImageError, match="class1/4.jpg"):
+    with pytest.raises(BadImageError, match="class1/4.jpg") as e:
         train_two_epochs(tmp_path, "damaged")
-    train_two_epochs(tmp_path, "damaged", **skip)
+    # Without the image, the run could not be resumed.
+    assert str(e.value).endswith(" Repair the image.")
+    assert train_two_epochs(tmp_path, "damaged", **skip)["bad_images"] == 1
+    warning = f"Unreadable image left out: {tmp_path}/data/class1/4.jpg."
+    assert [message for message in caplog.messages if "left out" in message] == [
+        warning
+    ]
     lines = run_metrics(tmp_path / "damaged")
     counts = [line["bad_images"] for line in lines if line["split"] == "eval"]
     assert counts == [1, 1] and lines[-1]["step"] == 8
@@ -61,7 +67,7 @@ def test_the_error_for_an_unreadable_image_has_the_command_that_skips_it(
 
     monkeypatch.setattr("alexnet_tf.training.run.train_dataset", fail)
     monkeypatch.setattr("sys.argv", ["train", "--dataset=folder:my images"])
-    with pytest.raises(SystemExit, match="Received: x.jpg. Repair the image and") as e:
+    with pytest.raises(SystemExit, match="Received: x.jpg. Repair the image or") as e:
         train.main(["train"])
     command = "--dataset=folder:my images' --on_bad_image=skip"
     assert str(e.value).endswith(command)

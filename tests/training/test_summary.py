@@ -32,6 +32,12 @@ def test_names_the_results_and_commands_with_paths_that_exist(
     ]
 
 
+def test_images_that_are_left_out_are_not_counted(make_source, tmp_path, capsys):
+    print_summary(METRICS | {"bad_images": 1}, make_source(3), str(tmp_path))
+    line, *_ = capsys.readouterr().out.splitlines()
+    assert line.endswith("(center crop, 2 images, 1 unreadable left out).")
+
+
 def test_copies_an_image_that_is_no_file_of_its_own(make_source, tmp_path, capsys):
     source = make_source(3)
     print_summary(METRICS, source, str(tmp_path))
