@@ -106,13 +106,17 @@ def test_a_resumed_epoch_has_the_remaining_steps(source, service):
 
 
 def test_training_takes_its_crops_from_the_service(source, service, tmp_path):
+    """An unreadable image is skipped there, too."""
+    next((tmp_path / "images" / "3").iterdir()).write_bytes(b"no image")
     args = (
         f"--dataset={source.name}", "--eval_split=train", "--preset=tiny",
         "--epochs=1", "--batch_size=4", f"--workdir={tmp_path}/run",
     )  # fmt: skip
-    code, out, err = command("train", *args, f"--data_service={service}")
+    code, out, err = command(
+        "train", *args, f"--data_service={service}", "--on_bad_image=skip"
+    )
     assert code == 0, err
-    assert "Validation error" in out
+    assert "(center crop, 19 images, 1 unreadable left out)" in out
     assert "data_service" not in (tmp_path / "run" / "flags.txt").read_text()
 
 
