@@ -13,7 +13,7 @@ WITHOUT_AVX2 = WITH_AVX2.replace(" avx2", "")
 
 @pytest.fixture
 def processor(tmp_path, monkeypatch):
-    """A function that replaces the description and the architecture of the processor."""
+    """A function that replaces the processor's description and architecture."""
 
     def replace(description, machine="x86_64"):
         path = tmp_path / "cpuinfo"
