@@ -153,12 +153,15 @@ def fewer_formats(request, monkeypatch):
     """
     import tensorflow as tf
 
+    from alexnet_tf.data import bad_images
     from alexnet_tf.data import decode
     from alexnet_tf.data import preprocess
 
     if "all_formats" in request.keywords:
         # The functions for other tests have been traced without these decoders.
         preprocess._decoder.cache_clear()
+        retraced = tf.function(decode.ensure_readable, autograph=False)
+        monkeypatch.setattr(bad_images, "_ensure_readable", retraced)
         yield
         preprocess._decoder.cache_clear()
     else:
