@@ -143,8 +143,14 @@ def uncompiled_augmentation(request, monkeypatch):
         monkeypatch.setattr(preprocess, "_compiled", preprocess._uncompiled)
 
 
+@pytest.fixture(scope="session")
+def traced_formats():
+    """A list whose item says whether functions were traced with all decoders."""
+    return [None]
+
+
 @pytest.fixture(autouse=True)
-def fewer_formats(request, monkeypatch):
+def fewer_formats(request, monkeypatch, traced_formats):
     """Leaves out the decoders of GIF and of rare kinds of BMP.
 
     Their 1,100 operations take a third of the time of a short training run, because
@@ -157,14 +163,15 @@ def fewer_formats(request, monkeypatch):
     from alexnet_tf.data import decode
     from alexnet_tf.data import preprocess
 
-    if "all_formats" in request.keywords:
-        # The functions for other tests have been traced without these decoders.
+    uses_all = "all_formats" in request.keywords
+    if traced_formats != [uses_all]:
+        traced_formats[:] = [uses_all]
+        # These functions keep the decoders with which they were traced.
         preprocess._decoder.cache_clear()
-        retraced = tf.function(decode.ensure_readable, autograph=False)
-        monkeypatch.setattr(bad_images, "_ensure_readable", retraced)
-        yield
-        preprocess._decoder.cache_clear()
-    else:
+        bad_images._ensure_readable = tf.function(
+            decode.ensure_readable, autograph=False
+        )
+    if not uses_all:
         decode_image = decode._decode_image
         monkeypatch.setattr(decode, "_decode_other", decode_image)
         monkeypatch.setattr(
@@ -172,7 +179,6 @@ def fewer_formats(request, monkeypatch):
             "_shape_of_other",
             lambda encoded: tf.shape(decode_image(encoded))[:2],
         )
-        yield
 
 
 @pytest.fixture

@@ -27,5 +27,5 @@ def test_images_without_a_class_have_the_name_of_their_file(make_source):
     example = example | {"label": -1, "name": b"folder/cat.jpg"}
     image = input_images.load(classifier, source, example)
     assert (image.title, image.label, image.caption) == ("cat.jpg", None, "cat.jpg")
-    with pytest.raises(ValueError, match="folder/cat.jpg: Expected a JPEG"):
+    with pytest.raises(ValueError, match="folder/cat.jpg: Expected an image"):
         input_images.load(classifier, source, example | {"image": b"text"})
