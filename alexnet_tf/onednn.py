@@ -18,7 +18,8 @@ def enable_if_faster():
     The environment variable TF_ENABLE_ONEDNN_OPTS takes precedence if it is set. The
     function has no effect after TensorFlow has been imported.
     """
-    if platform.machine() in ("x86_64", "AMD64") and "avx2" in _processor_flags():
+    flags = processor_field("flags").split()
+    if platform.machine() in ("x86_64", "AMD64") and "avx2" in flags:
         os.environ.setdefault(_VARIABLE, "1")
 
 
@@ -30,11 +31,17 @@ def setting():
     return "on" if value.lower() in ("1", "true") else "off"
 
 
-def _processor_flags():
-    """Returns the names of the instruction sets of the processor, under Linux."""
+def processor_field(name):
+    """Returns what Linux says of the first processor; "" on other systems.
+
+    Args:
+        name: the name of a field in /proc/cpuinfo, such as "model name" or "flags".
+    """
     try:
         with open(_PROCESSOR_FILE, encoding="utf-8") as file:
-            lines = [line for line in file if line.startswith("flags")]
+            for line in file:
+                if line.startswith(name):
+                    return line.partition(":")[2].strip()
     except OSError:
-        return []
-    return lines[0].split() if lines else []
+        pass
+    return ""

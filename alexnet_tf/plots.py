@@ -17,8 +17,8 @@ from matplotlib import ticker
 import numpy as np
 
 # These colors of Okabe and Ito's palette are distinguishable with color blindness.
-_BLUE, _ORANGE = "#0072B2", "#D55E00"
-_GRAY = "#999999"
+BLUE, ORANGE = "#0072B2", "#D55E00"
+GRAY = "#999999"
 
 _WIDTH = 6  # Inches.
 _RESOLUTION = 160  # Pixels per inch.
@@ -34,10 +34,10 @@ _CURVES = {
 }
 # The frames of `neighbors`: {kind of image: (color, line style, line width)}.
 _FRAMES = {
-    "query": (_ORANGE, "solid", 4),
-    "same class": (_BLUE, "solid", 2),
+    "query": (ORANGE, "solid", 4),
+    "same class": (BLUE, "solid", 2),
     "other class": ("black", "dashed", 2),
-    "neighbor": (_GRAY, "solid", 1),
+    "neighbor": (GRAY, "solid", 1),
 }
 
 
@@ -160,7 +160,7 @@ def predictions(groups, path, title=""):
     if has_legend:
         handles = [
             patches.Patch(color=color, alpha=_SHARE_OF_BAR, label=label)
-            for color, label in ((_ORANGE, "true class"), (_BLUE, "other class"))
+            for color, label in ((ORANGE, "true class"), (BLUE, "other class"))
         ]
         fig.legend(handles=handles, loc="outside lower center", ncols=2)
     _save(fig, path, title)
@@ -213,7 +213,7 @@ def crops(images, path, title=""):
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, image) in zip(axes, images):
         ax.imshow(np.clip(image, 0, 255).astype(np.uint8))
-        ax.set_title(_shorten(name), fontsize=10, parse_math=False)
+        ax.set_title(shorten(name), fontsize=10, parse_math=False)
     for ax in axes:
         ax.set_axis_off()
     _save(fig, path, title)
@@ -234,11 +234,11 @@ def normalization(maps, before, after, increases, path, title="", note=""):
     """
     fig = figure.Figure(figsize=(_WIDTH, 6.4), layout="constrained")
     top, bottom = fig.subplots(2, 1, sharex=True)
-    top.bar(maps - 0.2, before, 0.4, color=_GRAY, label="before")
-    top.bar(maps + 0.2, after, 0.4, color=_BLUE, label="after")
+    top.bar(maps - 0.2, before, 0.4, color=GRAY, label="before")
+    top.bar(maps + 0.2, after, 0.4, color=BLUE, label="after")
     top.set(ylabel="activation")
     label = "increase of the divisor by the n maps"
-    bottom.bar(maps, 100 * increases, 0.6, color=_ORANGE, label=label)
+    bottom.bar(maps, 100 * increases, 0.6, color=ORANGE, label=label)
     bottom.set(xlabel="map", ylabel="increase (%)")
     bottom.xaxis.set_major_locator(ticker.MaxNLocator(10, integer=True))
     # The default margin is wide enough for the tick of a map that does not exist.
@@ -284,7 +284,7 @@ def activations(image, convolutions, dense_layers, classes, path, title=""):
         part = next(parts)
         _set_heading(part, heading)
         ax = part.subplots()
-        ax.vlines(np.arange(len(values)), 0, values, color=_BLUE, linewidth=0.7)
+        ax.vlines(np.arange(len(values)), 0, values, color=BLUE, linewidth=0.7)
         ax.set(xlim=(-1, len(values)), ylim=(min(0, values.min()), None))
         ax.set(xlabel="unit", ylabel="activation")
     part = next(parts)
@@ -305,15 +305,15 @@ def norms(layers, path, title=""):
     top, bottom = fig.subplots(2, 1)
     positions = np.arange(len(layers))
     for shift, key, color, label in (
-        (-0.2, "initial_kernel_rms", _GRAY, "random initialization"),
-        (0.2, "kernel_rms", _BLUE, "learned"),
+        (-0.2, "initial_kernel_rms", GRAY, "random initialization"),
+        (0.2, "kernel_rms", BLUE, "learned"),
     ):
         sizes = [getattr(layer, key) for layer in layers]
         top.bar(positions + shift, sizes, 0.4, color=color, label=label)
     top.set(title="all weights of a layer", ylabel="root mean square")
     box = bottom.boxplot(
         [layer.unit_norms for layer in layers], positions=positions, whis=(0, 100),
-        medianprops={"color": _ORANGE, "linewidth": 2}, patch_artist=True,
+        medianprops={"color": ORANGE, "linewidth": 2}, patch_artist=True,
         boxprops={"facecolor": "#DDDDDD"},
     )  # fmt: skip
     bottom.set(title="weights of each unit", ylabel="Euclidean norm", ylim=(0, None))
@@ -347,11 +347,11 @@ def dropout(errors, full_error, pairs, path, title="", note=""):
     top, bottom = fig.subplots(2, 1, height_ratios=[3, 4])
     top.errorbar(
         counts, values.mean(axis=1), values.std(axis=1, ddof=1),
-        color=_BLUE, marker="o", capsize=4, label="average of networks",
+        color=BLUE, marker="o", capsize=4, label="average of networks",
     )  # fmt: skip
     top.axhline(
         100 * full_error,
-        color=_ORANGE, linestyle="--", label="all units, no dropout",
+        color=ORANGE, linestyle="--", label="all units, no dropout",
     )  # fmt: skip
     top.set_xscale("log", base=2)
     top.set_xticks(counts, [str(count) for count in counts])
@@ -361,8 +361,8 @@ def dropout(errors, full_error, pairs, path, title="", note=""):
     top.set_ylim(min(low, -0.05 * high), 1.35 * high)
     top.grid(alpha=0.3)
     top.legend(loc="upper center", ncols=2)
-    bottom.plot([0, 1], [0, 1], color=_GRAY, zorder=0, label="both are equal")
-    bottom.scatter(*np.transpose(pairs), color=_BLUE, s=14, alpha=0.5, label="an image")
+    bottom.plot([0, 1], [0, 1], color=GRAY, zorder=0, label="both are equal")
+    bottom.scatter(*np.transpose(pairs), color=BLUE, s=14, alpha=0.5, label="an image")
     bottom.set(
         xlabel=f"average of {counts[-1]} networks",
         ylabel="all units, no dropout",
@@ -416,6 +416,11 @@ def percent(probability):
     return f"{probability:.0%}"
 
 
+def shorten(text, max_length=28):
+    """Returns the text, shortened to `max_length` characters."""
+    return text if len(text) <= max_length else text[: max_length - 3] + "..."
+
+
 def _save(fig, path, title, note=""):
     """Writes a figure with its title and its note, whose lines are wrapped."""
     # Names of files and data sets may contain dollar signs, which start a formula.
@@ -461,8 +466,8 @@ def _draw_curves(ax, metrics, name):
     scale, label = _CURVES[name]
     highest = 0
     for split, color, marker, text in (
-        ("train", _BLUE, "o", "training"),
-        ("eval", _ORANGE, "s", "validation"),
+        ("train", BLUE, "o", "training"),
+        ("eval", ORANGE, "s", "validation"),
     ):
         points = [
             (line["epoch"], scale * line[name])
@@ -476,7 +481,7 @@ def _draw_curves(ax, metrics, name):
         highest = max([highest, *(y for _, y in points if np.isfinite(y))])
     for index, epoch in enumerate(_learning_rate_drops(metrics)):
         text = "_" if index else "learning rate lowered"
-        ax.axvline(epoch, color=_GRAY, linestyle=":", zorder=0, label=text)
+        ax.axvline(epoch, color=GRAY, linestyle=":", zorder=0, label=text)
     ax.set(xlabel="epoch", ylabel=label, ylim=(0, 1.08 * highest or 1))
     ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     ax.grid(alpha=0.3)
@@ -512,7 +517,7 @@ def _draw_predictions(part, heading, rows, columns, row_height):
         ax = part.add_subplot(grid[2 * row, column])
         ax.imshow(image)
         ax.set_axis_off()
-        ax.set_title(_shorten(title, 22), fontsize=10, parse_math=False)
+        ax.set_title(shorten(title, 22), fontsize=10, parse_math=False)
         bars = part.add_subplot(grid[2 * row + 1, column])
         _draw_bars(bars, classes, true_name)
 
@@ -551,7 +556,7 @@ def _draw_field(ax, image, field):
     ax.add_patch(
         patches.Rectangle(
             (first - 0.5, first - 0.5), side, side,
-            fill=False, linewidth=2, edgecolor=_ORANGE,
+            fill=False, linewidth=2, edgecolor=ORANGE,
         )
     )
     ax.set_axis_off()
@@ -564,10 +569,10 @@ def _draw_bars(ax, classes, true_name, name_length=18):
     """
     probabilities = [probability for _, _, probability in classes]
     is_true = [true_name is not None and name == true_name for _, name, _ in classes]
-    colors = [_ORANGE if true else _BLUE for true in is_true]
+    colors = [ORANGE if true else BLUE for true in is_true]
     ax.barh(range(len(classes)), probabilities, color=colors, alpha=_SHARE_OF_BAR)
     for rank, (_, name, probability) in enumerate(classes):
-        text = _shorten(name, name_length)
+        text = shorten(name, name_length)
         weight = "bold" if is_true[rank] else "normal"
         ax.text(
             0.01, rank, text, va="center", fontsize=10, weight=weight, parse_math=False
@@ -576,10 +581,6 @@ def _draw_bars(ax, classes, true_name, name_length=18):
     ax.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6))
     ax.set_xticks([])
     ax.set_yticks([])
-
-
-def _shorten(text, max_length=28):
-    return text if len(text) <= max_length else text[: max_length - 3] + "..."
 
 
 def _learning_rate_drops(metrics):

@@ -14,6 +14,7 @@ from alexnet_tf.figures import layout
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import LocalResponseNormalization
 from alexnet_tf.models.layers import SpatialResponseNormalization
+from alexnet_tf import plots
 
 _ROW_HEIGHT = 0.78  # In inches.
 _TEXT_LEFT = 1.95  # The left edge of the text, in inches.
@@ -222,7 +223,7 @@ def _draw_box(ax, x, y, side, length):
         ([(left, top), (right, top), (right + shift, top + shift / 2),
           (left + shift, top + shift / 2)], "#DEEBF7"),
         ([(right, bottom), (right + shift, bottom + shift / 2),
-          (right + shift, top + shift / 2), (right, top)], layout.BLUE),
+          (right + shift, top + shift / 2), (right, top)], plots.BLUE),
     ]  # fmt: skip
     for corners, color in faces:
         ax.add_patch(
@@ -242,5 +243,5 @@ def _draw_connections(ax, groups, above, below):
             if is_connected:
                 ax.plot(
                     [x_above, x_below], [bottom, top],
-                    color=layout.GRAY, linewidth=0.8, zorder=0,
+                    color=plots.GRAY, linewidth=0.8, zorder=0,
                 )

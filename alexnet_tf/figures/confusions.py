@@ -5,6 +5,7 @@ import numpy as np
 from alexnet_tf.figures import layout
 from alexnet_tf.inference import evaluation
 from alexnet_tf.models.labels import readable_name
+from alexnet_tf import plots
 
 _NAMES_WIDTH = 1.8  # In inches, with the color bar.
 MAX_CLASSES = 30  # With more classes the matrix would be unreadable.
@@ -105,7 +106,7 @@ def plot(counts, totals, names, note, path):
                     column, row, str(count),
                     ha="center", va="center", fontsize=7, color=color,
                 )
-    labels = [layout.shorten(name, 18) for name in names]
+    labels = [plots.shorten(name, 18) for name in names]
     ticks = range(len(names))
     ax.set_xticks(ticks, labels, rotation=90, fontsize=8, parse_math=False)
     ax.set_yticks(ticks, labels, fontsize=8, parse_math=False)

@@ -7,6 +7,7 @@
 import os
 import tempfile
 
+from alexnet_tf.figures import arguments
 from alexnet_tf.figures import examples
 from alexnet_tf.figures import explanations
 from alexnet_tf.figures import paper_figures
@@ -160,7 +161,7 @@ def receptive_field_table(weights, preset=None, layout=None):
     Args:
         weights, preset, layout: the network, see `load_classifier`.
     """
-    _check_weights("receptive_fields", weights)
+    arguments.check_weights("receptive_fields", weights)
     model = load_classifier(weights, preset, layout).model
     lines = [
         "| layer | outputs | receptive field | stride | first pixel |",
@@ -179,17 +180,14 @@ def _check_arguments(figure, output, weights, images, count, index, index_output
         raise ValueError(
             f"Expected one of the figures {', '.join(FIGURES)}. Received: {figure=}."
         )
-    _check_weights(figure, weights)
-    if not output:
-        raise ValueError(f"Expected a PNG file to write. Received: {output=}.")
-    files.check_output("output", output, ".png")
+    arguments.check_weights(figure, weights)
+    arguments.check_output(output)
     if images and figure not in _FIGURES_OF_IMAGES:
         raise ValueError(
             f"Expected no images for {figure}. Received: {images=}. The figures of "
             f"images are {', '.join(_FIGURES_OF_IMAGES)}."
         )
-    if count is not None and count < 1:
-        raise ValueError(f"Expected a count of at least 1. Received: {count=}.")
+    arguments.check_count(count)
     if index and index_output:
         raise ValueError(
             "Expected index or index_output, but not both. Received: "
@@ -197,13 +195,6 @@ def _check_arguments(figure, output, weights, images, count, index, index_output
         )
     if index_output:
         files.check_output("index_output", index_output, ".npz")
-
-
-def _check_weights(figure, weights):
-    if not weights:
-        raise ValueError(
-            f"Expected the weights of a network for {figure}. Received: {weights=}."
-        )
 
 
 def _draw_examples(figure, classifier, source, shown, count, seed, output):

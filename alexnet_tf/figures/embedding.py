@@ -7,6 +7,7 @@ from alexnet_tf.figures import layout
 from alexnet_tf.inference import retrieval
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import readable_name
+from alexnet_tf import plots
 
 PROJECTIONS = ("pca", "tsne")
 DEFAULT_COUNT = 500
@@ -171,7 +172,7 @@ def _plot(
     below.set_title(f"{len(chosen)} of the images at their places", fontsize=8)
     if has_legend:
         for number, label in enumerate(marked):
-            name = layout.shorten(readable_name(classes[label]), 20)
+            name = plots.shorten(readable_name(classes[label]), 20)
             _scatter(above, places[labels == label], number, name)
         above.legend(
             fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.08),

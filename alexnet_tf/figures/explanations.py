@@ -3,9 +3,8 @@
 `draw.draw` calls this module for the figures in `FIGURES`.
 """
 
-import os
-
 from alexnet_tf.figures import architecture
+from alexnet_tf.figures import arguments
 from alexnet_tf.figures import confusions
 from alexnet_tf.figures import deconvolution
 from alexnet_tf.figures import embedding
@@ -15,7 +14,6 @@ from alexnet_tf.figures import kernel_epochs
 from alexnet_tf.figures import occlusion
 from alexnet_tf.figures import saliency
 from alexnet_tf.figures import strongest_patches
-from alexnet_tf import files
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import find_class
@@ -135,16 +133,11 @@ def _check_arguments(figure, output, weights, preset, count, given):
             "Expected the preset or the weights of a network for architecture. "
             f"Received: {preset=}, {weights=}."
         )
-    if figure != "architecture" and not weights:
-        raise ValueError(
-            f"Expected the weights of a network for {figure}. Received: {weights=}."
-        )
-    if not output:
-        raise ValueError(f"Expected a PNG file to write. Received: {output=}.")
-    is_animation = figure == "kernel_epochs" and os.fspath(output).endswith(".gif")
-    files.check_output("output", output, ".gif" if is_animation else ".png")
-    if count is not None and count < 1:
-        raise ValueError(f"Expected a count of at least 1. Received: {count=}.")
+    if figure != "architecture":
+        arguments.check_weights(figure, weights)
+    is_animation = figure == "kernel_epochs" and str(output).endswith(".gif")
+    arguments.check_output(output, ".gif" if is_animation else ".png")
+    arguments.check_count(count)
     for name, value in given.items():
         if value not in (None, (), []) and figure not in _USES[name]:
             raise ValueError(

@@ -216,10 +216,10 @@ def summarize(source, probabilities, labels):
     """
     count = len(labels)
     right = round(float(evaluation.hits(probabilities, labels, 1).sum()))
-    confusions = evaluation.confusions(probabilities, labels, max_pairs=1)
-    if not confusions:
+    pairs = evaluation.confusions(probabilities, labels, max_pairs=1)
+    if not pairs:
         return f"All {count:,} images are classified correctly."
-    ((label, predicted, mistakes),) = confusions
+    ((label, predicted, mistakes),) = pairs
     name, wrong_name = (
         readable_name(source.classes[index]) for index in (label, predicted)
     )

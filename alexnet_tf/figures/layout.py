@@ -9,16 +9,16 @@ import textwrap
 
 from matplotlib import figure
 
+from alexnet_tf import plots
+
 WIDTH = 4.5  # In inches.
 _DPI = 200
 _TITLE_SIZE, _TEXT_SIZE = 10, 8
 # The palette of Okabe and Ito, whose colors are distinguishable with color blindness.
 COLORS = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442",
+    plots.BLUE, plots.ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442",
     "#000000",
 )  # fmt: skip
-BLUE, ORANGE = COLORS[:2]
-GRAY = "#999999"
 
 
 def make_figure(height, title, note=""):
@@ -66,11 +66,6 @@ def add_color_bar(fig, shown, ax, label="", **options):
     bar.set_label(label, fontsize=_TEXT_SIZE)
     bar.ax.tick_params(labelsize=_TEXT_SIZE)
     return bar
-
-
-def shorten(text, max_length):
-    """Returns the text, shortened to `max_length` characters."""
-    return text if len(text) <= max_length else text[: max_length - 3] + "..."
 
 
 def save(fig, path):

@@ -10,6 +10,7 @@ import numpy as np
 from alexnet_tf.figures import input_images
 from alexnet_tf.figures import layout
 from alexnet_tf.models.labels import readable_name
+from alexnet_tf import plots
 
 _BATCH_SIZE = 64
 _GRAY_LEVEL = 128
@@ -104,7 +105,7 @@ def _classes_to_show(true_label, probabilities, class_index):
 
 
 def _map_title(classifier, label, true_label, probabilities):
-    name = layout.shorten(readable_name(classifier.classes[label]), 20)
+    name = plots.shorten(readable_name(classifier.classes[label]), 20)
     is_of_role = {
         "predicted": label == probabilities.argmax(),
         "true": label == true_label,
@@ -127,7 +128,7 @@ def _plot(rows, square_side, stride, path):
     )
     grid = fig.subplots(len(rows), columns, squeeze=False)
     for axes, (image, maps) in zip(grid, rows):
-        layout.show(axes[0], image.pixels, layout.shorten(image.caption, 22))
+        layout.show(axes[0], image.pixels, plots.shorten(image.caption, 22))
         _draw_square(axes[0], len(image.pixels), square_side)
         for ax, (title, values) in zip(axes[1:], maps):
             high = values.max()
@@ -145,7 +146,7 @@ def _draw_square(ax, image_side, square_side):
     ax.add_patch(
         matplotlib.patches.Rectangle(
             (corner, corner), square_side, square_side,
-            linewidth=1.5, edgecolor=layout.ORANGE,
+            linewidth=1.5, edgecolor=plots.ORANGE,
             facecolor=[_GRAY_LEVEL / 255] * 3,
         )
     )

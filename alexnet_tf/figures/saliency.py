@@ -11,6 +11,7 @@ from alexnet_tf.figures import backward_passes
 from alexnet_tf.figures import input_images
 from alexnet_tf.figures import layout
 from alexnet_tf.models.labels import readable_name
+from alexnet_tf import plots
 
 _TITLES = {
     "saliency": "Saliency: which pixels change the score of a class",
@@ -111,10 +112,10 @@ def _plot(figure, images, maps, titles, path):
         left, right = axes[2 * index : 2 * index + 2]
         length = 34 // pairs
         caption = image.caption.replace(": ", ":\n")
-        caption = "\n".join(layout.shorten(t, length) for t in caption.split("\n"))
+        caption = "\n".join(plots.shorten(t, length) for t in caption.split("\n"))
         layout.show(left, image.pixels, caption)
         name, probability = title
-        title = f"{layout.shorten(name, length)}\n{probability}"
+        title = f"{plots.shorten(name, length)}\n{probability}"
         layout.show(right, values, title, cmap="gray", vmin=0)
     for ax in axes[2 * len(images) :]:
         ax.set_axis_off()

@@ -67,11 +67,5 @@ def _processors():
 
 
 def _processor_name():
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass  # The system is not Linux.
-    return platform.processor() or platform.machine()
+    name = onednn.processor_field("model name")
+    return name or platform.processor() or platform.machine()
