@@ -11,9 +11,9 @@ def enable_if_faster():
     """Makes TensorFlow use oneDNN on x86 processors with AVX2 under Linux.
 
     By default, TensorFlow uses it only on processors with instructions for neural
-    networks, such as AVX-512 VNNI, which most laptops lack. On an AMD EPYC with AVX2,
-    oneDNN made `paper` train 1.5 times as fast and predict 1.2 times as fast, and it
-    made crops 1.4 times as fast.
+    networks, such as AVX-512 VNNI, which most laptops lack. With oneDNN limited to
+    AVX2, `paper` trained 1.8 times and classified 1.4 times as fast as without it
+    (docs/performance.md has the commands).
 
     The environment variable TF_ENABLE_ONEDNN_OPTS takes precedence if it is set. The
     function has no effect after TensorFlow has been imported.
