@@ -69,6 +69,7 @@ def training_batches(
         preprocessing = dataclasses.replace(preprocessing, pca_color_std=0.0)
     run_seed = tf.constant([seed, 0], tf.int64)
 
+    @tf.autograph.experimental.do_not_convert
     def crop_and_label(index, example):
         epoch_seed = tf.random.fold_in(run_seed, epoch)
         image_seed = tf.random.fold_in(epoch_seed, index)
@@ -125,6 +126,7 @@ def evaluation_batches(
         tf.errors.OpError: when the dataset is read, as in `training_batches`.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def normalize(example):
         image = preprocess.evaluation_image(
             example["image"], preprocessing, statistics

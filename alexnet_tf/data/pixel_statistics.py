@@ -272,23 +272,23 @@ def _batch_sums(source, preprocessing):
     images, int32 [].
     """
 
+    @tf.autograph.experimental.do_not_convert
     def sums(images):  # [b, image_size, image_size, 3]
         images = tf.cast(images, tf.float64)
         pixels = tf.reshape(images, [-1, 3])
         outer_products = tf.matmul(pixels, pixels, transpose_a=True)
         return tf.reduce_sum(images, axis=0), outer_products, tf.shape(images)[0]
 
+    @tf.autograph.experimental.do_not_convert
+    def square(example):
+        return preprocess.center_square(example["image"], preprocessing)
+
     examples = source.examples()
     if source.allows_bad_images:
         examples = examples.filter(
             lambda example: example["label"] != PADDING_LABEL
         )
-    squares = examples.map(
-        lambda example: preprocess.center_square(
-            example["image"], preprocessing
-        ),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    squares = examples.map(square, num_parallel_calls=tf.data.AUTOTUNE)
     return squares.batch(_BATCH_SIZE).map(sums).prefetch(2)
 
 

@@ -175,7 +175,8 @@ def training_image(encoded, seed, preprocessing, statistics, augment=None):
     pixels = decode_crop(encoded, offset, preprocessing)
     if augment is not None:
         # `split` and `fold_in` draw different numbers from the same seed.
-        augmented = augment(pixels, tf.random.fold_in(seed, 3))
+        # AutoGraph converts a `tf.function` wherever it is called.
+        augmented = tf.function(augment)(pixels, tf.random.fold_in(seed, 3))
         pixels = tf.ensure_shape(augmented, pixels.shape)
     flipped = random_flip(flip_seed) if preprocessing.flip else False
     color_shift, divisor = tf.zeros([3]), 1.0

@@ -42,6 +42,7 @@ from alexnet_tf.training import optimizers
 from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import out_of_memory
 from alexnet_tf.training import own_optimizer
+from alexnet_tf.training.precision import warn_if_slower
 from alexnet_tf.training import progress_bar
 from alexnet_tf.training import run_settings
 from alexnet_tf.training.step_timer import StepTimer
@@ -160,6 +161,8 @@ def train(
     recipe = run_settings.effective_recipe(preset.recipe, options, has_own_optimizer)
     steps_per_epoch = source.num_examples // recipe.batch_size
     verbose = progress_bar.verbosity() if chief else 0
+    if chief:
+        warn_if_slower(precision)
     with distribution.chief_first(strategy):
         statistics = _run_statistics(
             fine_tuning, source, preprocessing, workdir, verbose

@@ -102,6 +102,7 @@ def make_run_steps(model, optimizer, strategy, recipe, seed, class_weights=None)
         # The mean over the global batch: the optimizer sums over devices.
         return tf.reduce_sum(losses) / recipe.batch_size, logits
 
+    @tf.autograph.experimental.do_not_convert
     def replica_step(images, labels, step):
         with tf.GradientTape() as tape:
             loss, logits = mean_loss(images, labels, step)

@@ -26,25 +26,25 @@ from alexnet_tf import presets
 from alexnet_tf.training.step_timer import median_seconds
 from alexnet_tf.training import steps
 
-_MATRIX_SIZE = 4096  # The number of rows and columns of the multiplied matrices.
 _NUM_IMAGES = 2048  # The number of images that a pipeline stage is measured on.
 _STEPS_PER_TURN = 4  # The number of timed steps in a turn of "train" or "noise".
 
 
-def matrix_rate(precision, repeats=5):
-    """Measures the arithmetic operations per second of a 4096 x 4096 matrix product.
+def matrix_rate(precision, repeats=5, size=4096):
+    """Measures the arithmetic operations per second of a product of square matrices.
 
     Args:
         precision: a Keras dtype policy, as in `loop.train`. The matrices have the
             compute dtype of the policy.
         repeats: the number of timed products, whose median is used.
+        size: the number of rows and columns of the matrices.
     """
     dtype = keras.DTypePolicy(precision).compute_dtype
-    shape = [_MATRIX_SIZE, _MATRIX_SIZE]
+    shape = [size, size]
     a, b = (tf.cast(tf.random.normal(shape), dtype) for _ in range(2))
     product = tf.function(lambda: tf.linalg.matmul(a, b))
     seconds = median_seconds(lambda: product()[0, 0].numpy(), repeats)
-    return 2 * _MATRIX_SIZE**3 / seconds
+    return 2 * size**3 / seconds
 
 
 def operations(model):

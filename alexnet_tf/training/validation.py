@@ -30,6 +30,7 @@ def evaluator(model, strategy):
         raised if no image is readable.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def replica_step(images, labels):
         with compiled_normalization():
             logits = model(images, training=False)
