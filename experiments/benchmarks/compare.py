@@ -1,22 +1,21 @@
 """Compares the throughput of AlexNet in this package and in other programs.
 
     pip install ".[bench]"
-    python -m experiments.benchmarks.compare
+    python -m experiments.benchmarks.compare --images=~/imagenet/train
+    python -m experiments.benchmarks.compare --quick
 
 Each number is the median of three rounds. In each round every program runs once, in a
 new process. The programs alternate, so that other load on the machine affects all of
-them. The command writes experiments/benchmarks/compare.json and prints the numbers as a
-Markdown table, from which the table in experiments/benchmarks/README.md is made.
+them. The command writes the numbers to a JSON file, and prints them as Markdown tables.
 """
 
 import json
-import pathlib
 import statistics
 import subprocess
 import sys
 
-FILE = pathlib.Path(__file__).parent / "compare.json"
-ROUNDS = 3
+from alexnet_tf import cli
+
 # {name of the program: (name of its module, option, ...)}.
 PROGRAMS = {
     "alexnet_tf": ("ours",),
@@ -28,31 +27,44 @@ PROGRAMS = {
 }
 PRECISIONS = ("float32", "mixed_bfloat16")
 TASKS = ("training", "inference")
+# {name of an input pipeline: its name in `loaders.PROGRAMS`}.
+LOADERS = {
+    "alexnet_tf": "alexnet_tf",
+    "torchvision, PIL": "torchvision_pil",
+    "torchvision, v2 on tensors": "torchvision_v2",
+    "decoding of whole images by TensorFlow": "decode",
+}
+FLAGS = [
+    cli.boolean_flag("quick", False, "One round in float32 only, in five minutes."),
+    cli.path_flag(
+        "images",
+        None,
+        "Folder with a folder of JPEGs for each class, with which input pipelines are "
+        "compared, too.",
+    ),
+    cli.path_flag(
+        "output",
+        "experiments/benchmarks/compare.json",
+        "JSON file to write the results to.",
+    ),
+]
 
 
-def run(program, task, precision):
-    """Runs one program in a new process.
+def run(module, *arguments):
+    """Runs a program of this package in a new process.
 
     Args:
-        program: a value of `PROGRAMS`.
-        task: "training" or "inference".
-        precision: a Keras dtype policy.
+        module: the name of its module.
+        *arguments: its arguments.
 
     Returns:
-        {"rate": images per second, "peak_memory": bytes}, or None if the program
-        does not support this precision.
+        {"rate": images per second, "peak_memory": bytes}.
 
     Raises:
         SystemExit: if the program fails.
     """
-    module, *options = program
-    if module == "tf1_graph" and precision != "float32":
-        return None
     process = subprocess.run(
-        [
-            sys.executable, "-m", f"experiments.benchmarks.{module}", task,
-            *([] if module == "tf1_graph" else [precision]), *options,
-        ],
+        [sys.executable, "-m", f"experiments.benchmarks.{module}", *arguments],
         capture_output=True, text=True,
     )  # fmt: skip
     if process.returncode:
@@ -62,32 +74,58 @@ def run(program, task, precision):
     return json.loads(process.stdout.splitlines()[-1])
 
 
-def measure():
+def measure_networks(precisions, rounds):
     """Returns {precision: {task: {program: medians of the results of `run`}}}."""
     return {
-        precision: {task: _medians(task, precision) for task in TASKS}
-        for precision in PRECISIONS
+        precision: {task: _network_medians(task, precision, rounds) for task in TASKS}
+        for precision in precisions
     }
 
 
-def _medians(task, precision):
-    """Returns {program: medians over the rounds}, for the programs that support it."""
-    rounds = [
-        {name: run(program, task, precision) for name, program in PROGRAMS.items()}
-        for _ in range(ROUNDS)
+def _network_medians(task, precision, rounds):
+    """Returns the medians of all programs that support a precision."""
+    commands = {}
+    for name, (module, *options) in PROGRAMS.items():
+        if module != "tf1_graph":
+            commands[name] = (module, task, precision, *options)
+        elif precision == "float32":
+            commands[name] = (module, task)
+    return _medians(commands, rounds)
+
+
+def measure_loaders(images, rounds):
+    """Returns {input pipeline: medians of the results of `run`}.
+
+    Args:
+        images: the folder of the images.
+        rounds: the number of rounds.
+    """
+    commands = {name: ("loaders", key, images) for name, key in LOADERS.items()}
+    return _medians(commands, rounds)
+
+
+def _medians(commands, rounds):
+    """Runs commands in turn, and returns {name: medians over the rounds}.
+
+    Args:
+        commands: {name: arguments of `run`}.
+        rounds: the number of times that each command runs.
+    """
+    results = [
+        {name: run(*command) for name, command in commands.items()}
+        for _ in range(rounds)
     ]
     return {
         name: {
-            key: statistics.median(results[name][key] for results in rounds)
+            key: statistics.median(result[name][key] for result in results)
             for key in ("rate", "peak_memory")
         }
-        for name in PROGRAMS
-        if rounds[0][name]
+        for name in commands
     }
 
 
-def table(results):
-    """Returns the results of `measure` as a table in Markdown."""
+def network_table(results):
+    """Returns the results of `measure_networks` as a table in Markdown."""
     lines = [
         "| precision | task | program | images/s | alexnet_tf / program "
         "| peak memory, MiB |",
@@ -95,20 +133,52 @@ def table(results):
     ]
     for precision, tasks in results.items():
         for task, programs in tasks.items():
-            own_throughput = programs["alexnet_tf"]["rate"]
             lines += [
-                f"| {precision} | {task} | {name} | {result['rate']:.1f} | "
-                f"{own_throughput / result['rate']:.2f} | "
-                f"{result['peak_memory'] / 2**20:,.0f} |"
-                for name, result in programs.items()
+                f"| {precision} | {task} | {row}" for row in _rows(programs)
             ]
     return "\n".join(lines)
 
 
-def main():
-    results = measure()
-    FILE.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(table(results))
+def loader_table(results):
+    """Returns the results of `measure_loaders` as a table in Markdown."""
+    lines = [
+        "| input pipeline | images/s | alexnet_tf / pipeline | peak memory, MiB |",
+        "|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *(f"| {row}" for row in _rows(results))])
+
+
+def _rows(programs):
+    """Returns the cells of each program, as text."""
+    own_rate = programs["alexnet_tf"]["rate"]
+    return [
+        f"{name} | {result['rate']:.1f} | {own_rate / result['rate']:.2f} | "
+        f"{result['peak_memory'] / 2**20:,.0f} |"
+        for name, result in programs.items()
+    ]
+
+
+def _compare(args):
+    from alexnet_tf import files
+    from alexnet_tf.training import environment
+
+    rounds, precisions = (1, PRECISIONS[:1]) if args.quick else (3, PRECISIONS)
+    machine = environment.describe()
+    del machine["command"]  # It names folders of this machine.
+    results = {
+        "machine": machine,
+        "rounds": rounds,
+        "networks": measure_networks(precisions, rounds),
+    }
+    print(network_table(results["networks"]), flush=True)
+    if args.images:
+        results["loaders"] = measure_loaders(args.images, rounds)
+        print(loader_table(results["loaders"]))
+    files.write_text(args.output, json.dumps(results, indent=1) + "\n")
+
+
+def main(argv=None):
+    cli.run("experiments.benchmarks.compare", _compare, FLAGS, argv)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,14 @@ PRECISION is float32 or mixed_bfloat16.
 
 import sys
 
+from alexnet_tf import onednn
 from experiments.benchmarks import timing
 
 BATCH_SIZE = 128
 
 
 def main(task, precision="float32"):
+    onednn.enable_if_faster()
     from alexnet_tf import presets
     from alexnet_tf.training import throughput
 

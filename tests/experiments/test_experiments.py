@@ -21,6 +21,7 @@ from alexnet_tf import presets
 from alexnet_tf import train
 from alexnet_tf.training.run import resolve_preset
 from alexnet_tf.training import steps
+from helpers.images import write_image_folder
 
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
 DOCUMENTS = "".join(
@@ -242,20 +243,59 @@ def test_compared_pytorch_network_has_the_same_parameters():
         assert types.count("LocalResponseNorm") == num_norms
 
 
-def test_comparison_table_has_the_throughput_relative_to_each_program():
+def test_comparison_alternates_programs_and_reports_medians(
+    tmp_path, monkeypatch, capsys
+):
     from experiments.benchmarks import compare
 
-    results = {
-        "float32": {
-            "training": {
-                "alexnet_tf": {"rate": 90.0, "peak_memory": 2**30},
-                "PyTorch": {"rate": 30.0, "peak_memory": 2**31},
-            }
-        }
-    }
-    lines = compare.table(results).splitlines()
+    commands = []
+
+    def run(module, *arguments):
+        commands.append((module, *arguments))
+        rate = 90.0 if "ours" in module or "alexnet_tf" in arguments else 30.0
+        return {"rate": rate * len(commands), "peak_memory": 2**30}
+
+    monkeypatch.setattr(compare, "run", run)
+    results = compare.measure_networks(["mixed_bfloat16"], rounds=3)
+    training = results["mixed_bfloat16"]["training"]
+    assert "TensorFlow 1 graph" not in training and len(training) == 5
+    # Five programs run in turn: the first, sixth and eleventh command are ours.
+    assert training["alexnet_tf"] == {"rate": 6 * 90.0, "peak_memory": 2**30}
+    assert commands[5] == ("ours", "training", "mixed_bfloat16")
+    assert commands[9] == ("pytorch", "training", "mixed_bfloat16", "without_norm")
+
+    commands.clear()
+    output = tmp_path / "compare.json"
+    compare.main(["compare", "--quick", "--images=photos", f"--output={output}"])
+    assert commands[5:7] == [
+        ("tf1_graph", "training"), ("ours", "inference", "float32")
+    ]  # fmt: skip
+    assert commands[-2:] == [
+        ("loaders", "torchvision_v2", "photos"), ("loaders", "decode", "photos")
+    ]  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
     assert lines[2] == "| float32 | training | alexnet_tf | 90.0 | 1.00 | 1,024 |"
-    assert lines[3] == "| float32 | training | PyTorch | 30.0 | 3.00 | 2,048 |"
+    assert lines[3] == "| float32 | training | plain Keras | 60.0 | 1.50 | 1,024 |"
+    assert "| torchvision, PIL | 420.0 | 2.79 | 1,024 |" in lines
+    results = json.loads(output.read_text())
+    assert results["rounds"] == 1 and "command" not in results["machine"]
+    assert results["loaders"]["alexnet_tf"]["rate"] == 13 * 90.0
+
+
+@pytest.mark.parametrize("program", ["alexnet_tf", "decode", "torchvision_v2"])
+def test_compared_input_pipelines_read_all_full_batches(
+    tmp_path, monkeypatch, program
+):
+    """Of 12 images, 10 are in full batches of 5."""
+    from experiments.benchmarks import loaders
+
+    if program.startswith("torchvision"):
+        pytest.importorskip("torchvision")
+    write_image_folder(tmp_path / "data")
+    monkeypatch.setattr(loaders, "BATCH_SIZE", 5)
+    batches = loaders.PROGRAMS[program](str(tmp_path / "data"))
+    lengths = [len(batch if program == "decode" else batch[0]) for batch in batches]
+    assert lengths == [5, 5]
 
 
 def test_timing_reports_throughput_and_memory_as_json(capsys):
