@@ -590,7 +590,7 @@ _ALL = (
         Preprocessing(
             image_size=73, crop_size=64, mean="channel", divide_by_std=True
         ),
-        Recipe(batch_size=32, schedule="step", boundaries=(18, 22), epochs=24),
+        Recipe(batch_size=32, schedule="step", boundaries=(13, 16), epochs=17),
     ),
 )
 

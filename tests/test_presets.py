@@ -41,7 +41,7 @@ RECIPES = {
     "owt": (128, 0.01, 0.9, 0.0005, 2, "stepped_exponential", (), 90),
     "paper_conv6": PAPER,
     "cifar10_full": (128, 0.002, 0.9, 0.004, 2, "step", (17, 19), 20),
-    "tiny": (32, 0.01, 0.9, 0.0005, 1, "step", (18, 22), 24),
+    "tiny": (32, 0.01, 0.9, 0.0005, 1, "step", (13, 16), 17),
 }
 WITH_MAP_NORMS = (
     "paper", "code2012", "caffe", "caffenet", "single_tower", "paper_conv6",
