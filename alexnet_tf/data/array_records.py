@@ -45,7 +45,7 @@ def check_installed(builder):
         )
 
 
-def as_dataset(builder, split, decoders, shuffle_seed=None):
+def as_dataset(builder, split, decoders, shuffle_seed=None, position=0):
     """Returns the examples of a split as `builder.as_dataset` does for other formats.
 
     The examples have the key "tfds_id": the name of the file and the position in it.
@@ -56,6 +56,7 @@ def as_dataset(builder, split, decoders, shuffle_seed=None):
         decoders: a `tfds.decode.PartialDecoding` that selects features.
         shuffle_seed: the random seed of the order of all examples; None for TFDS's
             order.
+        position: the number of first examples that are left out.
 
     Raises:
         tf.errors.UnknownError: when the dataset is read, if a file is missing or
@@ -84,7 +85,7 @@ def as_dataset(builder, split, decoders, shuffle_seed=None):
         return example | {"tfds_id": name}
 
     return (
-        tf.data.Dataset.from_tensor_slices(order)
+        tf.data.Dataset.from_tensor_slices(order[position:])
         .batch(_BLOCK_SIZE)
         .map(lambda block: _call(read_block, block))
         .unbatch()

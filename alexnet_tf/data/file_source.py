@@ -48,7 +48,10 @@ def load(name, split):
         _fingerprint(paths),
         functools.partial(read_files, names, labels),
         fetch_file,
-    )
+        read_from=lambda seed, position: (
+            read_files(names, labels, seed, position), position
+        ),
+    )  # fmt: skip
 
 
 def split_names(name):

@@ -1,11 +1,13 @@
 """Input pipelines, which turn streams of encoded images into batches."""
 
 import dataclasses
+import functools
 import threading
 
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.data import interleaving
 from alexnet_tf.data import preprocess
 from alexnet_tf.data.source import PADDING_LABEL
 from alexnet_tf.data.source import PIPELINE_OPTIONS
@@ -89,10 +91,9 @@ def training_batches(
         ).take((steps - first_step) * batch_size)
     else:
         examples = (
-            shuffled(source, seed, epoch, shuffle_buffer)
-            .enumerate()
-            .take(steps * batch_size)
-            .skip(first_step * batch_size)
+            shuffled(source, seed, epoch, shuffle_buffer, first_step * batch_size)
+            .enumerate(first_step * batch_size)
+            .take((steps - first_step) * batch_size)
         )
         share = _worker_share(examples, batch_size, num_workers, worker_index)
         inputs = share.map(crop_and_label, num_parallel_calls=tf.data.AUTOTUNE)
@@ -213,13 +214,24 @@ def cached_evaluation_batches(
     )
 
 
-def shuffled(source, seed, epoch, shuffle_buffer):
+def shuffled(source, seed, epoch, shuffle_buffer, position=0):
     """Returns the examples of a `Source` in the order of an epoch.
 
     Args:
         source, seed, epoch, shuffle_buffer: as in `training_batches`.
+        position: the number of first examples that are left out. Files that contain
+            only such examples are not read, if the source can begin in its middle.
     """
-    return _read_shuffled(source.examples, source, seed, epoch, shuffle_buffer)
+    read = source.examples
+    if position and source.read_from:
+        # Each example that is not left out is in a later position before shuffling.
+        num_unused = interleaving.first_unread(
+            source.num_examples,
+            *_buffer_and_seed(source, seed, epoch, shuffle_buffer),
+            position,
+        )
+        read = functools.partial(source.examples, num_unused=num_unused)
+    return _read_shuffled(read, source, seed, epoch, shuffle_buffer).skip(position)
 
 
 def index_from_name(name):
@@ -271,12 +283,16 @@ def _read_shuffled(read, source, seed, epoch, shuffle_buffer):
             `without_count_check`.
         source, seed, epoch, shuffle_buffer: as in `training_batches`.
     """
-    shuffle_seed = int(np.random.default_rng((seed, epoch)).integers(2**31))
+    buffer, shuffle_seed = _buffer_and_seed(source, seed, epoch, shuffle_buffer)
     return read(shuffle_seed).shuffle(
-        min(shuffle_buffer, source.num_examples),
-        seed=shuffle_seed,
-        reshuffle_each_iteration=False,
+        buffer, shuffle_seed, reshuffle_each_iteration=False
     )
+
+
+def _buffer_and_seed(source, seed, epoch, shuffle_buffer):
+    """Returns the size of the shuffle buffer, and the random seed of an epoch."""
+    shuffle_seed = int(np.random.default_rng((seed, epoch)).integers(2**31))
+    return min(shuffle_buffer, source.num_examples), shuffle_seed
 
 
 def _map_on_data_service(examples, crop_and_label, batch_size, data_service):

@@ -65,6 +65,9 @@ class Source:
             workers of a data service cannot.
         num_bad_images: the number of unreadable images that `without_bad_images` has
             left out.
+        read_from: a function that takes a shuffle seed and a position, and returns the
+            dataset that `read` returns without its first examples, and the number of
+            these, which is at most the position; None if all have to be read.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Source:
     prepared: dict | None = None
     in_process: bool = False
     num_bad_images: int = 0
+    read_from: Callable[[int, int], tuple[tf.data.Dataset, int]] | None = None
 
     def __str__(self):
         return f"{self.name}, split {self.split}"
@@ -176,7 +180,7 @@ class Source:
         """Returns the example of an element of `read`."""
         return self.fetch(element) if self.fetch else element
 
-    def examples(self, shuffle_seed=None):
+    def examples(self, shuffle_seed=None, num_unused=0):
         """Returns a `tf.data.Dataset` that yields each example once.
 
         An example is a dictionary with the keys "image" (string [], the encoded
@@ -187,29 +191,36 @@ class Source:
             shuffle_seed: the random seed of the order; None keeps the order of the
                 data set. In TFDS's format, only the order of the files is shuffled:
                 `input_pipeline.training_batches` adds a shuffle buffer.
+            num_unused: the number of first examples that are not used. Empty ones may
+                take their place, so that files need not be read.
 
         Raises:
             tf.errors.FailedPreconditionError: when the dataset has been read to the
                 end, if it does not have `num_examples` examples. For this error,
                 `bad_images.diagnose` returns one in plain words.
         """
-        return self.without_count_check(shuffle_seed).apply(
+        return self.without_count_check(shuffle_seed, num_unused).apply(
             tf.data.experimental.assert_cardinality(self.num_examples)
         )
 
-    def without_count_check(self, shuffle_seed=None):
+    def without_count_check(self, shuffle_seed=None, num_unused=0):
         """Returns the dataset of `examples` without the check of their number.
 
         The check would fail where only a part of the split is read, for instance by
         each worker of a data service.
 
         Args:
-            shuffle_seed: as in `examples`.
+            shuffle_seed, num_unused: as in `examples`.
         """
-        examples = self.read(shuffle_seed).with_options(PIPELINE_OPTIONS)
-        if self.fetch is None:
-            return examples
-        return examples.map(self.fetch, num_parallel_calls=tf.data.AUTOTUNE)
+        num_skipped = 0
+        if num_unused and self.read_from:
+            examples, num_skipped = self.read_from(shuffle_seed, num_unused)
+        else:
+            examples = self.read(shuffle_seed)
+        examples = examples.with_options(PIPELINE_OPTIONS)
+        if self.fetch is not None:
+            examples = examples.map(self.fetch, num_parallel_calls=tf.data.AUTOTUNE)
+        return _empty_examples(num_skipped, examples) if num_skipped else examples
 
     def allow_bad_images(self, log_names=False):
         """Returns a `Source` in which a black image replaces each unreadable one.
@@ -242,15 +253,28 @@ class Source:
                 .take(1)
             )
 
-        def read(shuffle_seed):
-            return self.read(shuffle_seed).interleave(
+        def replace_unreadable(elements):
+            return elements.interleave(
                 readable_or_black,
                 cycle_length=16,
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
             )
 
-        return dataclasses.replace(self, read=read, fetch=None, allows_bad_images=True)
+        def read(shuffle_seed):
+            return replace_unreadable(self.read(shuffle_seed))
+
+        def read_from(shuffle_seed, position):
+            elements, num_skipped = self.read_from(shuffle_seed, position)
+            return replace_unreadable(elements), num_skipped
+
+        return dataclasses.replace(
+            self,
+            read=read,
+            read_from=self.read_from and read_from,
+            fetch=None,
+            allows_bad_images=True,
+        )
 
     def _checked_example(self, element):
         """Returns the example of an element of `read`.
@@ -280,7 +304,7 @@ class Source:
             examples = self.allow_bad_images(log_names=True).read(shuffle_seed)
             return examples.filter(lambda example: example["label"] != PADDING_LABEL)
 
-        readable = dataclasses.replace(self, read=read, fetch=None)
+        readable = dataclasses.replace(self, read=read, read_from=None, fetch=None)
         with bad_images.diagnosing(self, lambda: (0, -1)):
             examples = readable.without_count_check()
             count = int(examples.reduce(0, lambda count, _: count + 1))
@@ -346,7 +370,7 @@ class Source:
                 }
             )
 
-        return dataclasses.replace(self, read=read, fetch=None)
+        return dataclasses.replace(self, read=read, read_from=None, fetch=None)
 
     def subsample(self, max_examples):
         """Returns a `Source` of every n-th example, at most `max_examples` of them.
@@ -365,20 +389,31 @@ class Source:
             num_examples=-(-self.num_examples // step),
             fingerprint=f"{self.fingerprint} {step}",
             read=lambda shuffle_seed: self.read(shuffle_seed).shard(step, 0),
+            read_from=None,
         )
 
 
-def read_files(names, labels, shuffle_seed):
+def _empty_examples(count, examples):
+    """Returns `count` empty examples followed by those of a `tf.data.Dataset`."""
+    empty = tf.nest.map_structure(
+        lambda spec: tf.zeros(spec.shape, spec.dtype), examples.element_spec
+    )
+    return tf.data.Dataset.from_tensors(empty).repeat(count).concatenate(examples)
+
+
+def read_files(names, labels, shuffle_seed, position=0):
     """Returns the elements of a source of image files, for `Source.read`.
 
     Args:
         names: an array of file names, bytes [N].
         labels: int32 [N].
         shuffle_seed: as for `Source.read`.
+        position: the number of first elements that are left out.
     """
     order = np.arange(len(names))
     if shuffle_seed is not None:
         order = np.random.default_rng(shuffle_seed).permutation(order)
+    order = order[position:]
     return tf.data.Dataset.from_tensor_slices(
         {"name": names[order], "label": labels[order]}
     )

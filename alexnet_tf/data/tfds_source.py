@@ -1,13 +1,16 @@
 """Loads data sets of TensorFlow Datasets (TFDS) as a `Source`."""
 
+import dataclasses
 import functools
 import importlib.util
 import json
 import os
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from alexnet_tf.data import array_records
+from alexnet_tf.data import interleaving
 from alexnet_tf.data.source import check_not_empty
 from alexnet_tf.data.source import default_training_splits
 from alexnet_tf.data.source import evaluation_split
@@ -20,6 +23,8 @@ from alexnet_tf.data import tfds_features
 # `resized_copy.prepare` writes its settings to this file, beside the records.
 SETTINGS_FILE = "prepare.json"
 _HUGGING_FACE = "huggingface:"
+# The number of files that TFDS reads in turn when it shuffles them.
+_CYCLE_LENGTH = 16
 
 
 def load(name, split, data_dir, image_key=None, label_key=None):
@@ -46,6 +51,7 @@ def load(name, split, data_dir, image_key=None, label_key=None):
         functools.partial(_read, builder, split, keys),
         prepared=_prepared_settings(str(builder.data_path)),
         in_process=array_records.is_array_record(builder),
+        read_from=functools.partial(_read_from, builder, split, keys),
     )
     if is_default:
         source.check_labeled()
@@ -77,33 +83,77 @@ def training_splits(name, data_dir):
 
 def _read(builder, split, keys, shuffle_seed):
     """Returns a `tf.data.Dataset` of examples, for `Source.read`."""
-    image_key, label_key = keys
-    decoders = tfds_features.decoders(image_key, label_key)
+    decoders = tfds_features.decoders(*keys)
     if array_records.is_array_record(builder):
         examples = array_records.as_dataset(builder, split, decoders, shuffle_seed)
     else:
-        examples = _read_records(builder, split, decoders, shuffle_seed)
-    return examples.map(
-        lambda example: {
-            "image": tfds_features.encoded_image(example[image_key]),
-            "label": tfds_features.int32_label(example[label_key]),
-            "name": example["tfds_id"],
-        }
-    )
+        # By default, TFDS reads 16 files in turn even without shuffling, so that the
+        # examples of "train[50%:]" would not be the second half of those of "train".
+        in_order = {"interleave_cycle_length": 1} if shuffle_seed is None else {}
+        examples = _read_records(
+            builder, split, decoders, shuffle_files=shuffle_seed is not None,
+            shuffle_seed=shuffle_seed, **in_order,
+        )  # fmt: skip
+    return examples.map(functools.partial(_example, keys))
 
 
-def _read_records(builder, split, decoders, shuffle_seed):
-    """Returns the examples of a data set in another format than ArrayRecord."""
-    # By default, TFDS reads 16 files in turn even without shuffling, so that the
-    # examples of "train[50%:]" would not be the second half of those of "train".
-    in_order = {"interleave_cycle_length": 1} if shuffle_seed is None else {}
+def _read_from(builder, split, keys, shuffle_seed, position):
+    """Returns the last examples and the number of the others, for `Source.read_from`.
+
+    Files that contain none of the last examples are not opened.
+    """
+    decoders = tfds_features.decoders(*keys)
+    if array_records.is_array_record(builder):
+        examples = array_records.as_dataset(
+            builder, split, decoders, shuffle_seed, position
+        )
+        return examples.map(functools.partial(_example, keys)), position
+    files = builder.info.splits[split].file_instructions
+    # The files in the order in which TFDS shuffles them.
+    order = tf.data.Dataset.range(len(files)).shuffle(len(files), shuffle_seed)
+    files = [files[index] for index in order.as_numpy_iterator()]
+    config = tfds.ReadConfig()
+    num_skipped, rest = interleaving.position_near(
+        [file.take for file in files], position,
+        cycle_length=_CYCLE_LENGTH, block_length=config.interleave_block_length,
+    )  # fmt: skip
+    rest = [_without_records(files[index], start) for index, start in rest]
+    examples = _read_records(
+        builder, split, decoders, shuffle_files=False,
+        interleave_cycle_length=_CYCLE_LENGTH,
+        experimental_interleave_sort_fn=lambda _: rest,
+    )  # fmt: skip
+    return examples.map(functools.partial(_example, keys)), num_skipped
+
+
+def _without_records(file, count):
+    """Returns TFDS's description of a file without its first `count` records."""
+    return dataclasses.replace(file, skip=file.skip + count, take=file.take - count)
+
+
+def _example(keys, example):
+    """Returns the example of `Source` from that of TFDS."""
+    image_key, label_key = keys
+    return {
+        "image": tfds_features.encoded_image(example[image_key]),
+        "label": tfds_features.int32_label(example[label_key]),
+        "name": example["tfds_id"],
+    }
+
+
+def _read_records(builder, split, decoders, shuffle_files, **config):
+    """Returns TFDS's examples of a data set in another format than ArrayRecord.
+
+    Args:
+        builder, split, decoders, shuffle_files: as for `builder.as_dataset`.
+        **config: settings of `tfds.ReadConfig`.
+    """
     return builder.as_dataset(
         split=split,
-        shuffle_files=shuffle_seed is not None,
+        shuffle_files=shuffle_files,
         decoders=decoders,
         read_config=tfds.ReadConfig(
-            shuffle_seed=shuffle_seed,
-            **in_order,
+            **config,
             add_tfds_id=True,
             # A cache would hold the bytes of a small data set twice.
             try_autocache=False,

@@ -422,8 +422,7 @@ def _diagnosing(source, order, first, count):
     except tf.errors.OpError as error:
         examples = source.examples()
         if order:
-            shuffled = input_pipeline.shuffled(source, *order)
-            examples = shuffled.skip(first).take(count)
+            examples = input_pipeline.shuffled(source, *order, first).take(count)
         raise bad_images.diagnose(error, source, examples) from error
 
 
