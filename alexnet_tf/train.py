@@ -156,6 +156,14 @@ _RUN_FLAGS = [
         "several workers, as described by the environment variable TF_CONFIG or by "
         "those of Slurm.",
     ),
+    cli.enum_flag(
+        "parallelism",
+        "data",
+        ["data", "towers"],
+        "data: each device computes the whole network, for a share of the batch. "
+        "towers: each of two devices computes one tower of the network, for the whole "
+        "batch, as in the paper. A run can be resumed with the other value.",
+    ),
     cli.string_flag(
         "data_service",
         None,

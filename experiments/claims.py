@@ -18,7 +18,7 @@ module defines these names:
 
 ALL = (
     "relu_tanh", "ablations", "initialization", "blog", "geometries",
-    "dropout_forms", "needs_imagenet",
+    "dropout_forms", "two_gpus", "needs_imagenet",
 )  # fmt: skip
 
 # These claims have no runs and no log: their rows are computed by `table.write`.

@@ -73,8 +73,9 @@ FROM_PAPER = (
         "D1",
         "Two GPUs each hold half of the kernels.",
         "Grouped convolutions have the same connections. Any number of GPUs can be "
-        "used; each holds the whole network and takes a share of the batch.",
-        "`layers.GroupedConv2D`, `distribution.make_strategy`",
+        "used; each holds the whole network and takes a share of the batch. With "
+        "`--parallelism=towers`, two devices each hold half, as in the paper.",
+        "`layers.GroupedConv2D`, `distribution.make_strategy`, `towers.Towers`",
         concerns=_has_towers,
     ),
     Difference(

@@ -73,6 +73,30 @@ def _make_virtual_cpus(count):
             ) from error
 
 
+def tower_devices():
+    """Returns the names of the two devices for the towers, see `towers`.
+
+    They are the first two GPUs that TensorFlow sees, or two virtual CPU devices on a
+    machine without a GPU. Virtual devices can be created only before TensorFlow
+    initializes its devices.
+
+    Raises:
+        ValueError: if there is only one GPU, or if TensorFlow has already initialized
+            a single CPU device.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if len(gpus) == 1:
+        raise ValueError(
+            "Expected two GPUs for parallelism=towers, or none, for two virtual CPU "
+            "devices. Received: one GPU. Use parallelism=data, or set the environment "
+            "variable CUDA_VISIBLE_DEVICES=-1 to compute on the CPU."
+        )
+    if not gpus:
+        _make_virtual_cpus(2)
+    devices = tf.config.list_logical_devices("GPU" if gpus else "CPU")
+    return tuple(device.name for device in devices[:2])
+
+
 def make_multi_worker_strategy():
     """Makes a `tf.distribute.MultiWorkerMirroredStrategy` of several processes.
 

@@ -48,6 +48,7 @@ from alexnet_tf.training import run_settings
 from alexnet_tf.training.step_timer import StepTimer
 from alexnet_tf.training import steps
 from alexnet_tf.training import stopping
+from alexnet_tf.training import towers
 from alexnet_tf.training import validation
 from alexnet_tf.workdir import append_environment
 from alexnet_tf.workdir import append_metrics
@@ -76,6 +77,7 @@ def train(
     augment=None,
     seed=0,
     strategy=None,
+    tower_devices=None,
     precision="float32",
     shuffle_buffer=16384,
     data_service=None,
@@ -115,6 +117,9 @@ def train(
             default. In a run of several workers all of them call this function with
             the same arguments and see the same `workdir`, to which only the first
             worker, the chief, writes.
+        tower_devices: the names of two devices, from `distribution.tower_devices`, each
+            of which computes one tower of the network, see `towers`; None to compute
+            the whole network on each device of `strategy`.
         precision: a Keras dtype policy: "float32", "mixed_bfloat16", or
             "mixed_float16", which scales the loss.
         shuffle_buffer, data_service: see `input_pipeline.training_batches`. With a
@@ -129,7 +134,8 @@ def train(
             `on_train_batch_begin` is not called, and `on_train_batch_end` is called
             once for several steps. `stop_training` ends the run after the current
             epoch; a changed learning rate has an effect only on an `optimizer` of your
-            own.
+            own. With `tower_devices`, the weights of their `model` are those of the
+            last checkpoint or the last end of an epoch.
 
     Returns:
         {"loss", "top1_error"} on `eval_source` and, with five classes or more,
@@ -156,6 +162,11 @@ def train(
     mean_over_workers = functools.partial(distribution.all_reduce_mean, strategy)
     _check_inputs(preset, strategy, source, eval_source)
     _check_options(preset, options, fine_tuning, optimizer, augment)
+    if tower_devices:
+        towers.check(
+            preset, precision, optimizer is not None, fine_tuning.cache_features,
+            strategy.num_replicas_in_sync,
+        )
     _check_data_service(data_service, source)
     has_own_optimizer, preprocessing = optimizer is not None, preset.preprocessing
     recipe = run_settings.effective_recipe(preset.recipe, options, has_own_optimizer)
@@ -171,13 +182,15 @@ def train(
 
     # ---- 2. Model and optimizer ------------------------------------------------
     keras.utils.set_random_seed(seed)
-    with strategy.scope(), steps.dtype_policy(precision):
+    placement = tf.device(towers.HOST) if tower_devices else contextlib.nullcontext()
+    with strategy.scope(), steps.dtype_policy(precision), placement:
         model = alexnet.AlexNet(
             preset, len(source.classes), classifier_activation=None
         )
         freeze_layers(model, fine_tuning)
         optimizer = steps.make_optimizer(model, recipe, precision, optimizer)
-    _log_summary(model, recipe, source, eval_source, strategy, steps_per_epoch)
+    num_devices = len(tower_devices or range(strategy.num_replicas_in_sync))
+    _log_summary(model, recipe, source, eval_source, num_devices, steps_per_epoch)
 
     # ---- 3. Checkpoint to resume from ------------------------------------------
     saver = CheckpointSaver(workdir, model, optimizer)
@@ -214,7 +227,10 @@ def train(
     evaluation_batches = functools.partial(
         input_pipeline.evaluation_batches, eval_source, preprocessing, statistics
     )
-    head = model
+    head, head_optimizer = model, optimizer
+    if tower_devices:
+        head = towers.Towers(model, optimizer, tower_devices)
+        head_optimizer = head.optimizer
     if fine_tuning.cache_features:
         head, training_batches, evaluation_batches = _cached_feature_batches(
             model, source, eval_source, preprocessing, statistics
@@ -224,7 +240,7 @@ def train(
     validation_batches = distributed(evaluation_batches)
     evaluate = validation.evaluator(head, strategy)
     training_steps = steps.TrainingSteps(
-        head, optimizer, strategy, recipe, seed,
+        head, head_optimizer, strategy, recipe, seed,
         class_weights.balanced_weights(label_counts),
         lr_mult=fine_tuning.lr_mult, has_own_optimizer=has_own_optimizer,
         warmup_steps=options.warmup_epochs * steps_per_epoch,
@@ -248,8 +264,13 @@ def train(
         if chief:
             append_metrics(workdir, step=progress.step, **values)
 
+    def update_model():
+        if tower_devices:
+            head.update_model()
+
     def save():
         if chief:
+            update_model()
             saver.save()
 
     def stop_if_asked():
@@ -345,6 +366,7 @@ def train(
             progress.errors.append(validate() if is_due else None)
             progress.bad_images = 0
             if chief:
+                update_model()
                 callback_list.on_epoch_end(epoch, epoch_logs(workdir, metric_names))
             save_if_best()
 
@@ -589,7 +611,7 @@ def _log_optimizer(model, recipe):
     )
 
 
-def _log_summary(model, recipe, source, eval_source, strategy, steps_per_epoch):
+def _log_summary(model, recipe, source, eval_source, num_devices, steps_per_epoch):
     _log_optimizer(model, recipe)
     frozen = [layer.name for layer in model.layers if not layer.trainable]
     if frozen:
@@ -599,6 +621,5 @@ def _log_summary(model, recipe, source, eval_source, strategy, steps_per_epoch):
         "per epoch, %d images per step on %d device(s), at most %d epochs.",
         source.num_examples, len(source.classes), source,
         eval_source.num_examples, eval_source,
-        steps_per_epoch, recipe.batch_size, strategy.num_replicas_in_sync,
-        recipe.epochs,
+        steps_per_epoch, recipe.batch_size, num_devices, recipe.epochs,
     )

@@ -22,6 +22,7 @@ from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import own_optimizer
 from alexnet_tf.training import run_settings
 from alexnet_tf.training.summary import print_summary
+from alexnet_tf.training import towers
 from alexnet_tf.workdir import create_or_verify
 from alexnet_tf.workdir import has_checkpoint
 from alexnet_tf.workdir import locked
@@ -37,7 +38,7 @@ _FINE_TUNING_DIVISOR = 10
 
 # Flags that may change when a run is resumed.
 _MAY_CHANGE = (
-    "num_devices", "strategy", "data_dir", "log_steps", "on_bad_image",
+    "num_devices", "strategy", "parallelism", "data_dir", "log_steps", "on_bad_image",
     "max_bad_images", *run_settings.MAY_CHANGE,
 )  # fmt: skip
 
@@ -64,6 +65,7 @@ def train_dataset(
     seed=0,
     strategy="mirrored",
     num_devices=None,
+    parallelism="data",
     shuffle_buffer=16384,
     cache=False,
     data_service=None,
@@ -127,6 +129,9 @@ def train_dataset(
         strategy: "mirrored" for the devices of this machine, "multi_worker" if this
             process is one of several workers, see `distribution`.
         num_devices: the number of devices, see `distribution.make_strategy`.
+        parallelism: "data" to compute the whole network on each device, for a share of
+            the batch; "towers" to compute one of the network's two towers on each of
+            two devices, for the whole batch, see `towers`.
         cache: whether to keep the encoded images in memory.
         on_bad_image: "error" to stop at an unreadable image, "skip" to train without
             it. A stopped run is resumed with "skip" from its last checkpoint, with the
@@ -150,6 +155,7 @@ def train_dataset(
     """
     _check_name(dataset)
     _check_exclusive(strategy, num_devices, data_service, cache, cache_features)
+    _check_parallelism(parallelism, strategy, num_devices)
     _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult)
     options = TrainingOptions(
         early_stopping_patience, keep_best, class_weights, warmup_epochs,
@@ -169,7 +175,12 @@ def train_dataset(
     dataset = _spelling_of_run(dataset, workdir)
     turns_images = _resolve_exif_orientation(exif_orientation, dataset, workdir)
     run_preset = presets.override(run_preset, exif_orientation=bool(turns_images))
-    if strategy == "mirrored":
+    tower_devices = None
+    if parallelism == "towers":
+        towers.check(run_preset, precision, optimizer is not None, cache_features)
+        tower_devices = distribution.tower_devices()
+        device_strategy = distribution.make_strategy(1)
+    elif strategy == "mirrored":
         device_strategy = distribution.make_strategy(num_devices)
     else:
         device_strategy = distribution.make_multi_worker_strategy()
@@ -203,6 +214,7 @@ def train_dataset(
         "shuffle_buffer": shuffle_buffer, "cache": cache,
         "on_bad_image": on_bad_image, "max_bad_images": max_bad_images,
         "log_steps": log_steps, "num_devices": num_devices, "strategy": strategy,
+        "parallelism": parallelism,
         "weights": weights, "layout": layout, "reinit": reinit or None,
         "freeze": freeze or None, "train_layers": train_layers or None,
         "lr_mult": lr_mult or None, "cache_features": cache_features,
@@ -239,7 +251,8 @@ def train_dataset(
         measured = loop.train(
             run_preset, source, eval_source, workdir,
             fine_tuning=plan, options=options, optimizer=optimizer, augment=augment,
-            seed=seed, strategy=device_strategy, precision=precision,
+            seed=seed, strategy=device_strategy, tower_devices=tower_devices,
+            precision=precision,
             shuffle_buffer=shuffle_buffer, data_service=data_service,
             checkpoint_minutes=checkpoint_minutes, log_steps=log_steps,
             max_bad_images=max_bad_images, callbacks=callbacks,
@@ -465,6 +478,23 @@ def _check_exclusive(strategy, num_devices, data_service, cache, cache_features)
             "data_service",
             {"cache": cache, "cache_features": cache_features},
             "Images that are kept in memory are not decoded by a data service.",
+        )
+
+
+def _check_parallelism(parallelism, strategy, num_devices):
+    if parallelism not in ("data", "towers"):
+        raise ValueError(
+            f'Expected parallelism "data" or "towers". Received: {parallelism=}.'
+        )
+    if parallelism == "towers" and strategy == "multi_worker":
+        raise ValueError(
+            "Expected --parallelism=towers or --strategy=multi_worker. Received: both. "
+            "The towers are computed by two devices of one machine."
+        )
+    if parallelism == "towers" and num_devices not in (None, towers.NUM_TOWERS):
+        raise ValueError(
+            "Expected --num_devices=2 for --parallelism=towers, one device for each "
+            f"tower. Received: --num_devices={num_devices}. Leave it out."
         )
 
 

@@ -12,6 +12,7 @@ from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.training import metrics
 from alexnet_tf.training import optimizers
 from alexnet_tf.training import own_optimizer
+from alexnet_tf.training.towers import Towers
 
 
 @contextlib.contextmanager
@@ -76,8 +77,8 @@ def make_run_steps(model, optimizer, strategy, recipe, seed, class_weights=None)
     """Makes a function that trains for several steps within one graph call.
 
     Args:
-        model: a model that outputs logits.
-        optimizer: an optimizer from `make_optimizer`.
+        model: a model that outputs logits, or `towers.Towers`.
+        optimizer: an optimizer from `make_optimizer`, or that of the `Towers`.
         strategy: the `tf.distribute.Strategy` that `model` was made with.
         recipe: a `presets.Recipe`, whose global batch size is used.
         seed: the random seed of the dropout masks.
@@ -87,6 +88,33 @@ def make_run_steps(model, optimizer, strategy, recipe, seed, class_weights=None)
     Returns:
         run_steps(iterator, first_step, count), which takes `count` batches from the
         iterator and returns their `metrics.batch_sums` as a NumPy array [count, 4].
+    """
+    replica_step = make_replica_step(model, optimizer, recipe, seed, class_weights)
+
+    @tf.function
+    def run_steps(iterator, first_step, count):
+        sums = tf.TensorArray(tf.float32, size=count)
+        for i in tf.range(count):
+            images, labels = next(iterator)
+            per_replica = strategy.run(
+                replica_step, args=(images, labels, first_step + i)
+            )
+            sums = sums.write(i, strategy.reduce("SUM", per_replica, axis=None))
+        return sums.stack()  # [count, 4]
+
+    return lambda iterator, first_step, count: run_steps(
+        iterator, tf.constant(first_step), tf.constant(count)
+    ).numpy()
+
+
+def make_replica_step(model, optimizer, recipe, seed, class_weights=None):
+    """Makes a function that trains on the share of a batch that one replica has.
+
+    The arguments are those of `make_run_steps`.
+
+    Returns:
+        replica_step(images, labels, step), which is to be traced in a `tf.function`,
+        changes the weights, and returns the `metrics.batch_sums` of the images.
     """
     states = alexnet.dropout_states(model)
     # Batch normalization, for example, updates its moving averages.
@@ -114,20 +142,13 @@ def make_run_steps(model, optimizer, strategy, recipe, seed, class_weights=None)
         optimizer.apply(gradients, variables)
         return metrics.batch_sums(logits, labels, class_weights)
 
-    @tf.function
-    def run_steps(iterator, first_step, count):
-        sums = tf.TensorArray(tf.float32, size=count)
-        for i in tf.range(count):
-            images, labels = next(iterator)
-            per_replica = strategy.run(
-                replica_step, args=(images, labels, first_step + i)
-            )
-            sums = sums.write(i, strategy.reduce("SUM", per_replica, axis=None))
-        return sums.stack()  # [count, 4]
+    def towers_step(images, labels, step):
+        with tf.device(model.devices[0]):
+            loss, logits = mean_loss(images, labels, step)
+            optimizer.apply(model.gradients(loss), model.trainable_variables)
+            return metrics.batch_sums(logits, labels, class_weights)
 
-    return lambda iterator, first_step, count: run_steps(
-        iterator, tf.constant(first_step), tf.constant(count)
-    ).numpy()
+    return towers_step if isinstance(model, Towers) else replica_step
 
 
 class TrainingSteps:
