@@ -1,6 +1,7 @@
 """Options and fixtures of all tests, which run on three virtual CPU devices.
 
-With virtual devices, distributed training is tested on any machine.
+With virtual devices, distributed training is tested on any machine. The tests of
+`pytest --gpu` run on GPUs instead, see tests/gpu.
 """
 
 import fcntl
@@ -14,6 +15,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
+from helpers import gpu_machine
+
 
 def pytest_configure(config):
     # The process that only distributes the tests need not wait for TensorFlow.
@@ -21,6 +24,9 @@ def pytest_configure(config):
         return
     import tensorflow as tf
 
+    if config.getoption("--gpu"):
+        gpu_machine.configure_gpus()
+        return
     cpus = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(
         cpus[0], [tf.config.LogicalDeviceConfiguration()] * 3
@@ -41,15 +47,51 @@ def pytest_addoption(parser):
     parser.addoption(
         "--large", action="store_true", help="Also run the tests marked large."
     )
+    parser.addoption(
+        "--gpu",
+        action="store_true",
+        help="Run the tests marked gpu on the GPUs of this machine, and no others.",
+    )
+    parser.addoption(
+        "--pretend_gpu",
+        action="store_true",
+        help="Run the tests marked gpu on virtual CPU devices, to test these tests.",
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    # A process takes all memory of the GPUs.
+    return 0 if config.getoption("--gpu") else None
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--large"):
-        return
-    skip = pytest.mark.skip(reason="large: pass --large to run it")
-    for item in items:
-        if "large" in item.keywords:
-            item.add_marker(skip)
+    uses_gpu = config.getoption("--gpu") or config.getoption("--pretend_gpu")
+    skipped = {
+        "large": not config.getoption("--large") and "pass --large to run it",
+        "gpu": not uses_gpu and "pass --gpu to run it",
+    }
+    for mark, reason in skipped.items():
+        for item in items:
+            if reason and mark in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=f"{mark}: {reason}"))
+    if uses_gpu:
+        items[:] = [item for item in items if "gpu" in item.keywords]
+        gpu_machine.note_promises(items)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.getoption("--gpu") or config.getoption("--pretend_gpu"):
+        gpu_machine.report_promises(terminalreporter)
+
+
+@pytest.fixture(scope="session")
+def gpus(request):
+    """The names of the GPUs, such as "/device:GPU:0"; skips without one.
+
+    With --pretend_gpu, they are the second and the third CPU device.
+    """
+    return gpu_machine.gpu_names(request.config.getoption("--pretend_gpu"))
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,7 @@ from alexnet_tf.inference.export_comparison import TOLERANCE_8_BITS
 from alexnet_tf.inference.integer_network import quantizable_copy
 from alexnet_tf.inference import litert_files
 from alexnet_tf.inference import representative_images
+from alexnet_tf.models.layers import portable_convolutions
 
 
 def export(
@@ -286,13 +287,16 @@ def onnx(network, path):
 
 @contextlib.contextmanager
 def _write_to_new_path(path):
-    """Yields a temporary path that becomes `path` if the body raises no error."""
+    """Yields a temporary path that becomes `path` if the body raises no error.
+
+    What the body traces can run on a CPU, see `portable_convolutions`.
+    """
     _check_new(path)
     path = _without_slash(path)
     # An earlier export that was killed may have left its temporary folder.
     folder, name = os.path.split(os.path.abspath(path))
     remove_unfinished(folder, glob.escape(name))
-    with atomic_write(path) as temporary:
+    with atomic_write(path) as temporary, portable_convolutions():
         yield temporary
 
 

@@ -22,8 +22,10 @@ if keras.config.backend() != "tensorflow":
     )
 
 _register = keras.saving.register_keras_serializable("alexnet_tf")
-# Whether `compiled_normalization` applies to the present thread.
+# Whether `compiled_normalization` and `portable_convolutions` apply to the present
+# thread.
 _compiled_scope = threading.local()
+_portable_scope = threading.local()
 
 
 @contextlib.contextmanager
@@ -35,14 +37,38 @@ def compiled_normalization():
     calls a model; the present thread alone is affected.
 
     For the preset `paper` on two CPU cores with AVX-512, they make inference 1.2 times
-    as fast as TensorFlow's operation, and the gradients 1.1 times.
+    as fast as TensorFlow's operation, and the gradients 1.1 times. If there is a GPU,
+    the layer remains TensorFlow's operation: XLA needs the library libdevice for GPUs,
+    and many installations of TensorFlow do not find it.
     """
-    previous = getattr(_compiled_scope, "active", False)
-    _compiled_scope.active = True
+    with _activated(_compiled_scope):
+        yield
+
+
+@contextlib.contextmanager
+def portable_convolutions():
+    """Lets `GroupedConv2D` convolve each group by itself in the body.
+
+    The body is the code that traces a model that is to be saved. A model that was saved
+    with native grouped convolutions, which are faster on a GPU, cannot run on a CPU
+    without oneDNN. The present thread alone is affected.
+    """
+    with _activated(_portable_scope):
+        yield
+
+
+@contextlib.contextmanager
+def _activated(scope):
+    previous = getattr(scope, "active", False)
+    scope.active = True
     try:
         yield
     finally:
-        _compiled_scope.active = previous
+        scope.active = previous
+
+
+def _has_gpu():
+    return bool(tf.config.list_logical_devices("GPU"))
 
 
 def _check_constants(*, bias, alpha, beta, **sizes):
@@ -90,7 +116,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         **kwargs: keyword arguments of `keras.layers.Layer`.
 
     The layer is `tf.nn.local_response_normalization`, except in
-    `compiled_normalization`.
+    `compiled_normalization` without a GPU.
 
     Raises:
         ValueError: if an argument is out of range, the input is not [B, H, W, C], or
@@ -127,7 +153,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def call(self, inputs):
         constants = self.depth_radius, self.bias, self.alpha, self.beta
-        if getattr(_compiled_scope, "active", False):
+        if getattr(_compiled_scope, "active", False) and not _has_gpu():
             return _compiled_normalization(*constants, self.groups)(inputs)
         maps = tf.cast(inputs, tf.float32)
         if self.groups == 1:
@@ -345,8 +371,8 @@ class GroupedConv2D(keras.layers.Conv2D):
         *args: positional arguments of `keras.layers.Conv2D`.
         implementation: "split" convolves each group separately and concatenates
             the results; "native" runs one grouped operation, the gradient of which
-            requires oneDNN on a CPU; "auto" is "native" if there is a GPU and
-            "split" otherwise.
+            requires oneDNN on a CPU; "auto" is "native" if there is a GPU, except in
+            `portable_convolutions`, and "split" otherwise.
         **kwargs: keyword arguments of `keras.layers.Conv2D`.
 
     Raises:
@@ -394,7 +420,7 @@ class GroupedConv2D(keras.layers.Conv2D):
 
     def _is_native(self):
         if self.implementation == "auto":
-            return bool(tf.config.list_logical_devices("GPU"))
+            return _has_gpu() and not getattr(_portable_scope, "active", False)
         return self.implementation == "native"
 
     def get_config(self):

@@ -78,22 +78,23 @@ def tower_devices():
 
     They are the first two GPUs that TensorFlow sees, or two virtual CPU devices on a
     machine without a GPU. Virtual devices can be created only before TensorFlow
-    initializes its devices.
+    initializes its devices. One GPU that has been divided into two logical devices
+    counts as two.
 
     Raises:
         ValueError: if there is only one GPU, or if TensorFlow has already initialized
             a single CPU device.
     """
-    gpus = tf.config.list_physical_devices("GPU")
-    if len(gpus) == 1:
+    has_gpu = bool(tf.config.list_physical_devices("GPU"))
+    if not has_gpu:
+        _make_virtual_cpus(2)
+    devices = tf.config.list_logical_devices("GPU" if has_gpu else "CPU")
+    if len(devices) < 2:
         raise ValueError(
             "Expected two GPUs for parallelism=towers, or none, for two virtual CPU "
             "devices. Received: one GPU. Use parallelism=data, or set the environment "
             "variable CUDA_VISIBLE_DEVICES=-1 to compute on the CPU."
         )
-    if not gpus:
-        _make_virtual_cpus(2)
-    devices = tf.config.list_logical_devices("GPU" if gpus else "CPU")
     return tuple(device.name for device in devices[:2])
 
 

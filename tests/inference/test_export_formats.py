@@ -16,6 +16,7 @@ from alexnet_tf.inference.classifier import Classifier
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.inference import export_formats
 from alexnet_tf.inference import litert_files
+from alexnet_tf.models import layers
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.weights import save_weights
 from alexnet_tf import presets
@@ -350,7 +351,10 @@ def test_an_export_appears_when_it_is_complete(tmp_path, content):
     # Only the folder of the killed export to this path is removed.
     assert path.exists() and {*os.listdir(tmp_path)} == {"out", unrelated.name}
     with export_formats._write_to_new_path(f"{tmp_path}/other/") as temporary:
+        # Layers that are traced here can run on a CPU, even if there is a GPU.
+        assert layers._portable_scope.active
         write(temporary)
+    assert not layers._portable_scope.active
     assert (tmp_path / "other").exists()
     for taken in (str(path), f"{tmp_path}/other/"):
         with pytest.raises(FileExistsError, match="new name"):

@@ -14,6 +14,7 @@ import tensorflow as tf
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.layers import GroupedConv2D
 from alexnet_tf.models.layers import LocalResponseNormalization
+from alexnet_tf.models.layers import portable_convolutions
 from alexnet_tf.models.layers import SpatialResponseNormalization
 from helpers.networks import relative_error
 from helpers import reference
@@ -277,6 +278,39 @@ def test_normalization_is_compiled_only_in_its_scope():
     with contextlib.suppress(KeyError), compiled_normalization():
         raise KeyError
     assert "LRN" in operation_names(layer, x)
+
+
+@pytest.fixture
+def pretended_gpu(monkeypatch):
+    """Makes TensorFlow report a logical GPU, which nothing is computed on."""
+    list_devices = tf.config.list_logical_devices
+    gpu = tf.config.LogicalDevice("/device:GPU:0", "GPU")
+    monkeypatch.setattr(
+        tf.config, "list_logical_devices",
+        lambda kind=None: [gpu] if kind == "GPU" else list_devices(kind),
+    )  # fmt: skip
+
+
+def test_normalization_is_not_compiled_on_a_machine_with_a_gpu(pretended_gpu):
+    """XLA needs libdevice for a GPU, which many installations do not find."""
+
+    def scoped(x):
+        with compiled_normalization():
+            return LRN()(x)
+
+    assert "LRN" in operation_names(scoped, tf.zeros([1, 2, 2, 6]))
+
+
+def test_a_gpu_runs_native_grouped_convolutions_that_are_not_saved(pretended_gpu):
+    """TensorFlow cannot run them on a CPU without oneDNN."""
+    layer, x = grouped_layer(2, "auto"), tf.zeros([1, 5, 5, 12])
+
+    def portable(x):
+        with portable_convolutions():
+            return layer(x)
+
+    assert "ConcatV2" not in operation_names(layer, x)
+    assert "ConcatV2" in operation_names(portable, x)
 
 
 def test_numbers_can_be_checked_during_training():

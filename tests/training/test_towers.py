@@ -226,6 +226,7 @@ def test_rejects_arguments_that_exclude_towers(kwargs, message, tmp_path):
 
 def test_tower_devices_are_the_first_two_or_an_error(monkeypatch):
     assert distribution.tower_devices() == ("/device:CPU:0", "/device:CPU:1")
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    for name in ("list_physical_devices", "list_logical_devices"):
+        monkeypatch.setattr(tf.config, name, lambda kind: ["a GPU"])
     with pytest.raises(ValueError, match="Received: one GPU. .*CUDA_VISIBLE_DEVICES"):
         distribution.tower_devices()
