@@ -56,6 +56,21 @@ def _print_network(result):
     )
 
 
+def _print_device(networks):
+    matrix_rates = {result["precision"]: result["matrix_rate"] for result in networks}
+    rates = ", ".join(
+        f"{rate / 1e12:.2f} TFLOPS ({precision})"
+        for precision, rate in matrix_rates.items()
+    )
+    fastest = max(networks, key=lambda result: result["training"])
+    print(
+        f"\nDevice: {networks[0]['device']}. Products of large matrices: {rates}.\n"
+        f"To train {fastest['preset']} with {fastest['precision']} at full speed, the "
+        f"input pipeline must deliver {fastest['training']:,.0f} images/s for each "
+        "such device; --dataset measures how many it does."
+    )
+
+
 def _print_layers(result):
     print(f"\n{result['preset']}, {result['precision']}, milliseconds\n")
     print("| layer | forward | forward and backward |\n|---|---|---|")
@@ -93,6 +108,7 @@ def _benchmark(args):
             )
             _print_network(result)
             networks.append(result)
+    _print_device(networks)
     for result in networks if args.layers else ():
         _print_layers(result)
     pipelines = {}

@@ -161,7 +161,9 @@ def _prepare(arm, devices):
         arm: a key of `ARMS`.
         devices: the names of two devices.
     """
-    strategy = distribution.make_strategy(2 if arm == "data" else 1)
+    strategy = tf.distribute.get_strategy()
+    if arm == "data":
+        strategy = distribution.make_strategy(2)
     preset = presets.override(_preset(arm), batch_size=BATCH_SIZE)
     model, optimizer = build(preset, strategy)
     result = {}

@@ -26,6 +26,9 @@ _LOST_WORKER_ERRORS = (
 def make_strategy(num_devices=None):
     """Makes the `tf.distribute.Strategy` for this machine.
 
+    A single GPU has a strategy of its own, which copies the next batch to the GPU while
+    the GPU computes; TensorFlow's default strategy does not.
+
     Args:
         num_devices: the number of GPUs to use, by default all. On a machine
             without a GPU, the number of virtual CPU devices, by default 1.
@@ -44,7 +47,7 @@ def make_strategy(num_devices=None):
         )
     device_type = "GPU" if gpus else "CPU"
     count = num_devices or len(gpus) or 1
-    if count == 1:
+    if count == 1 and not gpus:
         return tf.distribute.get_strategy()
     if not gpus:
         _make_virtual_cpus(count)

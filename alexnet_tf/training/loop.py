@@ -165,7 +165,7 @@ def train(
     if tower_devices:
         towers.check(
             preset, precision, optimizer is not None, fine_tuning.cache_features,
-            strategy.num_replicas_in_sync,
+            has_strategy=strategy is not tf.distribute.get_strategy(),
         )
     _check_data_service(data_service, source)
     has_own_optimizer, preprocessing = optimizer is not None, preset.preprocessing

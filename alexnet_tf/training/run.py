@@ -8,6 +8,8 @@ import logging
 import os
 import re
 
+import tensorflow as tf
+
 from alexnet_tf.data.bad_images import BadImageError
 from alexnet_tf.data.data_service import check_dispatcher
 from alexnet_tf.data import datasets
@@ -179,7 +181,7 @@ def train_dataset(
     if parallelism == "towers":
         towers.check(run_preset, precision, optimizer is not None, cache_features)
         tower_devices = distribution.tower_devices()
-        device_strategy = distribution.make_strategy(1)
+        device_strategy = tf.distribute.get_strategy()
     elif strategy == "mirrored":
         device_strategy = distribution.make_strategy(num_devices)
     else:

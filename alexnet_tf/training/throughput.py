@@ -23,25 +23,37 @@ from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.layers import GroupedConv2D
 from alexnet_tf import presets
+from alexnet_tf.training import distribution
+from alexnet_tf.training import environment
 from alexnet_tf.training.step_timer import median_seconds
 from alexnet_tf.training import steps
 
+# The number of rows and columns of the multiplied matrices. On a GPU, the product of
+# smaller ones takes less time than reading a number of it.
+_MATRIX_SIZE = 4096
+_MATRIX_SIZE_ON_GPU = 16384
 _NUM_IMAGES = 2048  # The number of images that a pipeline stage is measured on.
 _STEPS_PER_TURN = 4  # The number of timed steps in a turn of "train" or "noise".
 
 
-def matrix_rate(precision, repeats=5, size=4096):
+def matrix_rate(precision, repeats=5, size=None):
     """Measures the arithmetic operations per second of a product of square matrices.
+
+    GPUs multiply float32 numbers as TensorFloat-32 by default, with 10 bits of
+    precision.
 
     Args:
         precision: a Keras dtype policy, as in `loop.train`. The matrices have the
             compute dtype of the policy.
         repeats: the number of timed products, whose median is used.
-        size: the number of rows and columns of the matrices.
+        size: the number of rows and columns of the matrices. Default: 4096, and 16384
+            on a GPU.
     """
     dtype = keras.DTypePolicy(precision).compute_dtype
-    shape = [size, size]
-    a, b = (tf.cast(tf.random.normal(shape), dtype) for _ in range(2))
+    if size is None:
+        has_gpu = bool(tf.config.list_physical_devices("GPU"))
+        size = _MATRIX_SIZE_ON_GPU if has_gpu else _MATRIX_SIZE
+    a, b = (tf.cast(tf.random.normal([size, size]), dtype) for _ in range(2))
     product = tf.function(lambda: tf.linalg.matmul(a, b))
     seconds = median_seconds(lambda: product()[0, 0].numpy(), repeats)
     return 2 * size**3 / seconds
@@ -81,6 +93,7 @@ class Network:
         optimizer: the optimizer of `model`.
         preset: the `presets.Preset` that the model was built from.
         images, labels: the batch, float32 [B, crop, crop, 3] and int32 [B].
+        strategy: the `tf.distribute.Strategy` that the model was made with.
 
     The argument `repeats` of the methods is the number of timed calls, whose
     median is used.
@@ -91,6 +104,7 @@ class Network:
     preset: presets.Preset
     images: tf.Tensor
     labels: tf.Tensor
+    strategy: tf.distribute.Strategy
 
     def make_step(self, batches=None):
         """Returns a function that runs one training step, as `loop.train` does.
@@ -101,10 +115,12 @@ class Network:
         """
         if batches is None:
             batches = tf.data.Dataset.from_tensors((self.images, self.labels))
-        iterator = iter(batches.repeat().prefetch(1))
-        strategy = tf.distribute.get_strategy()
+        distributed = self.strategy.distribute_datasets_from_function(
+            lambda _: batches.repeat().prefetch(1)
+        )
+        iterator = iter(distributed)
         run_steps = steps.make_run_steps(
-            self.model, self.optimizer, strategy, self.preset.recipe, seed=0
+            self.model, self.optimizer, self.strategy, self.preset.recipe, seed=0
         )
         return lambda: run_steps(iterator, 0, 1)
 
@@ -131,10 +147,12 @@ class Network:
         """Measures the time in seconds of one update of the weights."""
         variables = self.model.trainable_variables
         gradients = [tf.random.normal(v.shape, stddev=1e-6) for v in variables]
-        # `apply` returns None, but there must be a tensor to wait for.
-        run = tf.function(
-            lambda: self.optimizer.apply(gradients, variables) or tf.constant(0)
-        )
+
+        def update():
+            self.optimizer.apply(gradients, variables)
+            return tf.constant(0)  # There must be a tensor to wait for.
+
+        run = tf.function(lambda: self.strategy.run(update))
         return median_seconds(lambda: run().numpy(), repeats)
 
     def layer_seconds(self, repeats=5):
@@ -174,9 +192,10 @@ def build(preset, precision, batch_size):
         batch_size: the number of images in the batch.
     """
     preset = presets.override(preset, batch_size=batch_size)
-    with steps.dtype_policy(precision):
+    strategy = distribution.make_strategy(1)
+    with strategy.scope(), steps.dtype_policy(precision):
         model = alexnet.AlexNet(preset, classifier_activation=None)
-    optimizer = steps.make_optimizer(model, preset.recipe, precision)
+        optimizer = steps.make_optimizer(model, preset.recipe, precision)
     crop_size = preset.preprocessing.crop_size
     rng = np.random.default_rng(0)
     images = rng.normal(0, 50, (batch_size, crop_size, crop_size, 3))
@@ -187,6 +206,7 @@ def build(preset, precision, batch_size):
         preset,
         tf.constant(images, tf.float32),
         tf.constant(labels, tf.int32),
+        strategy,
     )
 
 
@@ -300,7 +320,12 @@ def _read_seconds(dataset, repeats):
 
 
 def peak_memory():
-    """Returns the largest number of bytes that this process has held in memory."""
+    """Returns the largest number of bytes that this process has held in memory.
+
+    If there is a GPU, it is the memory of the GPU.
+    """
+    if tf.config.list_logical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
     try:
         import resource
     except ImportError:  # The system is Windows.
@@ -326,7 +351,8 @@ def measure_network(name, precision, batch_size=128, repeats=5, layers=False):
         layers: whether to measure each layer separately, too.
 
     Returns:
-        A dictionary: "preset", "precision"; "training" and "inference" in images per
+        A dictionary: "preset", "precision"; "device", the name of the GPU or the
+        number and model of the CPUs; "training" and "inference" in images per
         second; "seconds_to_first_step", counted from before the process starts;
         "peak_memory" of training in bytes; "update_seconds" of the optimizer;
         "matrix_rate" in operations per second, see `matrix_rate`;
@@ -366,9 +392,16 @@ def _in_new_process(function, *args):
         return pool.apply(function, args)
 
 
+def _device_name():
+    """Returns the name of the first GPU, or of the CPUs if there is none."""
+    devices = environment.describe()
+    gpus = devices["gpus"].split(", ")
+    return devices["processors"] if gpus == ["none"] else gpus[0]
+
+
 def _measure_network(name, precision, batch_size, repeats, layers, start):
     network = build(presets.get(name), precision, batch_size)
-    result = {"preset": name, "precision": precision}
+    result = {"preset": name, "precision": precision, "device": _device_name()}
     network.make_step()()
     # `time.time` has the same origin in all processes of a machine.
     result["seconds_to_first_step"] = time.time() - start

@@ -222,14 +222,14 @@ class Towers:
         return self._on_each_device(drop)
 
 
-def check(preset, precision, has_own_optimizer, cache_features, num_replicas=1):
+def check(preset, precision, has_own_optimizer, cache_features, has_strategy=False):
     """Raises a ValueError if a run cannot be computed by two towers.
 
     Args:
         preset: a `presets.Preset`.
         precision, cache_features: as for `loop.train` and `FineTuning`.
         has_own_optimizer: whether the optimizer is not that of the paper.
-        num_replicas: the number of devices that compute the network by themselves.
+        has_strategy: whether the strategy is not the default one of TensorFlow.
     """
     groups = [getattr(layer, "groups", 1) for layer in preset.layers]
     if max(groups) != NUM_TOWERS:
@@ -250,7 +250,7 @@ def check(preset, precision, has_own_optimizer, cache_features, num_replicas=1):
         f"precision={precision}": precision != "float32",
         "an optimizer of your own": has_own_optimizer,
         "cache_features": cache_features,
-        f"a strategy of {num_replicas} devices": num_replicas > 1,
+        "a strategy": has_strategy,
     }
     received = [name for name, is_given in unsupported.items() if is_given]
     if received:

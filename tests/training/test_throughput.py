@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import alexnet_tf
+from alexnet_tf import benchmark
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf import presets
+from alexnet_tf.training import distribution
 from alexnet_tf.training import throughput
 from helpers.commands import command
 from helpers.images import write_image_folder
@@ -31,7 +34,16 @@ def test_operations_equal_known_counts(name, products, zero_kernels):
     assert training == 3 * inference - 2 * conv1_products
 
 
-def test_steps_train_the_network_and_all_its_measurements_are_positive():
+@pytest.mark.parametrize("is_gpu_strategy", [False, True])
+def test_steps_train_the_network_and_all_its_measurements_are_positive(
+    is_gpu_strategy, monkeypatch
+):
+    """A single GPU has a strategy of its own, here with a CPU in place of the GPU."""
+    if is_gpu_strategy:
+        strategy = tf.distribute.MirroredStrategy(
+            ["CPU:1"], tf.distribute.ReductionToOneDevice()
+        )
+        monkeypatch.setattr(distribution, "make_strategy", lambda count: strategy)
     network = throughput.build(presets.get("tiny"), "float32", 8)
     before = [weight.numpy() for weight in network.model.weights]
     network.make_step()()
@@ -65,6 +77,24 @@ def test_all_stages_are_measured(make_source, monkeypatch):
     assert rates["batch"] > 0
 
 
+def test_the_device_and_the_images_that_it_needs_are_printed(capsys):
+    networks = [
+        {"preset": "tiny", "precision": precision, "device": "a GPU", "training": rate,
+         "matrix_rate": matrix_rate}
+        for precision, rate, matrix_rate in (
+            ("float32", 1500.0, 2.5e13), ("mixed_bfloat16", 2500.0, 9.9e13)
+        )
+    ]  # fmt: skip
+    benchmark._print_device(networks)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == (
+        "Device: a GPU. Products of large matrices: 25.00 TFLOPS (float32), 99.00 "
+        "TFLOPS (mixed_bfloat16)."
+    )
+    assert "mixed_bfloat16 at full speed" in lines[2]
+    assert "must deliver 2,500 images/s" in lines[2]
+
+
 @pytest.mark.large
 def test_command_prints_tables_and_writes_json(tmp_path):
     data = write_image_folder(tmp_path / "data", classes=2, count=10)
@@ -79,6 +109,7 @@ def test_command_prints_tables_and_writes_json(tmp_path):
         results = json.load(file)
     (network,) = results["networks"]
     assert f"| tiny | float32 | {network['training']:.1f} |" in out
+    assert f"\nDevice: {network['device']}. Products" in out
     assert network["peak_memory"] > 100 * 2**20
     assert 0 < network["seconds_to_first_step"] < 300
     assert 0 < network["fraction_of_matrix_rate"] < 2
