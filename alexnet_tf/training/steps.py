@@ -142,6 +142,7 @@ def make_replica_step(model, optimizer, recipe, seed, class_weights=None):
         optimizer.apply(gradients, variables)
         return metrics.batch_sums(logits, labels, class_weights)
 
+    @tf.autograph.experimental.do_not_convert
     def towers_step(images, labels, step):
         with tf.device(model.devices[0]):
             loss, logits = mean_loss(images, labels, step)

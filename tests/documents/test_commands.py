@@ -23,6 +23,7 @@ from helpers.documents import write_photograph
 NOT_RUN = {
     "pip install . &&": "installs the package; the tests train the demonstration",
     'pip install ".[test]" &&': "installs the package and runs the tests",
+    "pytest --gpu": "runs other tests, which need a GPU",
     "imagenet2012": "ImageNet cannot be downloaded without an account",
     "imagenette.flags": "the images are downloaded by TFDS",
     "memorize.flags": "needs ImageNet",

@@ -20,7 +20,7 @@ COMMANDS = (
     "serve_data", "train", "visualize",
 )  # fmt: skip
 # Flags of pytest, TensorBoard, absl, experiments and TensorFlow Serving.
-OTHER_FLAGS = {"large", "logdir", "flagfile", "help", "table"}
+OTHER_FLAGS = {"large", "gpu", "logdir", "flagfile", "help", "table"}
 each_page = pytest.mark.parametrize("path", PAGES, ids=page_name)
 
 
