@@ -252,3 +252,19 @@ def figures_as_text(monkeypatch):
 
     monkeypatch.setattr(plots, "curves", write_as_text)
     monkeypatch.setattr(plots, "kernels", write_as_text)
+
+
+@pytest.fixture
+def simulated_steps(monkeypatch):
+    """Makes training runs read their images, but compute no network."""
+    from helpers import simulation
+
+    simulation.simulate_steps(monkeypatch)
+
+
+@pytest.fixture
+def simulated_runs(monkeypatch):
+    """Makes training runs read no images and compute no network."""
+    from helpers import simulation
+
+    simulation.simulate_runs(monkeypatch)
