@@ -255,16 +255,18 @@ def figures_as_text(monkeypatch):
 
 
 @pytest.fixture
-def simulated_steps(monkeypatch):
+def simulated_steps():
     """Makes training runs read their images, but compute no network."""
     from helpers import simulation
 
-    simulation.simulate_steps(monkeypatch)
+    with simulation.simulated_steps():
+        yield
 
 
 @pytest.fixture
-def simulated_runs(monkeypatch):
+def simulated_runs():
     """Makes training runs read no images and compute no network."""
     from helpers import simulation
 
-    simulation.simulate_runs(monkeypatch)
+    with simulation.simulated_runs():
+        yield

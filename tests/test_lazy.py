@@ -73,8 +73,8 @@ def test_no_action_follows_a_failed_import(make_module):
     assert not calls
 
 
-def test_keras_loads_saved_models_after_the_import_of_the_package(tmp_path):
-    """No name of the package has been used before."""
+def test_the_package_imports_no_tensorflow_and_keras_loads_saved_models(tmp_path):
+    """No name of the package has been used before Keras loads the models."""
     model = keras.Sequential(
         [
             keras.Input((4, 4, 4)),
@@ -87,14 +87,23 @@ def test_keras_loads_saved_models_after_the_import_of_the_package(tmp_path):
     model.save(tmp_path / "model.h5")
     (tmp_path / "model.json").write_text(model.to_json())
     code = (
-        "import alexnet_tf, sys\n"
+        "import sys, alexnet_tf, alexnet_tf.presets\n"
+        "from alexnet_tf import data, models, training, inference, figures\n"
+        "assert 'tensorflow' not in sys.modules\n"
         "assert 'keras' not in sys.modules\n"
+        "assert alexnet_tf.PRESETS['paper'].name == 'paper'\n"
+        "assert alexnet_tf.training.__name__ == 'alexnet_tf.training'\n"
+        "assert alexnet_tf.data.data_service is data.data_service\n"
+        "assert {'AlexNet', 'models', 'train', 'cli'} <= {*dir(alexnet_tf)}\n"
+        "assert {'train_dataset', 'loop'} <= {*dir(training)}\n"
+        "assert 'tensorflow' not in sys.modules\n"
         "import keras\n"
         f"folder = {str(tmp_path)!r}\n"
         "keras.models.load_model(f'{folder}/model.keras')\n"
         "keras.models.load_model(f'{folder}/model.h5')\n"
         "model = keras.models.model_from_json(open(f'{folder}/model.json').read())\n"
         "assert model.layers[1].alpha == 0.5\n"
+        "assert callable(alexnet_tf.AlexNet)\n"
     )
     process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True

@@ -29,7 +29,7 @@ from helpers.images import write_image_folder
 from helpers.runs import layers_of
 from helpers.runs import run_metrics
 from helpers.runs import run_weights
-from helpers.simulation import simulate_runs
+from helpers.simulation import simulated_runs
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -71,8 +71,7 @@ def run_flags(tiny_run_flags):
 
 def compute_statistics(run_flags):
     """Makes a run compute the mean image, which later runs on these images read."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        simulate_runs(monkeypatch)
+    with simulated_runs():
         assert command(*run_flags) is None
 
 
@@ -544,8 +543,7 @@ def test_fine_tuning_from_a_run_on_twenty_images(tmp_path, tiny_run_flags, cache
     """The data set has 2 unbalanced classes instead of the run's 3."""
     source = write_image_folder(tmp_path / "source", classes=3)
     base, tuned = tmp_path / "run", tmp_path / "tuned"
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        simulate_runs(monkeypatch)
+    with simulated_runs():
         # With the initialization of tiny, conv1 would hardly respond.
         assert command(*tiny_run_flags, f"--dataset={source}", "--init=he") is None
     args = [

@@ -106,10 +106,11 @@ def test_statistics_skip_bad_images(damaged_folder):
 
 
 def train(folder, tmp_path, *flags):
-    """Returns (exit status, stdout, stderr) of two epochs of training on a folder."""
+    """Returns (exit status, stdout, stderr) of an epoch of training on a folder."""
     return command(
         "train", f"--dataset=folder:{folder}", "--eval_split=train", "--preset=tiny",
-        "--epochs=2", "--batch_size=10", f"--workdir={tmp_path}/run", *flags,
+        "--ablate=norm,conv2,conv3,conv4,conv5", "--epochs=1", "--batch_size=10",
+        f"--workdir={tmp_path}/run", *flags,
     )  # fmt: skip
 
 
@@ -125,7 +126,7 @@ def test_training_skips_and_counts_bad_images(damaged_folder, tmp_path):
     assert code == 0, err
     lines = read_metrics(str(tmp_path / "run"))
     evaluated = [line["bad_images"] for line in lines if line["split"] == "eval"]
-    assert evaluated == [NUM_BAD, NUM_BAD]
+    assert evaluated == [NUM_BAD]
     # Training skips the last images of an epoch if they do not fill a batch of ten.
     for line in lines:
         assert NUM_BAD - 10 < line["bad_images"] <= NUM_BAD

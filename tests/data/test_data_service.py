@@ -15,6 +15,7 @@ from alexnet_tf.data import pixel_statistics
 from alexnet_tf import presets
 from alexnet_tf.training import loop
 from helpers.commands import command
+from helpers.runs import shallow_preset
 
 PREPROCESSING = presets.get("tiny").preprocessing
 STATISTICS = pixel_statistics.imagenet(PREPROCESSING)
@@ -22,29 +23,41 @@ STATISTICS = pixel_statistics.imagenet(PREPROCESSING)
 
 @pytest.fixture(scope="module")
 def service():
-    """The HOST:PORT of a dispatcher with two workers, started by `serve_data`."""
-    processes = []
+    """The HOST:PORT of a dispatcher with two workers.
 
-    def start(*args):
-        """Starts a process and returns the first line that it prints."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "alexnet_tf.serve_data", "--address=localhost",
-             *args],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            cwd=pathlib.Path(__file__).parents[2],
-        )  # fmt: skip
-        processes.append(process)
-        return process.stdout.readline()
-
+    One worker is a process of its own, which cannot call Python code of this one.
+    """
+    dispatcher = data_service.dispatcher(0)
+    address = "localhost:" + dispatcher.target.rpartition(":")[2]
+    worker = data_service.worker(address, 0, "localhost")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "alexnet_tf.serve_data", "--address=localhost",
+         f"--dispatcher={address}"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        cwd=pathlib.Path(__file__).parents[2],
+    )  # fmt: skip
     try:
-        line = start()
-        address = re.fullmatch(r"The dispatcher, at (localhost:\d+)\.\n", line)[1]
-        for _ in range(2):
-            assert start(f"--dispatcher={address}") == f"A worker of {address}.\n"
+        assert process.stdout.readline() == f"A worker of {address}.\n"
         yield address
     finally:
-        for process in processes:
-            process.kill()
+        process.kill()
+    del worker
+
+
+def test_the_command_starts_a_dispatcher(monkeypatch):
+    class Server:
+        target = "grpc://0.0.0.0:81"
+
+        def join(self):
+            print("Joined.")
+
+    def dispatcher(port):
+        assert port == 80
+        return Server()
+
+    monkeypatch.setattr(data_service, "dispatcher", dispatcher)
+    code, out, err = command("serve_data", "--address=localhost", "--port=80")
+    assert code == 0 and out == "The dispatcher, at localhost:81.\nJoined.\n", err
 
 
 @pytest.fixture
@@ -111,6 +124,7 @@ def test_training_takes_its_crops_from_the_service(source, service, tmp_path):
     args = (
         f"--dataset={source.name}", "--eval_split=train", "--preset=tiny",
         "--epochs=1", "--batch_size=4", f"--workdir={tmp_path}/run",
+        "--ablate=norm,conv2,conv3,conv4,conv5",
     )  # fmt: skip
     code, out, err = command(
         "train", *args, f"--data_service={service}", "--on_bad_image=skip"
@@ -120,12 +134,13 @@ def test_training_takes_its_crops_from_the_service(source, service, tmp_path):
     assert "data_service" not in (tmp_path / "run" / "flags.txt").read_text()
 
 
+@pytest.mark.usefixtures("simulated_steps")
 def test_training_names_a_bad_image(source, service, tmp_path, monkeypatch):
     """The error of a worker does not contain the position of the image in the epoch."""
     monkeypatch.setattr(pixel_statistics, "load_or_compute", lambda *_: STATISTICS)
     bad = next((tmp_path / "images" / "3").iterdir())
     bad.write_bytes(b"\xff\xd8\xff junk")
-    preset = presets.override(presets.get("tiny"), batch_size=4, epochs=1)
+    preset = shallow_preset(batch_size=4, epochs=1)
     (tmp_path / "run").mkdir()
     with pytest.raises(ValueError, match=re.escape(str(bad))):
         loop.train(

@@ -4,11 +4,9 @@ The claims are tested in test_reproduce.py.
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -21,6 +19,7 @@ from alexnet_tf import presets
 from alexnet_tf import train
 from alexnet_tf.training.run import resolve_preset
 from alexnet_tf.training import steps
+from helpers.commands import help_text
 from helpers.images import write_image_folder
 
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
@@ -149,15 +148,6 @@ def test_ensembles_name_distinct_runs_and_no_preset(name, count):
 def test_all_imagenet_flagfiles_are_tested():
     names = {path.stem for path in IMAGENET}
     assert names == {*PARAMETERS, "five_networks", "seven_networks"}
-
-
-@functools.cache
-def help_text(command):
-    """Returns what `python -m alexnet_tf.COMMAND --help` prints, without "[no]"."""
-    return subprocess.run(
-        [sys.executable, "-m", f"alexnet_tf.{command}", "--help"],
-        capture_output=True, text=True,
-    ).stdout.replace("[no]", "")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

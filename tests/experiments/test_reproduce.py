@@ -154,6 +154,7 @@ def test_runs_are_done_once_and_logged(harness, tmp_path):
     assert read_log() == log
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_runs_end_at_their_target_error_or_loss(harness, tmp_path):
     harness.run_all(Claim(harness, target=1.0), None, str(tmp_path / "runs"))
     assert [line.get("epoch") for line in read_log()] == [1, None] * 2
@@ -172,6 +173,7 @@ def test_error_of_the_final_split_is_measured_at_the_target(harness, tmp_path):
     assert end["center_top1_error"] == pytest.approx(epoch["top1_error"])
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_diverged_runs_are_logged(harness, tmp_path):
     diverging = presets.override(PRESET, learning_rate=1e30)
     claim = Claim(harness, "a", diverging, final_split="test")
@@ -180,6 +182,7 @@ def test_diverged_runs_are_logged(harness, tmp_path):
     assert end["diverged"] and "center_top1_error" not in end
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_runs_locked_by_another_process_are_skipped(harness, tmp_path, monkeypatch):
     claim = Claim(harness)
 

@@ -22,6 +22,7 @@ from alexnet_tf.workdir import append_metrics
 from helpers.commands import command
 from helpers.images import write_image_folder
 from helpers.networks import untrained_classifier
+from helpers.simulation import simulated_runs
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +33,12 @@ def run_with_report(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("report")
     data = write_image_folder(folder / "data", classes=3, count=20)
-    code, _, error = command(
-        "train", f"--dataset={data}", "--eval_split=train", "--preset=tiny",
-        "--epochs=3", f"--workdir={folder / 'run'}", "--dropout=0.25",
-        "--batch_size=20",
-    )
+    with simulated_runs():
+        code, _, error = command(
+            "train", f"--dataset={data}", "--eval_split=train", "--preset=tiny",
+            "--epochs=3", f"--workdir={folder / 'run'}", "--dropout=0.25",
+            "--batch_size=20",
+        )
     assert code == 0, error
     code, out, error = command("report", folder / "run")
     assert code == 0, error

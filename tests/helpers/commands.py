@@ -1,30 +1,16 @@
-"""Runs the commands of the package as a user would, many times in one process.
+"""Runs the commands of the package as a user would, but in this process.
 
-Importing TensorFlow takes seconds, and a command changes its process, for example the
-levels of loggers. Therefore one server process imports the libraries and forks for each
-run of a command. It can fork because the imports set up no device and so start no
-threads, as `test_importing_the_modules_initializes_no_device` checks.
+A new process would import TensorFlow, which takes five seconds, and would trace the
+decoders of images again.
 """
 
-import atexit
 import contextlib
-import functools
-import gc
 import importlib
 import io
-import json
-import os
-import subprocess
+import logging
 import sys
 import traceback
-
-# Importing these modules imports TensorFlow, Keras, TFDS and Matplotlib.
-_PRELOADED = (
-    "training.loop",
-    "training.throughput",
-    "inference.export_formats",
-    "figures.html_report",
-)
+from unittest import mock
 
 
 def command(name, *args):
@@ -32,28 +18,36 @@ def command(name, *args):
 
     A traceback in stderr fails the test.
     """
-    server = _server()
-    server.stdin.write(json.dumps([name, *map(str, args)]) + "\n")
-    server.stdin.flush()
-    code, out, err = json.loads(server.stdout.readline())
-    assert "Traceback" not in err, err
-    return code, out, err
+    args = [str(arg) for arg in args]
+    module = importlib.import_module(f"alexnet_tf.{name}")
+    out, err = io.StringIO(), io.StringIO()
+    handler = logging.StreamHandler(err)
+    handler.setLevel(logging.WARNING)
+    with (
+        # The environment of a run records the command.
+        mock.patch.object(sys, "argv", [module.__file__, *args]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        _handling_records(handler),
+    ):
+        code = _run(module, args)
+    assert "Traceback" not in err.getvalue(), err.getvalue()
+    return code, out.getvalue(), err.getvalue()
 
 
-@functools.cache
-def _server():
-    process = subprocess.Popen(
-        [sys.executable, __file__],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+def help_text(name):
+    """Returns what `python -m alexnet_tf.NAME --help` prints, without "[no]"."""
+    return command(name, "--help")[1].replace("[no]", "")
 
-    @atexit.register
-    def stop():
-        process.stdin.close()
-        process.wait()
 
-    return process
+@contextlib.contextmanager
+def _handling_records(handler):
+    """Adds a handler to the root logger."""
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def _run(module, args):
@@ -64,8 +58,6 @@ def _run(module, args):
     """
     from absl import app, flags
 
-    # The environment of a run records the command.
-    sys.argv = [module.__file__, *args]
     try:
         module.main([module.__name__, *args])
     except SystemExit as error:
@@ -80,34 +72,3 @@ def _run(module, args):
         traceback.print_exc()
         return 1
     return 0
-
-
-def _run_and_reply(name, args):
-    """Runs a command and prints its exit status and output as a line of JSON."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        module = importlib.import_module(f"alexnet_tf.{name}")
-        code = _run(module, args)
-    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
-
-
-def _serve():
-    """Runs the commands that stdin names, one a line, each in a child process."""
-    for name in _PRELOADED:
-        importlib.import_module(f"alexnet_tf.{name}")
-    preprocess = importlib.import_module("alexnet_tf.data.preprocess")
-    # Compiling with XLA would take .2 seconds in each child. conftest replaces the
-    # function for the tests too.
-    preprocess._compiled = preprocess._uncompiled
-    gc.freeze()  # Spares the children from traversing the imported modules.
-    while request := sys.stdin.readline():
-        child = os.fork()
-        if not child:
-            name, *args = json.loads(request)
-            _run_and_reply(name, args)
-            os._exit(0)
-        os.waitpid(child, 0)
-
-
-if __name__ == "__main__":
-    _serve()

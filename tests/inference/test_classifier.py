@@ -168,17 +168,17 @@ def trained(tmp_path_factory):
         pixels = rng.normal(level, 20, (90, 76, 3)).clip(0, 255)
         images.append(tf.io.encode_jpeg(pixels.astype(np.uint8)).numpy())
     source = Source(
-        "levels", "train", ("dark", "bright"), 24, str(folder), "levels",
+        "levels", "train", ("dark", "bright"), 240, str(folder), "levels",
         lambda seed: tf.data.Dataset.from_tensor_slices(
             {
                 "image": images,
                 "label": np.arange(24, dtype=np.int32) % 2,
                 "name": [str(index) for index in range(24)],
             }
-        ),
+        ).repeat(10),
     )  # fmt: skip
     preset = small_preset(
-        batch_size=24, epochs=10, learning_rate=0.03, dropout=0.0, image_size=70
+        batch_size=24, epochs=1, learning_rate=0.03, dropout=0.0, image_size=70
     )
     metrics = train_briefly(folder / "run", source, preset=preset)
     assert metrics["top1_error"] == 0

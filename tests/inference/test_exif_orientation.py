@@ -80,6 +80,7 @@ def train(folder, **options):
     return read_flags(str(workdir))
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_a_run_on_image_files_turns_them_and_records_it(
     image_files, figures_as_text
 ):
@@ -104,6 +105,7 @@ def test_a_run_on_image_files_turns_them_and_records_it(
     assert (stored.image != turned.image).any()
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_a_run_of_an_earlier_version_resumes_without_it(
     tmp_path, image_files, figures_as_text
 ):

@@ -79,12 +79,13 @@ def test_learning_rates_do_not_depend_on_the_number_of_epochs(schedule, same):
     assert schedule == "constant" or len({*learning_rates[0]}) > 1
 
 
+@pytest.mark.usefixtures("simulated_runs")
 @pytest.mark.parametrize(
     "recipe",
     [
         dict(schedule="step", boundaries=(1, 2)),
-        pytest.param(dict(schedule="constant"), marks=pytest.mark.large),
-        pytest.param(dict(schedule="plateau", patience=1), marks=pytest.mark.large),
+        dict(schedule="constant"),
+        dict(schedule="plateau", patience=1),
     ],
 )
 def test_more_epochs_continue_a_finished_run(tmp_path, make_source, capsys, recipe):
@@ -105,6 +106,7 @@ def test_more_epochs_continue_a_finished_run(tmp_path, make_source, capsys, reci
         train_briefly(extended, source, preset=shallow_preset(epochs=2, **recipe))
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_early_stopping_ends_a_run_and_the_best_weights_are_kept(
     tmp_path, make_source, errors_after_steps, capsys
 ):
@@ -134,6 +136,7 @@ def test_early_stopping_ends_a_run_and_the_best_weights_are_kept(
     assert evaluated_epochs(tmp_path) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_epochs_between_two_evaluations_are_not_evaluated(tmp_path, make_source):
     """The last epoch is, also if a callback ends the run.
 
@@ -165,6 +168,7 @@ def test_epochs_between_two_evaluations_are_not_evaluated(tmp_path, make_source)
     assert float(rows[3]["val_loss"]) == read_metrics(str(tmp_path))[-1]["loss"]
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_a_run_killed_before_it_saves_its_best_weights_saves_them_later(
     tmp_path, make_source, errors_after_steps, monkeypatch
 ):
@@ -203,6 +207,7 @@ def add_noise(image, seed):
     return tf.cast(image, tf.int32) + noise
 
 
+@pytest.mark.usefixtures("simulated_steps")
 def test_a_run_stopped_in_its_warm_up_resumes_bit_for_bit(tmp_path, make_source):
     """The run has scaled learning rates, class weights and an augmentation, too."""
     source, straight, resumed = make_source(36), tmp_path / "a", tmp_path / "b"

@@ -33,6 +33,7 @@ from helpers.runs import CallAtStep
 from helpers.runs import final_arrays
 from helpers.runs import layers_of
 from helpers.runs import small_preset
+from helpers.simulation import simulated_runs
 
 pytestmark = pytest.mark.usefixtures("figures_as_text")
 
@@ -68,7 +69,7 @@ def test_frozen_layers_keep_exactly_their_weights(
     )
     train_briefly(
         tmp_path / "run", make_source(36), devices=devices, fine_tuning=plan,
-        preset=small_preset(weight_decay=0.5),
+        preset=small_preset(weight_decay=0.5, epochs=1),
     )
     for name, arrays in layers_of(tmp_path / "run").items():
         same = [np.array_equal(a, b) for a, b in zip(arrays, initial[name])]
@@ -81,6 +82,7 @@ def test_frozen_layers_keep_exactly_their_weights(
     assert len(velocities) == 4  # Kernel and bias of fc6 and fc8.
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_reinit_layers_are_random_and_other_layers_are_loaded(
     tmp_path, make_source
 ):
@@ -96,6 +98,7 @@ def test_reinit_layers_are_random_and_other_layers_are_loaded(
         assert np.array_equal(arrays[0], initial[name][0]) == (name != "fc8")
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_resuming_does_not_load_the_weights_again(tmp_path, make_source):
     """The weights file may be deleted after the first checkpoint."""
     path = tmp_path / "w.npy"
@@ -110,6 +113,7 @@ def test_resuming_does_not_load_the_weights_again(tmp_path, make_source):
         np.testing.assert_array_equal(arrays[0], before[name][0])
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_multipliers_scale_the_first_step(tmp_path, make_source):
     path = tmp_path / "w.npy"
     initial = save_random_weights(path)
@@ -225,6 +229,7 @@ def test_cached_epochs_do_not_copy_the_features():
     assert memory[5] - memory[1] < 74e6
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_initial_statistics_requires_the_statistics_of_the_run(tmp_path, make_source):
     train_briefly(tmp_path / "run", make_source(24))
     (tmp_path / "run" / STATISTICS_FILE).unlink()
@@ -233,6 +238,7 @@ def test_initial_statistics_requires_the_statistics_of_the_run(tmp_path, make_so
         initial_statistics(plan, presets.get("tiny").preprocessing)
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_statistics_belong_to_the_initial_weights(tmp_path, make_source):
     """The statistics are those of the run, or those of ImageNet for a weights file."""
     bright, dark = make_source(24, mean=200), make_source(24, name="dark", mean=60)
@@ -254,6 +260,7 @@ def test_statistics_belong_to_the_initial_weights(tmp_path, make_source):
     )
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_a_mean_image_of_the_weights_is_kept_by_the_run(tmp_path):
     """In `train_dataset`, the mean of a preset can be the path of a file."""
     dataset = write_image_folder(tmp_path / "data")
@@ -274,6 +281,7 @@ def test_a_mean_image_of_the_weights_is_kept_by_the_run(tmp_path):
     assert flags["mean"] == str(tmp_path / "mean.npy")
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_read_network_returns_preset_and_classes(tmp_path, make_source):
     preset = presets.override(
         small_preset(), mean="image", pca_color_std=0.2, dropout=0.25, epochs=1
@@ -286,6 +294,7 @@ def test_read_network_returns_preset_and_classes(tmp_path, make_source):
         read_network(str(tmp_path / "none"))
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_load_weights_reads_all_layers_of_a_run(tmp_path, make_source):
     train_briefly(tmp_path, make_source(24))
     model = alexnet.AlexNet("tiny", 10)
@@ -317,9 +326,11 @@ def test_cached_equals_uncached_without_augmentation(tmp_path, make_source):
         np.testing.assert_allclose(*(layers[name][0] for layers in weights), atol=1e-5)
 
 
+@pytest.mark.usefixtures("simulated_steps")
 def test_names_an_unreadable_image_when_computing_features(tmp_path, make_source):
     source = make_source(24)
-    train_briefly(tmp_path / "base", source, preset=small_preset(epochs=1))
+    with simulated_runs():
+        train_briefly(tmp_path / "base", source, preset=small_preset(epochs=1))
 
     def spoil(example):
         image = tf.where(example["name"] == "images 17", b"no image", example["image"])
@@ -335,6 +346,7 @@ def test_names_an_unreadable_image_when_computing_features(tmp_path, make_source
         train_briefly(tmp_path / "tuned", bad_source, fine_tuning=plan)
 
 
+@pytest.mark.usefixtures("simulated_steps")
 def test_stopped_and_resumed_on_cached_features_equals_straight(
     tmp_path, make_source
 ):

@@ -32,6 +32,7 @@ from helpers.runs import final_arrays
 from helpers.runs import run_metrics
 from helpers.runs import shallow_preset
 from helpers.runs import train_briefly
+from helpers.simulation import simulated_runs
 
 pytestmark = pytest.mark.usefixtures("figures_as_text")
 
@@ -43,6 +44,12 @@ def assert_same(expected, actual, atol=0.0):
         np.testing.assert_allclose(
             actual[name], expected[name], rtol=0, atol=atol, err_msg=name
         )
+
+
+def compute_statistics(folder, source):
+    """Makes a run compute the statistics of a source, which later runs read."""
+    with simulated_runs():
+        train_briefly(folder / "statistics", source, preset=shallow_preset(epochs=1))
 
 
 def final_model(path, preset):
@@ -82,7 +89,7 @@ def test_a_run_writes_all_its_files(tmp_path, make_source):
 def test_devices_share_the_global_batch(tmp_path, make_source, devices):
     """Dropout is disabled, because each device draws different masks."""
     source = make_source(36)
-    preset = shallow_preset(dropout=0.0)
+    preset = shallow_preset(dropout=0.0, epochs=1)
     expected = train_briefly(tmp_path / "one", source, preset=preset)
     measured = train_briefly(
         tmp_path / "several", source, preset=preset, devices=devices
@@ -112,6 +119,7 @@ def test_rejects_sources_with_different_classes(tmp_path, make_source):
         )
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_ctrl_c_during_the_last_save_does_not_damage_it(
     tmp_path, make_source, monkeypatch
 ):
@@ -140,7 +148,7 @@ def test_the_same_seed_gives_identical_weights(tmp_path, make_source):
 
 @pytest.fixture(scope="module")
 def train_straight(tmp_path_factory):
-    """A function that returns the work directory and the metrics of an unstopped run.
+    """A function that returns the directory and the metrics of an unstopped simulation.
 
     train_straight(source, log_steps): trains once per module and value of `log_steps`,
         because all tests call it with the same images.
@@ -150,27 +158,34 @@ def train_straight(tmp_path_factory):
     def train_once(source, log_steps):
         if log_steps not in runs:
             path = tmp_path_factory.mktemp("straight")
-            runs[log_steps] = path, train_briefly(path, source, log_steps=log_steps)
+            with simulated_runs():
+                metrics = train_briefly(path, source, log_steps=log_steps)
+            runs[log_steps] = path, metrics
         return runs[log_steps]
 
     return train_once
 
 
 @pytest.mark.parametrize(
-    "step, signum",
+    "step, simulation",
     [
-        (1, signal.SIGTERM),
-        (3, signal.SIGINT),
-        pytest.param(3, signal.SIGTERM, marks=pytest.mark.large),
-        pytest.param(4, signal.SIGTERM, marks=pytest.mark.large),
+        (2, "simulated_steps"),
+        (3, "simulated_runs"),
+        (4, "simulated_runs"),
+        (1, None),
+        pytest.param(3, None, marks=pytest.mark.large),
+        pytest.param(4, None, marks=pytest.mark.large),
     ],
 )
 def test_stopped_and_resumed_equals_straight(
-    tmp_path, make_source, train_straight, step, signum
+    tmp_path, make_source, request, step, simulation
 ):
     """The run is stopped within an epoch, or after an epoch before its evaluation."""
-    source, resumed = make_source(36), tmp_path / "resumed"
-    straight, expected = train_straight(source, log_steps=2)
+    if simulation:
+        request.getfixturevalue(simulation)
+    source, straight, resumed = make_source(36), tmp_path / "a", tmp_path / "b"
+    expected = train_briefly(straight, source, log_steps=2)
+    signum = signal.SIGINT if step == 3 else signal.SIGTERM
     stop = CallAtStep(step, lambda: os.kill(os.getpid(), signum))
     with pytest.raises(loop.TrainingInterrupted, match=signal.Signals(signum).name):
         train_briefly(resumed, source, log_steps=2, callbacks=[stop])
@@ -179,6 +194,7 @@ def test_stopped_and_resumed_equals_straight(
     assert_same_metrics(straight, resumed)
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_loss_scaling_works_with_schedules_and_resuming(tmp_path, make_source):
     """The run is stopped and resumed, and its learning rate drops after an epoch.
 
@@ -231,9 +247,8 @@ def assert_same_metrics(expected, actual):
     assert tables[0] == tables[1]
 
 
-@pytest.mark.parametrize(
-    "step", [4, pytest.param(5, marks=pytest.mark.large)]
-)
+@pytest.mark.usefixtures("simulated_runs")
+@pytest.mark.parametrize("step", [4, 5])
 def test_killed_and_resumed_equals_straight(
     tmp_path, make_source, train_straight, step
 ):
@@ -265,10 +280,11 @@ def test_each_iterator_over_the_data_is_closed(tmp_path, make_source, monkeypatc
         close(self)
 
     monkeypatch.setattr(input_pipeline.ReleasableIterator, "close", close_and_record)
-    train_briefly(tmp_path, make_source(24))
-    assert len(closed) == 4  # Two epochs, each with training and validation.
+    train_briefly(tmp_path, make_source(12), preset=shallow_preset(epochs=1))
+    assert len(closed) == 2  # Training and validation.
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_a_run_that_a_callback_stopped_can_be_resumed(
     tmp_path, make_source, train_straight
 ):
@@ -289,6 +305,7 @@ def test_a_run_that_a_callback_stopped_can_be_resumed(
     assert_same_metrics(straight, resumed)
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_a_finished_run_only_returns_its_metrics(tmp_path, make_source):
     source = make_source(24)
     measured = train_briefly(tmp_path, source)
@@ -306,6 +323,7 @@ def modification_times(path):
     return {file: file.stat().st_mtime_ns for file in files}
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_the_same_state_is_saved_only_once(tmp_path, make_source, monkeypatch):
     """The run is stopped after a step for which a checkpoint has just been saved."""
     saved = []
@@ -332,6 +350,7 @@ def test_a_loss_that_is_not_finite_names_the_step(tmp_path, make_source):
     assert "No checkpoint was saved." in str(error.value)
 
 
+@pytest.mark.usefixtures("simulated_runs")
 @pytest.mark.parametrize("loss", [np.nan, np.inf])
 def test_an_evaluation_that_is_not_finite_is_not_logged(
     tmp_path, make_source, monkeypatch, loss
@@ -347,6 +366,7 @@ def test_an_evaluation_that_is_not_finite_is_not_logged(
     assert [line["split"] for line in lines] == ["train"]
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_bad_weights_never_replace_a_good_checkpoint(tmp_path, make_source):
     """A step with a finite loss may set weights to NaN, which a callback does here."""
     source = make_source(36)
@@ -365,6 +385,7 @@ def test_bad_weights_never_replace_a_good_checkpoint(tmp_path, make_source):
     assert all(np.isfinite(a).all() for a in final_arrays(tmp_path).values())
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_reports_a_full_disk_and_keeps_the_last_checkpoint(
     tmp_path, make_source
 ):
@@ -392,6 +413,7 @@ def test_reports_a_full_disk_and_keeps_the_last_checkpoint(
     assert len(final_arrays(tmp_path)) >= 12
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_removes_unfinished_checkpoints_of_a_killed_run(tmp_path, make_source):
     unfinished = tmp_path / "checkpoints" / "ckpt-1_temp"
     unfinished.mkdir(parents=True)
@@ -412,7 +434,7 @@ def test_removes_unfinished_checkpoints_of_a_killed_run(tmp_path, make_source):
 def test_low_precision_trains_float32_weights(
     tmp_path, make_source, precision
 ):
-    source = make_source(36)
+    source = make_source(12)
     preset = shallow_preset(dropout=0.0, epochs=1)
     train_briefly(tmp_path / "full", source, preset=preset)
     train_briefly(tmp_path / "low", source, preset=preset, precision=precision)
@@ -441,6 +463,7 @@ def test_dropout_masks_differ_by_step_and_layer():
     assert seeds(0, 1) == seeds(0, 1)
 
 
+@pytest.mark.usefixtures("simulated_runs")
 @pytest.mark.parametrize("keep", [0, 1000])
 def test_rejects_a_damaged_checkpoint(tmp_path, make_source, keep):
     source = make_source(24)
@@ -477,13 +500,14 @@ def kill_after_step_3(path, source):
     return folder
 
 
+@pytest.mark.usefixtures("simulated_runs")
 @pytest.mark.parametrize(
     "damage, part, position",
     [
         (flip_bit, "data", 3000),
-        pytest.param(flip_bit, "index", 50, marks=pytest.mark.large),
-        pytest.param(truncate, "index", 50, marks=pytest.mark.large),
-        pytest.param(truncate, "data", 0, marks=pytest.mark.large),
+        (flip_bit, "index", 50),
+        (truncate, "index", 50),
+        (truncate, "data", 0),
     ],
 )
 def test_a_damaged_checkpoint_falls_back_on_the_one_before(
@@ -506,6 +530,7 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(
     }
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_checkpoints_are_found_if_the_checkpoint_file_is_damaged(
     tmp_path, make_source, train_straight
 ):
@@ -516,7 +541,7 @@ def test_checkpoints_are_found_if_the_checkpoint_file_is_damaged(
     assert_same(final_arrays(straight), final_arrays(resumed))
 
 
-@pytest.mark.large
+@pytest.mark.usefixtures("simulated_runs")
 def test_a_clock_that_is_set_back_does_not_change_a_run(
     tmp_path, make_source, train_straight, monkeypatch
 ):
@@ -532,6 +557,7 @@ def test_a_clock_that_is_set_back_does_not_change_a_run(
     assert_same_metrics(straight, resumed)
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_rejects_a_checkpoint_of_another_network(tmp_path, make_source):
     source = make_source(24)
     train_briefly(tmp_path, source)
@@ -543,6 +569,7 @@ def test_rejects_a_checkpoint_of_another_network(tmp_path, make_source):
         train_briefly(tmp_path, source)
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_figures_are_drawn_during_a_run(tmp_path, make_source, monkeypatch):
     """Without its limits, `FigureWriter` draws after each epoch."""
     monkeypatch.setattr(callbacks, "DRAW_SECONDS", 0)
@@ -605,10 +632,13 @@ def test_rejects_a_source_with_a_wrong_number_of_images(
 ):
     source = make_source(24)
     # The statistics are computed first, so that training meets the wrong source.
-    train_briefly(tmp_path / "statistics", source, preset=shallow_preset(epochs=1))
+    compute_statistics(tmp_path, source)
     wrong_source = dataclasses.replace(source, read=make_source(num_images).read)
     with pytest.raises(ValueError, match=f"24 im.*Received: {received}. P"):
-        train_briefly(tmp_path / "run", wrong_source, devices=devices)
+        train_briefly(
+            tmp_path / "run", wrong_source, devices=devices,
+            preset=shallow_preset(epochs=1),
+        )
 
 
 def make_image_unreadable(source, name):
@@ -623,20 +653,22 @@ def make_image_unreadable(source, name):
     )
 
 
+@pytest.mark.usefixtures("simulated_steps")
 def test_names_an_unreadable_image(tmp_path, make_source):
     source = make_source(24)
     # The statistics are computed first, so that training meets the bad image.
-    train_briefly(tmp_path / "statistics", source, preset=shallow_preset(epochs=1))
+    compute_statistics(tmp_path, source)
     with pytest.raises(ValueError, match=r"images 17 .*\(2 bytes\): Unknown"):
         train_briefly(tmp_path / "run", make_image_unreadable(source, "images 17"))
 
 
+@pytest.mark.usefixtures("simulated_steps")
 def test_searches_for_an_unreadable_image_in_its_steps_only(
     tmp_path, make_source, monkeypatch
 ):
     """It would take hours to read a large data set completely."""
     source = make_source(60)
-    train_briefly(tmp_path / "statistics", source, preset=shallow_preset(epochs=1))
+    compute_statistics(tmp_path, source)
     order = input_pipeline.shuffled(source, 0, 0, 16384)
     names = [example["name"].numpy() for example in order]
     read_names = []
@@ -656,6 +688,7 @@ def test_searches_for_an_unreadable_image_in_its_steps_only(
     assert read_names == names[12:24]
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_layers_and_biases_follow_the_multipliers_of_the_recipe(tmp_path, make_source):
     """conv1 is frozen after one epoch, also in a run that is stopped and resumed."""
     preset = shallow_preset(
@@ -692,6 +725,7 @@ def test_layers_and_biases_follow_the_multipliers_of_the_recipe(tmp_path, make_s
     assert_same(final_arrays(tmp_path / "straight"), final_arrays(tmp_path / "resumed"))
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_trains_outside_the_main_thread(tmp_path, make_source):
     """Python allows no signal handlers there, and `train` must not need them."""
     source, results = make_source(12), []

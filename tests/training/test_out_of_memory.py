@@ -63,7 +63,7 @@ def fail_after(monkeypatch, num_calls):
     monkeypatch.setattr(steps.TrainingSteps, "run", run_or_fail)
 
 
-@pytest.mark.usefixtures("figures_as_text")
+@pytest.mark.usefixtures("figures_as_text", "simulated_runs")
 def test_a_run_without_memory_keeps_its_checkpoint(make_source, tmp_path, monkeypatch):
     """It fails in the first step, and then in the second of four."""
     source = make_source(24)

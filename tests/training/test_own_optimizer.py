@@ -75,6 +75,7 @@ def test_descriptions_differ_if_settings_do():
     assert descriptions[2]["optimizer.clipnorm"] == 1.0
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_a_run_with_another_optimizer_resumes_bit_for_bit(tmp_path, make_source):
     """The learning rate follows the optimizer's own schedule, not the preset's."""
     source = make_source(24)
@@ -152,6 +153,7 @@ def test_rejects_settings_that_the_optimizer_replaces(
         train_briefly(tmp_path, make_source(12), optimizer=make_adam, **kwargs)
 
 
+@pytest.mark.usefixtures("simulated_runs")
 def test_train_dataset_takes_an_optimizer(tmp_path):
     """flags.txt has no values of the update rule that the optimizer replaces."""
     arguments = dict(

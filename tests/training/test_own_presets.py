@@ -69,6 +69,7 @@ def test_batch_normalization_updates_its_moving_averages(
         np.testing.assert_allclose(bn1.moving_variance, variance, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("figures_as_text", "simulated_runs")
 def test_a_run_needs_the_file_of_its_preset_only_once(tmp_path):
     """The work directory contains the preset, which must not change."""
     data = write_image_folder(tmp_path / "data")

@@ -44,7 +44,7 @@ def test_steps_train_the_network_and_all_its_measurements_are_positive(
             ["CPU:1"], tf.distribute.ReductionToOneDevice()
         )
         monkeypatch.setattr(distribution, "make_strategy", lambda count: strategy)
-    network = throughput.build(presets.get("tiny"), "float32", 8)
+    network = throughput.build(shallow_preset(dropout=0.0), "float32", 8)
     before = [weight.numpy() for weight in network.model.weights]
     network.make_step()()
     changed = [
@@ -62,7 +62,7 @@ def test_steps_train_the_network_and_all_its_measurements_are_positive(
 def test_all_stages_are_measured(make_source, monkeypatch):
     monkeypatch.setattr(throughput, "_NUM_IMAGES", 40)
     monkeypatch.setattr(throughput, "_STEPS_PER_TURN", 1)
-    preset = presets.get("tiny")
+    preset = shallow_preset()
     statistics = pixel_statistics.imagenet(preset.preprocessing)
     network = throughput.build(preset, "float32", 8)
     rates = throughput.stage_rates(make_source(20), preset, statistics, network, 1)
