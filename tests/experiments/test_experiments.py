@@ -7,7 +7,6 @@ import dataclasses
 import json
 import pathlib
 import re
-import sys
 
 import numpy as np
 import pytest

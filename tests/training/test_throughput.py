@@ -9,11 +9,11 @@ import tensorflow as tf
 import alexnet_tf
 from alexnet_tf import benchmark
 from alexnet_tf.data import pixel_statistics
-from alexnet_tf import presets
 from alexnet_tf.training import distribution
 from alexnet_tf.training import throughput
 from helpers.commands import command
 from helpers.images import write_image_folder
+from helpers.runs import shallow_preset
 
 
 @pytest.mark.parametrize(
