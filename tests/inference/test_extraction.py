@@ -238,8 +238,18 @@ def read_file(path):
     return {"fc6": np.load(path), "names": names, "labels": np.array(labels, int)}
 
 
-def test_files_hold_what_the_call_returns(setup, bad_folder, tmp_path):
-    """Two of the eight images of the list are unreadable."""
+def test_files_hold_what_the_call_returns(setup, bad_folder, tmp_path, monkeypatch):
+    """Two of the eight images of the list are unreadable. Each is read only once."""
+    blocks, feature_blocks = [], extraction.feature_blocks
+
+    def recorded_blocks(classifier, source, layers, **options):
+        if not blocks:
+            blocks.extend(feature_blocks(classifier, source, layers, **options))
+        for block in blocks:
+            features = {layer: block.features[layer] for layer in layers}
+            yield dataclasses.replace(block, features=features)
+
+    monkeypatch.setattr(extraction, "feature_blocks", recorded_blocks)
     list_file = tmp_path / "list.txt"
     paths = [*setup.paths()[::-1], *(f"{bad_folder}/{index}.jpg" for index in (1, 3))]
     paths.insert(1, paths.pop())

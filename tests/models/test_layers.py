@@ -48,6 +48,22 @@ SPATIAL_NORMS = [
 ]
 
 
+def compiled_with_defaults(constants):
+    """Returns parameters (constants, mode) of a test.
+
+    Compilation takes a second, so that constants other than the defaults are compiled
+    in large tests only.
+    """
+    return [
+        pytest.param(
+            values, mode, id=f"{values}-{mode}",
+            marks=pytest.mark.large if values and mode == "xla" else (),
+        )
+        for values in constants
+        for mode in MODES
+    ]
+
+
 def random_array(*shape, deviation=100.0, seed=0):
     """Returns float32 Gaussian numbers, which are the same in each call.
 
@@ -207,8 +223,7 @@ def second_derivative(function, x, weights, direction):
     return outer.gradient(product, x)
 
 
-@modes
-@pytest.mark.parametrize("constants", MAP_NORMS, ids=str)
+@pytest.mark.parametrize("constants, mode", compiled_with_defaults(MAP_NORMS))
 def test_second_derivatives_equal_those_of_the_formula(constants, mode):
     x, weights, direction = (random_array(2, 3, 4, 12, seed=i) for i in range(3))
     layer, x = LRN(**constants), tf.constant(x)
@@ -720,12 +735,19 @@ def test_the_module_can_be_imported_twice():
         keras.saving.get_custom_objects().update(registered)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize(
-    "arguments",
-    [{}, {"groups": 2}, {"depth_radius": 4, "bias": 1.0}, {"beta": 0.5}],
-    ids=str,
-)
+    "arguments, dtype",
+    [
+        pytest.param(
+            arguments, dtype, id=f"{arguments}-{dtype}",
+            marks=pytest.mark.large if arguments and dtype != "float32" else (),
+        )
+        for arguments in (
+            {}, {"groups": 2}, {"depth_radius": 4, "bias": 1.0}, {"beta": 0.5}
+        )
+        for dtype in ("float32", "bfloat16", "float16")
+    ],
+)  # fmt: skip
 def test_compiled_normalization_equals_the_operation(arguments, dtype):
     """The activations are as large as those of raw pixels."""
     rng = np.random.default_rng(0)
