@@ -19,6 +19,7 @@ from alexnet_tf import presets
 from alexnet_tf.training import kernel_history
 from helpers.commands import command
 from helpers.images import write_image_folder
+from helpers.simulation import simulated_runs
 
 # (size, stride) of receptive fields. Pools have size 3 and stride 2; the kernels of
 # conv1 have size 11 and stride 4, the others sizes 5, 3, 3, 3 and stride 1.
@@ -98,11 +99,12 @@ def run(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("visualize")
     data = write_image_folder(folder / "data", classes=2, count=20)
-    assert command(
-        "train", f"--dataset={data}", "--train_split=train[:30]",
-        "--eval_split=train[30:]", "--preset=tiny", "--epochs=1",
-        f"--workdir={folder / 'run'}",
-    )[0] == 0  # fmt: skip
+    with simulated_runs():
+        assert command(
+            "train", f"--dataset={data}", "--train_split=train[:30]",
+            "--eval_split=train[30:]", "--preset=tiny", "--epochs=1",
+            f"--workdir={folder / 'run'}",
+        )[0] == 0  # fmt: skip
     return folder / "run"
 
 
