@@ -20,7 +20,9 @@ from helpers.commands import command
 from helpers import damages
 from helpers.images import source_with_bad_third
 
-pytestmark = pytest.mark.all_formats
+pytestmark = [
+    pytest.mark.all_formats, pytest.mark.usefixtures("figures_as_text")
+]
 
 PREPROCESSING = presets.Preprocessing(image_size=64, crop_size=56)
 
