@@ -255,18 +255,16 @@ def figures_as_text(monkeypatch):
 
 
 @pytest.fixture
-def simulated_steps():
+def simulated_steps(monkeypatch):
     """Makes training runs read their images, but compute no network."""
     from helpers import simulation
 
-    with simulation.simulated_steps():
-        yield
+    simulation.simulate_steps(monkeypatch)
 
 
 @pytest.fixture
-def simulated_runs():
+def simulated_runs(monkeypatch):
     """Makes training runs read no images and compute no network."""
     from helpers import simulation
 
-    with simulation.simulated_runs():
-        yield
+    simulation.simulate_runs(monkeypatch)

@@ -487,7 +487,7 @@ def test_the_exit_status_names_the_signal(tmp_path, run_flags, monkeypatch, caps
 @pytest.mark.large
 def test_the_exit_status_of_a_process_names_the_signal(run_flags):
     child = subprocess.Popen(
-        [sys.executable, "-u", "-m", "alexnet_tf.train", *run_flags],
+        [sys.executable, "-u", "-m", "alexnet_tf.train", *run_flags, "--epochs=99"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -498,7 +498,7 @@ def test_the_exit_status_of_a_process_names_the_signal(run_flags):
     child.send_signal(signal.SIGTERM)
     _, errors = child.communicate()
     assert child.returncode == 128 + signal.SIGTERM, errors
-    assert re.search(r"Stopped by SIGTERM after step [12]", errors)
+    assert re.search(r"Stopped by SIGTERM after step \d+", errors)
 
 
 @pytest.mark.parametrize(
@@ -554,6 +554,7 @@ def test_fine_tuning_from_a_run_on_twenty_images(tmp_path, tiny_run_flags, cache
         "--freeze=conv1,conv2,conv3,conv4,conv5",
         "--lr_mult=fc6:10,fc7:10,fc8:10",
         "--epochs=15",
+        "--eval_every=15",
         "--dropout=0",
         "--schedule=constant",
         f"--workdir={tuned}",

@@ -615,7 +615,7 @@ def use_more():
         path = f"copy.{extension}"
         for _ in range(2):
             save_weights(classifier.model, path)
-            load_classifier(path, "tiny")
+            load_classifier(path, classifier.preset)
     for name in ("saved_model", "tflite"):
         export.main(
             ["export", f"--weights={RUN}", f"--format={name}", f"--output=as_{name}"]

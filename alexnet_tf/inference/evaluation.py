@@ -359,13 +359,10 @@ def search_weights(all_probabilities, labels, seed=0):
     )
     ks = metrics.reported_ks(all_probabilities[0].shape[1])[::-1]
     candidates = [np.full(count, 1 / count), *np.eye(count), *draws]
-    # For a small split, a graph is six times as fast as single operations.
-    top_k_hits = tf.function(metrics.top_k_hits, autograph=False)
-    labels = tf.constant(labels)
 
     def negative_hits(weights):
-        averaged = tf.constant(average(all_probabilities, weights))
-        return [-top_k_hits(averaged, labels, k).numpy().sum() for k in ks]
+        averaged = average(all_probabilities, weights)
+        return [-hits(averaged, labels, k).sum() for k in ks]
 
     return min(candidates, key=negative_hits)
 

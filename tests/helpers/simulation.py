@@ -9,9 +9,9 @@ therefore equals an uninterrupted one only if everything is restored.
 """
 
 import contextlib
-from unittest import mock
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from alexnet_tf.data.source import PADDING_LABEL
@@ -21,23 +21,23 @@ from alexnet_tf.training import steps
 from alexnet_tf.training import validation
 
 
-@contextlib.contextmanager
-def simulated_steps():
+def simulate_steps(monkeypatch):
     """Makes training runs read their images, but compute no network."""
-    with (
-        mock.patch.object(steps, "make_run_steps", _make_run_steps),
-        mock.patch.object(validation, "evaluator", _make_evaluator),
-    ):
-        yield
+    monkeypatch.setattr(steps, "make_run_steps", _make_run_steps)
+    monkeypatch.setattr(validation, "evaluator", _make_evaluator)
+
+
+def simulate_runs(monkeypatch):
+    """Makes training runs read no images and compute no network."""
+    simulate_steps(monkeypatch)
+    monkeypatch.setattr(loop, "_distributed", lambda *_, **__: [])
 
 
 @contextlib.contextmanager
 def simulated_runs():
-    """Makes training runs read no images and compute no network."""
-    with (
-        simulated_steps(),
-        mock.patch.object(loop, "_distributed", lambda *_, **__: []),
-    ):
+    """Simulates the training runs in the block, see `simulate_runs`."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        simulate_runs(monkeypatch)
         yield
 
 
