@@ -20,7 +20,8 @@ one-GPU net", which has half of the kernels in conv1 to conv4 (`--ablate=tower`)
 throughputs in the table say nothing about this: the two devices are virtual ones on the
 same two processor cores, so that no arrangement of the same work can be faster than
 another one by more than its overhead. They are medians of single steps, of which the
-networks ran one each in turn.
+networks ran one each in turn. Other programs used the processor at the same time, so
+that all of them are lower than on an idle machine.
 """
 
 import statistics
