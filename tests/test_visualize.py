@@ -182,8 +182,8 @@ def test_figures_show_own_images(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "figure, images, message",
     [
-        ("kernels", ["a.jpg"], "Expected no images for kernels"),
-        ("dropout", ["a.jpg"], "Expected no images for dropout"),
+        ("kernels", ["a.jpg"], r"predictions, .* Received: images=\['a.jpg'\] for ker"),
+        ("dropout", ["a.jpg"], "images only for the figures predictions, neighbors"),
         ("crops", ["a.jpg", "b.jpg"], "Expected one image for crops. Received: 2"),
         ("crops", ["c.jpg"], "There is no image file at c.jpg"),
         ("crops", ["a.jpg"], "Received: a.jpg, which cannot be decoded"),
@@ -283,6 +283,28 @@ def test_draw_rejects_invalid_values(run, tmp_path, arguments, message):
     path = tmp_path / "out.png"
     with pytest.raises(ValueError, match=message):
         draw.draw("neighbors", path, weights=run, **arguments)
+
+
+@pytest.mark.parametrize(
+    "figure, arguments, message",
+    [
+        ("kernels", {"unit": 0}, "unit only for the figures deconv, patches. Received"),
+        ("kernels", {"class_name": "0"}, "class_name only for the figures occlusion"),
+        ("predictions", {"layer": "fc7"}, "layer only for the figures neighbors"),
+        ("neighbors", {"projection": "tsne"}, "only for the figures embedding. Rec"),
+        ("crops", {"metric": "cosine"}, "only for the figures neighbors. Received: me"),
+        ("deconv", {"index": "i.npz"}, "index=i.npz for deconv. Leave it out"),
+        ("norms", {"index_output": "i.npz"}, "only for the figures neighbors"),
+        ("fields", {}, "one of the figures kernels, .* Received: figure='fields'"),
+    ],
+)
+def test_draw_rejects_arguments_that_a_figure_does_not_use(
+    tmp_path, figure, arguments, message
+):
+    """Nothing is loaded before: there are no such weights."""
+    path = tmp_path / "out.png"
+    with pytest.raises(ValueError, match=message):
+        draw.draw(figure, path, weights="/nowhere.npy", **arguments)
 
 
 def test_visualize_rejects_data_with_other_classes(run, tmp_path):

@@ -2,6 +2,38 @@
 
 from alexnet_tf import files
 
+# {argument: (its default, the figures that use it)}.
+_USES = {
+    "images": (
+        [],
+        ("predictions", "neighbors", "crops", "activations", "normalization",
+         "receptive_fields", "occlusion", "saliency", "guided_backprop", "deconv"),
+    ),
+    "class_name": (None, ("occlusion", "saliency", "guided_backprop")),
+    "unit": (None, ("deconv", "patches")),
+    "layer": (None, ("neighbors", "deconv", "patches", "embedding")),
+    "projection": ("pca", ("embedding",)),
+    "metric": ("l2", ("neighbors",)),
+    "index": (None, ("neighbors",)),
+    "index_output": (None, ("neighbors",)),
+}  # fmt: skip
+
+
+def check_used(figure, **given):
+    """Raises a ValueError if an argument is given that a figure does not use.
+
+    Args:
+        figure: the name of the figure.
+        **given: values of arguments in `_USES`.
+    """
+    for name, value in given.items():
+        default, figures = _USES[name]
+        if value != default and figure not in figures:
+            raise ValueError(
+                f"Expected {name} only for the figures {', '.join(figures)}. "
+                f"Received: {name}={value} for {figure}. Leave it out."
+            )
+
 
 def check_weights(figure, weights):
     """Raises a ValueError if a figure of a network gets no weights."""

@@ -31,10 +31,8 @@ FIGURES = (
     "receptive_fields",
     *explanations.FIGURES,
 )
-# The figures that show images, which `images` may replace. The figures of one image
-# show the first example of the split or the only one of `images`.
+# They show the first example of the split or the only one of `images`.
 _FIGURES_OF_ONE_IMAGE = ("crops", "activations", "normalization", "receptive_fields")
-_FIGURES_OF_IMAGES = ("predictions", "neighbors", *_FIGURES_OF_ONE_IMAGE)
 _DEFAULT_COUNTS = {"predictions": 9, "dropout": 200}
 _DEFAULT_COUNT = 8
 _MAX_PREDICTIONS = 1000  # Images of a split among which "predictions" chooses.
@@ -111,6 +109,14 @@ def draw(
             only.
     """
     images = [images] if isinstance(images, str | os.PathLike) else list(images)
+    if figure not in FIGURES:
+        raise ValueError(
+            f"Expected one of the figures {', '.join(FIGURES)}. Received: {figure=}."
+        )
+    arguments.check_used(
+        figure, images=images, class_name=class_name, unit=unit, layer=layer,
+        projection=projection, metric=metric, index=index, index_output=index_output,
+    )  # fmt: skip
     data = weights and find_run_data(
         weights, dataset, split, data_dir, "textures",
         image_key=image_key, label_key=label_key,
@@ -122,7 +128,7 @@ def draw(
             projection=projection, count=count, seed=seed, verbose=verbose,
         )  # fmt: skip
         return
-    _check_arguments(figure, output, weights, images, count, index, index_output)
+    _check_arguments(figure, output, weights, count, index, index_output)
     retrieval.check_metric(metric)
     paths = examples.find_images(images)
     if figure in _FIGURES_OF_ONE_IMAGE and len(paths) > 1:
@@ -175,18 +181,9 @@ def receptive_field_table(weights, preset=None, layout=None):
     return "\n".join(lines)
 
 
-def _check_arguments(figure, output, weights, images, count, index, index_output):
-    if figure not in FIGURES:
-        raise ValueError(
-            f"Expected one of the figures {', '.join(FIGURES)}. Received: {figure=}."
-        )
+def _check_arguments(figure, output, weights, count, index, index_output):
     arguments.check_weights(figure, weights)
     arguments.check_output(output)
-    if images and figure not in _FIGURES_OF_IMAGES:
-        raise ValueError(
-            f"Expected no images for {figure}. Received: {images=}. The figures of "
-            f"images are {', '.join(_FIGURES_OF_IMAGES)}."
-        )
     arguments.check_count(count)
     if index and index_output:
         raise ValueError(

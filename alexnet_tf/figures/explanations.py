@@ -30,14 +30,6 @@ FIGURES = (
     "architecture",
     "kernel_epochs",
 )
-_FIGURES_OF_IMAGES = ("occlusion", "saliency", "guided_backprop", "deconv")
-# The figures that each argument is for.
-_USES = {
-    "images": _FIGURES_OF_IMAGES,
-    "class_name": ("occlusion", "saliency", "guided_backprop"),
-    "unit": ("deconv", "patches"),
-    "layer": ("deconv", "patches", "embedding"),
-}
 _DEFAULT_COUNT = 8
 _DEFAULT_COUNTS = {"occlusion": 3, "embedding": embedding.DEFAULT_COUNT}
 
@@ -64,8 +56,7 @@ def draw(
     Args:
         data: the `RunData` of the images; None without weights.
     """
-    given = dict(images=images, class_name=class_name, unit=unit, layer=layer)
-    _check_arguments(figure, output, weights, preset, count, given)
+    _check_arguments(figure, output, weights, preset, count)
     embedding.check_projection(projection)
     count = count or _DEFAULT_COUNTS.get(figure, _DEFAULT_COUNT)
     if figure == "kernel_epochs":
@@ -121,12 +112,11 @@ def _draw_architecture(weights, preset, layout, output):
     architecture.draw(model, f"The layers of preset {name}", output)
 
 
-def _check_arguments(figure, output, weights, preset, count, given):
+def _check_arguments(figure, output, weights, preset, count):
     """Raises an error before any work is done.
 
     Args:
         figure, output, weights, preset, count: see `draw`.
-        given: {name: value} of the arguments in `_USES`.
     """
     if figure == "architecture" and not (weights or preset):
         raise ValueError(
@@ -138,9 +128,3 @@ def _check_arguments(figure, output, weights, preset, count, given):
     is_animation = figure == "kernel_epochs" and str(output).endswith(".gif")
     arguments.check_output(output, ".gif" if is_animation else ".png")
     arguments.check_count(count)
-    for name, value in given.items():
-        if value not in (None, (), []) and figure not in _USES[name]:
-            raise ValueError(
-                f"Expected {name} only for the figures {', '.join(_USES[name])}. "
-                f"Received: {name}={value} for {figure}. Leave it out."
-            )
