@@ -131,9 +131,10 @@ def _measure_scale(args):
         print(f"| {args.num_images:,} images, {args.format} | seconds |\n|---|---|")
         for what, seconds in measure(*data_set):
             print(f"| {what} | {seconds:.1f} |", flush=True)
-    # Linux reports kilobytes.
-    peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    print(f"\nPeak memory: {peak_memory:,.0f} MiB")
+        # Linux reports kilobytes.
+        peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        # Removing the files takes minutes.
+        print(f"\nPeak memory: {peak_memory:,.0f} MiB", flush=True)
 
 
 def main(argv=None):
