@@ -95,7 +95,7 @@ ARMS = {
     "no_dropout": presets.override(BASE, dropout=0.0),
     "no_weight_decay": presets.override(BASE, weight_decay=0.0),
 }
-_LABELS = {
+LABELS = {
     "no_norm": "no response normalization",
     "spatial_norm": "normalization within maps",
     "no_overlap": "no overlapping pooling",
@@ -304,7 +304,7 @@ def draw(log, path):
     ax.set_yticks(
         range(len(plotted)),
         [
-            _LABELS[arm] + ("" if key == _CENTER else f" ({key})")
+            LABELS[arm] + ("" if key == _CENTER else f" ({key})")
             for arm, key in plotted
         ],
     )

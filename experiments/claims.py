@@ -17,7 +17,7 @@ module defines these names:
 """
 
 ALL = (
-    "relu_tanh", "ablations", "initialization", "blog", "geometries",
+    "relu_tanh", "ablations", "confirmations", "initialization", "blog", "geometries",
     "dropout_forms", "two_gpus", "needs_imagenet",
 )  # fmt: skip
 

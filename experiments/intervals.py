@@ -5,14 +5,17 @@ import math
 import numpy as np
 
 # 97.5% quantiles of Student's t distribution with 1, 2, ... degrees of freedom.
-_T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+_T_QUANTILES = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093,
+)  # fmt: skip
 
 
 def confidence_interval(values):
     """Returns the mean of values and the half width of the 95% Student's t interval.
 
     Args:
-        values: 1 to 10 numbers, one per seed. The half width of the interval of a
+        values: 1 to 20 numbers, one per seed. The half width of the interval of a
             single number is infinite.
     """
     values = np.asarray(values, float)
@@ -21,6 +24,38 @@ def confidence_interval(values):
     quantile = _T_QUANTILES[len(values) - 2]
     half_width = quantile * values.std(ddof=1) / math.sqrt(len(values))
     return float(values.mean()), float(half_width)
+
+
+def p_value(differences):
+    """Returns the two-sided p of the paired t test that a mean difference is 0.
+
+    Args:
+        differences: at least 2 numbers, one per seed, which are not all equal.
+    """
+    differences = np.asarray(differences, float)
+    degrees = len(differences) - 1
+    error = differences.std(ddof=1) / math.sqrt(len(differences))
+    # With t = sqrt(degrees) tan(angle), the density of t becomes a power of a cosine.
+    angle = math.atan(abs(differences.mean()) / error / math.sqrt(degrees))
+
+    def area(first):
+        angles = np.linspace(first, math.pi / 2, 10_001)
+        return np.trapezoid(np.cos(angles) ** (degrees - 1), angles)
+
+    return float(area(angle) / area(0.0))
+
+
+def holm(p_values):
+    """Returns p values that are corrected for several comparisons by Holm's method.
+
+    The smallest of n is multiplied by n, the next by n - 1, and so on, and none is less
+    than the one before or more than 1.
+    """
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
 
 
 def format_interval(mean, half_width):
@@ -63,7 +98,7 @@ def ratio_summary(ratios):
     that the result for inverse ratios is the inverse.
 
     Args:
-        ratios: 1 to 10 positive numbers, one per seed.
+        ratios: 1 to 20 positive numbers, one per seed.
     """
     mean, half_width = confidence_interval(np.log(ratios))
     ends = "no interval"
