@@ -116,18 +116,23 @@ def _print_table(result, args):
     heads = [f"top-{k} error (95% interval)" for k in result.reported_ks]
     print(f"| network | {' | '.join(heads)} | protocol |")
     print("|---" * (2 + len(heads)) + "|")
+    network = _network_name(args.weights, args.checkpoint)
     print(
-        f"| {_network_name(args.weights)} | {' | '.join(cells)} | {protocol}, "
+        f"| {network} | {' | '.join(cells)} | {protocol}, "
         f"{len(result.labels)} images of {result.source}"
         f"{bad_images.describe_left_out(result.source.num_bad_images)} |"
     )
 
 
-def _network_name(weights):
-    """Returns the name of a run, a file or published weights, or "3 networks"."""
+def _network_name(weights, checkpoint):
+    """Returns the name of a run, a file or published weights, or "3 networks".
+
+    It ends with " (best)" if they are not the last weights of runs.
+    """
+    name = os.path.basename(os.path.normpath(weights[0]))
     if len(weights) > 1:
-        return f"{len(weights)} networks"
-    return os.path.basename(os.path.normpath(weights[0]))
+        name = f"{len(weights)} networks"
+    return name if checkpoint == "last" else f"{name} ({checkpoint})"
 
 
 def _print_confusions(result, count):

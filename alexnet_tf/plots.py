@@ -345,8 +345,10 @@ def dropout(errors, full_error, pairs, path, title="", note=""):
     values = 100 * np.array([*errors.values()])
     fig = figure.Figure(figsize=(_WIDTH, 8.2), layout="constrained")
     top, bottom = fig.subplots(2, 1, height_ratios=[3, 4])
+    mean, deviation = values.mean(axis=1), values.std(axis=1, ddof=1)
     top.errorbar(
-        counts, values.mean(axis=1), values.std(axis=1, ddof=1),
+        # No error is below 0.
+        counts, mean, [np.minimum(deviation, mean), deviation],
         color=BLUE, marker="o", capsize=4, label="average of networks",
     )  # fmt: skip
     top.axhline(
@@ -385,7 +387,7 @@ def receptive_fields(fields, side, path, title="", image=None):
         title: the title of the figure.
         image: uint8 RGB [side, side, 3] to draw the frames on; None for gray.
     """
-    fig = figure.Figure(figsize=(_WIDTH, 7.1), layout="constrained")
+    fig = figure.Figure(figsize=(_WIDTH, 7.5), layout="constrained")
     ax = fig.subplots()
     if image is None:
         image = np.full((side, side, 3), 230, np.uint8)

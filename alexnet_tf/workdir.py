@@ -214,7 +214,8 @@ def preset_of_weights(weights, preset=None):
     Raises:
         ValueError: if `preset` is missing for a weights file, is unknown, or is not
             that of the weights, or if network.json is damaged.
-        FileNotFoundError: if `weights` is a directory, but not that of a run.
+        FileNotFoundError: if `weights` is a directory, but not that of a run, or if
+            there is nothing of this name.
     """
     row = published.find(weights, preset)
     if row and not row.folder:
@@ -230,6 +231,7 @@ def preset_of_weights(weights, preset=None):
             )
         return run_preset
     if preset is None:
+        _check_exists(weights)
         raise ValueError(
             "Expected a preset, because a weights file does not name one. Received: "
             f"weights={weights} alone. Give preset=caffe for a file of BVLC AlexNet, "
@@ -237,6 +239,14 @@ def preset_of_weights(weights, preset=None):
             f"{', '.join(published.WEIGHTS)} need no preset."
         )
     return presets.get(preset)
+
+
+def _check_exists(weights):
+    if not os.path.exists(weights):
+        raise FileNotFoundError(
+            f"{weights} is neither a file, nor the directory of a run, nor the name of "
+            f"published weights: {', '.join(published.WEIGHTS)}."
+        )
 
 
 def write_image_counts(path, counts):

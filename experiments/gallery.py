@@ -4,7 +4,7 @@
     python -m experiments.gallery --data_dir=~/tensorflow_datasets --only=crops,norms
 
 Run it when a figure or the weights inside the package have changed. The images are
-reduced to 720 pixels and 96 colors, so that the repository stays small. A file of less
+reduced to 720 pixels and 256 colors, so that the repository stays small. A file of less
 than 40 KB is not changed: the color gradients of kernels need more colors.
 """
 
@@ -23,7 +23,7 @@ from alexnet_tf import visualize
 
 DOCUMENTS = pathlib.Path(__file__).parents[1] / "docs"
 _MAX_WIDTH = 720
-_NUM_COLORS = 96
+_NUM_COLORS = 256
 _SMALL_BYTES = 40_000
 
 FLAGS = [
@@ -56,7 +56,7 @@ def commands(page):
 
 
 def reduce_image(source, target):
-    """Writes a PNG with at most 720 pixels in width and 96 colors, if it is large."""
+    """Writes a PNG with at most 720 pixels in width and 256 colors, if it is large."""
     if os.path.getsize(source) < _SMALL_BYTES:
         shutil.copyfile(source, target)
         return
@@ -65,7 +65,9 @@ def reduce_image(source, target):
         if image.width > _MAX_WIDTH:
             height = round(image.height * _MAX_WIDTH / image.width)
             image = image.resize((_MAX_WIDTH, height), Image.Resampling.LANCZOS)
-        image.quantize(_NUM_COLORS).save(target, optimize=True)
+        palette = image.quantize(_NUM_COLORS)
+        dithered = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+        dithered.save(target, optimize=True)
 
 
 def _draw(args):

@@ -157,7 +157,11 @@ def short_message(error):
     cause = re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ | *\[Op:.*", "", cause).strip()
     # Several data of an assertion are numbers and names, which say less by themselves.
     assertion = re.fullmatch(r"assertion failed: \[([^][]* [^][]*?)\]", cause)
-    return (assertion[1] if assertion else cause).rstrip(".")
+    cause = assertion[1] if assertion else cause
+    if cause.startswith("Unknown image file format"):
+        # TensorFlow goes on with a list of formats that is not that of this package.
+        return "Unknown image file format"
+    return cause.rstrip(".")
 
 
 def describe_left_out(count):

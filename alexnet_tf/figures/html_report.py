@@ -39,7 +39,11 @@ _COLORS = " Bars: the most probable classes, the true one in orange and bold."
 _PREDICTIONS = (
     ("Right and sure", "The surest of the correct predictions." + _COLORS),
     ("Wrong and sure", "The surest of the wrong predictions." + _COLORS),
-    ("Unsure", "The predictions with the least probable first class." + _COLORS),
+    (
+        "Unsure",
+        "The predictions with the least probable first class that are not among those "
+        "above." + _COLORS,
+    ),
 )
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -288,7 +292,7 @@ def _layer_texts(*layers):
         return [
             "none"
             if layer is None
-            else f"{type(layer).__name__}: {_fields_text(values)}"
+            else f"{type(layer).__name__}: {_fields_text(values)}".removesuffix(": ")
             for layer, values in zip(layers, fields)
         ]
     names = [name for name in fields[0] if fields[0][name] != fields[1][name]]
@@ -297,7 +301,9 @@ def _layer_texts(*layers):
 
 def _fields_text(fields):
     return ", ".join(
-        f"{name} {value}" for name, value in fields.items() if name != "name"
+        f"{name} {_number_text(value)}"
+        for name, value in fields.items()
+        if name != "name"
     )
 
 
@@ -410,8 +416,9 @@ def _curves(log_lines, preset_name, source_name):
         )
         plotted.append(_plot(draw_figure, title))
     explanation = (
-        "There is a point for each epoch. Dropout and augmentation make the task "
-        "harder in training, so that the errors may be higher than in validation."
+        "There is a point for each epoch. Augmentation, and dropout if there is any, "
+        "make the task harder in training, so that the errors may be higher than in "
+        "validation."
     )
     return explanation, _gallery(plotted)
 

@@ -26,7 +26,7 @@ _CROPS = {
 PROTOCOLS = tuple(_CROPS)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Evaluation:
     """The outputs of a network or an ensemble for all images of a split.
 
@@ -43,6 +43,12 @@ class Evaluation:
     labels: np.ndarray
     ensemble_weights: np.ndarray | None = None
 
+    def __repr__(self):
+        errors = ", ".join(
+            f"top-{k} error {self.error(k):.2%}" for k in self.reported_ks
+        )
+        return f"Evaluation({self.source}, {len(self.labels)} images, {errors})"
+
     @property
     def reported_ks(self):
         """The values of k for which errors are reported, see `metrics.reported_ks`."""
@@ -50,7 +56,9 @@ class Evaluation:
 
     def error(self, k):
         """Returns the top-k error, in [0, 1]."""
-        return float(1 - hits(self.probabilities, self.labels, k).mean())
+        return 1 - float(
+            hits(self.probabilities, self.labels, k).mean(dtype=np.float64)
+        )
 
     def interval(self, k):
         """Returns (low, high), the 95% interval of the top-k error."""
@@ -311,7 +319,10 @@ def per_class(probabilities, labels):
         (
             int(label),
             int((labels == label).sum()),
-            *(float(1 - of_k[labels == label].mean()) for of_k in all_hits),
+            *(
+                1 - float(of_k[labels == label].mean(dtype=np.float64))
+                for of_k in all_hits
+            ),
         )
         for label in np.unique(labels)
     ]

@@ -16,6 +16,7 @@ import functools
 import glob
 import importlib
 import os
+import warnings
 
 import keras
 import numpy as np
@@ -264,6 +265,7 @@ def onnx(network, path):
 
     Raises:
         ModuleNotFoundError: if the extra `onnx` of the package is not installed.
+        ValueError: if ONNX lacks an operation of the network.
     """
     try:
         onnxruntime = importlib.import_module("onnxruntime")
@@ -278,8 +280,18 @@ def onnx(network, path):
     with _write_to_new_path(path) as temporary:
         # Keras can export a model only after it has been called.
         expected = run_model(model, inputs)
-        model.export(temporary, format="onnx", verbose=False)
-        session = onnxruntime.InferenceSession(temporary)
+        with warnings.catch_warnings():
+            # tf2onnx uses names of NumPy that NumPy is going to remove.
+            warnings.simplefilter("ignore", FutureWarning)
+            model.export(temporary, format="onnx", verbose=False)
+        try:
+            session = onnxruntime.InferenceSession(temporary)
+        except Exception as error:  # The classes of onnxruntime's errors are private.
+            raise ValueError(
+                "ONNX does not support an operation of this network, such as those of "
+                "`preprocess_input`: export the network without it. onnxruntime says: "
+                f"{' '.join(str(error).split())[:300]}"
+            ) from error
         (model_input,) = session.get_inputs()
         (outputs,) = session.run(None, {model_input.name: inputs})
         return compare(outputs, expected)

@@ -32,8 +32,9 @@ def convert(model, path, configure=None):
         except Exception as error:  # The class of the converter's errors is private.
             reason = str(error).strip().partition("\n")[0]
             raise ValueError(
-                "The converter of LiteRT does not support this network. One cause is a "
-                f"dtype policy other than float32. The converter says: {reason[:300]}"
+                "The converter of LiteRT does not support this network. Causes are a "
+                "dtype policy other than float32, and preprocessing in the network. "
+                f"The converter says: {reason[:300]}"
             ) from error
     with open(path, "wb") as file:
         file.write(content)

@@ -49,12 +49,17 @@ def fit(
     if not keep_learning_rate:
         overrides["learning_rate"] = learning_rate
     fitted = presets.override(preset, **overrides)
+    learning_rate = ""
+    if not keep_learning_rate:
+        learning_rate = (
+            f", and the learning rate is {fitted.recipe.learning_rate:g} instead of "
+            f"{recipe.learning_rate:g}"
+        )
     _log.info(
         "There are only %d training images: the batch size is %d instead of %d, so "
-        "that an epoch has %d steps, and the learning rate is %g (%g before). "
-        "--batch_size and --learning_rate set others.",
+        "that an epoch has %d steps%s. --batch_size and --learning_rate set others.",
         num_examples, batch_size, recipe.batch_size, num_examples // batch_size,
-        fitted.recipe.learning_rate, recipe.learning_rate,
+        learning_rate,
     )  # fmt: skip
     return fitted
 

@@ -603,8 +603,8 @@ def _log_optimizer(model, recipe):
     for variable in model.trainable_variables:
         (kernels if optimizers.is_kernel(variable) else others).append(variable)
     _log.info(
-        "%s: %d parameters. Weight decay of %g on %d kernels (%d parameters), none on "
-        "%d other variables (%d).",
+        "%s: %d parameters. Weight decay of %g on %d kernel(s) (%d parameters), none "
+        "on %d other variable(s) (%d).",
         model.name, model.count_params(), recipe.weight_decay,
         len(kernels), sum(v.shape.num_elements() for v in kernels),
         len(others), sum(v.shape.num_elements() for v in others),
@@ -618,7 +618,7 @@ def _log_summary(model, recipe, source, eval_source, num_devices, steps_per_epoc
         _log.info("Frozen: %s.", ", ".join(frozen))
     _log.info(
         "%d training images of %d classes (%s), %d validation images (%s). %d steps "
-        "per epoch, %d images per step on %d device(s), at most %d epochs.",
+        "per epoch, %d images per step on %d device(s), at most %d epoch(s).",
         source.num_examples, len(source.classes), source,
         eval_source.num_examples, eval_source,
         steps_per_epoch, recipe.batch_size, num_devices, recipe.epochs,
