@@ -153,6 +153,7 @@ LIBRARY_MODULES = [
 ]
 
 
+@pytest.mark.large
 def test_importing_the_modules_initializes_no_device():
     modules = ", ".join(f"alexnet_tf.{name}" for name in LIBRARY_MODULES)
     code = (

@@ -590,10 +590,14 @@ def test_weights_from_a_run_bring_its_preset(tmp_path, run_flags):
 
 
 @pytest.mark.parametrize("dataset", ["textures", "folder:pets"])
-def test_a_weights_file_needs_a_preset(dataset):
+def test_a_weights_file_needs_a_preset(tmp_path, dataset):
     """Caffe's weights fit the paper's network, but need another preprocessing."""
-    with pytest.raises(ValueError, match="weights=caffe.npy alone.*preset=caffe"):
-        resolve_preset(dataset, weights="caffe.npy")
+    path = tmp_path / "caffe.npy"
+    with pytest.raises(FileNotFoundError, match="npy is neither a file, .*torchv"):
+        resolve_preset(dataset, weights=str(path))
+    path.touch()
+    with pytest.raises(ValueError, match="weights=.*caffe.npy alone.*preset=caffe"):
+        resolve_preset(dataset, weights=str(path))
 
 
 @pytest.mark.usefixtures("simulated_runs")

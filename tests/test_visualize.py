@@ -207,6 +207,7 @@ def test_python_draws_what_the_command_draws(run, tmp_path):
     assert by_python.read_bytes() == by_command.read_bytes()
 
 
+@pytest.mark.large
 def test_visualize_and_report_use_a_written_index(run, tmp_path):
     index, path = tmp_path / "fc6.npz", tmp_path / "out.png"
     args = [f"--output={path}", "--layer=fc6", "--count=2"]

@@ -655,6 +655,7 @@ on_linux = pytest.mark.skipif(
 
 
 @on_linux
+@pytest.mark.large
 def test_a_run_needs_nothing_that_windows_lacks(tmp_path, image_folder):
     out, err = run_as_on_windows(
         tmp_path, import_all_modules, decode_fewer_formats, train_and_use

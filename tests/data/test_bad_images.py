@@ -123,6 +123,7 @@ def test_training_names_the_first_bad_image(damaged_folder, tmp_path):
     assert "Äther" in err
 
 
+@pytest.mark.large
 def test_training_skips_and_counts_bad_images(damaged_folder, tmp_path):
     code, out, err = train(damaged_folder, tmp_path, "--on_bad_image=skip")
     assert code == 0, err

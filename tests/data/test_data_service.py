@@ -118,6 +118,7 @@ def test_a_resumed_epoch_has_the_remaining_steps(source, service):
     assert len(halves) == 10 and halves[0][0].shape[0] == 2
 
 
+@pytest.mark.large
 def test_training_takes_its_crops_from_the_service(source, service, tmp_path):
     """An unreadable image is skipped there, too."""
     next((tmp_path / "images" / "3").iterdir()).write_bytes(b"no image")
@@ -164,7 +165,14 @@ def test_training_rejects_an_unusable_service(flags, message, tmp_path):
     assert code == 1 and message in err
 
 
-@pytest.mark.parametrize("address", ["localhost:99999", "no..host:80"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:99999",
+        # Looking up the name takes six seconds.
+        pytest.param("no..host:80", marks=pytest.mark.large),
+    ],
+)
 def test_rejects_an_invalid_address(address):
     with pytest.raises(ConnectionError, match=address):
         data_service.check_dispatcher(address)

@@ -375,7 +375,11 @@ def test_no_crop_is_mirrored_without_flip():
 
 @pytest.mark.parametrize(
     "name, divisor",
-    [("paper", 1), ("code2012", 1.1), ("owt", (58.395, 57.12, 57.375))],
+    [
+        ("paper", 1),
+        pytest.param("code2012", 1.1, marks=pytest.mark.large),
+        pytest.param("owt", (58.395, 57.12, 57.375), marks=pytest.mark.large),
+    ],
 )
 def test_the_color_shift_is_the_same_for_all_pixels(name, divisor):
     """Crops with and without color augmentation have the same offsets and flips."""

@@ -116,6 +116,7 @@ def test_raw_copies_are_bit_exact(tmp_path, data):
     assert [images.shape for images, _ in batches] == [(11, 64, 64, 3)] * 2
 
 
+@pytest.mark.large
 def test_higher_jpeg_quality_gives_smaller_errors(tmp_path, data):
     def mean_error(quality):
         output_dir = tmp_path / str(quality)

@@ -29,7 +29,10 @@ def splits(textures_data_dir):
     }
 
 
-@pytest.mark.parametrize("split, count", [("train", 2000), (None, 500)])
+@pytest.mark.parametrize(
+    "split, count",
+    [pytest.param("train", 2000, marks=pytest.mark.large), (None, 500)],
+)
 def test_textures_load_like_any_data_set(
     textures_data_dir, splits, split, count
 ):

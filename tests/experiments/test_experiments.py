@@ -187,6 +187,7 @@ def test_fine_tuning_table_in_the_documents_matches_the_log():
     assert f"| {np.mean(reductions):+.1f} (" in table
 
 
+@pytest.mark.large
 def test_selected_classes_are_balanced_and_repeated(make_source):
     from experiments import finetune_cifar10
 

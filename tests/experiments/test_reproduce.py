@@ -135,6 +135,7 @@ def read_log():
     return run_log.read_log("claim")
 
 
+@pytest.mark.large
 def test_runs_are_done_once_and_logged(harness, tmp_path):
     claim = Claim(harness, probe_split="train[:9]", final_split="test")
     harness.run_all(claim, None, str(tmp_path / "runs"))

@@ -81,6 +81,7 @@ def train(folder, **options):
 
 
 @pytest.mark.usefixtures("simulated_runs")
+@pytest.mark.large
 def test_a_run_on_image_files_turns_them_and_records_it(
     image_files, figures_as_text
 ):

@@ -166,7 +166,7 @@ def test_a_saved_model_gives_the_same_probabilities(make_source, tmp_path):
 
 @pytest.mark.parametrize(
     "family",
-    ["code2012", *(pytest.param(n, marks=pytest.mark.large) for n in ("caffe", "owt"))],
+    [pytest.param(n, marks=pytest.mark.large) for n in ("code2012", "caffe", "owt")],
 )
 def test_exports_every_kind_of_layer(tmp_path, family):
     """Narrow networks have groups, both normalizations and padding at the edges."""
@@ -208,6 +208,7 @@ def test_exports_onnx(tmp_path):
     assert comparison.difference < 1e-5
 
 
+@pytest.mark.large
 def test_the_command_writes_a_network_of_8_bit_integers(textures_data_dir, tmp_path):
     path = tmp_path / "a.tflite"
     code, out, err = command(
@@ -249,6 +250,7 @@ def test_exports_any_keras_model(tmp_path, export_to):
     assert (tmp_path / "out").exists()
 
 
+@pytest.mark.large
 def test_exports_a_network_with_one_class(tmp_path):
     keras.utils.set_random_seed(0)
     model = alexnet_tf.AlexNet("tiny", 1)

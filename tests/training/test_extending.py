@@ -208,6 +208,7 @@ def add_noise(image, seed):
 
 
 @pytest.mark.usefixtures("simulated_steps")
+@pytest.mark.large
 def test_a_run_stopped_in_its_warm_up_resumes_bit_for_bit(tmp_path, make_source):
     """The run has scaled learning rates, class weights and an augmentation, too."""
     source, straight, resumed = make_source(36), tmp_path / "a", tmp_path / "b"

@@ -347,6 +347,7 @@ def test_names_an_unreadable_image_when_computing_features(tmp_path, make_source
 
 
 @pytest.mark.usefixtures("simulated_steps")
+@pytest.mark.large
 def test_stopped_and_resumed_on_cached_features_equals_straight(
     tmp_path, make_source
 ):

@@ -169,6 +169,7 @@ def test_frozen_layers_are_not_trained():
 
 
 @pytest.mark.usefixtures("figures_as_text")
+@pytest.mark.large
 def test_a_run_with_towers_is_resumed_without_them(image_folder, tmp_path):
     kwargs = dict(
         preset=two_tower_preset(), train_split="train", eval_split="train", seed=1,
