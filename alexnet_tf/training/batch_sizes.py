@@ -57,7 +57,7 @@ def fit(
         )
     _log.info(
         "There are only %d training images: the batch size is %d instead of %d, so "
-        "that an epoch has %d steps%s. --batch_size and --learning_rate set others.",
+        "that an epoch has %d step(s)%s. --batch_size and --learning_rate set others.",
         num_examples, batch_size, recipe.batch_size, num_examples // batch_size,
         learning_rate,
     )  # fmt: skip

@@ -162,6 +162,7 @@ def test_rejects_a_data_set_without_readable_images(tmp_path):
         ),
         (damages.bad()["gif without an image"], "The GIF has no image. Repair"),
         (b"", "Input is empty. Repair the image"),
+        (b"no image", "Unknown image file format. Repair the image"),
     ],
 )  # fmt: skip
 def test_says_what_is_wrong_with_an_image(make_source, content, problem):

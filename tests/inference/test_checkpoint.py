@@ -68,11 +68,11 @@ def test_the_commands_use_the_best_weights(run):
         for checkpoint in ("last", "best")
     ]
     assert np.abs(errors[0] - errors[1]).max() > 0.1
-    code, _, err = command(
+    code, out, err = command(
         "evaluate", weights, f"--dataset={dataset}", "--split=train",
         "--checkpoint=best",
     )
-    assert code == 0, err
+    assert code == 0 and f"| {path.name} (best) | " in out, err
 
 
 def test_says_if_there_are_no_best_weights(run, tmp_path):

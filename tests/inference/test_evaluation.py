@@ -148,6 +148,17 @@ def test_errors_of_a_small_table():
     assert evaluation.confusions(probabilities, labels, max_pairs=1) == [(0, 1, 1)]
 
 
+def test_errors_are_exact_and_described_briefly(make_source):
+    """In float32, 1 - 3 / 5 is .39999998."""
+    probabilities = np.eye(3, dtype=np.float32)[[0, 0, 0, 1, 2]]
+    labels = np.zeros(5, np.int32)
+    result = evaluation.Evaluation(make_source(1), probabilities, labels)
+    assert result.error(1) == pytest.approx(0.4, abs=1e-15)
+    assert result.per_class() == [(0, 5, pytest.approx(0.4, abs=1e-15))]
+    expected = "Evaluation(images, split train, 5 images, top-1 error 40.00%)"
+    assert repr(result) == expected
+
+
 def test_errors_of_classes_have_top_5_from_five_classes_on():
     probabilities = np.array([[0.3, 0.2, 0.2, 0.1, 0.1, 0.1]])
     assert evaluation.per_class(probabilities[:, :5], np.array([4])) == [(4, 1, 1, 0)]
