@@ -89,10 +89,10 @@ def _read(builder, split, keys, shuffle_seed):
     else:
         # By default, TFDS reads 16 files in turn even without shuffling, so that the
         # examples of "train[50%:]" would not be the second half of those of "train".
-        in_order = {"interleave_cycle_length": 1} if shuffle_seed is None else {}
         examples = _read_records(
             builder, split, decoders, shuffle_files=shuffle_seed is not None,
-            shuffle_seed=shuffle_seed, **in_order,
+            shuffle_seed=shuffle_seed,
+            interleave_cycle_length=1 if shuffle_seed is None else _CYCLE_LENGTH,
         )  # fmt: skip
     return examples.map(functools.partial(_example, keys))
 
@@ -155,6 +155,8 @@ def _read_records(builder, split, decoders, shuffle_files, **config):
         read_config=tfds.ReadConfig(
             **config,
             add_tfds_id=True,
+            # Otherwise, data sets that are ordered on purpose could not be shuffled.
+            enable_ordering_guard=False,
             # A cache would hold the bytes of a small data set twice.
             try_autocache=False,
             # The pipelines of `input_pipeline` end with a prefetch.

@@ -1,6 +1,7 @@
 """Reading a data set from its middle, in the order of `interleave` and `shuffle`."""
 
 import dataclasses
+import json
 import os
 import shutil
 
@@ -131,6 +132,22 @@ def test_a_resumed_epoch_reads_only_the_files_that_it_needs(
     resumed_images, resumed_labels = crops(source, first_step=9)
     np.testing.assert_array_equal(resumed_labels, labels[45:])
     np.testing.assert_array_equal(resumed_images, images[45:])
+
+
+def test_an_ordered_data_set_is_shuffled_like_others(copy_in_files, tmp_path):
+    """TFDS refuses to shuffle the files of such a data set by default."""
+    shutil.copytree(copy_in_files, tmp_path / "copy")
+    (path,) = (tmp_path / "copy").rglob("dataset_info.json")
+    info = json.loads(path.read_text())
+    path.write_text(json.dumps(info | {"disableShuffling": True}))
+    names = [
+        [example["name"] for example in source.examples(SHUFFLE_SEED)]
+        for source in (
+            datasets.load("images_18", "train", data_dir)
+            for data_dir in (copy_in_files, str(tmp_path / "copy"))
+        )
+    ]
+    assert names[0] == names[1] and len(names[0]) == 60
 
 
 def test_a_resumed_epoch_of_image_files_reads_only_those_that_it_needs(tmp_path):
