@@ -81,14 +81,16 @@ def _predict(args, patterns):
         with_images=bool(args.output),
         exif_orientation=args.exif_orientation,
     )
-    if not args.json:
-        print(f"rank  {'id':10s} {'name':30s} probability")
+    head = None if args.json else f"rank  {'id':10s} {'name':30s} probability"
     shown, all_read = [], True
     for prediction in predictions:
         if prediction.error is not None:
             _print_error(prediction, args.json)
             all_read = False
             continue
+        if head:
+            print(head)
+            head = None
         _print_classes(prediction, args.json)
         if args.output:
             title = os.path.basename(prediction.path)

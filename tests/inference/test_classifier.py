@@ -398,3 +398,6 @@ def test_predict_requires_files(trained):
     folder, _, _ = trained
     code, out, err = command("predict", f"--weights={folder / 'run'}")
     assert code == 1 and "Expected image files. Received: none." in out + err
+    code, out, err = command("predict", f"--weights={folder / 'run'}", "nowhere/")
+    # The head of the table follows only if there is a row.
+    assert code == 1 and "nowhere" in err and out == ""
