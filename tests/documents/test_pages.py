@@ -19,8 +19,11 @@ COMMANDS = (
     "benchmark", "evaluate", "export", "extract", "predict", "prepare", "report",
     "serve_data", "train", "visualize",
 )  # fmt: skip
-# Flags of pytest, TensorBoard, absl, experiments and TensorFlow Serving.
-OTHER_FLAGS = {"large", "gpu", "logdir", "flagfile", "help", "table"}
+# Flags of pytest, TensorBoard, absl, experiments, TensorFlow Serving and XLA.
+OTHER_FLAGS = {
+    "large", "gpu", "logdir", "flagfile", "help", "table", "quick", "images",
+    "xla_cpu_max_isa",
+}  # fmt: skip
 each_page = pytest.mark.parametrize("path", PAGES, ids=page_name)
 
 
