@@ -23,6 +23,9 @@ table also gives the difference with ten-crop evaluation.
 The number of iterations is compared at the lowest of 25, 30, 35 and 40% training
 error that all runs reach. This rule and the rows on the gap between test and
 training error were decided when the results of three seeds were known.
+
+`confirmations` asks the questions that are undecided here with more seeds and a second
+size. Its plan is fixed, and it has not been run.
 """
 
 import dataclasses
