@@ -48,32 +48,20 @@ _FIRST_SEED = 100  # The seeds of the pilot are below.
 _ERROR = "center_top1_error"
 _LEVEL = 0.05
 
-_WIDE_LAYERS = tuple(
-    layer
-    for old in ablations.BASE.layers
-    for layer in (
-        (
-            presets.Dense("fc4", 1024, init="he"),
-            presets.ReLU("relu4"),
-            presets.Dropout("drop4"),
-            presets.Dense("fc5", 1024, init="he"),
-            presets.ReLU("relu5"),
-            presets.Dropout("drop5"),
-        )
-        if old.name == "fc4"
-        else () if old.name in ("relu4", "drop4") else (old,)
-    )
+# fc4, relu4, drop4 and fc10 are the last layers of the network of `ablations`.
+_WIDE_LAYERS = (
+    *ablations.BASE.layers[:-4],
+    presets.Dense("fc4", 1024, init="he"),
+    presets.ReLU("relu4"),
+    presets.Dropout("drop4"),
+    presets.Dense("fc5", 1024, init="he"),
+    presets.ReLU("relu5"),
+    presets.Dropout("drop5"),
+    ablations.BASE.layers[-1],
 )
-
-
-def _trained_for(preset, epochs, boundaries):
-    recipe = dataclasses.replace(preset.recipe, epochs=epochs, boundaries=boundaries)
-    return dataclasses.replace(preset, recipe=recipe)
-
-
-_LONG = _trained_for(ablations.BASE, 20, (15, 18))
+_LONG = presets.override(ablations.BASE, epochs=20, boundaries=(15, 18))
 _WIDE = dataclasses.replace(
-    _trained_for(ablations.BASE, 200, (160, 184)),
+    presets.override(ablations.BASE, epochs=200, boundaries=(160, 184)),
     name="cifar10_wide",
     layers=_WIDE_LAYERS,
 )

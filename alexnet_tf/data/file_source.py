@@ -19,6 +19,7 @@ from alexnet_tf.data.source import fetch_file
 from alexnet_tf.data.source import label_limit
 from alexnet_tf.data.source import MAX_CLASSES
 from alexnet_tf.data.source import read_files
+from alexnet_tf.data.source import ReadFrom
 from alexnet_tf.data.source import Source
 from alexnet_tf.data.source import SPLIT_ERRORS
 from alexnet_tf.data.source import unknown_split_error
@@ -46,11 +47,12 @@ def load(name, split):
         len(paths),
         folder,
         _fingerprint(paths),
-        functools.partial(read_files, names, labels),
-        fetch_file,
-        read_from=lambda seed, position: (
-            read_files(names, labels, seed, position), position
+        ReadFrom(
+            lambda seed, position: (
+                read_files(names, labels, seed, position), position
+            )
         ),
+        fetch_file,
     )  # fmt: skip
 
 

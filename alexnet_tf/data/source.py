@@ -42,6 +42,23 @@ _EVALUATION_SPLITS = ("validation", "val", "valid", "test")
 
 
 @dataclasses.dataclass(frozen=True)
+class ReadFrom:
+    """A `Source.read` that can begin in the middle of the data.
+
+    Attributes:
+        read_from: a function that takes a shuffle seed and a position, and returns the
+            dataset without its first elements, and their number, which is at most the
+            position.
+    """
+
+    read_from: Callable[[int | None, int], tuple[tf.data.Dataset, int]]
+
+    def __call__(self, shuffle_seed):
+        elements, _ = self.read_from(shuffle_seed, 0)
+        return elements
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """One split of a data set.
 
@@ -54,7 +71,7 @@ class Source:
         fingerprint: a string that changes when the examples change.
         read: a function that takes a shuffle seed or None, as `examples` does, and
             returns a `tf.data.Dataset` of examples. Its elements may lack the image
-            if `fetch` adds it.
+            if `fetch` adds it. A `ReadFrom` can begin in the middle of the data.
         fetch: a function that turns an element of `read` into an example, for
             instance by reading the image file; None if the elements are examples.
         allows_bad_images: whether black images replace the unreadable ones, see
@@ -65,9 +82,6 @@ class Source:
             workers of a data service cannot.
         num_bad_images: the number of unreadable images that `without_bad_images` has
             left out.
-        read_from: a function that takes a shuffle seed and a position, and returns the
-            dataset that `read` returns without its first examples, and the number of
-            these, which is at most the position; None if all have to be read.
     """
 
     name: str
@@ -82,7 +96,6 @@ class Source:
     prepared: dict | None = None
     in_process: bool = False
     num_bad_images: int = 0
-    read_from: Callable[[int, int], tuple[tf.data.Dataset, int]] | None = None
 
     def __str__(self):
         return f"{self.name}, split {self.split}"
@@ -91,6 +104,11 @@ class Source:
     def is_imagenet(self):
         """Whether the data set is ILSVRC-2012, whose pixel statistics are published."""
         return self.name.split(":")[0] == "imagenet2012"
+
+    @property
+    def read_from(self):
+        """The function of `ReadFrom`; None if the data is read from its start."""
+        return self.read.read_from if isinstance(self.read, ReadFrom) else None
 
     def has_class(self, label):
         """Returns whether a label is that of a class, elementwise for a tensor."""
@@ -270,8 +288,7 @@ class Source:
 
         return dataclasses.replace(
             self,
-            read=read,
-            read_from=self.read_from and read_from,
+            read=ReadFrom(read_from) if self.read_from else read,
             fetch=None,
             allows_bad_images=True,
         )
@@ -304,7 +321,7 @@ class Source:
             examples = self.allow_bad_images(log_names=True).read(shuffle_seed)
             return examples.filter(lambda example: example["label"] != PADDING_LABEL)
 
-        readable = dataclasses.replace(self, read=read, read_from=None, fetch=None)
+        readable = dataclasses.replace(self, read=read, fetch=None)
         with bad_images.diagnosing(self, lambda: (0, -1)):
             examples = readable.without_count_check()
             count = int(examples.reduce(0, lambda count, _: count + 1))
@@ -370,7 +387,7 @@ class Source:
                 }
             )
 
-        return dataclasses.replace(self, read=read, read_from=None, fetch=None)
+        return dataclasses.replace(self, read=read, fetch=None)
 
     def subsample(self, max_examples):
         """Returns a `Source` of every n-th example, at most `max_examples` of them.
@@ -389,7 +406,6 @@ class Source:
             num_examples=-(-self.num_examples // step),
             fingerprint=f"{self.fingerprint} {step}",
             read=lambda shuffle_seed: self.read(shuffle_seed).shard(step, 0),
-            read_from=None,
         )
 
 

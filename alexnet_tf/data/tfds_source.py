@@ -14,6 +14,7 @@ from alexnet_tf.data import interleaving
 from alexnet_tf.data.source import check_not_empty
 from alexnet_tf.data.source import default_training_splits
 from alexnet_tf.data.source import evaluation_split
+from alexnet_tf.data.source import ReadFrom
 from alexnet_tf.data.source import Source
 from alexnet_tf.data.source import SPLIT_ERRORS
 from alexnet_tf.data.source import unknown_split_error
@@ -48,10 +49,9 @@ def load(name, split, data_dir, image_key=None, label_key=None):
         info.num_examples,
         str(builder.data_path),
         f"{builder.info.full_name} {split} {info.num_examples}{_fingerprint(keys)}",
-        functools.partial(_read, builder, split, keys),
+        ReadFrom(functools.partial(_read_from, builder, split, keys)),
         prepared=_prepared_settings(str(builder.data_path)),
         in_process=array_records.is_array_record(builder),
-        read_from=functools.partial(_read_from, builder, split, keys),
     )
     if is_default:
         source.check_labeled()
@@ -81,11 +81,18 @@ def training_splits(name, data_dir):
     return default_training_splits(name, list(builder.info.splits))
 
 
-def _read(builder, split, keys, shuffle_seed):
-    """Returns a `tf.data.Dataset` of examples, for `Source.read`."""
+def _read_from(builder, split, keys, shuffle_seed, position):
+    """Returns the examples and the number of those left out, for `ReadFrom`."""
     decoders = tfds_features.decoders(*keys)
+    num_skipped = position
     if array_records.is_array_record(builder):
-        examples = array_records.as_dataset(builder, split, decoders, shuffle_seed)
+        examples = array_records.as_dataset(
+            builder, split, decoders, shuffle_seed, position
+        )
+    elif position:
+        examples, num_skipped = _read_last_records(
+            builder, split, decoders, shuffle_seed, position
+        )
     else:
         # By default, TFDS reads 16 files in turn even without shuffling, so that the
         # examples of "train[50%:]" would not be the second half of those of "train".
@@ -94,20 +101,14 @@ def _read(builder, split, keys, shuffle_seed):
             shuffle_seed=shuffle_seed,
             interleave_cycle_length=1 if shuffle_seed is None else _CYCLE_LENGTH,
         )  # fmt: skip
-    return examples.map(functools.partial(_example, keys))
+    return examples.map(functools.partial(_example, keys)), num_skipped
 
 
-def _read_from(builder, split, keys, shuffle_seed, position):
-    """Returns the last examples and the number of the others, for `Source.read_from`.
+def _read_last_records(builder, split, decoders, shuffle_seed, position):
+    """Returns TFDS's last examples in shuffled order, and the number of the others.
 
     Files that contain none of the last examples are not opened.
     """
-    decoders = tfds_features.decoders(*keys)
-    if array_records.is_array_record(builder):
-        examples = array_records.as_dataset(
-            builder, split, decoders, shuffle_seed, position
-        )
-        return examples.map(functools.partial(_example, keys)), position
     files = builder.info.splits[split].file_instructions
     # The files in the order in which TFDS shuffles them.
     order = tf.data.Dataset.range(len(files)).shuffle(len(files), shuffle_seed)
@@ -123,7 +124,7 @@ def _read_from(builder, split, keys, shuffle_seed, position):
         interleave_cycle_length=_CYCLE_LENGTH,
         experimental_interleave_sort_fn=lambda _: rest,
     )  # fmt: skip
-    return examples.map(functools.partial(_example, keys)), num_skipped
+    return examples, num_skipped
 
 
 def _without_records(file, count):

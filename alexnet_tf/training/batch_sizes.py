@@ -49,9 +49,9 @@ def fit(
     if not keep_learning_rate:
         overrides["learning_rate"] = learning_rate
     fitted = presets.override(preset, **overrides)
-    learning_rate = ""
+    rate_change = ""
     if not keep_learning_rate:
-        learning_rate = (
+        rate_change = (
             f", and the learning rate is {fitted.recipe.learning_rate:g} instead of "
             f"{recipe.learning_rate:g}"
         )
@@ -59,7 +59,7 @@ def fit(
         "There are only %d training images: the batch size is %d instead of %d, so "
         "that an epoch has %d step(s)%s. --batch_size and --learning_rate set others.",
         num_examples, batch_size, recipe.batch_size, num_examples // batch_size,
-        learning_rate,
+        rate_change,
     )  # fmt: skip
     return fitted
 

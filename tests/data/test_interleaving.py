@@ -169,6 +169,9 @@ def test_a_resumed_epoch_of_image_files_reads_only_those_that_it_needs(tmp_path)
         lambda source: source.subsample(30),
         lambda source: source.in_memory(),
         lambda source: source.without_bad_images(),
+        lambda source: dataclasses.replace(
+            source, read=lambda seed: source.read(seed).shard(2, 1), num_examples=30
+        ),
     ],
 )
 def test_other_sources_are_read_from_their_start(copy_in_files, change):
