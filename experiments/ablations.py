@@ -35,6 +35,7 @@ import numpy as np
 
 from alexnet_tf import presets
 from experiments import harness
+from experiments import increase_plot
 from experiments import intervals
 from experiments import run_log
 
@@ -293,27 +294,14 @@ def draw(log, path):
                 errors_at_end(log, "base", key), errors_at_end(log, arm, key)
             )
         ]
-        if len(increases) > 1:
-            mean, half_width = intervals.confidence_interval(increases)
-            ax.errorbar(
-                mean, row, xerr=half_width, fmt="o", color="#0072B2", capsize=3,
-                label="_" if row else "mean and 95% interval",
-            )  # fmt: skip
+        label = "_" if row else "mean and 95% interval"
+        increase_plot.interval(ax, row, increases, label)
         ax.plot(
             increases, [row + 0.2] * len(increases), ".", color="#999999",
             label="_" if row else "a pair of runs",
         )  # fmt: skip
-    ax.axvline(0, color="#999999", linewidth=1)
-    ax.set_yticks(
-        range(len(plotted)),
-        [
-            LABELS[arm] + ("" if key == _CENTER else f" ({key})")
-            for arm, key in plotted
-        ],
-    )
-    ax.invert_yaxis()
-    ax.set(xlabel="increase of the error (percentage points)")
-    ax.grid(alpha=0.3)
-    fig.legend(loc="outside lower center", ncols=2)
-    fig.suptitle("Error on CIFAR-10 if one component is changed", fontsize=11)
-    fig.savefig(path, dpi=160)
+    names = [
+        LABELS[arm] + ("" if key == _CENTER else f" ({key})") for arm, key in plotted
+    ]
+    title = "Error on CIFAR-10 if one component is changed"
+    increase_plot.save(fig, ax, names, title, path)

@@ -40,6 +40,7 @@ import numpy as np
 from alexnet_tf import presets
 from experiments import ablations
 from experiments import harness
+from experiments import increase_plot
 from experiments import intervals
 from experiments import run_log
 
@@ -209,32 +210,18 @@ def draw(log, path):
     """Plots the increase of the error for each comparison, with intervals."""
     fig = figure.Figure(figsize=(6, 4), layout="constrained")
     ax = fig.subplots()
-    labels = {"interval": "mean and 95% interval", "paper": "the paper"}
-    for row, (study, arm) in enumerate(COMPARISONS):
-        points = increases(log, study, arm)
-        if len(points) > 1:
-            mean, half_width = intervals.confidence_interval(points)
-            ax.errorbar(
-                mean, row, xerr=half_width, fmt="o", color="#0072B2", capsize=3,
-                label=labels.pop("interval", "_"),
-            )  # fmt: skip
-        if _CLAIMS[arm][2] is not None:
-            ax.plot(
-                _CLAIMS[arm][2], row, "D", color="#D55E00",
-                label=labels.pop("paper", "_"),
-            )  # fmt: skip
-    ax.axvline(0, color="#999999", linewidth=1)
-    ax.set_yticks(
-        range(len(COMPARISONS)),
-        [
-            f"{ablations.LABELS[arm]},\n{STUDIES[study].title}"
-            for study, arm in COMPARISONS
-        ],
-        fontsize=8,
-    )
-    ax.invert_yaxis()
-    ax.set(xlabel="increase of the error (percentage points)")
-    ax.grid(alpha=0.3)
-    fig.legend(loc="outside lower center", ncols=2)
-    fig.suptitle("Error on CIFAR-10 without one component", fontsize=11)
-    fig.savefig(path, dpi=160)
+    is_labeled = False
+    for row, comparison in enumerate(COMPARISONS):
+        points = increases(log, *comparison)
+        label = "_" if is_labeled else "mean and 95% interval"
+        increase_plot.interval(ax, row, points, label)
+        is_labeled = is_labeled or len(points) > 1
+    of_paper = [(_CLAIMS[arm][2], row) for row, (_, arm) in enumerate(COMPARISONS)]
+    known = [(number, row) for number, row in of_paper if number is not None]
+    ax.plot(*zip(*known), "D", color="#D55E00", label="the paper")
+    names = [
+        f"{ablations.LABELS[arm]},\n{STUDIES[study].title}"
+        for study, arm in COMPARISONS
+    ]
+    title = "Error on CIFAR-10 without one component"
+    increase_plot.save(fig, ax, names, title, path, fontsize=8)
