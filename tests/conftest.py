@@ -8,6 +8,11 @@ import fcntl
 import gc
 import os
 import pathlib
+import sys
+
+# The experiments are not installed with the package. At the end, the path leaves the
+# package that is tested the installed one.
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
 
 # TensorFlow reads the log level when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -9,12 +9,6 @@ from helpers.documents import ROOT
 PATH = ROOT / "docs" / "tour.ipynb"
 
 
-@pytest.fixture(autouse=True)
-def importable_experiments(monkeypatch):
-    """Makes `experiments` importable, which is not installed with the package."""
-    monkeypatch.syspath_prepend(str(ROOT))
-
-
 def test_the_notebook_is_small_and_has_outputs_and_working_links():
     from experiments import notebook
 

@@ -149,12 +149,6 @@ def test_all_imagenet_flagfiles_are_tested():
     assert names == {*PARAMETERS, "five_networks", "seven_networks"}
 
 
-@pytest.fixture(autouse=True)
-def importable_experiments(monkeypatch):
-    """Makes `experiments` importable, which is not installed with the package."""
-    monkeypatch.syspath_prepend(str(FOLDER.parent))
-
-
 def test_neurons_differ_from_the_caption_only_in_conv1():
     from experiments import neurons
 

@@ -18,12 +18,6 @@ from helpers.runs import shallow_preset
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
 
 
-@pytest.fixture(autouse=True)
-def importable_experiments(monkeypatch):
-    """Makes `experiments` importable, which is not installed with the package."""
-    monkeypatch.syspath_prepend(str(FOLDER.parent))
-
-
 @pytest.fixture
 def harness(tmp_path, monkeypatch, make_source, figures_as_text):
     """The module, with a temporary log and 24 random images for every split."""

@@ -1,6 +1,5 @@
 """What crosses between the devices of two towers, counted in a small network."""
 
-import pathlib
 
 import pytest
 import tensorflow as tf
@@ -8,15 +7,8 @@ import tensorflow as tf
 from alexnet_tf import presets
 from alexnet_tf.training import towers
 
-FOLDER = pathlib.Path(__file__).parents[2]
 # The first device is that of operations without a device.
 DEVICES = ("/device:CPU:1", "/device:CPU:2")
-
-
-@pytest.fixture(autouse=True)
-def importable_experiments(monkeypatch):
-    """Makes `experiments` importable, which is not installed with the package."""
-    monkeypatch.syspath_prepend(str(FOLDER))
 
 
 @pytest.fixture

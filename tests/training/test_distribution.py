@@ -29,8 +29,7 @@ RUN_FLAGS = (
 
 
 @pytest.fixture(autouse=True)
-def make_experiments_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(REPOSITORY))
+def make_experiments_importable_by_commands(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
 
 
