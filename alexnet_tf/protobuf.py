@@ -112,7 +112,7 @@ def to_integer(value):
         ValueError: if the value is not an integer.
     """
     if not isinstance(value, int):
-        raise ValueError("it has a field of another type than an integer")
+        raise ValueError("it has a field whose type is not integer")
     return value - 2**64 if value >= 2**63 else value
 
 

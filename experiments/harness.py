@@ -1,11 +1,11 @@
-"""Trains the runs of a claim and logs their results.
+"""Trains the runs that test a claim of the paper, and logs their results.
 
 A run is identified by its claim, arm and seed. Its work directory is CLAIM/ARM-SEED in
 a given folder, runs/reproduce by default, and an interrupted run resumes from there.
-When a run has ended, one line for each epoch and one for the end are appended to
-experiments/logs/CLAIM.jsonl. Runs in the log are not repeated. Several processes can
-work on one claim: each takes runs whose work directories are not locked by another
-process.
+When a run has ended, one line for each epoch, or for every 10 steps if `Run.until_loss`
+is given, and one for the end are appended to experiments/logs/CLAIM.jsonl. Runs in the
+log are not repeated. Several processes can work on one claim: each takes runs whose
+work directories are not locked by another process.
 """
 
 import dataclasses
@@ -42,8 +42,8 @@ class Run:
     Attributes:
         claim: the name of the claim that the run belongs to, and of the log.
         arm: the name of the variant that the run trains.
-        seed: the random seed of initialization, shuffling and augmentation. Runs
-            of different arms with the same seed are compared as pairs.
+        seed: the random seed of initialization, shuffling, augmentation and dropout.
+            Runs of different arms with the same seed are compared as pairs.
         preset: the `presets.Preset` to train.
         train_split, eval_split: splits of CIFAR-10.
         target: the top-1 error on `eval_split` at which the run ends early; None to
@@ -54,7 +54,7 @@ class Run:
             crops and with ten-crop. Default: none.
         until_loss: the training loss, a mean over 10 steps, at which the run ends
             within an epoch. The log then has one line per 10 steps instead of one per
-            epoch. The run ends without a checkpoint, so that `final_split` and
+            epoch. The run ends without a checkpoint, and `final_split` and
             `probe_split` must be None.
     """
 
@@ -183,7 +183,7 @@ def _train(run, path, data_dir):
 
 
 class _StopAtError(keras.callbacks.Callback):
-    """Ends a run after the epoch in which it reaches a top-1 error."""
+    """Ends a run after the first epoch whose top-1 error is at most a target."""
 
     def __init__(self, target):
         super().__init__()

@@ -59,6 +59,10 @@ def _reproduce(args):
 
         table.write(FOLDER)
         documents.write(FOLDER.parent)
+        print(
+            "Wrote experiments/README.md and its figures, and the generated parts of "
+            "README.md and docs/."
+        )
 
 
 def _print_list():

@@ -53,7 +53,7 @@ def _read_array(path):
         blob = protobuf.read_blob(protobuf.Reader(), message)
         array = blob.read(_check_shape(blob.shape))
     else:
-        raise ValueError("it has neither of the two formats of mean images")
+        raise ValueError("it is in neither of the two formats of mean images")
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
 
@@ -68,7 +68,9 @@ def _map_npy(path):
             f"it is a damaged .npy file ({type(error).__name__})"
         ) from error
     if array.dtype.kind != "f":
-        raise ValueError(f"it holds numbers of type {array.dtype.name}")
+        raise ValueError(
+            f"it holds {array.dtype.name} numbers instead of floating-point numbers"
+        )
     return array
 
 

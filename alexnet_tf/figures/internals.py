@@ -18,7 +18,7 @@ class NormalizedPixel:
     Attributes:
         layer: the `layers.LocalResponseNormalization`.
         row, column: the position of the pixel in the maps.
-        maps: int [N], the numbers of N neighboring maps of one tower.
+        maps: int [N], the indices of N neighboring maps of one tower.
         before, after: float32 [N], the inputs and the outputs of the layer.
         divisors: float32 [N], the numbers by which the inputs were divided,
             (bias + alpha * sum of squares)^beta.
@@ -73,7 +73,7 @@ def _first_normalization(classifier):
 
 
 def _maps_around(strongest_map, count, tower_size):
-    """Returns at most `count` numbers of maps of the tower of `strongest_map`."""
+    """Returns the indices of at most `count` maps around one, all in its tower."""
     first_of_tower = strongest_map // tower_size * tower_size
     count = min(count, tower_size)
     first = np.clip(
@@ -126,8 +126,8 @@ def by_confidence(probabilities, labels, count):
     Args:
         probabilities: float [N, classes].
         labels: int [N].
-        count: the number of images in all lists. A list is shorter than a third of it
-            if there are not enough such images.
+        count: the largest number of images in all lists. Each has a third of them, or
+            fewer if there are not enough such images.
     """
     confidence = probabilities.max(axis=1)
     is_right = probabilities.argmax(axis=1) == labels

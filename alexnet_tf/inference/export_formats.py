@@ -66,8 +66,8 @@ def export(
         format: "saved_model", "tflite", "tflite_8_bits" (with weights stored in 8
             bits), "tflite_int8" (with 8-bit arithmetic, see `tflite_int8`) or "onnx".
         dataset, split, data_dir, image_key, label_key: the data set with the
-            representative images of "tflite_int8", see `datasets.load`. Default: those
-            that the run was trained on. A weights file has none.
+            representative images of "tflite_int8", see `datasets.load`. Default: the
+            data that the run was trained on. A weights file needs `dataset`.
         calibration_images: the number of representative images.
 
     Returns:
@@ -116,12 +116,14 @@ def export(
 def saved_model(network, path):
     """Writes a SavedModel, which `tf.saved_model.load` reads without this package.
 
-    That of a `Classifier` preprocesses images of any size itself. Two endpoints return
-    probabilities, float32 [B, classes]: `encoded` takes string [B], the bytes of JPEG,
-    PNG, BMP, GIF or WebP files, and `pixels` takes uint8 RGB [B, H, W, 3]. The endpoint
-    `classes` returns the names of the classes, string [classes].
+    The SavedModel of a `Classifier` preprocesses images of any size itself. Two
+    endpoints return probabilities, float32 [B, classes]: `encoded` takes string [B],
+    the bytes of JPEG, PNG, BMP, GIF or WebP files, and `pixels` takes uint8 RGB
+    [B, H, W, 3]. The endpoint `classes` returns the names of the classes, string
+    [classes].
 
-    That of a `keras.Model` has the endpoint `serve`, from its inputs to its outputs.
+    The SavedModel of a `keras.Model` has the endpoint `serve`, from its inputs to its
+    outputs.
 
     Args:
         network: a `Classifier`, or a functional or Sequential `keras.Model` with one
@@ -218,14 +220,15 @@ def tflite_int8(network, path, images):
 
         scale, zero_point = interpreter.get_input_details()[0]["quantization"]
 
-    and get_output_details() has the numbers of the output. Response normalization is
-    computed with other operations than in a float32 file, see `quantizable_copy`.
+    and get_output_details() has the scale and the zero point of the output. Response
+    normalization is computed with other operations than in a float32 file, see
+    `quantizable_copy`.
 
     Args:
         network: a `Classifier` or a `keras.Model`, see `saved_model`.
         path: the file to write.
-        images: float32 [N, H, W, C], inputs of the network, of which the file is to
-            process similar ones. The ranges of the activations for these images become
+        images: float32 [N, H, W, C], inputs that resemble those the file will
+            process. The ranges of the activations for these images become
             those of the integers. N is at least 1, and 100 are usually enough.
 
     Returns:
@@ -273,8 +276,8 @@ def onnx(network, path):
         importlib.import_module("tf2onnx")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Expected onnxruntime and tf2onnx for ONNX. Received: no "
-            f'{error.name}. Install them: pip install "alexnet_tf[onnx]".'
+            f"Exporting to ONNX needs {error.name}, which is not installed. Install "
+            'it: pip install "alexnet_tf[onnx]".'
         ) from error
     model, inputs = _plain_model(network), _noise_inputs(network)
     with _write_to_new_path(path) as temporary:
@@ -301,7 +304,7 @@ def onnx(network, path):
 def _write_to_new_path(path):
     """Yields a temporary path that becomes `path` if the body raises no error.
 
-    What the body traces can run on a CPU, see `portable_convolutions`.
+    Models that the body traces can run on a CPU, see `portable_convolutions`.
     """
     _check_new(path)
     path = _without_slash(path)
@@ -316,8 +319,8 @@ def _check_new(path):
     """Raises an error if `path` exists, or its folder does not."""
     if os.path.exists(_without_slash(path)):
         raise FileExistsError(
-            f"Expected a new name to export to. Received: {path}, which exists. "
-            "Remove it or choose another name."
+            f"There is already a file or directory {path}. Remove it or choose another "
+            "name."
         )
     check_output("output", _without_slash(path))
 

@@ -28,7 +28,7 @@ class MomentumSGD(keras.optimizers.SGD):
 
     (paper, section 5; CHM weights.cu:146-198). Decay applies to kernels only
     (CHM layer.cu:565). Keras' `SGD(weight_decay=...)` differs: it does not add
-    the decay to v, so that the decay is ten times weaker at momentum .9.
+    the decay to v, which makes the decay ten times weaker at momentum .9.
 
     Attributes:
         kernel_decay: the weight decay of the kernels. The attribute
@@ -104,10 +104,10 @@ def learning_rate(recipe, epoch, errors):
 
     Args:
         recipe: a `presets.Recipe`. Its schedule is one of
-            "plateau": the learning rate is divided by 10 whenever the
-                validation error has not reached a new minimum for `patience`
-                evaluations, one in each epoch by default. At the fourth such
-                time, training ends. (The authors divided it three times, when
+            "plateau": the learning rate is divided by 10 whenever `patience`
+                evaluations in a row, one per epoch by default, bring no new
+                minimum of the validation error. Training ends at the fourth
+                such plateau. (The authors divided it three times, when
                 the validation error stopped improving; paper, section 5.)
             "step": the learning rate is divided by 10 before each epoch in
                 `boundaries`.
@@ -151,7 +151,7 @@ def multipliers(recipe, epoch, kernel_learning_rate):
     bias_multiplier = recipe.bias_lr_multiplier
     if kernel_learning_rate and not recipe.bias_lr_follows_schedule:
         bias_multiplier *= recipe.learning_rate / kernel_learning_rate
-    # Of several entries for one layer, the last that has begun applies.
+    # Entries are sorted by epoch: later ones for a layer override earlier ones.
     layer_multipliers = {
         layer: factor
         for layer, first_epoch, factor in recipe.layer_lr_multipliers
@@ -188,7 +188,7 @@ def scale_learning_rate(recipe, reference_batch_size):
 
 
 def measured(errors):
-    """Returns the errors without those that are None, of epochs without evaluation."""
+    """Returns the errors that are not None, which marks an epoch without evaluation."""
     return [error for error in errors if error is not None]
 
 

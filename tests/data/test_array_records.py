@@ -25,7 +25,7 @@ needs_package = pytest.mark.skipif(
 
 
 class Packed(tfds.core.GeneratorBasedBuilder):
-    """24 images of the classes a, b and c, whose kind is an integer without names."""
+    """24 images of the classes a, b and c, with an integer as a second label."""
 
     VERSION = tfds.core.Version("1.0.0")
     pkg_dir_path = None
@@ -86,7 +86,7 @@ def test_the_order_is_that_of_tfds(data_dir, split):
     assert [example[:2] for example in examples] == expected
     assert source.num_examples == len(expected)
     assert source.classes == ("a", "b", "c")
-    # A name is the file and the position in it.
+    # A name consists of the name of the file and the position of the example in it.
     names = [name for *_, name in examples]
     assert len(set(names)) == len(names)
     files = {name.partition("__")[0] for name in names}
@@ -121,7 +121,7 @@ def test_a_resumed_epoch_has_the_same_batches(data_dir):
 
 
 @needs_package
-def test_labels_without_names_are_counted(data_dir):
+def test_classes_without_names_are_named_by_numbers(data_dir):
     source = datasets.load("packed", "train", data_dir, label_key="kind")
     assert source.classes == ("0", "1", "2", "3", "4")
     assert all(label == level // 10 % 5 for level, label, _ in examples_of(source))

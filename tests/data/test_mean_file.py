@@ -111,7 +111,7 @@ def test_rejects_arrays_that_are_no_mean_images(tmp_path):
         for content in (npy(array), blob(array)):
             assert message in reason(tmp_path, content), message
     for array in (MEAN.astype("u1"), MEAN.astype("c8"), np.array("mean")):
-        assert "numbers of type" in reason(tmp_path, npy(array))
+        assert "instead of floating-point numbers" in reason(tmp_path, npy(array))
 
 
 def test_rejects_other_files(tmp_path):

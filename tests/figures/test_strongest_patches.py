@@ -28,7 +28,7 @@ def search(outputs):
     Args:
         outputs: float [images, rows, columns].
     """
-    found = [(value, *place) for place, value in np.ndenumerate(outputs)]
+    found = [(value, *index) for index, value in np.ndenumerate(outputs)]
     found.sort(key=lambda entry: (-entry[0], *entry[1:]))
     strongest = {}
     for entry in found:
@@ -37,7 +37,7 @@ def search(outputs):
 
 
 def test_finds_the_nine_strongest_patches_of_each_unit(make_source, monkeypatch):
-    """The search continues over the borders of batches."""
+    """The search spans several batches."""
     monkeypatch.setattr(strongest_patches, "_BATCH_SIZE", 4)
     classifier, source = untrained_classifier(), make_source(14)
     layer = units.find_layer(classifier.model, "conv2")
@@ -51,7 +51,7 @@ def test_finds_the_nine_strongest_patches_of_each_unit(make_source, monkeypatch)
         np.testing.assert_allclose(
             each.activations, [value for value, *_ in expected], rtol=1e-5
         )
-        assert each.windows == [layer.window(place) for _, _, *place in expected]
+        assert each.windows == [layer.window(position) for _, _, *position in expected]
 
 
 def test_figure_shows_the_patches_of_one_unit(make_source, monkeypatch):

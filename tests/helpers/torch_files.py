@@ -1,11 +1,10 @@
 """Writes files in the three formats of PyTorch, byte by byte and without PyTorch.
 
-The values that are written are dicts, lists, tuples, texts, numbers and None, with a
+The values that are written are dicts, lists, tuples, strings, numbers and None, with a
 NumPy array in place of each tensor. The order of the axes of an array in memory is
 kept.
 
-Real files differ in the keys of storages, and in that their pickles refer to texts that
-occur twice.
+Real files have other keys of storages, and their pickles memoize repeated strings.
 """
 
 import collections
@@ -31,16 +30,18 @@ class Style:
     """The details in which versions of PyTorch and Python differ.
 
     Attributes:
-        python2: whether texts are byte strings, and ordered dicts are made from pairs.
+        python2: whether strings are byte strings, and ordered dicts are made from
+            pairs.
         parameters: whether tensors are parameters of a module.
         module: the module of the storages, "torch" or "torch.cuda".
-        with_section: whether the persistent IDs of storages have a sixth item.
+        with_view_metadata: whether the persistent IDs of storages have a sixth item,
+            `view_metadata`.
     """
 
     python2: bool = False
     parameters: bool = False
     module: str = "torch"
-    with_section: bool = False
+    with_view_metadata: bool = False
 
 
 def save_zip(path, value, style=Style(), changes=None, compression=zipfile.ZIP_STORED):
@@ -65,15 +66,15 @@ def save_zip(path, value, style=Style(), changes=None, compression=zipfile.ZIP_S
                 _add_aligned(archive, f"{_FOLDER}/{name}", content)
 
 
-def save_legacy(path, value, style=Style(with_section=True), **changes):
+def save_legacy(path, value, style=Style(with_view_metadata=True), **changes):
     """Writes a file of PyTorch 0.1.10 to 1.5.
 
     Args:
         path: a `pathlib.Path`.
         value: the value to save.
-        style: a `Style` whose `with_section` is set.
+        style: a `Style` whose `with_view_metadata` is set.
         **changes: values to write in place of `version`, `system`, `keys` or `counts`,
-            the numbers of numbers of the storages, for files with errors.
+            {key of a storage: number of elements}, for files with errors.
     """
     encoder = Encoder(style)
     pickled = encoder.pickle(value)
@@ -120,7 +121,7 @@ class Encoder:
     """Pickles values as PyTorch does.
 
     Attributes:
-        storages: {key: (number of numbers, bytes)} of the arrays in the values.
+        storages: {key: (number of elements, bytes)} of the arrays in the values.
         classes: {key: `Global` of the class of the storage}.
         tensors: {key: (key of the storage, shape, strides)}, if tensors are pickled as
             keys.
@@ -144,7 +145,7 @@ class Encoder:
             case Global():
                 return f"c{value.module}\n{value.name}\n".encode()
             case str():
-                return self.encode_text(value)
+                return self.encode_string(value)
             case Raw():
                 return value.instructions
             case np.ndarray():
@@ -164,7 +165,7 @@ class Encoder:
         size = (value.bit_length() + 8) // 8
         return b"\x8a" + bytes([size]) + value.to_bytes(size, "little")
 
-    def encode_text(self, text):
+    def encode_string(self, text):
         if self.style.python2:
             return b"U" + bytes([len(text)]) + text.encode()
         return b"X" + struct.pack("<I", len(text)) + text.encode()
@@ -190,7 +191,7 @@ class Encoder:
             return self.encode(tensor_key) + b"Q"
         count, _ = self.storages[key]
         identifier = ("storage", self.classes[key], key, "cpu", count)
-        if self.style.with_section:
+        if self.style.with_view_metadata:
             identifier = (*identifier, None)
         storage = Raw(self.encode(identifier) + b"Q")
         hooks = Raw(self.call("collections", "OrderedDict"))
@@ -236,7 +237,7 @@ def _describe(encoder, key, tensor):
     storage_key, shape, strides = tensor
     name = encoder.classes[storage_key].name.replace("Storage", "Tensor")
     tensor_class = Global(encoder.style.module, name)
-    # PyTorch wrote four bytes of any value after the number of axes.
+    # Some versions wrote four arbitrary bytes after the number of axes.
     return encoder.pickle((int(key), int(storage_key), tensor_class)) + struct.pack(
         f"<iI{2 * len(shape)}qq", len(shape), 0xDEADBEEF, *shape, *strides, 0
     )

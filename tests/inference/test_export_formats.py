@@ -199,7 +199,7 @@ def test_exports_onnx(tmp_path):
         importlib.import_module("tf2onnx")
     except ModuleNotFoundError:
         code, _, err = command("export", *args)
-        assert code == 1 and "Expected onnxruntime and tf2onnx" in err
+        assert code == 1 and "Exporting to ONNX needs" in err
         pytest.skip("needs the extra onnx; the error without it was tested")
     assert command("export", *args)[0] == 0 and path.exists()
     comparison = export_formats.onnx(
@@ -327,10 +327,10 @@ def test_never_replaces_a_file(tmp_path):
     path.write_text("notes")
     classifier = load_classifier("tiny_textures")
     for export_to in (export_formats.saved_model, export_formats.tflite):
-        with pytest.raises(FileExistsError, match="Expected a new name"):
+        with pytest.raises(FileExistsError, match="There is already a file or directory"):
             export_to(classifier, str(path))
     code, _, err = command("export", "--weights=tiny_textures", f"--output={path}")
-    assert code == 1 and "Expected a new name" in err.splitlines()[-1]
+    assert code == 1 and "There is already a file" in err.splitlines()[-1]
     assert path.read_text() == "notes"
 
 
@@ -359,7 +359,7 @@ def test_an_export_appears_when_it_is_complete(tmp_path, content):
     assert not layers._portable_scope.active
     assert (tmp_path / "other").exists()
     for taken in (str(path), f"{tmp_path}/other/"):
-        with pytest.raises(FileExistsError, match="new name"):
+        with pytest.raises(FileExistsError, match="There is already"):
             with export_formats._write_to_new_path(taken):
                 pass
     with pytest.raises(FileNotFoundError, match="folder of output does not exist"):

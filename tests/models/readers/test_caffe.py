@@ -25,14 +25,15 @@ from helpers.weight_arrays import narrow_model
 from helpers.weight_arrays import reference_arrays
 from helpers.weight_arrays import to_caffe_layout
 
-# {name: keyword arguments of `caffemodel`}.
+# {form of the file: keyword arguments of `caffemodel`}. `runs` splits the packed
+# numbers into several fields.
 FORMS = {
     "published": dict(version=1, old_shape=True),
     "new": dict(version=2),
     "upgraded": dict(version=2, old_shape=True),
     "oldest": dict(version=0, old_shape=True),
     "not packed": dict(version=2, packed=False),
-    "several runs": dict(version=1, old_shape=True, runs=3),
+    "several fields": dict(version=1, old_shape=True, runs=3),
 }
 
 
@@ -47,8 +48,8 @@ def write(tmp_path, content):
     return path
 
 
-def reason(tmp_path, content, model=None):
-    """Returns the error in loading a file, which must not change the model."""
+def error_message(tmp_path, content, model=None):
+    """Returns the message of the error in loading a file, which changes no weights."""
     model = model or narrow_model("caffe")
     before = copy_weights(model)
     with pytest.raises(ValueError) as error:
@@ -75,7 +76,7 @@ def test_arrays_of_all_forms_are_loaded_bit_for_bit(tmp_path, form):
 
 
 def test_numbers_of_double_precision_have_precedence(tmp_path):
-    """As in Caffe, whose training in double precision may write both."""
+    """As in Caffe, which ignores `data` if a blob also has `double_data`."""
     arrays, _, _ = reference_arrays("caffe")
 
     def to_doubles(array):
@@ -113,12 +114,12 @@ def test_only_leading_dimensions_of_one_are_dropped(tmp_path):
     )
     arrays = caffe_arrays()
     arrays["fc8"] = arrays["fc8"][0][..., np.newaxis, np.newaxis], arrays["fc8"][1]
-    assert "kernel 1x1x18x7" in reason(tmp_path, caffemodel(arrays))
+    assert "kernel 1x1x18x7" in error_message(tmp_path, caffemodel(arrays))
 
 
 @pytest.mark.parametrize("family", ["caffe", "caffenet"])
 @pytest.mark.parametrize("version", [0, 1, 2])
-def test_the_order_of_the_layers_tells_the_network(tmp_path, family, version):
+def test_the_order_of_the_layers_identifies_the_network(tmp_path, family, version):
     """The name in the file is that of the other network, and is not used."""
     name = {"caffe": "CaffeNet", "caffenet": "AlexNet"}[family]
     path = write(tmp_path, caffemodel(caffe_arrays(family), family, name, version))
@@ -135,7 +136,7 @@ def test_the_order_of_the_layers_tells_the_network(tmp_path, family, version):
         ("VGG", None),
     ],
 )
-def test_the_name_tells_the_network_if_the_order_does_not(tmp_path, name, network):
+def test_the_name_identifies_the_network_if_the_order_does_not(tmp_path, name, network):
     content = caffemodel(caffe_arrays("owt"), "owt", name)
     file = weight_formats.open_weights(write(tmp_path, content))
     assert file.network == network
@@ -144,7 +145,7 @@ def test_the_name_tells_the_network_if_the_order_does_not(tmp_path, name, networ
 def test_rejects_weights_of_caffenet_for_alexnet_and_vice_versa(tmp_path):
     for family, other in [("caffe", "caffenet"), ("caffenet", "caffe")]:
         content = caffemodel(caffe_arrays(family), family)
-        message = reason(tmp_path, content, narrow_model(other))
+        message = error_message(tmp_path, content, narrow_model(other))
         assert f"Choose the preset {family}" in message
 
 
@@ -164,7 +165,7 @@ def test_files_without_weights_are_described(tmp_path):
         (mean, "is a mean image"),
         (blob(np.ones((3, 4, 4), "f4")), "is a mean image"),
     ]:
-        assert message in reason(tmp_path, content)
+        assert message in error_message(tmp_path, content)
 
 
 def test_other_files_are_not_taken_for_files_of_caffe(tmp_path):
@@ -174,11 +175,11 @@ def test_other_files_are_not_taken_for_files_of_caffe(tmp_path):
     contents += [
         b"", b"x", b"layer by layer", "名前: \"x\"\n".encode(), bytes(1000),
         b'title: "x"\nname: "layers"\n', b"layer {\n\0",
-        # A NetDef of Caffe2, whose operators have the number of `layers`.
+        # In Caffe2's NetDef, `op` has the field number of Caffe's `layers`.
         field(1, "net") + field(2, field(2, "conv1_w") + field(4, "GivenTensorFill")),
     ]  # fmt: skip
     for content in contents:
-        assert "none of the formats of weights files" in reason(
+        assert "none of the formats of weights files" in error_message(
             tmp_path, content, model
         )
 
@@ -190,7 +191,7 @@ def test_rejects_layers_that_alexnet_does_not_have(tmp_path):
 
     def add(name, blobs, kind="Convolution"):
         layer = caffe_layer(name, kind, [], [], blobs, version=2)
-        return reason(tmp_path, content + layer)
+        return error_message(tmp_path, content + layer)
 
     assert "batch normalization" in add("bn1", scale, "BatchNorm")
     assert "conv9 has 3 arrays instead of a kernel and" in add("conv9", scale)
@@ -206,7 +207,7 @@ def test_rejects_layers_that_alexnet_does_not_have(tmp_path):
 @pytest.mark.parametrize("form", ["published", "new", "oldest", "not packed"])
 def test_rejects_truncated_files(tmp_path, form, kept_share):
     content = caffemodel(caffe_arrays(), **FORMS[form])
-    message = reason(tmp_path, content[: int(kept_share * len(content))])
+    message = error_message(tmp_path, content[: int(kept_share * len(content))])
     assert "network.caffemodel: it " in message
     assert "none of the formats" not in message
 
@@ -214,16 +215,16 @@ def test_rejects_truncated_files(tmp_path, form, kept_share):
 def test_rejects_groups_and_lengths_beyond_the_parent(tmp_path):
     content = caffemodel(caffe_arrays(), version=2)
     group = protobuf_files.varint(9 << 3 | 3) + protobuf_files.varint(9 << 3 | 4)
-    assert "wire type 3" in reason(tmp_path, content + group)
+    assert "wire type 3" in error_message(tmp_path, content + group)
     inner = field(1, "conv1") + field(2, "Convolution")
     # The blob claims to be larger than its layer, but not than the file.
     inner += protobuf_files.varint(7 << 3 | 2) + protobuf_files.varint(100)
-    message = reason(tmp_path, field(100, inner) + content)
+    message = error_message(tmp_path, field(100, inner) + content)
     assert "a field of 100 bytes, of which only 0 are left" in message
 
 
 def blob_with_shape(*shape, new=True):
-    """Returns a BlobProto of six numbers that states any shape."""
+    """Returns a BlobProto of six numbers with the given shape, which may not fit."""
     numbers = field(5, np.ones(6, "f4").tobytes())
     if new:
         return field(7, fields(1, shape)) + numbers
@@ -247,10 +248,10 @@ def blob_with_shape(*shape, new=True):
         (field(5, np.float64(1)), "does not consist of float32 numbers"),
         (field(5, 3), "does not consist of float32 numbers"),
         (field(7, 3), "a number in place of a message"),
-        (field(1, "one"), "another type than an integer"),
+        (field(1, "one"), "whose type is not integer"),
     ],
 )
-def test_rejects_blobs_whose_size_is_not_that_of_the_shape(tmp_path, content, message):
+def test_rejects_malformed_blobs(tmp_path, content, message):
     layer = caffe_layer("conv1", "Convolution", [], [], [content], version=2)
     with pytest.raises(ValueError, match=message):
         load_weights(narrow_model("caffe"), write(tmp_path, layer))
@@ -261,6 +262,7 @@ def test_rejects_blobs_whose_size_is_not_that_of_the_shape(tmp_path, content, me
     [
         (field(100, field(1, "a") + field(2, "b")) * 1001, "more than 1,000 layers"),
         (caffemodel({}) + field(9, 1) * 21_000, "more than 20,000 fields"),
+        # Consecutive fields of a fixed size are read as one.
         (caffemodel({}) + field(9, np.float32(1)) * 21_000, "no weights"),
         (caffe_layer("a" * 257, "LRN", [], [], [], 2), "of at most 256 bytes"),
         (caffemodel({}) + b"\0\0", "a field with the number 0"),
@@ -320,11 +322,11 @@ def test_damaged_files(small_files, form, data):
     check_loads_or_rejects(model, path)
 
 
-# ---- The builders of the tests ---------------------------------------------
+# ---- Helpers that build the test files ---------------------------------------------
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_library_of_protobuf_reads_the_files_of_the_tests(form):
+def test_protobuf_reads_the_test_files(form):
     arrays = caffe_arrays()
     content = caffemodel(arrays, name="AlexNet", **FORMS[form])
     network = caffe_protobuf.make_messages()["NetParameter"].FromString(content)
@@ -346,7 +348,7 @@ def test_the_library_of_protobuf_reads_the_files_of_the_tests(form):
 
 
 @pytest.mark.parametrize("container", ["layer", "layers"])
-def test_loads_files_that_the_library_of_protobuf_writes(tmp_path, container):
+def test_loads_files_written_by_protobuf(tmp_path, container):
     arrays, _, _ = reference_arrays("caffe")
     network = caffe_protobuf.make_messages()["NetParameter"](name="AlexNet")
     for name, parts in to_caffe_layout(arrays).items():

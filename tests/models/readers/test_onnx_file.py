@@ -335,7 +335,7 @@ def kernel_with(*messages):
         (kernel_with(field(2, 16), fields(1, [2, 3])), "type bfloat16 instead of"),
         (kernel_with(field(2, 7), fields(1, [2, 3])), "type int64 instead of"),
         (kernel_with(field(2, 99), fields(1, [2, 3])), "type number 99 instead"),
-        (kernel_with(field(2, "one"), fields(1, [2, 3])), "type than an integer"),
+        (kernel_with(field(2, "one"), fields(1, [2, 3])), "whose type is not integer"),
         (
             kernel_with(field(2, 10), fields(1, [2, 3]), field(5, bytes(19))),
             r"shape \(2, 3\) with 19 bytes of float16",

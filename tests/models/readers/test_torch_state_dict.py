@@ -23,7 +23,7 @@ def save_legacy(path, value, style=Style()):
     torch_files.save_legacy(
         path,
         value,
-        Style(style.python2, style.parameters, style.module, with_section=True),
+        Style(style.python2, style.parameters, style.module, with_view_metadata=True),
     )
 
 
