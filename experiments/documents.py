@@ -10,6 +10,7 @@ import re
 
 from experiments import ablations
 from experiments import api_page
+from experiments.benchmarks import comparison_page
 from experiments import differences_page
 from experiments import finetune_cifar10
 from experiments import relu_tanh
@@ -60,6 +61,7 @@ def generated_parts():
         "docs/fine-tuning.md": {
             "fine-tuning": finetune_cifar10.error_table(fine_tuning_log)
         },
+        "docs/performance.md": {"comparison": comparison_page.markdown_table()},
     }
 
 

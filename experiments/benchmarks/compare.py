@@ -1,14 +1,18 @@
 """Compares the throughput of AlexNet in this package and in other programs.
 
     pip install ".[bench]"
-    python -m experiments.benchmarks.compare --images=~/imagenet/train
     python -m experiments.benchmarks.compare --quick
+    python -m experiments.benchmarks.compare --images=~/imagenet/train \
+        --title="AMD EPYC, AVX2" --output=experiments/benchmarks/machines/epyc.json
 
 Each number is the median of three rounds. In each round every program runs once, in a
 new process. The programs alternate, so that other load on the machine affects all of
-them. The command writes the numbers to a JSON file, and prints them as Markdown tables.
+them. The command prints the numbers as Markdown tables and writes them to a JSON file.
+`python -m experiments.documents` adds the files in experiments/benchmarks/machines to
+the table in docs/performance.md.
 """
 
+import importlib.metadata
 import json
 import statistics
 import subprocess
@@ -42,11 +46,13 @@ FLAGS = [
         "Folder with a folder of JPEGs for each class, with which input pipelines are "
         "compared, too.",
     ),
-    cli.path_flag(
-        "output",
-        "experiments/benchmarks/compare.json",
-        "JSON file to write the results to.",
+    cli.string_flag(
+        "title",
+        None,
+        "Name of the machine in the table of docs/performance.md. Default: that of its "
+        "processor.",
     ),
+    cli.path_flag("output", "compare.json", "JSON file to write the results to."),
 ]
 
 
@@ -158,15 +164,33 @@ def _rows(programs):
     ]
 
 
-def _compare(args):
-    from alexnet_tf import files
+def _describe_machine(title):
+    """Returns {"title", "commit", "torch", ...}: the machine and the versions."""
     from alexnet_tf.training import environment
 
+    described = environment.describe()
+    del described["command"]  # It names folders of this machine.
+    for name in ("torch", "torchvision"):
+        try:
+            described[name] = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            described[name] = "none"
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    )
+    return {
+        "title": title or described["processors"],
+        "commit": commit.stdout.strip() or "unknown",
+        **described,
+    }
+
+
+def _compare(args):
+    from alexnet_tf import files
+
     rounds, precisions = (1, PRECISIONS[:1]) if args.quick else (3, PRECISIONS)
-    machine = environment.describe()
-    del machine["command"]  # It names folders of this machine.
     results = {
-        "machine": machine,
+        "machine": _describe_machine(args.title),
         "rounds": rounds,
         "networks": measure_networks(precisions, rounds),
     }

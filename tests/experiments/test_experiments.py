@@ -264,6 +264,40 @@ def test_comparison_alternates_programs_and_reports_medians(
     results = json.loads(output.read_text())
     assert results["rounds"] == 1 and "command" not in results["machine"]
     assert results["loaders"]["alexnet_tf"]["rate"] == 13 * 90.0
+    machine = results["machine"]
+    assert machine["title"] == machine["processors"] and "torch" in machine
+
+
+def test_comparison_page_has_a_column_for_each_machine(tmp_path):
+    """The second machine has no bfloat16, and 250 / 2,000 is .125."""
+    from experiments.benchmarks import comparison_page
+
+    def rates(own, other):
+        return {"alexnet_tf": {"rate": own}, "plain Keras": {"rate": other}}
+
+    first = {
+        "machine": {"title": "A", "torch": "2.13.0", "commit": "abc"},
+        "rounds": 3,
+        "networks": {"mixed_bfloat16": {"training": rates(71.34, 10)}},
+    }
+    second = {
+        "machine": {"title": "B", "torch": "none", "commit": "def"},
+        "rounds": 1,
+        "networks": {"float32": {"inference": rates(120.4, 60)}},
+        "loaders": rates(250, 2000),
+    }
+    for name, result in [("a.json", first), ("b.json", second)]:
+        (tmp_path / name).write_text(json.dumps(result))
+    header, _, *rows = comparison_page.markdown_table(tmp_path).splitlines()
+    assert "A; 3 rounds, PyTorch 2.13.0, commit `abc` | B; 1 round, PyTorch" in header
+    assert rows == [
+        "| training, bfloat16: alexnet_tf | **71.3** | - |",
+        "| training, bfloat16: plain Keras | 10.0 (7.13) | - |",
+        "| inference, float32: alexnet_tf | - | **120** |",
+        "| inference, float32: plain Keras | - | 60.0 (2.01) |",
+        "| crops of photographs: alexnet_tf | - | **250** |",
+        "| crops of photographs: plain Keras | - | 2,000 (0.12) |",
+    ]
 
 
 @pytest.mark.parametrize("program", ["alexnet_tf", "decode", "torchvision_v2"])
