@@ -1,0 +1,128 @@
+"""Measures the seconds from the command to the first training step, by stage.
+
+    python -m experiments.startup --dataset=textures
+    python -m experiments.startup --dataset=imagenet2012 --data_dir=~/tensorflow_datasets
+
+Trains for one step in a new process, with an empty work directory, and prints how long
+each stage took: the median of several processes. The data set must have been prepared;
+if the mean image was computed before, it is read.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from unittest import mock
+
+from alexnet_tf import cli
+from alexnet_tf import onednn
+
+# In the order of a run. The first step waits for the first images.
+STAGES = (
+    "import TensorFlow and Keras",
+    "import this package",
+    "load the data set",
+    "read or compute the mean image",
+    "build the network",
+    "trace and run the first step",
+    "everything else",
+)
+FLAGS = [
+    cli.string_flag("dataset", "textures", "Data set to train on."),
+    cli.path_flag("data_dir", None, "Directory of TFDS's data sets."),
+    cli.integer_flag("repeats", 3, "Number of processes.", lower_bound=1),
+]
+
+
+class _FirstStepDone(Exception):
+    """Ends training after its first step."""
+
+
+def measure(dataset, data_dir, started):
+    """Trains for one step and returns {stage: seconds}.
+
+    Args:
+        dataset, data_dir: arguments of `training.train_dataset`.
+        started: `time.time()` when the process was started.
+    """
+    seconds = {}
+
+    def timed(stage, function):
+        def call(*args, **kwargs):
+            start = time.time()
+            result = function(*args, **kwargs)
+            seconds[stage] = seconds.get(stage, 0) + time.time() - start
+            return result
+
+        return call
+
+    def import_libraries():
+        import keras
+        import tensorflow as tf
+
+        return keras, tf
+
+    def import_package():
+        from alexnet_tf.training import run
+
+        return run
+
+    onednn.enable_if_faster()
+    timed(STAGES[0], import_libraries)()
+    run = timed(STAGES[1], import_package)()
+    _train_one_step(run, timed, dataset, data_dir)
+    seconds[STAGES[-1]] = time.time() - started - sum(seconds.values())
+    return seconds
+
+
+def _train_one_step(run, timed, dataset, data_dir):
+    """Trains for one step, and applies `timed` to the functions of the stages."""
+    from alexnet_tf.data import datasets
+    from alexnet_tf.data import pixel_statistics
+    from alexnet_tf.models import alexnet
+    from alexnet_tf.training import steps
+
+    def run_first_step(*args):
+        run_steps(*args)
+        raise _FirstStepDone
+
+    run_steps = timed(STAGES[5], steps.TrainingSteps.run)
+    replacements = [
+        (datasets, "load_as_spelled", timed(STAGES[2], datasets.load_as_spelled)),
+        (
+            pixel_statistics, "load_or_compute",
+            timed(STAGES[3], pixel_statistics.load_or_compute),
+        ),
+        (alexnet, "AlexNet", timed(STAGES[4], alexnet.AlexNet)),
+        (steps.TrainingSteps, "run", run_first_step),
+    ]  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        for replacement in replacements:
+            stack.enter_context(mock.patch.object(*replacement))
+        stack.enter_context(contextlib.suppress(_FirstStepDone))
+        workdir = stack.enter_context(tempfile.TemporaryDirectory())
+        run.train_dataset(dataset, data_dir=data_dir, workdir=workdir)
+
+
+def _measure_startup(args):
+    processes = []
+    for _ in range(args.repeats):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            arguments = args.dataset, args.data_dir, time.time()
+            processes.append(pool.apply(measure, arguments))
+    print(f"| {args.dataset}, preset of the data set | seconds |\n|---|---|")
+    for stage in STAGES:
+        seconds = statistics.median(process[stage] for process in processes)
+        print(f"| {stage} | {seconds:.1f} |")
+    total = statistics.median(sum(process.values()) for process in processes)
+    print(f"| **in all** | **{total:.1f}** |")
+
+
+def main(argv=None):
+    cli.run("experiments.startup", _measure_startup, FLAGS, argv)
+
+
+if __name__ == "__main__":
+    main()
