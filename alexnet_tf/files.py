@@ -99,9 +99,9 @@ def _replace(source, path):
 
 
 def write_text(path, text):
-    """Writes a UTF-8 text file atomically, see `atomic_write`."""
+    """Writes a UTF-8 text file atomically, see `atomic_write`; line ends are kept."""
     with atomic_write(path) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
             file.write(text)
 
 

@@ -870,26 +870,32 @@ def ablate(preset: Preset, *parts: str) -> Preset:
     """
     layers = preset.layers
     for part in parts:
-        previous_layers = layers
-        if part == "norm":
-            layers = tuple(
-                layer
-                for layer in layers
-                if not isinstance(layer, ResponseNorm | SpatialNorm)
-            )
-        elif part == "overlap":
-            layers = _without_overlap(layers)
-        elif part == "tower":
-            layers = _without_tower(layers)
-        else:
-            layers = _without_convolution(layers, part)
+        previous_layers, layers = layers, _without_part(layers, part)
         if layers == previous_layers:
-            names = [layer.name for layer in layers if isinstance(layer, Conv)][1:]
             raise ValueError(
-                f"Expected parts that {preset.name} has, out of norm, overlap, tower, "
-                f"{', '.join(names)}. Received: {part!r}."
+                f"Expected some of {', '.join(_removable_parts(layers))}, the parts of "
+                f"{preset.name} that can be removed. Received: {part!r}."
             )
     return dataclasses.replace(preset, layers=layers)
+
+
+def _without_part(layers, part):
+    """Returns the layers without a part, or the same layers if they do not have it."""
+    if part == "norm":
+        norms = ResponseNorm | SpatialNorm
+        return tuple(layer for layer in layers if not isinstance(layer, norms))
+    if part == "overlap":
+        return _without_overlap(layers)
+    if part == "tower":
+        return _without_tower(layers)
+    return _without_convolution(layers, part)
+
+
+def _removable_parts(layers):
+    """Returns the parts that `ablate` can remove."""
+    convolutions = [layer.name for layer in layers if isinstance(layer, Conv)]
+    candidates = ("norm", "overlap", "tower", *convolutions[1:])
+    return [part for part in candidates if _without_part(layers, part) != layers]
 
 
 def _without_overlap(layers):

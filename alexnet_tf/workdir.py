@@ -97,10 +97,13 @@ def _check_same_flags(path, before, now, may_change, resolved):
     # With another data set or preset, many values differ that the user has not given.
     # If none of these has changed, the others were given when the run began.
     deciding = [name for name in changed if name in ("dataset", "preset", "weights")]
+    named = given or deciding or changed
     expected, received = (
-        {f"--{name}": shlex.quote(texts[name]) for name in names if name in texts}
-        for names, texts in ((given or deciding or changed, before), (given, now))
+        {f"--{name}": shlex.quote(texts[name]) for name in named if name in texts}
+        for texts in (before, now)
     )
+    if not given:
+        received = {name: f"{text} (default)" for name, text in received.items()}
     settings.check_same(
         expected, received, f"the settings of the run in {path}",
         "Give the same flags to resume it, or another --workdir to start a new run.",
@@ -374,7 +377,8 @@ def truncate_metrics(path, step, errors):
     if os.path.exists(csv_path):
         with open(csv_path, encoding="utf-8") as file:
             # On Windows, Keras writes an empty line after each line.
-            csv_lines = [line for line in file if line.strip()]
+            csv_lines = [line.rstrip() + "\r\n" for line in file if line.strip()]
+        # Keras ends lines with "\r\n" on all systems.
         write_text(csv_path, "".join(csv_lines[: 1 + len(errors)]))
 
 

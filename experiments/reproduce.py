@@ -53,6 +53,10 @@ def _reproduce(args):
 
         claim = importlib.import_module(f"experiments.{args.run}")
         harness.run_all(claim, args.data_dir, args.runs_dir)
+        print(
+            f"All runs of {args.run} are in experiments/logs/{args.run}.jsonl. Runs "
+            "that were in it before are not repeated unless the file is removed."
+        )
     if args.table:
         from experiments import documents
         from experiments import table

@@ -10,7 +10,6 @@ if the mean image was computed before, it is read.
 
 import contextlib
 import multiprocessing
-import os
 import statistics
 import tempfile
 import time

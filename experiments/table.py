@@ -8,8 +8,15 @@ from experiments import run_log
 _INTRODUCTION = """# The paper's claims, measured
 
 This page is generated from the logs in `experiments/logs/` by
-`python -m experiments.reproduce --table`. Run this command instead of editing the
-page.
+`python -m experiments.reproduce --table`. Instead of editing the page, run this
+command, which takes a minute.
+
+`python -m experiments.reproduce --run=CLAIM` trains the runs that are missing in the
+log of a claim. To repeat a claim, remove its log first. `--list` counts the runs. A run
+on CIFAR-10 takes 5 to 15 minutes on one core, and one of the full network takes longer.
+One claim needs no training and takes two minutes: `python -m alexnet_tf.evaluate
+--weights=cifar10_full --dataset=cifar10` with `--protocol=center` and with
+`--protocol=ten_crop`.
 
 Sections and figures are those of the paper. CHM, CC2 and CAFFE are repositories of
 source code, which `alexnet_tf/presets.py` lists; CC2wiki is the wiki of CC2.

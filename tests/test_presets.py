@@ -508,8 +508,15 @@ def test_ablating_a_convolution_removes_its_tanh_too():
     [("paper", "conv1"), ("paper", "fc6"), ("owt", "norm"), ("owt", "tower")],
 )
 def test_ablate_rejects_parts_that_the_preset_lacks(name, part):
-    with pytest.raises(ValueError, match=f"parts that {name} has.*{part}"):
+    with pytest.raises(ValueError, match=f"the parts of {name} that.*{part}"):
         presets.ablate(presets.get(name), part)
+
+
+def test_the_error_names_the_parts_that_can_be_removed():
+    """`owt` has no normalization and no towers."""
+    expected = "Expected some of overlap, conv2, conv3, conv4, conv5, the parts of owt "
+    with pytest.raises(ValueError, match=expected):
+        presets.ablate(presets.get("owt"), "norm")
 
 
 def test_override_ablates_parts_as_ablate_does():

@@ -61,13 +61,13 @@ def test_names_the_flags_that_have_changed(tmp_path):
         (
             {"preset": "tiny", "learning_rate": 0.01},
             ["preset", "learning_rate", "data"],
-            "--learning_rate=0.05. Received: nothing. Give",
+            "--learning_rate=0.05. Received: --learning_rate=0.01 (default). Give",
         ),
         # The preset is not given either, but that of the data set.
         (
             {"preset": "paper", "learning_rate": 0.02},
             ["preset", "learning_rate", "data"],
-            "--preset=tiny. Received: nothing. Give",
+            "--preset=tiny. Received: --preset=paper (default). Give",
         ),
         (
             {"preset": "tiny", "learning_rate": 0.05, "data": "list:my b.txt"},
@@ -128,10 +128,10 @@ def test_ignores_a_truncated_last_line(tmp_path):
 def test_truncate_metrics_removes_the_metrics_after_a_step(tmp_path):
     for step in (10, 20, 30):
         append_metrics(str(tmp_path), step=step)
-    (tmp_path / "metrics.csv").write_text("epoch,loss\n0,3\n1,2\n")
+    (tmp_path / "metrics.csv").write_bytes(b"epoch,loss\r\n0,3\r\n1,2\r\n")
     truncate_metrics(str(tmp_path), step=20, errors=[0.5])
     assert [line["step"] for line in read_metrics(str(tmp_path))] == [10, 20]
-    assert (tmp_path / "metrics.csv").read_text() == "epoch,loss\n0,3\n"
+    assert (tmp_path / "metrics.csv").read_bytes() == b"epoch,loss\r\n0,3\r\n"
 
 
 def test_truncate_metrics_keeps_the_evaluations_of_evaluated_epochs(tmp_path):

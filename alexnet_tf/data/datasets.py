@@ -25,7 +25,7 @@ def load(name, split, data_dir=None, *, image_key=None, label_key=None):
     """Loads one split of a data set as a `Source`.
 
     Args:
-        name: the name of the data set, as listed above.
+        name: the name of a data set of TFDS, or "folder:PATH" or "list:FILE".
         split: a split in TFDS's notation, such as "train" or "train[:90%]". None
             selects the split to evaluate on: validation if there is one, else
             test.

@@ -24,13 +24,9 @@ def _has_towers(preset):
 
 
 def _has_conv1_of_paper(preset):
-    """Returns whether conv1 sees 224 padded pixels of an image, or 227 of its own."""
-    return _is_for_imagenet(preset) and (
-        preset.preprocessing.crop_size == 227
-        or any(
-            getattr(layer, "padding", None) == presets.OVERHANG
-            for layer in preset.layers
-        )
+    """Returns whether conv1 sees a crop padded by 3 pixels, or 227 of its own."""
+    return preset.preprocessing.crop_size == 227 or any(
+        getattr(layer, "padding", None) == presets.OVERHANG for layer in preset.layers
     )
 
 
@@ -98,9 +94,10 @@ FROM_PAPER = (
     Difference(
         "D4",
         "Testing multiplies activations by .5.",
-        "Training multiplies them by 2, as Keras does. Both networks compute the same "
-        "function if their weights are scaled accordingly, but training them from the "
-        "same initialization gives different functions.",
+        "Training multiplies them by 1 / (1 - rate), 2 in the paper, as Keras does. "
+        "Both networks compute the same function if their weights are scaled "
+        "accordingly, but training them from the same initialization gives different "
+        "functions.",
         "`alexnet.AlexNet`",
         concerns=_has_layer(presets.Dropout),
     ),
@@ -152,8 +149,8 @@ FROM_PAPER = (
     Difference(
         "D10",
         "Each cycle uses all images.",
-        "Only full batches are used: 15 of the 1,281,167 images are left for another "
-        "epoch.",
+        "Only full batches are used. With the paper's batch size, 15 of the 1,281,167 "
+        "images are left for another epoch.",
         "`input_pipeline.training_batches`",
     ),
     Difference(

@@ -37,10 +37,10 @@ _MAX_SIDE = 160  # The largest side of an image of a data set on the page.
 # The headings and explanations of the groups of `internals.by_confidence`.
 _COLORS = " Bars: the most probable classes, the true one in orange and bold."
 _PREDICTIONS = (
-    ("Right and sure", "The surest of the correct predictions." + _COLORS),
-    ("Wrong and sure", "The surest of the wrong predictions." + _COLORS),
+    ("Right", "The correct predictions, the surest first." + _COLORS),
+    ("Wrong", "The wrong predictions, the surest first." + _COLORS),
     (
-        "Unsure",
+        "The least sure",
         "The predictions with the least probable first class that are not among those "
         "above." + _COLORS,
     ),

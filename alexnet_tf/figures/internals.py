@@ -117,7 +117,7 @@ def activations(classifier, encoded):
 
 
 def by_confidence(probabilities, labels, count):
-    """Returns (right and sure, wrong and sure, unsure), three lists of indices.
+    """Returns (right, wrong, least sure), three lists of indices.
 
     The first two are the correct and the wrong predictions with the largest
     probabilities, the largest first. The third are the predictions with the smallest

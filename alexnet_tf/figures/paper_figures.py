@@ -27,7 +27,7 @@ _NUM_PASSES = 32
 _REPETITIONS = 5  # Averages over as many networks that `dropout` compares.
 _MAX_BARS = 10  # Classes that `activations` shows.
 _DISTANCES = {"l2": "Euclidean", "cosine": "cosine"}
-_GROUPS = ("right and sure", "wrong and sure", "unsure")
+_GROUPS = ("right, the surest first", "wrong, the surest first", "the least sure")
 
 
 def kernels(classifier, path):

@@ -603,11 +603,11 @@ def _log_optimizer(model, recipe):
     for variable in model.trainable_variables:
         (kernels if optimizers.is_kernel(variable) else others).append(variable)
     _log.info(
-        "%s: %d parameters. Weight decay of %g on %d kernel(s) (%d parameters), none "
-        "on %d other variable(s) (%d).",
+        "%s: %d parameters. Weight decay of %g on %d of them, in %d kernels, and none "
+        "on %d others that are trained.",
         model.name, model.count_params(), recipe.weight_decay,
-        len(kernels), sum(v.shape.num_elements() for v in kernels),
-        len(others), sum(v.shape.num_elements() for v in others),
+        sum(v.shape.num_elements() for v in kernels), len(kernels),
+        sum(v.shape.num_elements() for v in others),
     )
 
 

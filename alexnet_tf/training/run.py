@@ -91,11 +91,11 @@ def train_dataset(
     This is what `python -m alexnet_tf.train` runs: it selects the preset and the
     devices, loads the splits, creates the work directory, calls `loop.train`, and
     prints the validation error, the paths of the results and commands to try next. If
-    it is called again with the same arguments, it resumes the run, with the layers that
-    the preset had when the run began; a larger number of epochs continues it, see
-    `loop.train`. The devices, `data_dir`, `log_steps`, `on_bad_image` and
-    `max_bad_images` may differ then, and the path of a folder or a list may be spelled
-    differently.
+    it is called again with the same arguments, it resumes the run; a larger number of
+    epochs continues it, see `loop.train`. A preset of this package then has the layers
+    that it had when the run began, and one of your own that has changed is refused. The
+    devices, `data_dir`, `log_steps`, `on_bad_image` and `max_bad_images` may differ,
+    and the path of a folder or a list may be spelled differently.
 
         alexnet_tf.training.train_dataset("cifar10", preset="cifar10_full", epochs=2)
 

@@ -21,16 +21,10 @@ COMMANDS = (
 )  # fmt: skip
 # Flags of pytest, TensorBoard, absl, experiments, TensorFlow Serving and XLA.
 OTHER_FLAGS = {
-    "large", "gpu", "logdir", "flagfile", "help", "table", "quick", "images",
+    "large", "gpu", "logdir", "flagfile", "help", "table", "quick", "images", "title",
     "xla_cpu_max_isa",
 }  # fmt: skip
 each_page = pytest.mark.parametrize("path", PAGES, ids=page_name)
-
-
-@pytest.fixture(autouse=True)
-def importable_experiments(monkeypatch):
-    """Makes `experiments` importable, which is not installed with the package."""
-    monkeypatch.syspath_prepend(str(ROOT))
 
 
 def anchors(path):

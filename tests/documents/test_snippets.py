@@ -24,6 +24,8 @@ SUBSTITUTES = (
     (r'"(torchvision|bvlc_alexnet)"', '"tiny_textures"'),
     (r'weights="imagenet"', 'weights="tiny_textures"'),
     (r'"(owt|caffe)"', '"tiny"'),
+    (r'"alexnet\.pth"', 'alexnet_tf.download("tiny_textures")'),
+    (r'load\("cifar10"', 'load("textures"'),
     # The small networks have no classes of ImageNet.
     (r"decode_predictions\(model\(images\)", r"\g<0>, classes=[*'0123456789']"),
     (r"\bimport onnxruntime\b", 'onnxruntime = pytest.importorskip("onnxruntime")'),
@@ -45,8 +47,12 @@ def working_folder(tmp_path, monkeypatch):
     """A folder with the files that the snippets name, as the current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("a.jpg", "cat.jpg", "stimuli/1.png", "stimuli/2.png"):
+    for name in (
+        "a.jpg", "cat.jpg", "stimuli/1.png", "stimuli/2.png", "images/x/1.jpg",
+        "images/y/1.jpg",
+    ):  # fmt: skip
         write_photograph(tmp_path / name)
+    np.savez(tmp_path / "features.npz", fc7=np.eye(3, 4), names=["1", "2", "3"])
     return tmp_path
 
 

@@ -77,8 +77,8 @@ def test_page_describes_the_run(run_with_report):
     page = ParsedPage((run_with_report / "report.html").read_text())
     assert page.open_tags == []
     assert page.headings == [
-        "Result", "Curves", "Kernels of the first layer", "Right and sure",
-        "Wrong and sure", "Unsure", "Confusions", "Nearest training images by fc7",
+        "Result", "Curves", "Kernels of the first layer", "Right",
+        "Wrong", "The least sure", "Confusions", "Nearest training images by fc7",
         "Differences from the preset paper",
         "Differences from the paper in this package", "Flags", "Environment",
     ]  # fmt: skip
@@ -165,7 +165,7 @@ def test_page_shows_the_evaluated_images(make_page, tmp_path, monkeypatch):
     for label, wrong_label, count in evaluation.confusions(probabilities, labels, 100):
         assert counts[label, wrong_label] == count
     # The wrong predictions are between these headings, the most confident one first.
-    section = text.split("<h2>Wrong and sure</h2>")[1].split("<h2>")[0]
+    section = text.split("<h2>Wrong</h2>")[1].split("<h2>")[0]
     order = np.argsort(-probabilities.max(axis=1), kind="stable")
     wrong = [index for index in order if predicted[index] != labels[index]][:8]
     captions = re.findall(r"<figcaption>&lt;b&gt;(\d)&amp;</figcaption>", section)

@@ -75,14 +75,15 @@ def test_predictions_by_confidence_has_three_groups(plotted, make_source):
     )
     groups, _, title = plotted("predictions")
     assert [(heading, [row[0] for row in rows]) for heading, rows in groups] == [
-        ("right and sure", ["0", "1"]), ("wrong and sure", ["2"]), ("unsure", ["3"])
+        ("right, the surest first", ["0", "1"]), ("wrong, the surest first", ["2"]),
+        ("the least sure", ["3"]),
     ]  # fmt: skip
     assert title.endswith("\n3 of 4 images are right (images, split train).")
     paper_figures.predictions_by_confidence(
         classifier, source, probabilities[:1], np.arange(1), 1, "out.png"
     )
     assert [heading for heading, _ in plotted("predictions")[0]][1:] == [
-        "wrong and sure: no image", "unsure: no image"
+        "wrong, the surest first: no image", "the least sure: no image"
     ]  # fmt: skip
 
 

@@ -97,8 +97,8 @@ def test_more_epochs_continue_a_finished_run(tmp_path, make_source, capsys, reci
     assert "already finished" not in capsys.readouterr().out
     assert train_briefly(extended, source, preset=longer) == expected
     assert_same_run(straight, extended)
-    tables = [(path / "metrics.csv").read_text() for path in (straight, extended)]
-    assert tables[0] == tables[1] and tables[0].count("\n") == 4
+    tables = [(path / "metrics.csv").read_bytes() for path in (straight, extended)]
+    assert tables[0] == tables[1] and tables[0].count(b"\n") == 4
     assert train_briefly(extended, source, preset=longer) == expected
     output = capsys.readouterr().out
     assert f"in {extended} has already finished after 3 epochs. With a lar" in output

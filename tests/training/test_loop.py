@@ -243,7 +243,7 @@ def test_an_overflow_on_any_device_skips_the_step(make_source):
 def assert_same_metrics(expected, actual):
     """Compares the metrics that two runs have written to their work directories."""
     assert run_metrics(expected) == run_metrics(actual)
-    tables = [(path / "metrics.csv").read_text() for path in (expected, actual)]
+    tables = [(path / "metrics.csv").read_bytes() for path in (expected, actual)]
     assert tables[0] == tables[1]
 
 
