@@ -275,7 +275,7 @@ def test_a_list_in_a_damaged_encoding_is_rejected(tmp_path):
 
     path = tmp_path / "train.txt"
     path.write_bytes(codecs.BOM_UTF16_LE + b"a\0.")
-    with pytest.raises(ValueError, match="UTF-8 or UTF-16. Received: .*train.txt, wh"):
+    with pytest.raises(ValueError, match="train.txt cannot be read as text in UTF-8"):
         file_source.load(f"list:{path}", "train")
 
 

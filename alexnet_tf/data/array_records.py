@@ -25,7 +25,9 @@ def is_array_record(builder):
 
 
 def check_installed(builder):
-    """Checks that the package array_record is installed, which TFDS needs on Linux.
+    """Checks that the package array_record is installed.
+
+    TFDS requires the package only on Linux.
 
     Args:
         builder: the TFDS builder of a data set in this format.
@@ -38,10 +40,11 @@ def check_installed(builder):
         data_dir = folder.removesuffix(full_name).rstrip("/" + os.sep)
         raise ModuleNotFoundError(
             f"{builder.name} was prepared in the file format ArrayRecord, which needs "
-            "the Python package array_record: pip install array_record. Where there is "
-            "none, convert the data set on a machine with the packages array_record "
-            f"and apache_beam: tfds convert_format --dataset_version_dir={folder} "
-            f"--out_file_format=tfrecord --out_dir={data_dir}_tfrecord/{full_name}"
+            "the Python package array_record: pip install array_record. If pip does "
+            "not find it, convert the data set on a machine with the packages "
+            "array_record and apache_beam: tfds convert_format "
+            f"--dataset_version_dir={folder} --out_file_format=tfrecord "
+            f"--out_dir={data_dir}_tfrecord/{full_name}"
         )
 
 
@@ -56,11 +59,12 @@ def as_dataset(builder, split, decoders, shuffle_seed=None, position=0):
         decoders: a `tfds.decode.PartialDecoding` that selects features.
         shuffle_seed: the random seed of the order of all examples; None for TFDS's
             order.
-        position: the number of first examples that are left out.
+        position: the number of examples to leave out at the beginning.
 
     Raises:
         tf.errors.UnknownError: when the dataset is read, if a file is missing or
-            damaged. The message ends with that of an I/O error.
+            damaged. The message ends with the system's text for an I/O error, by which
+            `bad_images.diagnose` recognizes such errors.
     """
     # The package need not be installed for other formats, see `check_installed`.
     from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -100,10 +104,11 @@ def _call(read_block, positions):
 
 
 def _names(instructions, positions):
-    """Returns the names of examples, in the form of TFDS's "tfds_id".
+    """Returns the names of examples, in the format of TFDS's "tfds_id".
 
     Args:
-        instructions: the parts of files that a split consists of, from TFDS.
+        instructions: TFDS's `FileInstruction`s, the parts of files that make up a
+            split.
         positions: int64 [N], positions in the split.
     """
     ends = np.cumsum([part.take for part in instructions])

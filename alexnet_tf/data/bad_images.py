@@ -119,7 +119,7 @@ def _is_read_error(error):
 
 @contextlib.contextmanager
 def diagnosing(source, requested):
-    """Replaces TensorFlow's errors in a `with` block by what `diagnose` returns.
+    """Replaces TensorFlow's errors in a `with` block by those of `diagnose`.
 
     Args:
         source: the `Source` that the body reads, unshuffled.
@@ -155,11 +155,13 @@ def short_message(error):
     causes = [line for line in lines if "was expected to contain" not in line]
     *_, cause = causes or lines or [type(error).__name__]
     cause = re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ | *\[Op:.*", "", cause).strip()
-    # Several data of an assertion are numbers and names, which say less by themselves.
+    # An assertion with a single sentence as its data is reduced to the sentence. Other
+    # data, such as numbers and names, would not be understood without the prefix.
     assertion = re.fullmatch(r"assertion failed: \[([^][]* [^][]*?)\]", cause)
     cause = assertion[1] if assertion else cause
     if cause.startswith("Unknown image file format"):
-        # TensorFlow goes on with a list of formats that is not that of this package.
+        # TensorFlow then lists the formats that it can read, which are not the same as
+        # those of this package.
         return "Unknown image file format"
     return cause.rstrip(".")
 

@@ -1,7 +1,7 @@
 """Decodes BMP files of all color depths, except compressed ones.
 
-`tf.io.decode_image` ignores palettes and bit masks, and has no 1, 4 and 16 bits per
-pixel.
+`tf.io.decode_image` ignores palettes and bit masks, and does not support 1, 2, 4 or 16
+bits per pixel.
 """
 
 import dataclasses
@@ -12,15 +12,15 @@ import tensorflow as tf
 from alexnet_tf.data.separate_graph import separate_graph
 
 SIGNATURE = b"BM"
-# The sizes of the header that OS/2 introduced, and of all kinds of headers.
-_OS2_HEADER = 12
+# The sizes in bytes of the header that OS/2 introduced, and of all kinds of headers.
+_OS2_HEADER_SIZE = 12
 _OS2_HEADER_BYTES = b"\x0c\0\0\0"
-_HEADERS = np.array([_OS2_HEADER, 40, 52, 56, 64, 108, 124])
-# The depth in two bytes, and "uncompressed" in four.
+_HEADER_SIZES = np.array([_OS2_HEADER_SIZE, 40, 52, 56, 64, 108, 124])
+# The bytes of the depth (two) and of the compression (four, 0 for none) in a header.
 _PLAIN_24_BITS, _PLAIN_32_BITS = b"\x18\0\0\0\0\0", b"\x20\0\0\0\0\0"
-# (position, number of bytes) of the attributes of `_Header` and of the three masks. All
-# of them are in the first bytes of the file.
-_MAX_HEADER = 66
+# (position, number of bytes) of the attributes of `_Header`, of which the masks are
+# three integers. All of them are in the first 66 bytes of the file.
+_NUM_FIRST_BYTES = 66
 _FIELDS = (
     (14, 4), (18, 4), (22, 4), (28, 2), (30, 4), (10, 4), (54, 4), (58, 4), (62, 4)
 )  # fmt: skip
@@ -97,13 +97,13 @@ def decode(encoded):
 
 def _first_bytes(encoded):
     """Returns the first 66 bytes of a file, string []. Beyond its end, they are 0."""
-    start = tf.strings.substr(encoded, 0, _MAX_HEADER)
-    padded = tf.strings.join([start, b"\0" * _MAX_HEADER])
-    return tf.strings.substr(padded, 0, _MAX_HEADER)
+    start = tf.strings.substr(encoded, 0, _NUM_FIRST_BYTES)
+    padded = tf.strings.join([start, b"\0" * _NUM_FIRST_BYTES])
+    return tf.strings.substr(padded, 0, _NUM_FIRST_BYTES)
 
 
 def _is_plain(start):
-    """Returns whether `tf.io.decode_image` decodes a BMP right; it is faster, too.
+    """Returns whether `tf.io.decode_image`, which is faster, decodes a BMP correctly.
 
     Args:
         start: the result of `_first_bytes`.
@@ -139,7 +139,7 @@ def _read_fields(start):
     data = tf.cast(tf.io.decode_raw(start, tf.uint8), tf.int64)
     size = tf.linalg.matvec(_weights((14, 4)), data)[0]
     fields = tf.where(
-        size == _OS2_HEADER,
+        size == _OS2_HEADER_SIZE,
         tf.linalg.matvec(_weights(*_OS2_FIELDS), data),
         tf.linalg.matvec(_weights(*_FIELDS), data),
     )
@@ -158,7 +158,7 @@ def _weights(*fields):
         *fields: (position, number of bytes) of each integer, which is little-endian. An
             integer without bytes is 0.
     """
-    weights = np.zeros([len(fields), _MAX_HEADER], np.int64)
+    weights = np.zeros([len(fields), _NUM_FIRST_BYTES], np.int64)
     for row, (position, num_bytes) in zip(weights, fields):
         row[position : position + num_bytes] = 256 ** np.arange(num_bytes)
     return weights
@@ -168,12 +168,12 @@ def _checks(header):
     """Returns operations that reject unknown headers, compression and depths."""
     compression, depth = header.compression, header.depth
     has_masks = (compression == _BIT_MASKS) | (compression == _BIT_MASKS_WITH_ALPHA)
-    # In OS/2's header of 64 bytes, these numbers stand for kinds of compression.
+    # In OS/2's header of 64 bytes, the same numbers stand for kinds of compression.
     has_masks &= ((depth == 16) | (depth == 32)) & (header.size != 64)
     name = tf.gather(_COMPRESSIONS, tf.minimum(compression, len(_COMPRESSIONS) - 1))
     return [
         _check(
-            tf.reduce_any(header.size == _HEADERS),
+            tf.reduce_any(header.size == _HEADER_SIZES),
             ["an unknown kind of header, of ", tf.strings.as_string(header.size),
              " bytes"],
         ),
@@ -189,8 +189,8 @@ def _check(is_supported, kind):
     """Returns an operation that rejects an image that is not supported.
 
     Args:
-        is_supported: whether it is.
-        kind: strings that say together what the image has.
+        is_supported: whether the image is supported.
+        kind: strings that, joined, name the property that is not supported.
     """
     message = tf.strings.join(
         ["The BMP has ", *kind, ", which cannot be read. Convert it to PNG."]
@@ -247,7 +247,7 @@ def _indices(rows, header):
 
 def _palette(encoded, header):
     """Returns the colors of the palette, uint8 RGB [256, 3]. Missing ones are black."""
-    entry_size = tf.where(header.size == _OS2_HEADER, 3, 4)
+    entry_size = tf.where(header.size == _OS2_HEADER_SIZE, 3, 4)
     num_bytes = entry_size * tf.bitwise.left_shift(1, tf.cast(header.depth, tf.int32))
     start = tf.cast(14 + header.size, tf.int32)
     end = tf.minimum(tf.cast(header.pixels_position, tf.int32), start + num_bytes)
@@ -265,7 +265,7 @@ def _decode_16_bits(rows, header):
         header.masks,
     )
     is_supported = tf.reduce_all((masks > 0) & (masks < 2**16))
-    with tf.control_dependencies([_check(is_supported, ["other bit masks"])]):
+    with tf.control_dependencies([_check(is_supported, ["unusual bit masks"])]):
         lowest_bits = tf.bitwise.bitwise_and(masks, -masks)
     values = tf.range(2**16, dtype=tf.int64)[:, tf.newaxis]
     levels = tf.bitwise.bitwise_and(values, masks) // lowest_bits
@@ -281,7 +281,7 @@ def _decode_bytes(rows, header):
     is_byte = tf.cast(header.masks[:, tf.newaxis] == byte_masks, tf.int32)  # [3, 4]
     has_masks = header.compression != _UNCOMPRESSED
     is_supported = ~has_masks | tf.reduce_all(tf.reduce_sum(is_byte, axis=1) == 1)
-    with tf.control_dependencies([_check(is_supported, ["other bit masks"])]):
+    with tf.control_dependencies([_check(is_supported, ["unusual bit masks"])]):
         bgr = tf.constant([2, 1, 0], tf.int64)
         channels = tf.where(has_masks, tf.argmax(is_byte, axis=1), bgr)
     pixel_size = header.depth // 8

@@ -88,7 +88,7 @@ def _read(root, train_root):
 
 
 def _report(root, num_images, num_nested, undecodable, others):
-    """Logs which files are taken and left out, once for each split."""
+    """Logs which files are used and which are left out, once for each split."""
     if num_nested:
         log_once(
             logging.INFO,
@@ -170,8 +170,8 @@ def _unmatched_error(root, train_root, folders, classes):
     missing = [name for key, name in classes.items() if key not in folders]
     unknown = [name for key, name in folders.items() if key not in classes]
     unmatched = [
-        f"{', '.join(names)} only in {place}"
-        for names, place in ((missing, train_root), (unknown, root))
+        f"{', '.join(names)} only in {parent}"
+        for names, parent in ((missing, train_root), (unknown, root))
         if names
     ]
     return ValueError(
@@ -185,8 +185,8 @@ def _check_split_names(path, names):
 
     Args:
         path: the folder of the data set.
-        names: the names of its folders, of which "train", if there is one, contains no
-            folders.
+        names: the names of its folders. If one of them is "train", that folder contains
+            no folders.
 
     Raises:
         ValueError: if the names are those of splits, and images are in them.
@@ -209,7 +209,7 @@ def _check_split_names(path, names):
     ]
     raise ValueError(
         "Expected one folder per class, or folders train and validation that contain "
-        f"these. Received: {path} with {' and '.join(names)}, as splits are called. "
+        f"these. Received: {path} with {' and '.join(names)}, the names of splits. "
         f"Move {', '.join(moves)}. Or train on the folder {train_root} alone: "
         f"dataset=folder:{train_root}."
     )
@@ -243,7 +243,8 @@ def _check_not_flat(root):
     images, *_ = find_images(root, recursive=False)
     if not images:
         return
-    # For Kaggle's cat.0.jpg and dog.0.jpg, both names help.
+    # If names of files begin with those of classes, as in Kaggle's cat.0.jpg and
+    # dog.0.jpg, the message has an example of each of two classes.
     examples = {name_prefix(path): os.path.basename(path) for path in reversed(images)}
     if "" in examples or not 1 < len(examples) <= max(2, len(images) // 2):
         examples = {"CLASS": os.path.basename(images[0])}
@@ -257,7 +258,10 @@ def _check_not_flat(root):
 
 
 def _innermost(folder):
-    """Returns the folder below a chain of folders that contain only one folder each."""
+    """Returns the last of a chain of folders, beginning with `folder`.
+
+    Each folder of the chain but the last contains one folder and no images.
+    """
     visited = set()
     while os.path.realpath(folder) not in visited:
         visited.add(os.path.realpath(folder))

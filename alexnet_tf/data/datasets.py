@@ -25,7 +25,8 @@ def load(name, split, data_dir=None, *, image_key=None, label_key=None):
     """Loads one split of a data set as a `Source`.
 
     Args:
-        name: the name of a data set of TFDS, or "folder:PATH" or "list:FILE".
+        name: the name of a data set of TFDS, "textures", "huggingface:NAME",
+            "folder:PATH", "list:FILE" or "list:FOLDER".
         split: a split in TFDS's notation, such as "train" or "train[:90%]". None
             selects the split to evaluate on: validation if there is one, else
             test.
@@ -37,8 +38,8 @@ def load(name, split, data_dir=None, *, image_key=None, label_key=None):
 
     Raises:
         ValueError: if the name or the split is unknown, the split is empty, the data
-            set does not consist of labeled images, or its classes or labels are
-            inconsistent. Folders and lists have no features to choose from.
+            set does not consist of labeled images, its classes or labels are
+            inconsistent, or a feature is named for a folder or a list, which have none.
         OSError: if the data is missing and can't be prepared, or can't be read.
         ModuleNotFoundError: if a package that the data set needs is not installed.
     """
@@ -48,9 +49,9 @@ def load(name, split, data_dir=None, *, image_key=None, label_key=None):
 
 
 def load_as_spelled(name, split, data_dir=None, *, image_key=None, label_key=None):
-    """Loads one split of a data set, in an order that may depend on the spelling.
+    """Loads one split of a data set, whose order may depend on the spelling of `name`.
 
-    The names that runs record are loaded by this function. An earlier version ordered
+    This function loads the names that runs have recorded. An earlier version ordered
     the images of "folder:PATH/" and of a list in the working directory in another way,
     and a run keeps its order and its parts of a split.
 
@@ -71,8 +72,8 @@ def load_as_spelled(name, split, data_dir=None, *, image_key=None, label_key=Non
 def canonical_name(name):
     """Returns the name of a data set without a slash at the end of its path.
 
-    A list file in the working directory gets a path with a folder. The order of the
-    images is then the same for all spellings of a path.
+    A list file in the working directory gets a path with a folder, "./FILE". The order
+    of the images is then the same for these spellings of a path.
 
     Args:
         name: as in `load`.
@@ -87,7 +88,9 @@ def canonical_name(name):
 
 
 def is_same(name, other_name):
-    """Returns whether two names, such as a relative and an absolute path, are the same.
+    """Returns whether two names stand for the same data set.
+
+    Their paths may be spelled in different ways, such as relative and absolute.
 
     Args:
         name, other_name: as in `load`.
@@ -131,10 +134,10 @@ def has_image_files(name):
 def training_splits(name, train_split=None, eval_split=None, data_dir=None):
     """Returns the splits (train_split, eval_split) of a training run, for `load`.
 
-    The defaults are "train", and None for the split to evaluate on. If a folder, a list
-    or a copy of one that `resized_copy.prepare` has written has no split to evaluate
-    on, they are "train[:80%]" and "train[80%:]". Which images are in a part depends
-    only on their paths.
+    The defaults are "train", and None for the split to evaluate on. If neither split is
+    given, and a folder, a list or a copy that `resized_copy.prepare` has written has no
+    split to evaluate on, they are "train[:80%]" and "train[80%:]". For a folder, a list
+    or a copy of one, only the paths of the images determine which part they are in.
 
     Args:
         name, data_dir: as in `load`.
@@ -155,6 +158,6 @@ def _check_no_keys(name, **keys):
     given = [f"{key}={value!r}" for key, value in keys.items() if value is not None]
     if given:
         raise ValueError(
-            f"Expected no {' and '.join(keys)} for {name}, whose images and labels are "
-            f"files and their folders or lists. Received: {', '.join(given)}."
+            f"Expected no {' or '.join(keys)} for {name}, which has no features of "
+            f"TFDS. Received: {', '.join(given)}. Leave it out."
         )

@@ -23,7 +23,7 @@ def image_shape(encoded, exif_orientation=False):
 
     Raises:
         tf.errors.InvalidArgumentError: if the bytes are not an image, or the image
-            has more than 134 million pixels.
+            has no pixels or more than 134 million.
     """
     shape = _header_shape(encoded)
     num_pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
@@ -95,11 +95,11 @@ def decode_window(encoded, start, size, exif_orientation=False):
     """
     if not exif_orientation:
         return _decode_stored_window(encoded, start, size)
-    number = _exif_orientation(encoded)
+    orientation = _exif_orientation(encoded)
     return tf.cond(
-        number == exif.UPRIGHT,
+        orientation == exif.UPRIGHT,
         lambda: _decode_stored_window(encoded, start, size),
-        lambda: _decode_turned_window(encoded, start, size, number),
+        lambda: _decode_turned_window(encoded, start, size, orientation),
     )
 
 
@@ -172,15 +172,15 @@ def _decode_other(encoded):
 @separate_graph(([], tf.string))
 def _exif_orientation(encoded):
     """Reads the EXIF orientation of an image, int32 []."""
-    return exif.orientation(encoded)
+    return exif.read_orientation(encoded)
 
 
 @separate_graph(([], tf.string), ([2], tf.int32), ([2], tf.int32), ([], tf.int32))
-def _decode_turned_window(encoded, start, size, number):
+def _decode_turned_window(encoded, start, size, orientation):
     """Decodes a window of an image with this EXIF orientation, see `decode_window`."""
-    shape = exif.upright_shape(_header_shape(encoded), number)
-    window = exif.stored_window(start, size, shape, number)
-    return exif.turn_upright(_decode_stored_window(encoded, *window), number)
+    shape = exif.upright_shape(_header_shape(encoded), orientation)
+    window = exif.stored_window(start, size, shape, orientation)
+    return exif.turn_upright(_decode_stored_window(encoded, *window), orientation)
 
 
 def _decode_image(encoded):

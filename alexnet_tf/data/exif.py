@@ -12,15 +12,15 @@ _FIRST_TRANSPOSED, _LAST = 5, 8
 _FLIPPED_VERTICALLY = (3, 4, 7, 8)
 _FLIPPED_HORIZONTALLY = (2, 3, 6, 7)
 
-# The part of a file in which EXIF is searched. A segment has at most 64 KB, and that of
-# EXIF is one of the first.
+# EXIF is searched for in this number of bytes at the beginning of a file. A segment has
+# at most 64 KB, and the one with EXIF is among the first.
 _MAX_BYTES = 2**17
 _APP0, _APP1, _APP15, _COMMENT = 0xE0, 0xE1, 0xEF, 0xFE
 _IDENTIFIER = b"Exif\0\0"
 _ORIENTATION_TAG, _MAX_ENTRIES = 0x0112, 512
 
 
-def orientation(encoded):
+def read_orientation(encoded):
     """Reads the EXIF orientation of an image, int32 [] from 1 to 8.
 
     It is 1, upright, for images that are not JPEGs or have no valid orientation.
@@ -35,45 +35,45 @@ def orientation(encoded):
     )
 
 
-def upright_shape(shape, number):
+def upright_shape(shape, orientation):
     """Returns the height and width of an image that is turned upright, int32 [2].
 
     Args:
         shape: int32 [2], the height and width of the image as it is stored.
-        number: the orientation, as returned by `orientation`.
+        orientation: the EXIF orientation, as returned by `read_orientation`.
     """
-    return tf.where(number >= _FIRST_TRANSPOSED, shape[::-1], shape)
+    return tf.where(orientation >= _FIRST_TRANSPOSED, shape[::-1], shape)
 
 
-def stored_window(start, size, shape, number):
+def stored_window(start, size, shape, orientation):
     """Returns where a window of an upright image is in the image as it is stored.
 
     Args:
         start, size: int32 [2], the (y, x) of the first pixel of the window in the
             upright image, and its height and width.
         shape: int32 [2], the height and width of the upright image.
-        number: the orientation.
+        orientation: the EXIF orientation.
 
     Returns:
         (start, size): int32 [2] each, for the stored image.
     """
-    flipped = tf.stack(_flips(number))
+    flipped = tf.stack(_flips(orientation))
     start = tf.where(flipped, shape - start - size, start)
-    return upright_shape(start, number), upright_shape(size, number)
+    return upright_shape(start, orientation), upright_shape(size, orientation)
 
 
-def turn_upright(pixels, number):
+def turn_upright(pixels, orientation):
     """Turns stored pixels [H, W, 3] upright.
 
     Args:
         pixels: the whole image or a window of it.
-        number: the orientation.
+        orientation: the EXIF orientation.
     """
-    is_transposed = number >= _FIRST_TRANSPOSED
+    is_transposed = orientation >= _FIRST_TRANSPOSED
     pixels = tf.cond(
         is_transposed, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels
     )
-    flipped_vertically, flipped_horizontally = _flips(number)
+    flipped_vertically, flipped_horizontally = _flips(orientation)
     # A slice with a negative step would take ten times as long.
     pixels = tf.cond(
         flipped_vertically, lambda: tf.reverse(pixels, [0]), lambda: pixels
@@ -83,11 +83,11 @@ def turn_upright(pixels, number):
     )
 
 
-def _flips(number):
+def _flips(orientation):
     """Returns whether an image is mirrored vertically, and horizontally."""
     return (
-        tf.reduce_any(number == _FLIPPED_VERTICALLY),
-        tf.reduce_any(number == _FLIPPED_HORIZONTALLY),
+        tf.reduce_any(orientation == _FLIPPED_VERTICALLY),
+        tf.reduce_any(orientation == _FLIPPED_HORIZONTALLY),
     )
 
 
@@ -99,7 +99,7 @@ def _jpeg_orientation(encoded):
     position = _find_exif(start, data)
     return tf.cond(
         _is_exif(start, position),
-        lambda: _read_orientation(data, position + 10),
+        lambda: _read_directory(data, position + 10),
         lambda: tf.constant(UPRIGHT),
     )
 
@@ -137,7 +137,7 @@ def _substring(text, position, length):
     return tf.strings.substr(text, tf.minimum(position, end), length)
 
 
-def _read_orientation(data, position):
+def _read_directory(data, position):
     """Reads the orientation in the first image file directory (IFD0), int32 [].
 
     Args:

@@ -103,7 +103,7 @@ def _scan_lists(path):
     if min((label for _, label in examples), default=0) == 1:
         log_once(
             logging.WARNING,
-            f"The labels in {files['train']} begin at 1, so that no image has the "
+            f"The labels in {files['train']} begin at 1, so no image has the "
             "class 0. If they count the classes from 1, subtract 1 from each.",
         )
     readers = {
@@ -150,8 +150,8 @@ def _check_num_classes(num_classes, examples, list_file):
         raise ValueError(
             f"Expected labels below {limit} in {list_file}: at most {MAX_CLASSES} "
             "classes, or as many as there are images. Received: label "
-            f"{largest_label} for {path}, {len(examples)} images. Number the classes "
-            "from 0."
+            f"{largest_label} for {path}, in a list of {len(examples)} images. Number "
+            "the classes from 0."
         )
 
 

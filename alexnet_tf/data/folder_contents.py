@@ -13,8 +13,8 @@ IMAGE_EXTENSIONS = (
     ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp",
 )  # fmt: skip
 
-# Images of other kinds, which have to be converted. Files with any other extension
-# are not images.
+# The extensions of images that have to be converted before use. Files with any other
+# extension are not images.
 _OTHER_EXTENSIONS = (
     ".arw", ".avif", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jxl",
     ".nef", ".orf", ".pgm", ".ppm", ".psd", ".raf", ".rw2", ".svg", ".tga", ".tif",
@@ -45,8 +45,9 @@ def subfolders(path):
 def find_images(folder, recursive=True):
     """Returns (images, undecodable, others), lists of the paths of files.
 
-    The entries of each folder are sorted by name, and a subfolder's files come in its
-    place. Hidden files and the folders of operating systems are left out.
+    The entries of each folder are sorted by name, and a subfolder's files come at the
+    position of its name. Hidden files and the folders of operating systems are left
+    out.
 
     Args:
         folder: the path of the folder.
@@ -75,7 +76,7 @@ def find_images(folder, recursive=True):
 def find_file(path):
     """Returns the path of an existing file with the name in `path`, or None.
 
-    If there is no file at `path` itself, the name may have another Unicode form: macOS
+    If there is no file at `path` itself, other Unicode forms of it are tried: macOS
     writes an accented letter as two characters (NFD), other systems as one (NFC).
     """
     for form in (None, "NFC", "NFD"):

@@ -61,8 +61,8 @@ def decode(encoded):
 def _only_first_frame(encoded, position, blocks_position):
     """Returns a GIF of the first frame alone, at the upper left corner, string [].
 
-    Decoding would otherwise take the memory of all frames, and an image of the size of
-    the largest one.
+    Decoding the whole file would take the memory of all frames, and would return an
+    image of the size of the largest one.
     """
     end, _ = _skip_blocks(_padded_bytes(encoded), blocks_position, True)
     before = tf.strings.substr(encoded, 0, position + 1)
@@ -110,12 +110,13 @@ def _skip_blocks(data, position, is_in_block):
 
     Args:
         data: the result of `_padded_bytes`.
-        position: where they begin.
+        position: the position in the file where they begin.
         is_in_block: whether the first of them is a block of pixels.
 
     Returns:
-        (position, control): the position behind them, and that of the flags of the last
-        extension that says which color is transparent; it is -1 if there is none.
+        (position, control): the position after them, and the position of the flags of
+        the last extension that says which color is transparent. Without such an
+        extension, `control` is -1.
     """
 
     def continues(position, is_in_block, control):
@@ -146,7 +147,7 @@ def _skip_blocks(data, position, is_in_block):
 def _count_full_blocks(data, position):
     """Returns the number of consecutive blocks of 255 bytes, at most 256, int32 []."""
     lengths = data[position : position + 2**16 : 256]
-    # The last one ends the search if all blocks are full.
+    # The appended element ends the search if all blocks are full.
     is_other = tf.concat([lengths != 255, [True]], axis=0)
     return tf.argmax(tf.cast(is_other, tf.uint8), output_type=tf.int32)
 
@@ -157,7 +158,7 @@ def _table_size(flags):
 
 
 def _y_x(values):
-    """Returns two numbers of 16 bits, the second one first, int32 [2]."""
+    """Reads x and y, integers of 16 bits, and returns (y, x) as int32 [2]."""
     return tf.reduce_sum(tf.reshape(values, [2, 2]) * [1, 256], axis=1)[::-1]
 
 

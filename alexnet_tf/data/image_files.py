@@ -52,7 +52,10 @@ def find(patterns):
         file for pattern in patterns for file in _find_pattern(os.fspath(pattern))
     ]
     if not files:
-        raise ValueError("Expected at least one image. Received: none.")
+        raise ValueError(
+            "Expected at least one image. Received: none. Name an image file or a "
+            "folder of images."
+        )
     return files
 
 
@@ -127,9 +130,9 @@ def _read_list(list_file):
         )
     lines = [line for line in read_lines(list_file) if line]
     if not lines or any("\0" in line for line in lines):
+        problem = "is not a text file" if lines else "is empty"
         raise ValueError(
-            f"Expected a text file with one path per line. Received: {list_file}, "
-            f"{'which is not a text file' if lines else 'which is empty'}."
+            f"The list of images {list_file} {problem}. It needs one path per line."
         )
     matches = [_LABELED_LINE.fullmatch(line) for line in lines]
     if all(matches):

@@ -54,8 +54,9 @@ def training_batches(
         num_workers, worker_index: the number of processes, and the index of this one.
             Each process computes only its share of every batch. The shares together
             are the batches that a single process would compute.
-        shuffle_buffer: the number of encoded images from which the next image is drawn,
-            for sources that shuffle only the order of their files.
+        shuffle_buffer: the number of encoded images from which the next image is drawn.
+            It matters for sources that themselves shuffle only the order of their
+            files.
         data_service: HOST:PORT of the dispatcher of a `data_service`, which computes
             the crops; None to compute them in this process. An image still gets the
             same crop each time in an epoch, but the order of the images is not fixed,
@@ -219,12 +220,14 @@ def shuffled(source, seed, epoch, shuffle_buffer, position=0):
 
     Args:
         source, seed, epoch, shuffle_buffer: as in `training_batches`.
-        position: the number of first examples that are left out. Files that contain
-            only such examples are not read, if the source can begin in its middle.
+        position: the number of examples to leave out at the beginning. Files that
+            contain only such examples are not read if the source can begin in the
+            middle of its data.
     """
     read = source.examples
     if position and source.read_from:
-        # Each example that is not left out is in a later position before shuffling.
+        # Before shuffling, none of the first `num_unused` examples is among those that
+        # are needed.
         num_unused = interleaving.first_unread(
             source.num_examples,
             *_buffer_and_seed(source, seed, epoch, shuffle_buffer),
@@ -237,8 +240,8 @@ def shuffled(source, seed, epoch, shuffle_buffer, position=0):
 def index_from_name(name):
     """Hashes an image's name to a number that replaces its index, int64 [].
 
-    Each worker of a data service reads only some of the images, so that it can't
-    count the images that come before an image in the epoch.
+    Each worker of a data service reads only some of the images, so it can't count the
+    images that come before an image in the epoch.
 
     Args:
         name: string [], the name of the image.

@@ -16,7 +16,7 @@ def position_near(counts, position, *, cycle_length, block_length):
 
     Args:
         counts: the number of records in each file, in the order of the files.
-        position: the number of records that may be left out at most.
+        position: the largest number of records that may be left out.
         cycle_length, block_length: as for `interleave`.
 
     Returns:
@@ -61,13 +61,14 @@ def _rest(slots, turn, next_file, num_files):
 
 
 def first_unread(num_examples, shuffle_buffer, seed, num_read):
-    """Returns the first position before shuffling that is needed after shuffling.
+    """Returns the first position, before shuffling, of the examples that are needed.
 
     Args:
         num_examples: the number of examples that are shuffled.
         shuffle_buffer, seed: the arguments of `tf.data.Dataset.shuffle`, which does not
             reshuffle each iteration.
-        num_read: the number of shuffled examples that are not needed.
+        num_read: the number of examples, after shuffling, that are not needed because
+            they have been read.
     """
     positions = tf.data.Dataset.range(num_examples).shuffle(
         shuffle_buffer, seed, reshuffle_each_iteration=False

@@ -21,6 +21,6 @@ def read_lines(path):
             return [line.strip() for line in lines]
         except UnicodeError as error:
             raise ValueError(
-                f"Expected a text file in UTF-8 or UTF-16. Received: {path}, which is "
-                "damaged or another kind of file."
+                f"{path} cannot be read as text in UTF-8 or UTF-16: it is damaged or "
+                "another kind of file."
             ) from error

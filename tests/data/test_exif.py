@@ -89,7 +89,7 @@ def test_the_presets_use_images_as_they_are_stored():
 
 
 def read_orientation(encoded):
-    return int(exif.orientation(encoded))
+    return int(exif.read_orientation(encoded))
 
 
 def test_finds_the_orientation_behind_other_segments():

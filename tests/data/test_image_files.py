@@ -108,7 +108,7 @@ def test_lists_have_labels_if_every_line_ends_in_an_integer(folder, tmp_path):
 )
 def test_rejects_files_that_are_not_lists(tmp_path, content, message):
     (tmp_path / "list.txt").write_text(content)
-    with pytest.raises(ValueError, match=f"one path per line.*{message}"):
+    with pytest.raises(ValueError, match=f"{message}.*one path per line"):
         image_files.find(f"list:{tmp_path}/list.txt")
 
 

@@ -231,7 +231,7 @@ def test_rejects_a_feature_that_does_not_exist(make_data_set):
         datasets.load("made", "train", data_dir, label_key="sort")
     with pytest.raises(ValueError, match=message):
         datasets.split_names("made", data_dir, label_key="sort")
-    with pytest.raises(ValueError, match="Expected no image_key and label_key for"):
+    with pytest.raises(ValueError, match="Expected no image_key or label_key for"):
         datasets.load("folder:x", "train", label_key="sort")
 
 
