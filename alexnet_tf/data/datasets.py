@@ -159,5 +159,5 @@ def _check_no_keys(name, **keys):
     if given:
         raise ValueError(
             f"Expected no {' or '.join(keys)} for {name}, which has no features of "
-            f"TFDS. Received: {', '.join(given)}. Leave it out."
+            f"TFDS. Received: {', '.join(given)}. Leave them out."
         )

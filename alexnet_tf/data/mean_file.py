@@ -59,7 +59,7 @@ def _read_array(path):
 
 
 def _map_npy(path):
-    """Returns the array in a .npy file, whose header alone is read."""
+    """Returns the array in a .npy file, mapped into memory: only its header is read."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     # NumPy parses the header as Python literals, and raises several types of errors.

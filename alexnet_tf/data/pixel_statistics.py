@@ -100,8 +100,9 @@ def published(preprocessing, mean=None):
             `imagenet`.
 
     Raises:
-        ValueError: if the file is not a mean image, has another size than the images of
-            `preprocessing`, or `preprocessing` has a mean of its own.
+        ValueError: if the file is not a mean image, if the mean image has another size
+            than `preprocessing.image_size`, or if a file is given although
+            `preprocessing` subtracts constants.
         OSError: if the file cannot be read.
     """
     statistics = imagenet(preprocessing)
@@ -110,7 +111,7 @@ def published(preprocessing, mean=None):
     if preprocessing.mean == "channel" and preprocessing.channel_mean is not None:
         raise ValueError(
             "Expected no mean for a preset that subtracts constants. Received: "
-            f"mean={mean}."
+            f"mean={mean}. Leave it out."
         )
     mean_image = mean_file.read(mean)
     if mean_image.shape != statistics.mean_image.shape:
@@ -132,9 +133,9 @@ def compute(source, preprocessing, verbose=1):
         verbose: 1 for a progress bar, 0 for none.
 
     Raises:
-        ValueError: if an image can't be decoded and the source does not allow that,
-            if no image is readable, or if the source does not have `num_examples`
-            images.
+        ValueError: if an image can't be decoded and the source does not allow bad
+            images, if no image is readable, or if the source does not have
+            `num_examples` images.
         OSError: if files of the data set are missing or damaged.
     """
     image_sum = np.zeros((preprocessing.image_size,) * 2 + (3,))
@@ -293,7 +294,11 @@ def _batch_sums(source, preprocessing):
 
 
 def _file_name(source, preprocessing):
-    """Returns a file name that differs for other images, sizes and resize methods."""
+    """Returns a file name that depends on all that determines the statistics.
+
+    These are the images, their size, the method of resizing, and whether images are
+    turned upright.
+    """
     key = f"{source.fingerprint} {preprocessing.image_size} {preprocessing.resize}"
     if preprocessing.exif_orientation:
         key += " exif_orientation"

@@ -4,6 +4,8 @@ The operations are small, pure functions of one image that work eagerly and insi
 `tf.data`. Training and evaluation share the first step (`decode_crop`) and the
 last step (`_augment_and_normalize`). Before the last step, pixels are RGB in
 [0, 255].
+
+CHM and CC2 are the authors' code of 2012 and of 2014, see `presets`.
 """
 
 import dataclasses
@@ -25,7 +27,7 @@ def decode_crop(encoded, offset, preprocessing):
     Only the pixels that the crop needs are decoded, yet the result is bit for bit that
     of resizing the whole image (see `resample`). An image that already has the right
     size is only cropped. Shrinking averages over all pixels that a new pixel covers,
-    like INTER_AREA, with which the authors' code shrinks images (cuda-convnet2,
+    like OpenCV's INTER_AREA, with which the authors' code shrinks images (CC2
     make-data/pyext/src/pyext.cpp:102-131). Plain bilinear interpolation would differ
     by 4.8 gray levels on average.
 
@@ -105,7 +107,7 @@ def random_offset(seed, preprocessing):
     Both coordinates are uniform from 0 to image_size - crop_size inclusive. Crops of
     224 of 256 pixels have 33 x 33 offsets, and 2,178 variants with the flips. The paper
     counts 2,048 of 32 x 32 offsets (section 4.1), but the authors' code draws from 33
-    (convdata_jpeg.py:238-246).
+    (CHM convdata_jpeg.py:238-246).
 
     Args:
         seed: int32 or int64 [2], the random seed.
@@ -137,8 +139,8 @@ def pca_color_shift(seed, statistics, strength):
     Each component is multiplied by the standard deviation along it and by a random
     number of mean 0 and standard deviation `strength` (paper, section 4.1). The paper
     multiplies by the eigenvalue, but the authors' code multiplies by its square root,
-    the standard deviation (convdata_jpeg.py:155-179). On the 0-255 scale, the
-    eigenvalue would add about 1,500 gray levels.
+    the standard deviation (CHM convdata_jpeg.py:155-179). On the 0-255 scale, the
+    largest eigenvalue would add about 1,500 gray levels.
 
     Args:
         seed: int32 or int64 [2], the random seed.
@@ -174,8 +176,8 @@ def training_image(encoded, seed, preprocessing, statistics, augment=None):
     )
     pixels = decode_crop(encoded, offset, preprocessing)
     if augment is not None:
-        # `split` and `fold_in` draw different numbers from the same seed.
-        # AutoGraph converts a `tf.function` wherever it is called.
+        # `split` and `fold_in` draw different numbers from the same seed. AutoGraph
+        # converts a `tf.function` even in a pipeline that is not converted.
         augmented = tf.function(augment)(pixels, tf.random.fold_in(seed, 3))
         pixels = tf.ensure_shape(augmented, pixels.shape)
     flipped = random_flip(flip_seed) if preprocessing.flip else False
@@ -204,8 +206,8 @@ def check_augment(augment, preprocessing):
         preprocessing: a `presets.Preprocessing`.
 
     Raises:
-        ValueError: if it is no function, or returns something else. Errors of the
-            function itself are not changed.
+        ValueError: if it is not a function, or returns something else. Errors that
+            the function itself raises are not changed.
     """
     if not callable(augment):
         raise ValueError(
@@ -278,8 +280,8 @@ def ten_crop(encoded, preprocessing, statistics):
 
     They are the corners (top left, top right, bottom left, bottom right) and the
     center of the center square, and these five crops mirrored. The paper (section
-    4.1) and the authors' code (convdata_jpeg.py:224-233) average the probabilities of
-    the ten crops, not the logits.
+    4.1) and the authors' code (CHM convdata_jpeg.py:224-233) average the probabilities
+    of the ten crops, not the logits.
 
     Args:
         encoded, preprocessing, statistics: as in `training_image`.

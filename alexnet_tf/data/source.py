@@ -29,7 +29,8 @@ PIPELINE_OPTIONS.autotune.enabled = False
 PIPELINE_OPTIONS.autotune.initial_parallelism = 1024
 PIPELINE_OPTIONS.experimental_optimization.apply_default_optimizations = False
 
-# The largest number of classes without names that may exceed the number of images.
+# A data set without class names may have as many classes as images, or this number of
+# classes if it has fewer images.
 MAX_CLASSES = 1000
 
 # The errors that TFDS raises for splits that it can't parse or find.
@@ -46,9 +47,9 @@ class ReadFrom:
     """A `Source.read` that can begin in the middle of the data.
 
     Attributes:
-        read_from: a function that takes a shuffle seed and a position, and returns the
-            dataset without its first elements, and their number, which is at most the
-            position.
+        read_from: a function that takes a shuffle seed and a position, and returns
+            (dataset, num_skipped): the dataset without its first `num_skipped`
+            elements, at most as many as the position.
     """
 
     read_from: Callable[[int | None, int], tuple[tf.data.Dataset, int]]
@@ -78,8 +79,8 @@ class Source:
             `allow_bad_images`.
         prepared: a dictionary with the settings "image_size" and "resize" of a data
             set written by `resized_copy.prepare`; None for other data sets.
-        in_process: whether Python code of this process reads the data, so that the
-            workers of a data service cannot.
+        in_process: whether Python code of this process reads the data, in which case
+            the workers of a data service cannot read it.
         num_bad_images: the number of unreadable images that `without_bad_images` has
             left out.
     """
@@ -188,9 +189,10 @@ class Source:
         return {*names.as_numpy_iterator()}
 
     def elements(self):
-        """Returns a `tf.data.Dataset` of the examples, without images that are files.
+        """Returns a `tf.data.Dataset` of the elements of `read`.
 
-        The number of examples is not checked.
+        They are examples, but those of image files lack the image: the files are not
+        read. The number of elements is not checked.
         """
         return dataclasses.replace(self, fetch=None).without_count_check()
 
@@ -209,8 +211,8 @@ class Source:
             shuffle_seed: the random seed of the order; None keeps the order of the
                 data set. In TFDS's format, only the order of the files is shuffled:
                 `input_pipeline.training_batches` adds a shuffle buffer.
-            num_unused: the number of first examples that are not used. Empty ones may
-                take their place, so that files need not be read.
+            num_unused: the number of examples at the beginning that are not used.
+                Empty examples may replace them, so that files need not be read.
 
         Raises:
             tf.errors.FailedPreconditionError: when the dataset has been read to the
@@ -333,7 +335,7 @@ class Source:
     def take_indices(self, indices):
         """Returns the examples at some positions of the unshuffled split.
 
-        The split is read up to the largest of these positions.
+        The split is read up to the last of these positions.
 
         Args:
             indices: positions from 0 to num_examples - 1, in any order. They may
@@ -424,7 +426,7 @@ def read_files(names, labels, shuffle_seed, position=0):
         names: an array of file names, bytes [N].
         labels: int32 [N].
         shuffle_seed: as for `Source.read`.
-        position: the number of first elements that are left out.
+        position: the number of elements to leave out at the beginning.
     """
     order = np.arange(len(names))
     if shuffle_seed is not None:
@@ -445,10 +447,11 @@ def _log_bad_image(name):
 
 
 def label_limit(num_examples):
-    """Returns the number that the labels of a data set without class names are below.
+    """Returns the upper bound of the labels of a data set without class names.
 
-    A few images of ImageNet may well have labels of all its classes. With more classes
-    than that, a network can't be trained unless each class has an image.
+    All labels must be less than this bound. A few images of ImageNet may well have
+    labels up to those of its 1,000 classes. With more classes than that, a network can
+    be trained only if each class has an image.
     """
     return max(MAX_CLASSES, num_examples)
 
@@ -491,8 +494,9 @@ def evaluation_split(name, splits):
 def default_training_splits(name, splits):
     """Returns the default splits (train_split, eval_split) of a training run.
 
-    They are ("train", None), in which None stands for `evaluation_split`, or two parts
-    of "train" if there is no split to evaluate on, which is logged.
+    They are ("train", None), in which None stands for `evaluation_split`. If no split
+    has a name like "validation" or "test", they are two parts of "train", and this is
+    logged.
 
     Args:
         name, splits: as in `evaluation_split`.
@@ -541,10 +545,11 @@ def check_not_empty(name, split, count, sizes):
     Args:
         name, sizes: as in `unknown_split_error`.
         split: the split in TFDS's notation.
-        count: the number of images. For TFDS, a slice may have a negative number.
+        count: the number of images in the split. TFDS gives a negative number for a
+            slice that ends before it starts.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if there are no images in the split or in a slice of it.
     """
     slices = _slices(split, sizes)
     reversed_slices = [part for part in slices if part.start > part.end]

@@ -12,7 +12,7 @@ _INFO_PATTERNS = ("*/dataset_info.json", "*/*/dataset_info.json")
 
 
 def check_data_dir(name, data_dir):
-    """Checks that a `data_dir` without a data set is not a folder of the data set.
+    """Checks that a data set was not missed because `data_dir` is one of its folders.
 
     Otherwise TFDS would download the data set into its own folder.
 
@@ -24,7 +24,8 @@ def check_data_dir(name, data_dir):
         FileNotFoundError: if it is inside the prepared data set.
     """
     folder = os.path.abspath(os.path.expanduser(data_dir)) if data_dir else ""
-    # The data set may be prepared in folder itself, or in one or two folders above it.
+    # The folder NAME of the data set may be `data_dir` itself, or one or two levels above
+    # it.
     for _ in range(3):
         parent, last = os.path.split(folder)
         if last == _base_name(name) and _prepared(folder):
@@ -69,7 +70,8 @@ def _describe_builder(name, base, message):
     """Returns which versions or configurations of a data set there are.
 
     Args:
-        name, base: the name of the data set with and without what follows it.
+        name, base: the name of the data set with and without its version and
+            configuration.
         message: the message of TFDS's exception.
     """
     versions = re.search(r"version (\S+), only: (.*)", message)

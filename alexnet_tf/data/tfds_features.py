@@ -26,9 +26,9 @@ def find_keys(builder, image_key=None, label_key=None):
         image_key, label_key: the names if they are given, otherwise None.
 
     Raises:
-        ValueError: if there is no such feature or its type is not supported. Images
-            are an Image of uint8 or uint16, or a Tensor of uint8. Labels are a
-            ClassLabel or an integer.
+        ValueError: if there is no such feature or its type is not supported. Supported
+            are, for images, an Image of uint8 or uint16 and a Tensor of uint8, and for
+            labels, a ClassLabel and a single integer.
     """
     features = dict(builder.info.features)
     supervised_keys = builder.info.supervised_keys
@@ -72,15 +72,15 @@ def class_names(builder, label_key):
     """Returns the names of the classes of a prepared data set, as a tuple.
 
     Integers without names are the classes "0", "1", ... up to the largest label of the
-    split "train", or of all splits if there is none called "train". All labels of it
+    split "train", or of all splits if there is none called "train". All of these labels
     are read to find the largest one.
 
     Args:
         builder: the TFDS builder of the data set.
-        label_key: the name of the labels, as returned by `find_keys`.
+        label_key: the name of the labels' feature, as returned by `find_keys`.
 
     Raises:
-        ValueError: if the largest label is so large that labels can't be classes.
+        ValueError: if the largest label is too large for labels that are classes.
         OSError: if the labels can't be read.
     """
     feature = builder.info.features[label_key]
@@ -123,7 +123,7 @@ def encoded_image(image):
 
 
 def int32_label(label):
-    """Returns a label as int32 []. A label out of its range stays an invalid one."""
+    """Returns a label as int32 []. A label out of the range of int32 stays invalid."""
     label = tf.minimum(tf.cast(label, tf.int64), tf.int32.max)
     return tf.cast(tf.maximum(label, tf.int32.min), tf.int32)
 
@@ -198,7 +198,7 @@ def _describe(feature):
 
 
 def _largest_label(builder, split, label_key):
-    """Reads all labels of a split, and returns the largest one."""
+    """Reads all labels of a split, and returns the largest one, at least 0."""
     decoders = tfds.decode.PartialDecoding({label_key: True})
     if array_records.is_array_record(builder):
         examples = array_records.as_dataset(builder, split, decoders)

@@ -73,8 +73,9 @@ def training_splits(name, data_dir):
     Arguments and errors are those of `datasets.split_names`.
     """
     builder = _builder(name, data_dir)
-    # Copies of folders and lists have the order of the original, which is that of
-    # digests. Other data sets may be sorted by class.
+    # Resized copies have the order of the original. Folders and lists are sorted by
+    # digests of the paths, so parts of their copies have images of all classes. A data
+    # set that is not a copy may be sorted by class.
     is_copy = builder.is_prepared() and _prepared_settings(str(builder.data_path))
     if not is_copy:
         return "train", None
@@ -170,7 +171,7 @@ def _read_records(builder, split, decoders, shuffle_files, **config):
 
 
 def _fingerprint(keys):
-    """Returns the part of a fingerprint that tells other features from the default."""
+    """Returns the names of features that are not the default, for a fingerprint."""
     is_default = keys == (tfds_features.IMAGE_KEY, tfds_features.LABEL_KEY)
     return "" if is_default else f" {' '.join(keys)}"
 

@@ -9,9 +9,9 @@ a label.
 The patterns are coarse enough for the preset `tiny`, whose conv1 sees 11 x 11 pixels of
 an image of 73: a period takes 12 to 18 pixels. The kernels that it learns are smooth
 for the same reason. Version 1.0.0 had 5 to 8 periods, fainter colors and twice the
-noise, and its ellipses were arranged like bricks. Fourier's view of the wide ones was
-then that of two gratings at 34 degrees, next to the shallow grating at 30: one network
-in three never told the two apart.
+noise, and its ellipses were arranged like bricks. The Fourier spectrum of the wide ones
+was then that of two gratings at 34 degrees, close to that of the shallow grating at 30
+degrees: one network in three never learned to distinguish the two classes.
 """
 
 import numpy as np
