@@ -540,7 +540,7 @@ def unknown_split_error(name, split, splits, sizes):
 
 
 def check_not_empty(name, split, count, sizes):
-    """Checks that there are images in a split, and in each slice of it.
+    """Checks that a split has images, and that no slice in it ends before it starts.
 
     Args:
         name, sizes: as in `unknown_split_error`.
@@ -549,7 +549,7 @@ def check_not_empty(name, split, count, sizes):
             slice that ends before it starts.
 
     Raises:
-        ValueError: if there are no images in the split or in a slice of it.
+        ValueError: if the split is empty, or a slice in it ends before it starts.
     """
     slices = _slices(split, sizes)
     reversed_slices = [part for part in slices if part.start > part.end]

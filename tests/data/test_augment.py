@@ -1,4 +1,4 @@
-"""A user's augmentation of single images: its place, its seeds, and refusals."""
+"""A user's augmentation of single images: its position, its seeds, and errors."""
 
 import dataclasses
 
@@ -25,7 +25,11 @@ def batch(source, augment, preprocessing=PREPROCESSING, **changes):
 
 
 def test_an_augmentation_precedes_flip_color_and_mean(make_source):
-    """The pixels are inverted. Without PCA color augmentation, signs change then."""
+    """The augmentation inverts the pixels.
+
+    Without PCA color augmentation, this changes the signs of the normalized values and
+    adds a constant to each channel.
+    """
     preprocessing = dataclasses.replace(PREPROCESSING, pca_color_std=0.0)
     source, seen = make_source(6), []
 
@@ -86,7 +90,7 @@ def test_each_image_and_epoch_has_its_own_seed(make_source):
         (lambda image, seed: None, "Received: None"),
     ],
 )
-def test_rejects_what_does_not_return_an_image(augment, message):
+def test_rejects_augmentations_that_do_not_return_an_image(augment, message):
     with pytest.raises(ValueError, match=message):
         preprocess.check_augment(augment, PREPROCESSING)
 

@@ -62,7 +62,7 @@ def test_rejects_unreadable_images(kind):
         decode.ensure_readable(damages.bad()[kind])
 
 
-def test_allow_bad_images_replaces_them_in_place(damaged_folder):
+def test_allow_bad_images_replaces_them_at_their_positions(damaged_folder):
     source = datasets.load(f"folder:{damaged_folder}", "train")
     tolerant = source.allow_bad_images()
     assert source.num_examples == tolerant.num_examples == NUM_GOOD + NUM_BAD
@@ -174,7 +174,7 @@ def test_says_what_is_wrong_with_an_image(make_source, content, problem):
 
 
 @pytest.mark.large
-def test_ten_thousand_images_take_no_more_memory(tmp_path):
+def test_memory_stays_bounded_for_ten_thousand_images(tmp_path):
     """Memory does not grow by 500 MB while all kinds of files are read.
 
     An image of 30,000 x 30,000 pixels would take 2.7 GB if it were decoded.

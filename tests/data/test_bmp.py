@@ -76,7 +76,7 @@ def test_a_palette_may_have_fewer_colors_than_the_depth_allows():
     np.testing.assert_array_equal(decode_whole(encoded), pixels)
 
 
-# Pillow, which does the same, rounds down too.
+# Values of fewer than 8 bits are scaled to 0-255 and rounded down, as in Pillow.
 @pytest.mark.parametrize(
     "masks, bits",
     [
@@ -146,7 +146,7 @@ def test_the_last_row_may_lack_its_padding():
         ({"shape": (2**31 - 1, 2**31 - 1)}, "134,217,728 pixels"),
     ],
 )
-def test_says_which_kind_of_bmp_it_can_not_decode(changes, problem):
+def test_names_the_kind_of_a_bmp_that_cannot_be_decoded(changes, problem):
     options = {"rows": [bytes(60)] * 9, "shape": SHAPE, "depth": 8} | changes
     with pytest.raises(tf.errors.InvalidArgumentError, match=problem):
         decode_whole(bmp_file(**options))

@@ -39,7 +39,7 @@ def test_images_below_a_class_folder_belong_to_the_class(tmp_path, caplog):
     ]
 
 
-def test_folders_of_systems_are_neither_classes_nor_splits(tmp_path):
+def test_system_folders_are_neither_classes_nor_splits(tmp_path):
     write_files(
         tmp_path, "cat/1.jpg", "dog/2.jpg", "__MACOSX/cat/3.jpg", "lost+found/4.jpg",
         "cat/@eaDir/1.jpg/thumbnail.jpg",

@@ -120,7 +120,7 @@ def test_a_resumed_epoch_has_the_remaining_steps(source, service):
 
 @pytest.mark.large
 def test_training_takes_its_crops_from_the_service(source, service, tmp_path):
-    """An unreadable image is skipped there, too."""
+    """The service, too, skips unreadable images."""
     next((tmp_path / "images" / "3").iterdir()).write_bytes(b"no image")
     args = (
         f"--dataset={source.name}", "--eval_split=train", "--preset=tiny",

@@ -226,8 +226,8 @@ def test_parts_have_images_of_all_classes(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "list"])
-def test_adding_an_image_moves_no_other_between_parts(tmp_path, kind):
-    """Moving the folder moves no image either.
+def test_adding_images_moves_few_others_between_parts(tmp_path, kind):
+    """Moving the folder moves no image between the parts.
 
     Otherwise a run would later be evaluated on some of its training images.
     """
@@ -241,7 +241,7 @@ def test_adding_an_image_moves_no_other_between_parts(tmp_path, kind):
     before = training_files(tmp_path / "first")
     assert training_files(tmp_path / "second") == before
     after = training_files(tmp_path / "first", per_class=26)
-    # The training part has 80 images, so that four new images push at most four out.
+    # The training part has 80 images, so four new images push at most four out.
     kept = [path for path in after if "/25." not in path]
     assert kept == before[: len(kept)] and 76 <= len(kept) <= 80
 
@@ -431,7 +431,7 @@ def test_names_a_missing_image_of_a_list(tmp_path):
     assert "line 2 of" in str(error.value)
 
 
-def test_a_folder_in_a_list_is_no_image(tmp_path):
+def test_a_folder_in_a_list_is_not_an_image(tmp_path):
     write_files(tmp_path, "album.jpg/1.jpg")
     (tmp_path / "list").write_text("album.jpg 0\n")
     message = f"no image at {tmp_path}/album.jpg, which is a folder"
@@ -477,7 +477,7 @@ def test_rejects_more_classes_than_images(tmp_path, label, lines):
     (tmp_path / "list").write_text(
         "1.jpg 0\n" * (lines - 1) + f"wrong.jpg {label}\n"
     )
-    message = f"Received: label {label} for .*wrong.jpg, {lines} images"
+    message = f"Received: label {label} for .*wrong.jpg, in a list of {lines} "
     with pytest.raises(ValueError, match=message):
         load_list(tmp_path / "list")
 
@@ -854,7 +854,7 @@ def test_names_a_folder_that_replaced_an_image(tmp_path):
             list(source.examples())
 
 
-# ---- Sources derived from sources -----------------------------------------------
+# ---- Sources derived from other sources -----------------------------------------
 
 
 @pytest.mark.parametrize("values", [{"image": b"no image"}, {"label": -1}])

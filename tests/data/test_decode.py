@@ -1,4 +1,4 @@
-"""Decoding of all kinds of images to RGB, and errors for bytes that are no image."""
+"""Decoding of all kinds of images to RGB, and errors for other bytes."""
 
 import dataclasses
 import io

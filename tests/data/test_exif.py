@@ -46,7 +46,7 @@ def test_turns_a_whole_image(orientation, order):
     np.testing.assert_array_equal(upright, expected)
     shape = decode.image_shape(encoded, exif_orientation=True)
     assert tuple(shape) == expected.shape[:2]
-    # Without being asked for, nothing is turned.
+    # By default, images are not turned.
     assert tuple(decode.image_shape(encoded)) == (37, 61)
 
 
@@ -92,7 +92,7 @@ def read_orientation(encoded):
     return int(exif.read_orientation(encoded))
 
 
-def test_finds_the_orientation_behind_other_segments():
+def test_finds_the_orientation_after_other_segments():
     other = [
         segment(0xE0, b"JFIF\0" + bytes(9)),
         segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + b"x" * 5000),

@@ -35,7 +35,7 @@ def test_sorts_files_by_kind_at_any_depth(tmp_path):
     ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found", "System Volume Information",
      ".ipynb_checkpoints"],
 )  # fmt: skip
-def test_leaves_out_folders_of_systems_at_any_depth(tmp_path, name):
+def test_leaves_out_system_folders_at_any_depth(tmp_path, name):
     write_files(tmp_path, f"{name}/1.jpg", f"a/{name}/2.jpg", "a/3.jpg")
     assert find(tmp_path)[0] == ["a/3.jpg"]
     assert folder_contents.subfolders(tmp_path) == ["a"]

@@ -10,7 +10,7 @@ from alexnet_tf.data import image_files
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder of empty files, three of them named as images, two of these below it."""
+    """A folder of empty files; one is named as an image, and two in its subfolders."""
     for name in ("b.png", "a/2.JPEG", "a/deep/1.bmp", "notes.txt", ".hidden.png"):
         path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 
 def find_names(patterns, folder):
-    """Returns the found paths relative to a folder, after checking for no labels."""
+    """Returns the found paths relative to a folder; checks that none has a label."""
     found = image_files.find(patterns)
     assert [label for _, label in found] == [None] * len(found)
     return [os.path.relpath(path, folder) for path, _ in found]
@@ -59,13 +59,13 @@ def test_names_left_out_images_by_kind(folder, caplog):
         image_files.find(folder / "only")
 
 
-def test_leaves_out_folders_of_systems(folder):
+def test_leaves_out_system_folders(folder):
     (folder / "@eaDir").mkdir()
     (folder / "@eaDir" / "thumbnail.jpg").touch()
     assert find_names(folder, folder) == ["a/2.JPEG", "a/deep/1.bmp", "b.png"]
 
 
-def test_a_path_with_special_characters_is_no_pattern(folder):
+def test_a_path_with_special_characters_is_not_a_pattern(folder):
     (folder / "[b].png").touch()
     assert find_names(f"{folder}/[b].png", folder) == ["[b].png"]
 

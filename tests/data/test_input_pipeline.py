@@ -407,7 +407,7 @@ def test_workers_share_cached_features():
 
 
 def test_pipelines_are_not_tuned_and_limit_their_parallel_calls(source):
-    """As many parallel calls run as there are threads, and no autotuning thread."""
+    """As many parallel calls run as there are threads, and no thread tunes them."""
     features, labels = np.zeros((12, 3), np.float32), np.zeros(12, np.int32)
     epoch = dict(seed=0, epoch=0, steps=2)
     pipelines = [

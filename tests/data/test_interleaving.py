@@ -52,7 +52,7 @@ def test_the_rest_is_read_in_the_order_of_all_files(seed):
         num_skipped, rest = interleaving.position_near(
             counts, position, cycle_length=cycle_length, block_length=block_length
         )
-        # At most one block less than possible is left out.
+        # Fewer records than one block are read although they could be left out.
         assert 0 <= min(position, len(everything)) - num_skipped < block_length
         columns = np.array(rest, np.int64).reshape(-1, 2).T
         assert interleaved(*columns, counts, *shape) == everything[num_skipped:]

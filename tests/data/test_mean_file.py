@@ -53,7 +53,10 @@ def write(tmp_path, content, name="mean"):
 
 
 def reason(tmp_path, content):
-    """Returns the error in reading a file with less than 20 MB of memory."""
+    """Returns the message of the error that reading a file raises.
+
+    Reading the file must use less than 20 MB of memory.
+    """
     path = write(tmp_path, content)
     tracemalloc.start()
     try:
@@ -94,7 +97,7 @@ def test_the_image_does_not_depend_on_the_file_after_reading(tmp_path):
     np.testing.assert_array_equal(mean[0, 0], [210, 110, 10])
 
 
-def test_rejects_arrays_that_are_no_mean_images(tmp_path):
+def test_rejects_arrays_that_are_not_mean_images(tmp_path):
     for array, message in [
         (MEAN[:2], "shape (2, 2, 4) instead of (3, H, W)"),
         (np.moveaxis(MEAN, 0, -1), "shape (2, 4, 3) instead of"),

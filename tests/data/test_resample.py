@@ -118,7 +118,7 @@ def test_a_crop_has_the_bits_of_the_whole_square(preset, image_format):
 
 @pytest.mark.parametrize("upright", [False, True])
 def test_a_line_of_pixels_is_interpolated_linearly(upright):
-    """1 x 500 pixels become 256 x 128,000, so that a crop blends two pixels."""
+    """1 x 500 pixels become 256 x 128,000, so a crop blends two pixels."""
     line = np.random.default_rng(0).integers(0, 256, (500, 3), np.uint8)
     positions = (128_000 - 256) // 2 + 20 + np.arange(224) + 0.5
     expected = np.stack(

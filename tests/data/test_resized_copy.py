@@ -229,7 +229,7 @@ def test_a_bad_image_is_named_and_only_complete_files_are_left(tmp_path, data):
         prepare(data, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.tmp"))
     assert not list((tmp_path / "out").rglob("dataset_info.json"))
-    # The last file of a split may have fewer than 4 examples, but it is not written.
+    # Files have 4 examples, except for the last one, which was not written.
     for path in (tmp_path / "out").rglob("*.tfrecord-*"):
         count = sum(1 for _ in tf.data.TFRecordDataset(str(path)))
         assert count == 4

@@ -17,7 +17,7 @@ from helpers.folders import write_files
          "imagenet2012_subset/1pct"),
     ],
 )  # fmt: skip
-def test_names_what_there_is_instead(tmp_path, name, reason):
+def test_suggests_existing_names_versions_and_configurations(tmp_path, name, reason):
     with pytest.raises(ValueError) as error:
         datasets.load(name, "train", str(tmp_path))
     assert reason in str(error.value) and "\n" not in str(error.value)

@@ -89,7 +89,7 @@ def test_integers_without_names_are_classes(make_data_set):
 
 
 @pytest.mark.parametrize("largest, is_valid", [(999, True), (1000, False)])
-def test_identifiers_are_no_classes(make_data_set, largest, is_valid):
+def test_identifiers_are_not_classes(make_data_set, largest, is_valid):
     data_dir = make_data_set(
         {"image": IMAGE, "label": np.int64},
         lambda index: {"image": image(index), "label": largest * (index == 5)},
@@ -235,7 +235,7 @@ def test_rejects_a_feature_that_does_not_exist(make_data_set):
         datasets.load("folder:x", "train", label_key="sort")
 
 
-def test_largest_labels_of_train_are_those_of_all_splits(make_data_set):
+def test_the_largest_label_of_train_determines_the_classes_of_all_splits(make_data_set):
     data_dir = make_data_set(
         {"image": IMAGE, "label": np.int64},
         lambda index: {"image": image(index), "label": index % 3},
@@ -250,7 +250,7 @@ def test_hugging_face_needs_a_package(monkeypatch):
         datasets.load("huggingface:mnist", "train")
 
 
-def test_says_why_a_data_set_of_hugging_face_can_not_be_loaded(monkeypatch):
+def test_says_why_a_data_set_of_hugging_face_cannot_be_loaded(monkeypatch):
     def fail(name, data_dir):
         raise RuntimeError("Failed to load") from ConnectionError("no network\nmore")
 
