@@ -9,8 +9,8 @@ def bmp_file(
     """Returns the bytes of a BMP.
 
     Args:
-        rows: the bytes of each row, the first one is stored first. They are padded to a
-            multiple of four bytes.
+        rows: the bytes of each row, in the order in which the rows are stored. Each row
+            is padded to a multiple of four bytes.
         shape: the height and width in the header; a negative height stands for rows
             that are stored from the top.
         depth: the number of bits per pixel.
@@ -36,7 +36,10 @@ def bmp_file(
 
 
 def pack_indices(indices, depth):
-    """Returns the bytes of a row of indices below 2**depth, the first in high bits."""
+    """Returns the bytes of a row of indices below 2**depth.
+
+    In a byte, the first index is in the highest bits.
+    """
     bits = "".join(format(index, f"0{depth}b") for index in indices)
     bits += "0" * (-len(bits) % 8)
     return int(bits, 2).to_bytes(len(bits) // 8, "big")

@@ -1,9 +1,10 @@
-"""Caffe's messages for the library of protobuf, without Caffe's generated code."""
+"""Caffe's messages for the protobuf library, without Caffe's generated code."""
 
 from google.protobuf import descriptor_pb2
 from google.protobuf import descriptor_pool
 from google.protobuf import message_factory
 
+# The numbers of types and labels in protobuf's descriptor.proto.
 _TYPES = {"int32": 5, "int64": 3, "float": 2, "double": 1, "string": 9}
 _MESSAGE = 11
 _OPTIONAL, _REPEATED = 1, 3

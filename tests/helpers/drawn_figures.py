@@ -1,4 +1,4 @@
-"""What a figure shows, without writing a file."""
+"""Captures figures instead of writing them, and reads what they show."""
 
 from matplotlib import image as matplotlib_image
 from matplotlib import text as matplotlib_text
@@ -14,7 +14,7 @@ def capture_figures(monkeypatch):
 
 
 def texts(fig):
-    """Returns the texts of a figure as a list, with spaces for line breaks."""
+    """Returns the strings in a figure as a list, with spaces for line breaks."""
     found = fig.findobj(matplotlib_text.Text)
     return [text.get_text().replace("\n", " ") for text in found if text.get_text()]
 

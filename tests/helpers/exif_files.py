@@ -12,11 +12,12 @@ def exif_segment(entries, order="<"):
     """Returns an EXIF segment.
 
     Args:
-        entries: [(tag, value), ...] of numbers of 16 bits.
-        order: "<" for little-endian numbers, ">" for big-endian numbers.
+        entries: [(tag, value), ...] of 16-bit integers.
+        order: "<" for little-endian integers, ">" for big-endian ones.
     """
     header = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
-    # 3 stands for 16 bits. A value takes the first of four bytes in either order.
+    # Type 3 is a 16-bit integer. In either byte order, it takes the first two of four
+    # bytes for the value.
     fields = [
         struct.pack(order + "HHIHH", tag, 3, 1, value, 0) for tag, value in entries
     ]
@@ -30,6 +31,6 @@ def with_segments(jpeg, *segments):
 
 
 def oriented(jpeg, orientation, order="<"):
-    """Returns a JPEG with this EXIF orientation, which other tags surround."""
+    """Returns a JPEG with this EXIF orientation, between entries of other tags."""
     entries = [(0x0106, 2), (0x0112, orientation), (0x0128, 3)]
     return with_segments(jpeg, exif_segment(entries, order))

@@ -1,15 +1,15 @@
-"""The devices of `pytest --gpu`, and its verdicts."""
+"""The devices of `pytest --gpu`, and its report: which promises hold on GPUs."""
 
 import inspect
 
 import pytest
 
-# One GPU is divided into two logical devices, so that it suffices for the tests of two.
+# A single GPU is divided into two logical devices for the tests that need two devices.
 _MEGABYTES_OF_HALF = 3072
 
 
 def configure_gpus():
-    """Sets up the GPUs, and computes float32 with all of its bits.
+    """Sets up the GPUs, and makes them compute float32 with all of its bits.
 
     TensorFloat-32, which GPUs use for float32 by default, has 10 bits of precision.
     """
@@ -42,7 +42,7 @@ def gpu_names(pretend):
 
 
 def note_promises(items):
-    """Notes the first line of each test's docstring for `report_promises`."""
+    """Records the first line of each test's docstring for `report_promises`."""
     for item in items:
         promise = inspect.getdoc(item.function).partition("\n")[0]
         parameters = getattr(item, "callspec", None)

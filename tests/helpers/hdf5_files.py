@@ -33,7 +33,14 @@ def write_keras2(path, arrays, group=None, suffix=":0", backend="tensorflow"):
 
 
 def write_keras1(path, arrays, suffix=":0"):
-    """Writes the weights as Keras 1 does, with TensorFlow, or with Theano for ""."""
+    """Writes the weights as Keras 1 does.
+
+    Args:
+        path: the path of the file.
+        arrays: the arrays, which are written unchanged.
+        suffix: ":0", which the backend TensorFlow adds to the names of arrays, or "" as
+            for Theano.
+    """
     with h5py.File(path, "w") as file:
         # h5py stores a list of bytes as strings of variable length.
         file.attrs["layer_names"] = [name.encode() for name in arrays]

@@ -11,10 +11,13 @@ _TYPES = {"float64": 9, "float32": 7, "uint8": 2, "int32": 5}
 
 
 def write(path, variables, compressed=False):
-    """Writes {name: value}.
+    """Writes a file of variables.
 
-    A value is an array, a str, a list for a cell, a dict for a structure, None for an
-    empty matrix, or the bytes of an element.
+    Args:
+        path: a `pathlib.Path`.
+        variables: {name: value}. A value is an array, a str, a list for a cell, a dict
+            for a structure, None for an empty matrix, or the bytes of an element.
+        compressed: whether to compress each variable.
     """
     content = HEADER
     for name, value in variables.items():
@@ -24,7 +27,7 @@ def write(path, variables, compressed=False):
 
 
 def element(element_type, data):
-    """Returns an element. Elements of up to four bytes have a short form."""
+    """Returns an element, in the short format if it has up to four bytes of data."""
     if 0 < len(data) <= 4 and element_type != 15:
         return struct.pack("<HH", element_type, len(data)) + data.ljust(4, b"\0")
     padding = b"" if element_type == 15 else bytes(-len(data) % 8)
@@ -38,19 +41,20 @@ def matrix(value, name=""):
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
-        return header(4, (1, len(value)), name, element(4, value.encode("utf-16-le")))
+        text = element(4, value.encode("utf-16-le"))
+        return matrix_from_parts(4, (1, len(value)), name, text)
     if isinstance(value, list):
-        return header(1, (1, len(value)), name, *map(matrix, value))
+        return matrix_from_parts(1, (1, len(value)), name, *map(matrix, value))
     if isinstance(value, dict):
         fields = b"".join(field.encode().ljust(32, b"\0") for field in value)
         parts = element(5, struct.pack("<i", 32)), element(1, fields)
-        return header(2, (1, 1), name, *parts, *map(matrix, value.values()))
+        return matrix_from_parts(2, (1, 1), name, *parts, *map(matrix, value.values()))
     numbers = element(_TYPES[value.dtype.name], value.tobytes(order="F"))
-    return header(_CLASSES[value.dtype.name], value.shape, name, numbers)
+    return matrix_from_parts(_CLASSES[value.dtype.name], value.shape, name, numbers)
 
 
-def header(matrix_class, shape, name, *parts):
-    """Returns the matrix element with a header and the other elements in it."""
+def matrix_from_parts(matrix_class, shape, name, *parts):
+    """Returns a matrix element, in which `parts` follow the elements of its header."""
     flags = element(6, struct.pack("<II", matrix_class, 0))
     dimensions = element(5, struct.pack(f"<{len(shape)}i", *shape))
     return element(14, flags + dimensions + element(1, name.encode()) + b"".join(parts))
@@ -63,7 +67,7 @@ def to_layers(arrays, maps_shape=(2, 2, 8), order="conv relu lrn pool", old=Fals
         arrays: {layer: [W, b]} with kernels [height, width, in, out] and [in, out], for
             images in the order BGR.
         maps_shape: the shape (height, width, channels) of the outputs of pool5.
-        order: the types of the first layers, of which "conv" is conv1.
+        order: the types of the first layers, beginning with "conv", which is conv1.
         old: whether kernels and biases are called "filters" and "biases", and the
             normalization "normalize", as in the first versions.
     """

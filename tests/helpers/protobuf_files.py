@@ -100,8 +100,8 @@ def blob(array, old_shape=False, packed=True, runs=1):
     Args:
         array: an array of float32, or of float64 for the field double_data.
         old_shape: whether to store the shape as num, channels, height and width.
-        packed: whether the numbers and the new shape are packed.
-        runs: the number of fields of packed numbers.
+        packed: whether the elements, and the shape unless `old_shape`, are packed.
+        runs: the number of fields that packed elements are divided into.
     """
     if old_shape:
         shape = (1,) * (4 - array.ndim) + array.shape
@@ -170,8 +170,8 @@ def tensor(name, array, raw=True, packed=False):
     Args:
         name: the name of the array.
         array: an array of float16, float32, float64, int8 or int64.
-        raw: whether to store the numbers as raw data.
-        packed: whether the shape, and numbers that are not raw, are packed.
+        raw: whether to store the elements as raw data.
+        packed: whether the shape, and elements that are not raw, are packed.
     """
     number_type = _FLOAT_TYPES.get(array.dtype.name) or {"int8": 3, "int64": 7}[
         array.dtype.name
@@ -229,8 +229,8 @@ def network_nodes(family, names, product="Gemm"):
 
     Args:
         family: a key of `NETWORKS`.
-        names: a function that returns the names of the kernel's and the bias's array
-            of a layer.
+        names: a function that takes a layer's name, and returns the names of the arrays
+            of its kernel and its bias.
         product: how fully connected layers are computed: "Gemm" with kernels
             [out, in], "Gemm without transB", or "MatMul" and "Add".
     """
@@ -262,8 +262,8 @@ def onnx_network(
     Args:
         arrays: {layer: [kernel, bias]} in the layout of Caffe.
         family, product: see `network_nodes`.
-        invented_names: whether arrays have names such as "onnx::Conv_17" in place of
-            "conv1_w_0".
+        invented_names: whether arrays have names without the layer's, such as
+            "onnx::Op_51_7", in place of "conv1_w_0".
         name: the name of the graph.
         **options: keyword arguments of `tensor`.
     """
@@ -286,7 +286,7 @@ def onnx_network(
 def tensorflow_network(arrays, family="caffe"):
     """Returns a ModelProto as tf2onnx writes it for a model in Keras.
 
-    Grouped convolutions are split, their biases are added behind them, maps are
+    Grouped convolutions are split, their biases are added after them, maps are
     flattened in the order H, W, C, and arrays have names of operations.
 
     Args:

@@ -48,7 +48,7 @@ def _encode(value):
 
 
 def _dtype(code, byte_order, flags):
-    """Returns the opcodes of a NumPy dtype and of its state, of version 3."""
+    """Returns the opcodes of a NumPy dtype and of its state, of format version 3."""
     dtype = _call(b"numpy\ndtype", _string(code), _number(0), _number(1))
     # Version, byte order, subdtype, names, fields, item size, alignment, flags.
     state = [_number(3), _string(byte_order), b"N", b"N", b"N"]

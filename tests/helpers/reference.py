@@ -287,8 +287,8 @@ def draw_weights(family, widths, images, rng, deviation=100.0):
         widths: {layer name: filters or units}, in the order of the layers.
         images: the images [B, H, W, 3] for which the scales are computed.
         rng: a `numpy.random.Generator`.
-        deviation: the standard deviation of the outputs of each other layer, before
-            the bias is added.
+        deviation: the standard deviation of the outputs of each layer but the last,
+            before the bias is added.
 
     Returns:
         {layer name: (kernel, bias)}.

@@ -1,4 +1,4 @@
-"""Training runs that compute no network, for tests of all the rest.
+"""Training runs that compute no network, for tests of everything else.
 
 Tracing the network and starting the input pipelines take most of the time of a short
 run. Without the network a run takes half the time, and without images a sixth.

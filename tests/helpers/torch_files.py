@@ -73,8 +73,8 @@ def save_legacy(path, value, style=Style(with_view_metadata=True), **changes):
         path: a `pathlib.Path`.
         value: the value to save.
         style: a `Style` whose `with_view_metadata` is set.
-        **changes: values to write in place of `version`, `system`, `keys` or `counts`,
-            {key of a storage: number of elements}, for files with errors.
+        **changes: values to write in place of `version`, `system`, `keys` or `counts`
+            ({key of a storage: number of elements}), for files with errors.
     """
     encoder = Encoder(style)
     pickled = encoder.pickle(value)
@@ -124,7 +124,7 @@ class Encoder:
         storages: {key: (number of elements, bytes)} of the arrays in the values.
         classes: {key: `Global` of the class of the storage}.
         tensors: {key: (key of the storage, shape, strides)}, if tensors are pickled as
-            keys.
+            keys (`by_key`).
     """
 
     def __init__(self, style, by_key=False):

@@ -87,7 +87,7 @@ def test_loads_numbers_that_matlab_stored_in_smaller_types(tmp_path, caffe_model
     arrays = dict(reference_arrays("caffe")[0])
     arrays["fc8"] = [arrays["fc8"][0], np.arange(7, dtype="f4")]
     layers = mat_files.to_layers(arrays)
-    layers[-1]["weights"][1] = mat_files.header(
+    layers[-1]["weights"][1] = mat_files.matrix_from_parts(
         6, (1, 7), "", mat_files.element(2, bytes(range(7)))
     )
     mat_files.write(tmp_path / "w.mat", {"layers": layers})
@@ -200,19 +200,24 @@ def make_changes():
         ),
         # The shapes in the headers take terabytes or overflow.
         (
-            set_field("weights", [mat_files.header(7, (2**31 - 1,) * 4, "", numbers)]),
+            set_field(
+                "weights",
+                [mat_files.matrix_from_parts(7, (2**31 - 1,) * 4, "", numbers)],
+            ),
             "size of one of its arrays does not match",
         ),
         (
-            set_field("weights", mat_files.header(1, (2**31 - 1,) * 4, "")),
+            set_field("weights", mat_files.matrix_from_parts(1, (2**31 - 1,) * 4, "")),
             "one of its elements is too short",
         ),
         (
-            set_field("weights", mat_files.header(7, (), "", numbers)),
+            set_field("weights", mat_files.matrix_from_parts(7, (), "", numbers)),
             "invalid header",
         ),
         (
-            set_field("weights", mat_files.header(7, (1,) * 40, "", numbers)),
+            set_field(
+                "weights", mat_files.matrix_from_parts(7, (1,) * 40, "", numbers)
+            ),
             "invalid header",
         ),
         (
