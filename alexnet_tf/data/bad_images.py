@@ -111,7 +111,7 @@ def _is_read_error(error):
     """Returns whether an error of TensorFlow is one of the file system.
 
     Many of them, such as an I/O error or a folder in place of a file, have types that
-    other errors have too. Their messages end with the text of the system.
+    other errors have too. Their messages end with the system's text for the error.
     """
     reasons = tuple(f"; {os.strerror(number)}" for number in errno.errorcode)
     return isinstance(error, _READ_ERRORS) or short_message(error).endswith(reasons)

@@ -15,7 +15,7 @@ def image_shape(encoded, exif_orientation=False):
     """Reads the height and width of an encoded image, int32 [2].
 
     They are read from the header, so that a huge image is rejected before it is
-    decoded.
+    decoded. Only a WebP has to be decoded.
 
     Args:
         encoded: string [], the bytes of the image.

@@ -226,8 +226,7 @@ def shuffled(source, seed, epoch, shuffle_buffer, position=0):
     """
     read = source.examples
     if position and source.read_from:
-        # Before shuffling, none of the first `num_unused` examples is among those that
-        # are needed.
+        # The first `num_unused` of the unshuffled examples are not needed.
         num_unused = interleaving.first_unread(
             source.num_examples,
             *_buffer_and_seed(source, seed, epoch, shuffle_buffer),

@@ -111,6 +111,7 @@ def prepare(
             its ends, an image is unreadable, or the number of examples in a split is
             wrong.
         OSError: if `output_dir` can't be written to, or the original can't be read.
+        ModuleNotFoundError: as in `datasets.load`.
     """
     if not 0 <= worker_index < num_workers:
         raise ValueError(

@@ -8,8 +8,8 @@ def separate_graph(*specs):
 
     The result is a `tf.function` that is traced once. TensorFlow does not copy its
     operations into the graphs that call it ("_noinline"), and does not optimize it with
-    each of these graphs ("_tf_data_function"). For the decoders of BMP and GIF, the
-    former takes two seconds when a pipeline starts, and the latter half a second.
+    each of these graphs ("_tf_data_function"). For the decoders of BMP and GIF, copying
+    takes two seconds when a pipeline starts, and optimizing half a second.
 
     Args:
         *specs: (shape, dtype) of each argument.

@@ -64,7 +64,7 @@ class Source:
     """One split of a data set.
 
     Attributes:
-        name: the name of the data set, as passed to `datasets.load`.
+        name: the name of the data set, as for `datasets.load`.
         split: the split in TFDS's notation.
         classes: the class names, in the order of the labels.
         num_examples: the number of examples in the split.
@@ -449,9 +449,9 @@ def _log_bad_image(name):
 def label_limit(num_examples):
     """Returns the upper bound of the labels of a data set without class names.
 
-    All labels must be less than this bound. A few images of ImageNet may well have
-    labels up to those of its 1,000 classes. With more classes than that, a network can
-    be trained only if each class has an image.
+    All labels must be less than this bound. A small part of ImageNet may contain any
+    label of its 1,000 classes. More classes than that can be trained only if each of
+    them has an image.
     """
     return max(MAX_CLASSES, num_examples)
 

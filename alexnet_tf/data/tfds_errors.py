@@ -21,11 +21,12 @@ def check_data_dir(name, data_dir):
         data_dir: the directory of TFDS's data sets, or None.
 
     Raises:
-        FileNotFoundError: if it is inside the prepared data set.
+        FileNotFoundError: if `data_dir` is the folder of the prepared data set, or is
+            in that folder.
     """
     folder = os.path.abspath(os.path.expanduser(data_dir)) if data_dir else ""
-    # The folder NAME of the data set may be `data_dir` itself, or one or two levels above
-    # it.
+    # The folder NAME of the data set may be `data_dir` itself, or be one or two levels
+    # above it.
     for _ in range(3):
         parent, last = os.path.split(folder)
         if last == _base_name(name) and _prepared(folder):

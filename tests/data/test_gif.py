@@ -26,7 +26,7 @@ def gif_frame(indices, offset=(0, 0), transparent=None, palette=b""):
         indices: uint8 [H, W], below 4.
         offset: the (y, x) of the frame on the canvas.
         transparent: the index of the transparent color, or None.
-        palette: the bytes of four colors of its own.
+        palette: the bytes of the frame's own palette of four colors; empty for none.
     """
     height, width = indices.shape
     # Clearing the table before each pixel keeps all codes at three bits.

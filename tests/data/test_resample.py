@@ -48,7 +48,8 @@ def assert_crop(preset, shape, image_format, offset):
     (y, x), size = offset, preprocessing.crop_size
     error = np.abs(crop - square[y : y + size, x : x + size])
     assert crop.dtype == np.uint8 and crop.shape == (size, size, 3)
-    # Sampling positions are rounded, by up to a seventeenth of a pixel (see below).
+    # Sampling positions are rounded by up to a seventeenth of a pixel, which
+    # `test_positions_are_off_by_a_seventeenth_of_a_pixel_at_most` checks.
     assert error.max() <= 1 and (error > 0).mean() < 0.15
     assert crop.std() > 10
 
