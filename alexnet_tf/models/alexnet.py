@@ -61,10 +61,10 @@ def AlexNet(
         classes: the number of outputs of the last layer; ignored without the top.
             Default: that of published weights, 1000 otherwise.
         weights: a name in `published.WEIGHTS`, or "imagenet" for the published weights
-            of the preset, which are downloaded on first use; the path of a weights file
-            or of a run's directory, as for `load_weights`; or None for the preset's
-            random initialization. If `include_top` is False, weights of the top are
-            skipped.
+            of the preset; the path of a weights file or of a run's directory, as for
+            `load_weights`; or None for the preset's random initialization. Published
+            weights that are not in this package are downloaded on first use. If
+            `include_top` is False, weights of the top are skipped.
         include_top: whether to include the top: the fully connected layers and
             their dropout layers.
         classifier_activation: "softmax", or None for logits; ignored without the
@@ -80,9 +80,12 @@ def AlexNet(
 
     Raises:
         ValueError: if an argument is out of range, the images are too small for a
-            layer, or published weights do not have this preset, input shape or number
-            of classes. The errors of `load_weights` are raised if `weights` is given.
-        OSError: if published weights cannot be downloaded.
+            layer, or the published weights belong to another preset, input shape or
+            number of classes.
+        OSError: if the file of the preset cannot be read, or published weights cannot
+            be downloaded.
+
+    If `weights` is given, the errors of `load_weights` are raised too.
     """
     _check_preset(preset)
     if preset is not None:
@@ -125,7 +128,7 @@ def AlexNet(
             layer.name for layer in model.layers
         }
         path = published.locate(weights, preset.name)
-        # `load_weights` rejects names to skip that the file does not have.
+        # `load_weights` rejects names to skip that neither the model nor the file has.
         skip = omitted and omitted & read_shapes(path).keys()
         channel_order = preset.preprocessing.channel_order
         load_weights(model, path, skip=skip, channel_order=channel_order)
@@ -257,10 +260,11 @@ def rgb_kernels(model, preset):
 
 
 def kernel_towers(model):
-    """Returns the number of towers that share the kernels of conv1 equally.
+    """Returns the number of towers that the kernels of conv1 are divided into.
 
     The maps of conv1 belong to towers if the next convolution is grouped: the maps of
-    a group are seen by the kernels of that group only.
+    a group are the inputs of the kernels of that group only. Without such groups, or if
+    their number does not divide the number of kernels, the result is 1.
 
     Args:
         model: a model that `AlexNet` built.
@@ -299,7 +303,7 @@ def dropout_states(model):
 
 
 def _without_top(layers):
-    """Returns the layers up to the first dropout or fully connected layer."""
+    """Returns the layers before the first dropout or fully connected layer."""
     return itertools.takewhile(
         lambda spec: not isinstance(spec, presets.Dense | presets.Dropout),
         layers,
@@ -366,7 +370,7 @@ def _apply_as_convolution(dense, flattened_shape, x):
         flattened_shape: the shape (height, width, channels) of the maps that are
             flattened for `dense`. The window has the same shape. None if `dense`
             follows another fully connected layer, for windows of one pixel.
-        x: maps of [B, H, W, C].
+        x: maps [B, H, W, C].
     """
     height, width, channels = flattened_shape or (1, 1, x.shape[-1])
     convolution = keras.layers.Conv2D(
@@ -433,7 +437,8 @@ def _check_pool_input(spec, x, input_shape):
             raise ValueError(
                 f"Expected images that give {spec.name} maps of at least "
                 f"{spec.size} x {spec.size} pixels. Received: input_shape="
-                f"{input_shape}, which gives {x.shape[1]} x {x.shape[2]} pixels."
+                f"{input_shape}, which gives {x.shape[1]} x {x.shape[2]} pixels. Pass "
+                "a larger input_shape."
             )
 
 
@@ -477,7 +482,8 @@ def _shape_of(input_tensor, input_shape):
         raise ValueError(
             "Expected input_tensor to be a Keras tensor, such as "
             f"keras.Input((224, 224, 3)). Received: {type(input_tensor).__name__}. "
-            "Apply the model to tensors of numbers."
+            "To compute the outputs for an array or another tensor, call the model "
+            "with it."
         )
     shape = tuple(input_tensor.shape[1:])
     if input_shape not in (None, shape):
@@ -497,7 +503,7 @@ def _sources(input_tensor):
 def _check_arguments(input_shape, classes, include_top, activation, pooling):
     if len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(
-            "Expected an input shape of 3 channels, (height, width, 3). Received: "
+            "Expected an input shape with 3 channels, (height, width, 3). Received: "
             f"input_shape={input_shape}. For gray images, repeat the channel three "
             "times."
         )
@@ -505,7 +511,7 @@ def _check_arguments(input_shape, classes, include_top, activation, pooling):
         is_size = isinstance(side, numbers.Integral) and side > 0
         if side is not None and not is_size:
             raise ValueError(
-                "Expected a height and width of pixels, positive integers or None. "
+                "Expected a height and a width in pixels, positive integers or None. "
                 f"Received: input_shape={input_shape}."
             )
     if pooling is not None and (include_top or pooling not in ("avg", "max")):
@@ -522,7 +528,8 @@ def _check_arguments(input_shape, classes, include_top, activation, pooling):
     is_integer = isinstance(classes, numbers.Integral) and classes is not True
     if include_top and not (is_integer and classes > 0):
         raise ValueError(
-            f"Expected a positive number of classes, an integer. Received: {classes=}."
+            "Expected the number of classes to be a positive integer. Received: "
+            f"{classes=}."
         )
     if activation not in ("softmax", None):
         raise ValueError(

@@ -34,7 +34,8 @@ def find_class(name, classes):
     """Returns the index of a class.
 
     Args:
-        name: the name of the class, its WordNet id, or its index as a number or text.
+        name: the name of the class, its WordNet id, or its index as an int or a str. A
+            name takes precedence over an index.
         classes: the names of the classes in the order of the outputs.
 
     Raises:
@@ -53,25 +54,25 @@ def find_class(name, classes):
     if matches:
         raise ValueError(
             f"Expected the name of one class. Received: {text}, the name of the "
-            f"classes {', '.join(map(str, matches))}. Give one of these numbers."
+            f"classes {', '.join(map(str, matches))}. Give one of these indices."
         )
     names = [readable_name(class_name) for class_name in classes]
     similar = difflib.get_close_matches(text, names, n=3, cutoff=0.5) or names[:3]
     raise ValueError(
         f"Expected the name of a class of the network, such as {', '.join(similar)}, "
-        f"or its number from 0 to {len(names) - 1}. Received: {text}."
+        f"or its index from 0 to {len(names) - 1}. Received: {text}."
     )
 
 
 def decode_predictions(probabilities, top=5, classes=None):
     """Returns the most probable classes of each image, in descending order.
 
-    Warns about numbers that cannot be probabilities, such as logits.
+    Warns about values that cannot be probabilities, such as logits.
 
     Args:
         probabilities: float [B, classes].
-        top: the number of classes per image, from 1; if there are fewer classes, all
-            of them are returned.
+        top: the number of classes per image, at least 1; if there are fewer classes,
+            all of them are returned.
         classes: the names of the classes in the order of the columns, such as
             `Source.classes`; None for the 1000 classes of ImageNet. WordNet ids of
             ImageNet classes are replaced by readable names.
@@ -81,8 +82,8 @@ def decode_predictions(probabilities, top=5, classes=None):
         for an ImageNet class, and the index of the column for any other class.
 
     Raises:
-        ValueError: if `probabilities` does not have one column for each class or
-            contains NaN, or `top` is not an integer of at least 1.
+        ValueError: if `probabilities` is not a matrix with one column for each class
+            or contains NaN, or `top` is not an integer of at least 1.
     """
     probabilities = np.asarray(probabilities)
     names = list(imagenet_classes() if classes is None else classes)
@@ -105,7 +106,7 @@ def decode_predictions(probabilities, top=5, classes=None):
 
 
 def _check_probabilities(probabilities):
-    """Raises an error about NaN, and warns about numbers that are not probabilities."""
+    """Raises an error about NaN, and warns about values that are not probabilities."""
     if np.isnan(probabilities).any():
         raise ValueError(
             "Expected probabilities. Received: NaN, which a network computes if its "
@@ -116,7 +117,7 @@ def _check_probabilities(probabilities):
     if (probabilities < 0).any() or (np.abs(sums - 1) > 0.1).any():
         warnings.warn(
             "Expected probabilities, which are not negative and sum to 1 for each "
-            f"image. Received: numbers from {probabilities.min():.3g} to "
+            f"image. Received: values from {probabilities.min():.3g} to "
             f"{probabilities.max():.3g}. For logits, apply keras.ops.softmax first.",
             stacklevel=3,
         )

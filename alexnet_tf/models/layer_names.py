@@ -44,11 +44,11 @@ _DATA_PARALLEL = "module"
 def to_caffe_names(layers):
     """Returns the names of Caffe's layers for the names in a file.
 
-    Numbered layers are renamed in ascending order of their numbers, so that the first
-    convolution becomes conv1. Layers whose kernel has one axis are normalization
-    layers: they are not counted, and their names are treated as unknown ones. Unknown
-    names are returned without the first components that all names have in common, such
-    as "model" in model.conv1.
+    Numbered layers are renamed in ascending order of their numbers: the convolution
+    with the lowest number becomes conv1. Layers whose kernel has one axis are
+    normalization layers: they are not counted, and their names are treated as unknown
+    ones. Unknown names are returned without the first components that all names have in
+    common, such as "model" in model.conv1.
 
     Args:
         layers: {name in the file: {"kernel": array, "bias": array}}. Only the shapes of
@@ -78,10 +78,10 @@ def to_caffe_names(layers):
     for kind in _FIRST_NUMBERS:
         renamed |= _number(kind, layers, short_names)
     _check_unique(renamed)
-    torch_names = (*_NUMBERED.values(), _NAMED)
+    torch_patterns = (*_NUMBERED.values(), _NAMED)
     return renamed, any(
         pattern.fullmatch(name)
-        for pattern in torch_names
+        for pattern in torch_patterns
         for name in short_names.values()
     )
 

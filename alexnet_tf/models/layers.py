@@ -22,7 +22,7 @@ if keras.config.backend() != "tensorflow":
     )
 
 _register = keras.saving.register_keras_serializable("alexnet_tf")
-# Whether `compiled_normalization` and `portable_convolutions` apply to the present
+# Whether `compiled_normalization` and `portable_convolutions` apply to the current
 # thread.
 _compiled_scope = threading.local()
 _portable_scope = threading.local()
@@ -32,14 +32,14 @@ _portable_scope = threading.local()
 def compiled_normalization():
     """Lets `LocalResponseNormalization` call functions compiled with XLA in the body.
 
-    They are compiled for each shape of the inputs, which takes half a second, and can
-    be saved in no other format than TensorFlow's. The body is the code that traces or
-    calls a model; the present thread alone is affected.
+    The functions are compiled for each shape of the inputs, which takes half a second,
+    and can be saved only in TensorFlow's format. The body is the code that traces or
+    calls a model. Only the current thread is affected.
 
     For the preset `paper` on two CPU cores with AVX-512, they make inference 1.2 times
-    as fast as TensorFlow's operation, and the gradients 1.1 times. If there is a GPU,
-    the layer remains TensorFlow's operation: XLA needs the library libdevice for GPUs,
-    and many installations of TensorFlow do not find it.
+    as fast as TensorFlow's operation does, and the gradients 1.1 times. If there is a
+    GPU, the layer remains TensorFlow's operation: XLA needs the library libdevice for
+    GPUs, and many installations of TensorFlow do not find it.
     """
     with _activated(_compiled_scope):
         yield
@@ -47,11 +47,11 @@ def compiled_normalization():
 
 @contextlib.contextmanager
 def portable_convolutions():
-    """Lets `GroupedConv2D` convolve each group by itself in the body.
+    """Lets `GroupedConv2D` convolve each group separately in the body.
 
-    The body is the code that traces a model that is to be saved. A model that was saved
+    The body is the code that traces a model before it is saved. A model that was saved
     with native grouped convolutions, which are faster on a GPU, cannot run on a CPU
-    without oneDNN. The present thread alone is affected.
+    without oneDNN. Only the current thread is affected.
     """
     with _activated(_portable_scope):
         yield
@@ -140,7 +140,7 @@ class LocalResponseNormalization(keras.layers.Layer):
             depth_radius=depth_radius,
             groups=groups,
         )
-        # Saved configurations cannot contain numbers of NumPy.
+        # Saved configurations cannot contain NumPy scalars.
         self.depth_radius = int(depth_radius)
         self.bias = float(bias)
         self.alpha = float(alpha)
@@ -197,8 +197,8 @@ def _second_derivative(op, upstream):
     with tf.GradientTape() as tape:
         tape.watch([gradient, inputs])
         result = _normalization_gradient(inputs, gradient, *constants)
-    # The outputs of the normalization depend on its inputs, so that the gradient with
-    # respect to the inputs contains their part.
+    # There is no gradient with respect to the outputs of the normalization: they are
+    # functions of its inputs, whose gradient includes their part.
     return *tape.gradient(result, [gradient, inputs], upstream), None
 
 
@@ -209,7 +209,7 @@ with contextlib.suppress(KeyError):
 
 
 def _normalization_gradient(x, gradient, radius, bias, alpha, beta):
-    """Computes what LRNGrad computes, with operations that have gradients."""
+    """Returns the result of LRNGrad, computed with operations that have gradients."""
     s = bias + alpha * _window_sum(x * x, radius)
     sums = _window_sum(gradient * x * s ** (-beta - 1), radius)
     return gradient * s**-beta - 2 * alpha * beta * x * sums
@@ -225,7 +225,7 @@ def _window_sum(values, radius):
 
 @functools.cache
 def _compiled_normalization(radius, bias, alpha, beta, groups):
-    """Returns a function that normalizes, whose gradient is compiled with XLA too.
+    """Returns a function that normalizes; it and its gradient are compiled with XLA.
 
     With s = bias + alpha * sum(x^2), where `sum` is over neighboring channels, x is the
     input, y the output, and dx and dy are the gradients of the loss with respect to x
@@ -322,7 +322,7 @@ class SpatialResponseNormalization(keras.layers.Layer):
                 "Expected size to be odd, so that the window has a center. "
                 f"Received: size={size}."
             )
-        # Saved configurations cannot contain numbers of NumPy.
+        # Saved configurations cannot contain NumPy scalars.
         self.size = int(size)
         self.bias = float(bias)
         self.alpha = float(alpha)

@@ -68,8 +68,8 @@ def receptive_fields(model):
 def _window_geometry(layer):
     """Returns (window size, step, padding) of a layer, along one side of the maps.
 
-    The window size and the step are numbers of inputs of the layer; the padding is the
-    number of zeros before the first input.
+    All three are counted in pixels of the layer's input maps. The padding is the part
+    before the first pixel.
     """
     if isinstance(layer, keras.layers.ZeroPadding2D):
         return 1, 1, layer.padding[0][0]

@@ -239,7 +239,7 @@ def test_layers_have_the_pinned_names_and_shapes(name_and_model):
 
 
 def test_multiplications_equal_the_pinned_counts(name_and_model):
-    """Each number of a kernel is multiplied once for each position of the outputs."""
+    """Each weight of a kernel is multiplied once for each position of the outputs."""
     name, model = name_and_model
     count = sum(
         math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
@@ -827,7 +827,7 @@ def test_rejects_images_too_small_for_pooling(name):
 
 @pytest.mark.parametrize("classes", [True, 0, -1, 2.0, "ten"])
 def test_rejects_classes_that_are_not_a_positive_integer(classes):
-    """Without the top, the argument is ignored, so that nothing is rejected."""
+    """Without the top, the argument is ignored and not checked."""
     with pytest.raises(ValueError, match="number of classes"):
         alexnet.AlexNet("tiny", classes=classes)
     alexnet.AlexNet("tiny", classes=classes, include_top=False)
@@ -868,7 +868,7 @@ def batch_normalized(name="tiny"):
 
 
 def batch_normalized_model():
-    """Returns a model whose normalizations have random parameters."""
+    """Returns a model whose batch normalizations have random parameters."""
     keras.utils.set_random_seed(1)
     model = alexnet.AlexNet(batch_normalized(), 7, input_shape=(96, 96, 3))
     rng = np.random.default_rng(0)
@@ -891,7 +891,7 @@ def test_batch_normalization_of_a_preset_is_that_of_keras():
     np.testing.assert_allclose(actual, np.maximum(expected, 0), rtol=1e-3, atol=1e-4)
 
 
-def test_models_with_batch_normalization_can_be_derived():
+def test_models_can_be_derived_from_one_with_batch_normalization():
     """Batch normalization lies between a layer and its ReLU."""
     model = batch_normalized_model()
     names = [f"relu{number}" for number in range(1, 8)]
@@ -906,8 +906,8 @@ def test_models_with_batch_normalization_can_be_derived():
     )
 
 
-def test_rejects_layers_that_it_does_not_know():
-    """Without an error, the layers before it would be lost."""
+def test_rejects_layers_of_unknown_classes():
+    """Without an error, the layers before the unknown one would be lost."""
     layers = (*narrow_preset("tiny").layers[:3], "norm", presets.Dense("fc2", None))
     preset = presets.Preset("own", layers)
     with pytest.raises(ValueError, match="one of Conv, ReLU.*Dense .*Received: 'norm'"):

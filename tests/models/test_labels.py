@@ -82,7 +82,7 @@ def test_rejects_a_top_of_zero():
 
 
 @pytest.mark.parametrize("top", [1.5, "3", None])
-def test_top_is_an_integer(top):
+def test_top_must_be_an_integer(top):
     with pytest.raises(ValueError, match="top to be an integer of at least 1.*top="):
         decode_predictions(np.full((1, 4), 0.25), top, "abcd")
     (predictions,) = decode_predictions(np.full((1, 4), 0.25), np.int64(2), "abcd")
@@ -97,7 +97,7 @@ def test_rejects_nan():
 @pytest.mark.parametrize(
     "row", [[2.5, -1.5], [3.0, 4.0], [0.0, 0.0], [0.4, 0.4], [np.inf, 0.0]]
 )
-def test_warns_about_numbers_that_are_not_probabilities(row):
+def test_warns_about_values_that_are_not_probabilities(row):
     with pytest.warns(UserWarning, match="Expected probabilities.*softmax") as record:
         ((first, second),) = decode_predictions([[1, 0], row], classes="ab")[1:]
     assert first[2] == max(row) and second[2] == min(row)
@@ -117,16 +117,16 @@ def test_does_not_warn_about_rounded_probabilities(dtype):
     "name, index",
     [("dog", 1), ("n01440764", 2), ("tench", 2), ("0", 0), (1, 1), ("7", 3)],
 )
-def test_find_class_takes_names_ids_and_numbers(name, index):
-    """The name of a class comes before the number of another."""
+def test_find_class_takes_names_wordnet_ids_and_indices(name, index):
+    """The name of a class takes precedence over the index of another."""
     assert find_class(name, ["cat", "dog", "n01440764", "7"]) == index
 
 
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("dgo", "such as dog, or its number from 0 to 2. Received: dgo"),
-        ("3", "such as cat, dog, cow, or its number from 0 to 2. Received: 3"),
+        ("dgo", "such as dog, or its index from 0 to 2. Received: dgo"),
+        ("3", "such as cat, dog, cow, or its index from 0 to 2. Received: 3"),
         ("-1", "Received: -1"),
         ("crane", "of the classes 134, 517. Give one of"),
     ],

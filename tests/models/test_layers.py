@@ -54,7 +54,7 @@ SPATIAL_NORMS = [
 def compiled_with_defaults(constants):
     """Returns parameters (constants, mode) of a test.
 
-    Compilation takes a second, so that constants other than the defaults are compiled
+    Compilation takes a second. Therefore constants other than the defaults are compiled
     in large tests only.
     """
     return [
@@ -272,13 +272,13 @@ def operation_names(function, *inputs):
     return {operation.type for operation in graph.get_operations()}
 
 
-def test_the_layer_is_the_operation_of_tensorflow_and_nothing_else():
-    """Exporters and runtimes know no other form of response normalization."""
+def test_normalization_uses_only_the_lrn_operation_of_tensorflow():
+    """Exporters and runtimes support no other implementation."""
     x = tf.zeros([1, 2, 2, 6])
-    kept = {"Placeholder", "Identity", "NoOp", "Const"}
-    assert operation_names(LRN(), x) - kept == {"LRN"}
+    auxiliary = {"Placeholder", "Identity", "NoOp", "Const"}
+    assert operation_names(LRN(), x) - auxiliary == {"LRN"}
     split = {"Split", "ConcatV2", "LRN"}
-    assert operation_names(LRN(groups=2), x) - kept == split
+    assert operation_names(LRN(groups=2), x) - auxiliary == split
 
 
 def test_normalization_is_compiled_only_in_its_scope():
@@ -331,8 +331,8 @@ def test_a_gpu_runs_native_grouped_convolutions_that_are_not_saved(pretended_gpu
     assert "ConcatV2" in operation_names(portable, x)
 
 
-def test_numbers_can_be_checked_during_training():
-    """Functions that must be compiled failed under `enable_check_numerics`."""
+def test_gradients_can_be_computed_under_enable_check_numerics():
+    """An earlier version of the layer, which was compiled with XLA, failed."""
     tf.debugging.enable_check_numerics()
     try:
         x = random_array(1, 2, 2, 6)
@@ -731,8 +731,8 @@ def test_norms_reject_constants_that_are_not_numbers():
         LRN(beta="1")
 
 
-def test_norms_accept_numbers_of_numpy():
-    """A saved model contains them as plain numbers."""
+def test_norms_accept_numpy_scalars():
+    """The configuration in a saved model contains them as Python numbers."""
     norms = (
         LRN(np.int64(3), np.float32(1.5), np.float64(0.25), np.half(0.5), np.int8(2)),
         Spatial(np.int64(3), np.float32(1.5), np.float64(0.25), np.float32(0.5)),
