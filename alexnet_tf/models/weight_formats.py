@@ -44,12 +44,12 @@ from alexnet_tf.models.readers import torch_tar
 from alexnet_tf.models.readers import torch_zip
 from alexnet_tf.models.readers import unread_formats
 
-# The number of bytes at the beginning of a file that its format is recognized by.
+# The format of a file is recognized by this many bytes at its beginning.
 _HEADER_SIZE = 512
-# Reasons of the libraries may contain names from the file, which can be of any length.
+# Error messages of the libraries may contain names from the file, of any length.
 _MAX_REASON_LENGTH = 500
-# Pickles of protocol 4 and 5 have a frame of 9 bytes before the constant that begins a
-# file of PyTorch.
+# The constant in older files of PyTorch ends within this many bytes: it comes first, or
+# after the 9 bytes of a frame in pickles of protocol 4 and 5.
 _MAGIC_END = 32
 _PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 
@@ -64,8 +64,8 @@ def open_weights(path):
         FileNotFoundError: if there is no such file or directory, or the directory has
             no checkpoint.
         ModuleNotFoundError: if the format requires a package that is not installed.
-        ValueError: if the format is unknown, or the file is damaged or holds
-            something other than weights.
+        ValueError: if the format is unknown, the file cannot be read or is damaged, or
+            it holds something other than weights.
     """
     path = os.fspath(path)
     with errors_naming(path):
@@ -97,7 +97,7 @@ def write(path, arrays):
 
     Args:
         path: a path with one of these extensions, as a str.
-        arrays: {layer: {"kernel": array, "bias": array}}, or other names of arrays
+        arrays: {layer: {"kernel": array, "bias": array}}. Arrays may have other names
             than these two.
 
     Raises:
@@ -133,8 +133,9 @@ def _choose_reader(path):
         )
     with open(path, "rb") as file:
         header = file.read(_HEADER_SIZE)
-    # The length of a header of .safetensors in eight bytes, and the header, which is
-    # JSON. The first bytes of the length may be those of any other format.
+    # A .safetensors file begins with the length of its header in eight bytes, and the
+    # header, which is JSON. The first bytes of the length may equal those of another
+    # format.
     if header[4:9] == b"\0\0\0\0{":
         return safetensors_file.open_file
     unread_formats.check_header(header)

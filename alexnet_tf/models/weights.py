@@ -66,7 +66,8 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
         layout: None for kernels [height, width, in, out] and [in, out], with the rows
             of fc6 in the order H, W, C; "caffe" for kernels [out, in, height, width]
             and [out, in], with the columns of fc6 in the order C, H, W. The argument is
-            ignored for files of Caffe, PyTorch, ONNX and Keras, whose layout is known.
+            ignored if the layout is known: for runs, for files of Caffe, Caffe2,
+            PyTorch, ONNX, Keras and MatConvNet, and for layers with PyTorch's names.
         channel_order: "rgb" or "bgr", the order of the channels in the inputs of
             `model`. It is required for files of MatConvNet, and ignored for all others.
 
@@ -77,10 +78,11 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
         FileNotFoundError: if there is no such file or directory, or the directory has
             no checkpoint.
         ModuleNotFoundError: if the format requires a package that is not installed.
-        ValueError: if `layout`, a name in `skip` or the format is unknown, the layers
-            of the file and of the model differ, the file is that of CaffeNet and the
-            model is not or the other way round, a value is not finite, or the file is
-            damaged or malicious.
+        OSError: if published weights cannot be downloaded.
+        ValueError: if `layout`, a name in `skip` or the format is unknown,
+            `channel_order` is required and not given, the layers of the file and of the
+            model differ, one of the two is CaffeNet and the other is AlexNet, a value
+            is not finite, or the file cannot be read, is damaged or malicious.
     """
     if layout not in (None, "caffe"):
         raise ValueError(
@@ -127,10 +129,10 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
 def save_weights(model, path):
     """Writes the weights of `model`, in the format of the path's extension.
 
-    An existing file is replaced only after everything has been written. Layers of
-    nested models and of wrappers are called base/conv1, by the names of both.
-    Everything that is written can be read by `load_weights`; bfloat16 is written as
-    float32.
+    An existing file is replaced only after everything has been written. The name of a
+    layer in a nested model or in a wrapper follows that of the model or wrapper, as in
+    base/conv1. Everything that is written can be read by `load_weights`; bfloat16 is
+    written as float32.
 
     Args:
         model: a `keras.Model`.
@@ -175,7 +177,9 @@ def read_shapes(path):
         FileNotFoundError: if there is no such file or directory, or the directory has
             no checkpoint.
         ModuleNotFoundError: if the format requires a package that is not installed.
-        ValueError: if the format is unknown, or the file is damaged or malicious.
+        OSError: if published weights cannot be downloaded.
+        ValueError: if the format is unknown, or the file cannot be read, is damaged or
+            malicious.
     """
     path = published.locate(path)
     file = weight_formats.open_weights(path)
@@ -191,8 +195,7 @@ def _variables(model):
     """Returns {layer: {part: variable}} of all layers that have weights.
 
     Raises:
-        ValueError: if two weights cannot be told apart by the names of their layer and
-            their own.
+        ValueError: if two weights of a layer have the same name.
     """
     variables = {}
     for name, layer in _leaf_layers(model):
@@ -210,7 +213,7 @@ def _variables(model):
 
 
 def _leaf_layers(model, prefix=""):
-    """Yields (name, layer) of all layers, also of nested models and wrapped layers."""
+    """Yields (name, layer) of all layers, including those in models and wrappers."""
     for layer in model.layers:
         name = prefix + layer.name
         if isinstance(layer, keras.Model):
@@ -226,14 +229,14 @@ def _leaf_layers(model, prefix=""):
 
 
 def _check_can_be_read(model, path):
-    """Raises an error if weights in the file could not be loaded again."""
+    """Raises an error if weights could not be loaded again from the file `path`."""
     is_keras_format = path.endswith((".weights.h5", ".keras"))
     for name, parts in _variables(model).items():
         for part, variable in parts.items():
             dtype = keras.backend.standardize_dtype(variable.dtype)
             if not dtype.startswith(("float", "bfloat")):
                 raise ValueError(
-                    "Expected weights in floating-point numbers. Received: "
+                    "Expected weights of a floating-point type. Received: "
                     f"{name}/{part} of type {dtype}. Use `model.save_weights`."
                 )
             if dtype == "bfloat16" and is_keras_format:
@@ -250,7 +253,7 @@ def _check_network(network, model):
 
     Args:
         network: the name of the network in the file, or None.
-        model: the model that the weights are to be loaded into.
+        model: the model into which the weights are loaded.
     """
     names = [layer.name for layer in model.layers]
     if network not in ("AlexNet", "CaffeNet") or not {"norm1", "pool1"} <= {*names}:
@@ -270,7 +273,7 @@ def _rename(file, layout, kept_names):
     Args:
         file: a `stored.StoredWeights`.
         layout: the argument of `load_weights`.
-        kept_names: names that are not changed, those of the layers of the model.
+        kept_names: the names of the layers of the model, which are not changed.
     """
     foreign = {
         name: parts for name, parts in file.layers.items() if name not in kept_names
@@ -310,7 +313,7 @@ def _to_keras_layout(stored, model):
 
     Args:
         stored: {layer: {part: `StoredArray`}} with kernels [out, in, ...].
-        model: the model that the arrays are to be loaded into.
+        model: the model into which the arrays are loaded.
     """
     flattened_shapes = {
         next_layer.name: layer.input.shape[1:]
@@ -363,7 +366,7 @@ def _read(name, stored, dtype):
         array = array.astype(
             np.float64 if dtype == "float64" else np.float32, copy=False
         )
-    # The extremes need less memory than one truth value for each number.
+    # The minimum and the maximum need less memory than a boolean for each element.
     if array.size and not np.isfinite([array.min(), array.max()]).all():
         raise ValueError(f"{name} holds numbers that are not finite")
     return array
@@ -392,14 +395,20 @@ def _write(model, path):
 
 
 def _check_written(model, path, final_path):
-    """Raises an error if `load_weights` would not find all weights in a file."""
+    """Raises an error if `load_weights` would not find all weights in the file `path`.
+
+    Args:
+        model: the model whose weights have been written.
+        path: the path of the file, which is a temporary one.
+        final_path: the path of the file in the error message.
+    """
     file = weight_formats.open_weights(path)
     stored = _name_numbered_parts(file.layers, _variables(model))
     if _shapes(stored) != _shapes(_variables(model)):
         raise ValueError(
-            f"Expected layers whose weights {final_path} can name. Received: "
-            f"{model.name}, of which not all weights could be read again. Use "
-            "`model.save_weights`, or another format."
+            f"Expected a model whose weights can all be read again from {final_path}. "
+            f"Received: {model.name}, of which some weights are missing in the file or "
+            "have other names there. Use `model.save_weights`, or another format."
         )
 
 
@@ -410,7 +419,7 @@ def _to_array(variable):
 
 
 def _name_numbered_parts(stored, targets):
-    """Names arrays that the file only numbers after the variables of the model."""
+    """Gives numbered arrays the names of the model's variables, in the same order."""
     renamed = {}
     for name, parts in stored.items():
         names = [*targets.get(name, {})]
@@ -439,13 +448,17 @@ def _check_layers_match(targets, stored, model, path, layout):
         if model_shapes.get(name) != file_shapes.get(name):
             # A file may have any number of names, of any length and with control
             # characters, so the message contains only a part of them.
-            printable = repr(name)[1:-1][:40]
+            short_name = repr(name)[1:-1][:40]
             rows.append(
-                (printable, _describe(model_shapes, name), _describe(file_shapes, name))
+                (
+                    short_name,
+                    _describe(model_shapes, name),
+                    _describe(file_shapes, name),
+                )
             )
     table = "\n".join("  {:10s} {:42s} {}".format(*row) for row in rows[:20])
     raise ValueError(
-        f"Expected the layers of {model.name}. Received: {path}, which differs "
+        f"The weights file does not have the layers of {model.name}: {path} differs "
         f"in {len(rows) - 1}:\n{table}\nChoose the preset and the number of "
         "classes of the file, or pass the names of the layers to skip as skip."
         f"{'' if layout else _hint(model_shapes, file_shapes)}"
