@@ -190,8 +190,8 @@ class Preprocessing:
             color augmentation.
         pca_color_epochs: the number of epochs with PCA color augmentation, counted
             from the first; None for all epochs.
-        exif_orientation: whether images are turned upright by the EXIF orientation of
-            their JPEG files.
+        exif_orientation: whether images are turned upright according to the EXIF
+            orientation in their JPEG files.
     """
 
     image_size: int = 256
@@ -211,7 +211,7 @@ class Preprocessing:
     pca_color_std: float = 0.1
     pca_color_divisor: float = 1.0
     pca_color_epochs: int | None = None
-    # The images of ILSVRC-2012 are used as they are stored, by all authors.
+    # All authors use the images of ILSVRC-2012 as they are stored.
     exif_orientation: bool = False
 
 
@@ -237,10 +237,10 @@ class Recipe:
         patience: the number of evaluations without a lower validation error after
             which "plateau" divides the learning rate by 10.
         epochs: the maximum number of epochs.
-        layer_lr_multipliers: tuples of (layer name, epoch, factor), by epoch. From this
-            epoch on, the learning rate of the layer is multiplied by the factor, and no
-            longer by the factor of an earlier tuple. A layer with factor 0 is not
-            updated at all.
+        layer_lr_multipliers: tuples of (layer name, epoch, factor), sorted by epoch.
+            From this epoch on, the learning rate of the layer is multiplied by the
+            factor, and no longer by the factor of an earlier tuple. A layer with factor
+            0 is not updated at all.
     """
 
     batch_size: int = 128
@@ -566,11 +566,13 @@ _ALL = (
     ),
     # `tiny` has the layers of the paper with fewer filters and units, for small images.
     # Its recipe is made for a demonstration of two minutes, not for comparisons:
-    # - conv1 begins as in the paper, with a standard deviation of .01. He's would be
+    # - The kernels of conv1 and fc8 are initialized as in the paper, with a standard
+    #   deviation of .01. In conv1, He initialization has a standard deviation of
     #   .074, which remains visible as noise beside the learned kernels of about .1. The
-    #   other layers begin with He's. Throughout, the paper's initialization leaves the
-    #   loss at ln(classes) for 1,000 steps here, and Caffe reports the same of the
-    #   paper's biases of 1 (CAFFE models/bvlc_alexnet/readme.md): they begin at 0.
+    #   kernels of the other layers have He initialization: with that of the paper in
+    #   all layers, the loss stays at ln(classes) for 1,000 steps. The biases are
+    #   initialized to 0, because Caffe reports that the loss stays there with the
+    #   paper's biases of 1 too (CAFFE models/bvlc_alexnet/readme.md).
     # - The dropout rate is .3. At the paper's .5, half of 128 units are too few, and
     #   one run in three had not separated the last two classes after 26 epochs.
     # - The learning rate stays at the paper's .01 for three quarters of the epochs: if
@@ -607,7 +609,7 @@ _CHOICES = {
     },
 }
 
-# The numbers that cannot be 0.
+# The arguments of `override` that must not be 0.
 _POSITIVE = ("batch_size", "image_size", "crop_size", "patience", "pca_color_divisor")
 
 # The arguments of `override` that are also flags of `alexnet_tf.train`.
@@ -620,7 +622,7 @@ OVERRIDES = (
 )  # fmt: skip
 
 
-# {name or value in the network.json of version 0.1: its present form}.
+# {name or value in the network.json of version 0.1: the current name or value}.
 _RENAMED = {
     "colour_noise": "pca_color_std",  # word: kept
     "colour_noise_divisor": "pca_color_divisor",  # word: kept
@@ -635,9 +637,9 @@ _RENAMED = {
 
 
 def get(preset: str | Preset) -> Preset:
-    """Returns the preset of a name or a file.
+    """Returns the preset that a name or a file stands for.
 
-    A file of Python is executed. It contains, for example:
+    A Python file is executed. It contains, for example:
 
         import dataclasses
         from alexnet_tf import presets
@@ -645,14 +647,14 @@ def get(preset: str | Preset) -> Preset:
         WIDE = dataclasses.replace(tiny, name="wide", layers=(...))
 
     Args:
-        preset: a name in `PRESETS`; "FILE.py:NAME" for the variable NAME of a file of
-            Python; "FILE.json" for a dict from `to_dict` or the network.json of a run;
+        preset: a name in `PRESETS`; "FILE.py:NAME" for the variable NAME of a Python
+            file; "FILE.json" for a dict from `to_dict` or the network.json of a run;
             or a `Preset`, which is returned unchanged.
 
     Raises:
-        ValueError: if there is no preset of this name, or the file has no valid preset,
-            see `check`. A preset of a Python file needs a name that no other preset in
-            `PRESETS` has.
+        ValueError: if there is no preset of this name, the file has no valid preset,
+            see `check`, the code in a Python file raises an error, or a preset in a
+            Python file has the name of a different preset in `PRESETS`.
         OSError: if the file cannot be read.
     """
     if isinstance(preset, Preset):
@@ -685,20 +687,20 @@ def _from_file(path):
 
 
 def check(preset: Preset) -> Preset:
-    """Returns a preset unchanged if its name, fields and names of layers are valid.
+    """Returns a preset unchanged if its name, its fields and its layers are valid.
 
     Raises:
         ValueError: if the name contains other characters than letters, digits and
             "_.-", a field has the wrong type, a number of the recipe or of the
             preprocessing is out of range, two layers have the same name, or the last
-            layer has not one output for each class.
+            layer is not `Dense(name, None)`.
     """
     if not isinstance(preset, Preset):
         raise ValueError(f"Expected a presets.Preset. Received: {preset!r:.80}.")
     if not (isinstance(preset.name, str) and re.fullmatch(r"[\w.-]+", preset.name)):
         raise ValueError(
-            "Expected the name of a preset, of letters, digits, _, . and -. Received: "
-            f"name={preset.name!r}."
+            "Expected the name of a preset to consist of letters, digits, _, . and -. "
+            f"Received: name={preset.name!r}."
         )
     _check_layers(preset.layers)
     for part, kind in ((preset.preprocessing, Preprocessing), (preset.recipe, Recipe)):
@@ -765,7 +767,7 @@ def to_dict(preset: Preset) -> dict:
 def from_dict(content: dict) -> Preset:
     """Returns the `Preset` for a dict that `to_dict` returned.
 
-    Names and values of version 0.1 are converted to the present names and values.
+    Names and values of version 0.1 are converted to the current ones.
     Preprocessing and recipe may be missing: all their fields have defaults.
 
     Args:

@@ -5,8 +5,8 @@ integer, a number of 4 or 8 bytes, or a sequence of bytes, which may be a messag
 Its name and its meaning are not in the file, so callers select fields by number.
 
 Files may come from untrusted sources. Nothing here calls anything that a file names.
-Byte sequences and numbers are returned as views of the file, which take no memory, the
-fields that are read of one file are counted and limited, and a nested message is read
+Byte sequences and numbers are returned as views of the file, which take no memory. The
+number of fields that are read from one file is limited, and a nested message is read
 only if a caller asks for it.
 """
 
@@ -35,7 +35,7 @@ class Field(NamedTuple):
         number: the number of the field.
         value: an int from 0 to 2**64 - 1; the bytes as a memoryview; or the bits of
             numbers of 4 or 8 bytes as a NumPy array, uint32 or uint64 [n]. An array
-            holds the numbers of `n` consecutive fields with the same number.
+            holds the values of `n` consecutive fields with the same field number.
     """
 
     number: int
@@ -61,8 +61,8 @@ class Reader:
                 message. Its value is then the rest of the message.
 
         Raises:
-            ValueError: if the message is damaged, has groups, or more fields than the
-                reader may read are left.
+            ValueError: if the message is damaged, has groups, or has more fields than
+                the reader may still read.
         """
         if not isinstance(message, memoryview):
             raise ValueError("it has a number in place of a message")
@@ -72,7 +72,7 @@ class Reader:
             if self._fields_left < 0:
                 raise ValueError(
                     f"it has more than {self._max_fields:,} fields, and files of "
-                    "AlexNet have less than 1,000"
+                    "AlexNet have fewer than 1,000"
                 )
             number, value, position = _read_field(message, position, clip)
             yield Field(number, value)
@@ -82,7 +82,7 @@ def first_fields(message):
     """Returns up to 100 `Field`s from the beginning of a message.
 
     If the message is damaged, the fields before the damage are returned. A last field
-    of bytes may be cut short, so that a file that is cut short is recognized too.
+    of bytes may be incomplete, because an incomplete file should be recognized too.
     """
     fields = []
     try:
@@ -100,7 +100,7 @@ def to_text(value):
     """
     if not isinstance(value, memoryview) or len(value) > _MAX_NAME_LENGTH:
         raise ValueError(
-            f"it has a name that is not a text of at most {_MAX_NAME_LENGTH} bytes"
+            f"it has a name that is not a string of at most {_MAX_NAME_LENGTH} bytes"
         )
     return str(value, "utf-8", "replace")
 
@@ -133,11 +133,11 @@ def to_shape(values):
 
 
 def to_numbers(value, dtype):
-    """Returns the numbers in a repeated field, packed or not, as a view of the file.
+    """Returns the elements of a repeated field, packed or not, as a view of the file.
 
     Args:
         value: the value of a `Field`.
-        dtype: the dtype of the numbers, such as "<f4".
+        dtype: the dtype of the elements, such as "<f4".
 
     Raises:
         ValueError: if the value does not hold numbers of this size.
@@ -152,11 +152,11 @@ def to_numbers(value, dtype):
 
 @dataclasses.dataclass(frozen=True)
 class Blob:
-    """An array in a file of Caffe that is still to be read.
+    """An array in a file of Caffe that has not been read yet.
 
     Attributes:
         shape: the shape of the array.
-        runs: the numbers of the array in C order, as views of the file.
+        runs: the elements of the array in C order, as consecutive views of the file.
     """
 
     shape: tuple[int, ...]
@@ -192,8 +192,8 @@ def read_blob(reader, message):
         message: the message as a memoryview.
 
     Raises:
-        ValueError: if the message is damaged, or the number of values is not that of
-            the shape.
+        ValueError: if the message is damaged, or the number of elements is not that
+            of the shape.
     """
     old_shape, new_shapes, floats, doubles = {}, [], [], []
     for number, value in reader.fields(message):
@@ -215,7 +215,7 @@ def read_blob(reader, message):
 
 
 def check_size(shape, runs):
-    """Returns `runs` if they have as many numbers as an array of `shape`.
+    """Returns `runs` if they have as many elements as an array of `shape`.
 
     Raises:
         ValueError: if they do not.
@@ -238,7 +238,7 @@ def _unpack_integers(value):
 
 
 def _read_field(message, start, clip):
-    """Returns the number and the value of a field, and the position behind it.
+    """Returns the number and the value of a field, and the position after it.
 
     Args:
         message, clip: see `Reader.fields`.
@@ -264,7 +264,7 @@ def _read_field(message, start, clip):
 
 
 def _read_varint(message, position):
-    """Returns an int of at most 64 bits, and the position of the byte behind it."""
+    """Returns an int of at most 64 bits, and the position of the byte after it."""
     result = 0
     for shift in range(0, 70, 7):
         if position >= len(message):

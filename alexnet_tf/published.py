@@ -93,10 +93,10 @@ def _zoo_urls(path):
     return tuple(f"{repository}/{name}/{folder}/{path}" for name in (revision, "main"))
 
 
-# The sizes and hashes of the ONNX files are those of the pointers in onnx/models at
-# b1eeaa1, which had the same weights. The sizes of the .caffemodel files and the hash
-# of the first one are those of openvinotoolkit/open_model_zoo at 07893b0; the hash of
-# the second one is that of Homebrew's formula of Caffe.
+# The sizes and hashes of the ONNX files are those of the Git LFS pointers in
+# onnx/models at b1eeaa1, which had the same weights. The sizes of the .caffemodel files
+# and the hash of the first one are those of openvinotoolkit/open_model_zoo at 07893b0;
+# the hash of the second one is that of Homebrew's formula of Caffe.
 _ROWS = (
     PublishedWeights(
         name="torchvision",
@@ -258,9 +258,9 @@ def _find_imagenet(preset):
 
 
 def locate(weights, preset=None):
-    """Returns the path of published weights, or `weights` unchanged if it has no name.
+    """Returns the path of published weights, or `weights` if it is anything else.
 
-    The weights are downloaded if they are not in Keras' cache yet.
+    Weights that are neither in this package nor in Keras' cache are downloaded.
 
     Args:
         weights: a name in `WEIGHTS`, "imagenet", or anything else, as for `find`.
@@ -291,7 +291,7 @@ def download(name):
     Raises:
         ValueError: if there is no such name.
         OSError: if no address has the file, or the file cannot be saved. The message
-            says where to get the file and where to put it.
+            says where to get the file and where to put it, or what the folder needs.
     """
     if name not in WEIGHTS:
         raise ValueError(
@@ -307,8 +307,9 @@ def download(name):
 def _cache_folders():
     """Returns the folders that may have a file; the last one is for new files.
 
-    These are Keras' rules, for which it has no public function. Unlike Keras, files in
-    a cache that is not writable are used, because many machines share such a cache.
+    The folders are those that Keras uses, which has no public function for them. Unlike
+    in Keras, files in a cache that is not writable are used too, because such a cache
+    may be shared by many machines.
     """
     home = os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))
     with contextlib.suppress(OSError):
@@ -333,8 +334,8 @@ def _find_cached(row):
 def _defect(path, file):
     """Returns what is wrong with a file in the cache, or None if it is right.
 
-    Each process hashes a file once, because users put files into the cache by hand. For
-    244 MB it takes .15 to .7 seconds, less than importing TensorFlow.
+    Each process hashes a file once, because users put files into the cache by hand.
+    Hashing 244 MB takes .15 to .7 seconds, less than importing TensorFlow.
     """
     try:
         size = os.stat(path).st_size
@@ -364,11 +365,14 @@ def _identity(status):
 
 
 class _DownloadError(Exception):
-    """An address does not have the file, or no address has; the message is short."""
+    """The error that one address, or every address, does not have a file."""
 
 
 def _download(row):
-    """Downloads the first of the set's files that any address has; returns its path."""
+    """Downloads one of the set's files, and returns its path.
+
+    Waits for any other process that downloads to the same folder.
+    """
     folder = _cache_folders()[-1]
     try:
         os.makedirs(folder, exist_ok=True)
@@ -401,7 +405,12 @@ def _download(row):
 
 
 def _try_addresses(row, folder):
-    """Returns the path of the first file that could be downloaded."""
+    """Downloads the first of the set's files that any address has; returns its path.
+
+    Raises:
+        _DownloadError: if no address has any of the files.
+        OSError: if a file cannot be saved.
+    """
     failures = []
     for file in row.files:
         path = os.path.join(folder, file.filename)
