@@ -1,4 +1,4 @@
-"""Readers of weights files, one module for each container."""
+"""Readers of weights files: modules for the formats, and those that they share."""
 
 from alexnet_tf import lazy
 

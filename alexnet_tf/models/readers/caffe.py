@@ -3,7 +3,7 @@
 The numbers of the fields are those of src/caffe/proto/caffe.proto of BVLC/caffe at
 9b89154. A layer is stored in one of three messages: LayerParameter since 2014,
 V1LayerParameter in the published files, and V0LayerParameter, within a
-V1LayerParameter, before.
+V1LayerParameter, in the oldest files.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from alexnet_tf.models.readers.stored import StoredWeights
 from alexnet_tf.models.readers import unsupported
 
 _MAX_LAYERS = 1000
-# The number of bytes at the beginning of a file that it is recognized as a text by.
+# A file of text is recognized by this many bytes at its beginning.
 _TEXT_SIZE = 4096
 
 # {number of a field: the attribute of `_Layer` that it is added to}.
@@ -41,9 +41,9 @@ _CONTROL_CHARACTER = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
 _NOT_WEIGHTS = {
     "prototxt": "it is the description of a network as text. The weights are in the "
-    "file .caffemodel",
-    "solver state": "it is the state of a solver. The weights are in the file "
-    ".caffemodel that was written with it",
+    ".caffemodel file",
+    "solver state": "it is the state of a solver. The weights are in the .caffemodel "
+    "file that was written with it",
     "mean image": "it is a mean image and holds no weights",
 }
 
@@ -54,7 +54,7 @@ def recognizes(path):
 
 
 def open_file(path):
-    """Returns the `StoredWeights` of a file; see `npy.open_file` for the rest.
+    """Returns the `StoredWeights` of a file; raises the errors of `npy.open_file`.
 
     Caffe writes solver states, mean images and descriptions of networks too. They are
     rejected with an error that says which of these the file is.
@@ -169,7 +169,7 @@ def _stored_array(blob, rank):
 
 
 def _find_kind(message):
-    """Returns what a file is: "network" or a key of `_NOT_WEIGHTS`, else None."""
+    """Returns the kind of a file, "network" or a key of `_NOT_WEIGHTS`, else None."""
     if _is_prototxt(message):
         return "prototxt"
     fields = protobuf.first_fields(message)

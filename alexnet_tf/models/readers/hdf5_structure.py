@@ -1,9 +1,9 @@
 """Reads the groups, attributes and arrays of HDF5 files without the library of HDF5.
 
 That library is written in C. Of 2,000 randomly damaged files of Keras 2, 9 made it run
-for more than 10 seconds, without an end for at least one of them, and others made it
-use up to 4 GB of memory; damaged files of Keras 3 crashed it. Of 30,000 such files,
-none took this module more than half a second or .1 MB.
+for more than 10 seconds, at least one of them endlessly, and others made it use up to
+4 GB of memory; damaged files of Keras 3 crashed it. Of 30,000 such files, none took
+this module more than half a second or .1 MB.
 
 This module reads what Keras and Caffe write, and rejects the rest:
 
@@ -134,7 +134,9 @@ class _Object:
     def only_message(self, message_type):
         messages = self.messages.get(message_type, [])
         if len(messages) != 1:
-            raise ValueError(f"{printable(self.path)} is of another kind, or damaged")
+            raise ValueError(
+                f"{printable(self.path)} is not of the expected kind, or is damaged"
+            )
         return messages[0]
 
 
@@ -145,7 +147,7 @@ class Group(_Object):
         super().__init__(file, address, path)
         if _SYMBOL_TABLE not in self.messages:
             raise ValueError(
-                f"{printable(path)} is no group, or has a soft or external link"
+                f"{printable(path)} is not a group, or has a soft or external link"
             )
         tree, heap = _unpack("<QQ", self.only_message(_SYMBOL_TABLE))
         self._addresses = dict(_read_links(file, tree, heap))
@@ -285,8 +287,8 @@ def _read_symbol_nodes(file, address, parent_level=256):
 def _split_attribute(data):
     """Returns (name, (type, shape, values)) of an attribute message (IV.A.2.m).
 
-    The values of the tuple are the bytes of these parts. Messages of other kinds have
-    the name "".
+    The type, the shape and the values are the bytes of these parts. Messages of other
+    kinds have the name "".
     """
     version = data[0] if data else 0
     if version not in (1, 2, 3) or (version > 1 and data[1]):

@@ -2,8 +2,8 @@
 
 Keras 2 stores the kernels of convolutions as [height, width, in, out] for images of
 any layout. The inputs of fc6 are in the order H, W, C only if the network was trained
-on images [height, width, channels]. A file of weights does not tell, and networks
-trained on images [channels, height, width] load with wrong inputs of fc6.
+on images [height, width, channels]. A weights file does not state this layout: if the
+images were [channels, height, width], the inputs of fc6 are loaded in the wrong order.
 """
 
 import itertools
@@ -30,9 +30,9 @@ _IMGCLSMOB_LAYER = re.compile(
 def read_keras3(root):
     """Returns the `StoredWeights` of a file of Keras 3.
 
-    Keras numbers the arrays of a layer. Two arrays are called "kernel" and "bias", all
-    others "0", "1" and so on. The name of a layer in a nested model or in a wrapper
-    follows that of the model or wrapper: base/conv1.
+    Keras numbers the arrays of a layer. If there are two, they are called "kernel" and
+    "bias" in the result, and otherwise "0", "1" and so on. The name of a layer in a
+    nested model or in a wrapper follows that of the model or wrapper: base/conv1.
 
     Args:
         root: the `hdf5_structure.Group` of the file. The groups in "layers" are named
@@ -87,7 +87,7 @@ def read_keras2(root):
     """Returns the `StoredWeights` of a file of Keras 1 or 2.
 
     Args:
-        root: the `hdf5_structure.Group` of the weights. Attributes have the names of
+        root: the `hdf5_structure.Group` of the weights. Attributes list the names of
             its groups, which are layers or nested models, and of the arrays in each of
             the groups.
     """

@@ -25,7 +25,7 @@ _NORMALIZATIONS = ("lrn", "normalize")
 
 
 def open_file(path):
-    """Returns the `StoredWeights` of a .mat file; see `npy.open_file` for the rest."""
+    """Returns the `StoredWeights` of a .mat file, like `npy.open_file`."""
     with open(path, "rb") as file:
         if file.read(10) == b"MATLAB 7.3":
             raise ValueError(
@@ -44,7 +44,7 @@ def open_file(path):
                 raise ValueError("its convolutions do not have different names")
             arrays[name] = _read_layer(name, layer)
     return StoredWeights(
-        arrays, layout="keras", network=_network(types), channel_order="rgb"
+        arrays, layout="keras", network=_network_name(types), channel_order="rgb"
     )
 
 
@@ -53,7 +53,7 @@ def _find_layers(variables):
     network = variables if "layers" in variables else variables.get("net")
     if not isinstance(network, dict) or "layers" not in network:
         raise ValueError(
-            'it has no variable "layers", so that it is no network of MatConvNet'
+            'it is not a network of MatConvNet: it has no variable "layers"'
         )
     if "params" in network:
         raise ValueError(
@@ -68,17 +68,17 @@ def _find_layers(variables):
     return layers
 
 
-def _network(types):
+def _network_name(types):
     """Returns the name of the network from the types of its layers."""
-    pools = types.index("pool") if "pool" in types else len(types)
-    normalizations = [types.index(name) for name in _NORMALIZATIONS if name in types]
-    if not normalizations:
+    first_pool = types.index("pool") if "pool" in types else len(types)
+    first_norms = [types.index(name) for name in _NORMALIZATIONS if name in types]
+    if not first_norms:
         # imagenet-matconvnet-alex.mat was trained with batch normalization, which was
         # then merged into the kernels. It has the shapes of AlexNet.
         raise ValueError(
             "its network does not normalize responses, as AlexNet and CaffeNet do"
         )
-    return "AlexNet" if min(normalizations) < pools else "CaffeNet"
+    return "AlexNet" if min(first_norms) < first_pool else "CaffeNet"
 
 
 def _read_layer(name, layer):

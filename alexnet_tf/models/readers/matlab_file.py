@@ -1,12 +1,12 @@
-"""Reads structures, cells, texts and arrays of MATLAB's version 5 files.
+"""Reads structures, cells, strings and arrays of MATLAB's version 5 files.
 
 The format is that of "MAT-File Format" by The MathWorks. `save` writes it with -v6 and,
 compressed, with -v7; `scipy.io.savemat` writes it too. A file is a sequence of
 variables. A variable is a matrix element: a tag with a type and a size, and nested
 elements, which are data or, in cells and structures, matrix elements again.
 
-Only elements that are asked for are read; the others are skipped by their sizes. The
-numbers of arrays are read later, when `Numbers.read` is called. Objects, functions and
+Only the variables and fields that a caller names are read; the others are skipped. The
+contents of arrays are read later, when `Numbers.read` is called. Objects, functions and
 sparse arrays are skipped.
 
 SciPy is not used, because `scipy.io.loadmat` reads and inflates whole variables into
@@ -47,7 +47,7 @@ _MAX_MATRICES = 5000
 _MAX_DEPTH = 8
 # The largest size of a list of dimensions, which have four bytes each.
 _MAX_SHAPE_SIZE = 128
-# The largest size of names and texts, in bytes.
+# The largest size of names and strings, in bytes.
 _MAX_TEXT_SIZE = 16 * 1024
 # The number of bytes that are inflated at once, and the largest number of bytes that a
 # variable is inflated to.
@@ -143,8 +143,7 @@ class _Plain:
 class _Inflated:
     """The bytes that compressed data are inflated to, read from a position.
 
-    Moving backward inflates again from the beginning, so that no inflated bytes need to
-    be kept.
+    Moving backward inflates again from the beginning: no inflated bytes are kept.
     """
 
     def __init__(self, view):
@@ -240,8 +239,8 @@ class _Matrix:
 class _Parser:
     """Reads the elements at the position of a `_Plain` or an `_Inflated`.
 
-    The argument `end` of the methods is the end of the element that contains the one at
-    the position, which may not exceed it.
+    The argument `end` of the methods is the end of the enclosing element, which the
+    element at the position must not exceed.
     """
 
     def __init__(self, source, fields):
@@ -275,7 +274,7 @@ class _Parser:
         if tag.type not in types:
             raise ValueError(f"one of its elements has the type {tag.type}")
         if tag.size > _MAX_TEXT_SIZE:
-            raise ValueError(f"one of its names or texts has {tag.size:,} bytes")
+            raise ValueError(f"one of its names or strings has {tag.size:,} bytes")
         data = bytes(self.source.read(tag.size))
         self.source.seek(tag.next)
         return tag.type, data

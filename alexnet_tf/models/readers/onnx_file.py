@@ -54,7 +54,7 @@ def recognizes(path):
 
 
 def open_file(path):
-    """Returns the `StoredWeights` of a file; see `npy.open_file` for the rest."""
+    """Returns the `StoredWeights` of a file, like `npy.open_file`."""
     message = memoryview(files.map_file(path))
     _check_trained(message)
     reader = protobuf.Reader()

@@ -1,9 +1,9 @@
 """Finds the layers of a network in a graph of ONNX.
 
-Exporters choose any names for arrays, such as onnx::Conv_17. Therefore an array is
-assigned to a layer by the node that uses it. Nodes are in the order in which they are
-computed, so the convolutions are conv1, conv2 and so on, and the others fc6, fc7 and so
-on.
+Exporters give arrays arbitrary names, such as onnx::Conv_17. Therefore an array is
+assigned to a layer by the node that uses it. If the names do not state the layers, the
+layers are numbered in the order of the nodes, which is that of the computation: the
+convolutions are conv1, conv2 and so on, and the others fc6, fc7 and so on.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ _FIRST = {"conv": 1, "fc": 6}
 
 _QUANTIZED_OPERATORS = re.compile(r"QLinear\w+|QGemm|\w*[Qq]uantizeLinear|\w+Integer")
 _QUANTIZED = (
-    "it is quantized: its weights are rounded to 8 bits. Take the file with float32 "
-    "weights, such as bvlcalexnet-12.onnx in place of bvlcalexnet-12-int8.onnx"
+    "it is quantized: its weights are rounded to 8 bits. Use the file with float32 "
+    "weights, such as bvlcalexnet-12.onnx instead of bvlcalexnet-12-int8.onnx"
 )
 
 
@@ -137,7 +137,7 @@ class _Layer:
         """Returns {"kernel": `StoredArray`, "bias": `StoredArray`}.
 
         Args:
-            transpose: whether the kernel is to be [..., in, out].
+            transpose: whether to return the kernel as [..., in, out].
         """
         kernel = _transpose(self.kernel) if transpose else self.kernel
         return {"kernel": kernel} | ({"bias": self.bias} if self.bias else {})
@@ -189,7 +189,7 @@ class _Finder:
         """Raises an error if a node uses an array that is not part of a layer.
 
         Such an array belongs to a layer that AlexNet does not have, such as a batch
-        normalization. Arrays of one number and arrays of integers are constants of
+        normalization. Arrays with one element and arrays of integers are constants of
         other operations.
         """
         for node in nodes:
@@ -255,7 +255,7 @@ class _Finder:
         self.layers[node.outputs[0]] = dataclasses.replace(groups[0], kernel=kernel)
 
     def _take(self, node, index):
-        """Returns the `StoredArray` of an input, which is then used by a layer."""
+        """Returns the `StoredArray` of an input, and marks it as used by a layer."""
         name = node.input(index)
         tensor = self._tensors.get(name)
         if tensor is None:
@@ -282,7 +282,7 @@ def _check_is_plain_product(node):
 
 
 def _to_bias(array, layer):
-    """Returns the `StoredArray` [out] for a bias, such as one [1, out, 1, 1]."""
+    """Returns the `StoredArray` [out] for a bias, which may be [1, out, 1, 1]."""
     outputs = layer.kernel.shape[0]
     if math.prod(array.shape) != outputs:
         raise ValueError(
@@ -304,7 +304,7 @@ def _transpose(kernel):
 def _flattens_channels_last(nodes, layers):
     """Returns whether the maps are flattened in the order H, W, C.
 
-    This is the case if the axes N, C, H, W are transposed behind the last convolution.
+    This is the case if the axes N, C, H, W are transposed after the last convolution.
     """
     name = next((layer.input for layer in layers if layer.kind == "fc"), None)
     by_output = {output: node for node in nodes for output in node.outputs}
@@ -320,7 +320,7 @@ def _flattens_channels_last(nodes, layers):
 
 
 def _choose_names(layers):
-    """Returns the names of layers, from the file if it has names that we know."""
+    """Returns the names of layers, from the file if it has those of the presets."""
     matches = [_NAME.search(layer.kernel_name) for layer in layers]
     names = [match[0] for match in matches if match]
     if len({*names}) == len(layers):

@@ -23,8 +23,8 @@ _MOMENTUM_SUFFIX = "_momentum"
 def open_file(path):
     """Returns the `StoredWeights` of a file, like `npy.open_file`."""
     buffer = files.map_file(path)
-    # Newer versions of Paddle store arrays in a way that is not supported, so that the
-    # key has to be searched before the pickle is read.
+    # Newer versions of Paddle store arrays in a way that is not supported. Therefore
+    # the key is searched for before the pickle is read.
     if buffer.find(_PADDLE_KEY.encode()) >= 0:
         raise ValueError(
             "it is a file of Paddle, whose format is not supported, because its dense "

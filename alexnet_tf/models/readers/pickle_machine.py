@@ -22,9 +22,9 @@ _MAX_NAME_LENGTH = 100
 _CONSTANTS = {b"N": None, b"\x88": True, b"\x89": False}
 # The number of bytes of the integer that follows the instruction.
 _INTEGER_SIZES = {b"J": 4, b"K": 1, b"M": 2}
-# These instructions are followed by a length and by data of this length: a byte string,
-# a text, or an integer (LONG1). The values of the dicts are the numbers of bytes of the
-# length.
+# These instructions are followed by a length and by data of this length: bytes, a
+# string in UTF-8, or an integer (LONG1). The values of the dicts are the numbers of
+# bytes of the length.
 _BYTES_LENGTH_SIZES = {
     b"U": 1, b"T": 4, b"C": 1, b"B": 4, b"\x8e": 8, b"\x96": 8,
 }  # fmt: skip
@@ -37,7 +37,7 @@ _MARKED = {b"t", b"e", b"u"}
 
 
 class UnsupportedPickle(ValueError):
-    """The reason why a pickle is rejected."""
+    """The reason why a pickle is rejected: something that it holds."""
 
 
 class Function(str):
@@ -51,7 +51,7 @@ class PickleMachine:
 
     Attributes:
         functions: {(module, name): name} of the functions that a pickle may refer to.
-        max_text_size: the limit for the texts of all pickles in bytes; None for no
+        max_text_size: the limit for the strings of all pickles in bytes; None for no
             limit other than the size of the buffer.
         position: the position in the buffer of the next byte to be read.
     """
@@ -88,7 +88,7 @@ class PickleMachine:
 
         Args:
             function: a `Function`.
-            arguments: any object that the pickle has made.
+            arguments: an object that the pickle has made, which may be of any type.
 
         Raises:
             UnsupportedPickle: if the arguments are not supported.
@@ -104,7 +104,7 @@ class PickleMachine:
         raise UnsupportedPickle(f"the instruction {instruction!r}")
 
     def to_key(self, value):
-        """Returns the key of a dict for the object that the pickle gives."""
+        """Returns the key of a dict for an object that the pickle uses as a key."""
         return to_str(value)
 
     def reject_function(self, module, name):

@@ -1,7 +1,7 @@
 """Reads NumPy arrays from a pickle without running any of its code.
 
-`pickle_machine` explains why no function is called. What the five functions that Python
-2 and 3 use for arrays would return is computed here.
+`pickle_machine` explains why no function is called. This module computes the results of
+the five functions that Python 2 and 3 use for arrays.
 """
 
 import math
@@ -37,10 +37,10 @@ def load(buffer):
         return machine.run()
     except UnsupportedPickle as error:
         raise ValueError(
-            "Expected a pickle of NumPy arrays in dicts and lists. Received: "
-            f"{error} at byte {machine.position}. Use `pickle.load` or "
+            f"it holds {error} at byte {machine.position} of its pickle. Only NumPy "
+            "arrays in dicts and lists are read. Use `pickle.load` or "
             "`numpy.load(..., allow_pickle=True)`, which run any code in the file, "
-            "only if you trust its origin."
+            "only if you trust its origin"
         ) from None
 
 

@@ -21,7 +21,8 @@ def open_file(path):
     with safetensors.safe_open(path, framework="numpy"):
         pass
     view = memoryview(files.map_file(path))
-    # The size of the header in eight bytes, the header in JSON, and the arrays.
+    # A file has the size of its header in eight bytes, the header in JSON, and the
+    # arrays.
     start = 8 + int.from_bytes(view[:8], "little")
     header = json.loads(bytes(view[8:start]))
     header.pop("__metadata__", None)

@@ -1,4 +1,4 @@
-"""Weights in a file whose arrays are still to be read."""
+"""The weights in a file, whose arrays are read later."""
 
 import dataclasses
 import re
@@ -19,12 +19,13 @@ _PARTS = {
     "bias": "bias", "biases": "bias", "b": "bias", "b_0": "bias",
 }  # fmt: skip
 _KEY = re.compile(rf"(.+)[/._]({'|'.join(_PARTS)})")
-_OWN_KEY = re.compile(r"(.+)/(\w+)")
+# The keys that `save_weights` writes, with the name of any array.
+_SAVED_KEY = re.compile(r"(.+)/(\w+)")
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredArray:
-    """An array that is still to be read from a file.
+    """An array in a file that has not been read yet.
 
     Attributes:
         shape: the shape that the file states.
@@ -47,8 +48,8 @@ class StoredWeights:
             order.
         network: the name of the network in the file, such as "CaffeNet"; None if the
             file does not name one.
-        channel_order: "rgb" if the file belongs to networks whose inputs are BGR, but
-            its conv1 takes RGB; None otherwise.
+        channel_order: "rgb" if conv1 in the file takes RGB images even if the preset
+            takes BGR images; None otherwise.
     """
 
     layers: dict[str, dict[str, StoredArray]]
@@ -64,7 +65,7 @@ def group_by_layer(arrays):
     otherwise go unnoticed. After a slash, which `save_weights` writes, any name is
     accepted, such as bn1/gamma: `load_weights` compares it with those of the model. A
     reader whose container has other arrays too, such as the momenta of the optimizer
-    in a file of Caffe2, leaves them out before.
+    in a file of Caffe2, removes them before it calls this function.
 
     Raises:
         ValueError: if the names are those of a network that no preset has, a name is
@@ -73,7 +74,7 @@ def group_by_layer(arrays):
     unsupported.check_names(arrays)
     layers = {}
     for key, array in arrays.items():
-        match = _KEY.fullmatch(key) or _OWN_KEY.fullmatch(key)
+        match = _KEY.fullmatch(key) or _SAVED_KEY.fullmatch(key)
         if not match:
             raise ValueError(
                 f"its array name '{printable(key)}' is not of the form conv1/kernel"
@@ -110,13 +111,13 @@ def transpose_matrix(matrix, maps_shape=None):
     """Returns a transposed copy of a matrix.
 
     It takes a quarter of the time of copying `matrix.T`, which reads or writes one
-    number of each row at a time.
+    element of each row at a time.
 
     Args:
-        matrix: [outputs, inputs].
-        maps_shape: the shape (height, width, channels) of maps that are the inputs. The
-            columns of the matrix then have the order C, H, W, and the rows of the
-            result the order H, W, C. None to keep the order.
+        matrix: an array [outputs, inputs].
+        maps_shape: the shape (height, width, channels) if the inputs are flattened
+            maps. The columns of the matrix then have the order C, H, W, and the rows of
+            the result the order H, W, C. None to keep the order.
     """
     num_outputs, num_inputs = matrix.shape
     height, width, channels = maps_shape or (1, 1, num_inputs)
@@ -130,13 +131,13 @@ def transpose_matrix(matrix, maps_shape=None):
 
 
 def printable(text, length=60):
-    """Returns a text in a form for messages, short and without control characters.
+    """Returns a short string without control characters, for an error message.
 
     The names in a file may have any length and any characters.
 
     Args:
         text: a name from a file, or a message that may contain one.
-        length: the number of characters that are kept.
+        length: the number of characters of `text` that are kept.
     """
     return "".join(
         character if character.isprintable() else repr(character)[1:-1]

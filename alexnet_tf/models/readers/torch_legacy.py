@@ -2,7 +2,7 @@
 
 They consist of five pickles (see `torch_pickle`): a constant, the version of the
 format, a dict about the machine, the saved object, and a list of keys. For each key,
-the number of numbers in its storage follows as int64, and then the numbers.
+the number of elements in its storage follows as int64, and then the elements.
 """
 
 
@@ -35,7 +35,7 @@ def open_file(path):
 
 
 def _find_storages(machine, keys):
-    """Returns {key: position of the numbers} of all storages.
+    """Returns {key: position of the elements} of all storages.
 
     Args:
         machine: a `TorchMachine` whose position is that of the first storage.

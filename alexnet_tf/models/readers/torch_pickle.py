@@ -1,7 +1,7 @@
 """Reads the pickles in files of PyTorch without PyTorch and without running their code.
 
-`pickle_machine` explains why no function is called. Such a pickle holds no numbers. A
-tensor in it is a view of a storage, an array of numbers elsewhere in the file.
+`pickle_machine` explains why no function is called. These pickles do not contain the
+elements of tensors: a tensor is a view of a storage, an array elsewhere in the file.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from alexnet_tf.models.readers.pickle_machine import to_str
 from alexnet_tf.models.readers.pickle_machine import UnsupportedPickle
 from alexnet_tf.models.readers.stored import printable
 
-# {class of storages or tensors: (name of the type of the numbers, number of bytes)}.
+# {class of storages or tensors: (name of the type of an element, size in bytes)}.
 _NUMBER_TYPES = {
     "Double": ("float64", 8),
     "Float": ("float32", 4),
@@ -46,15 +46,15 @@ _MAX_INTEGER_LENGTH = 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Storage:
-    """A section of an array of numbers in a file.
+    """A section of an array in a file.
 
     Attributes:
         key: the name of the array.
-        number_type: the type of the numbers, such as "float32".
-        item_size: the size of a number in bytes.
-        count: the number of numbers in the storage.
-        array_size: the number of numbers in the array.
-        start: the index in the array of the first number.
+        number_type: the type of the elements, such as "float32".
+        item_size: the size of an element in bytes.
+        count: the number of elements in the section.
+        array_size: the number of elements in the array.
+        start: the index in the array of the first element of the section.
     """
 
     key: str
@@ -65,7 +65,7 @@ class Storage:
     start: int = 0
 
     def section(self, start, count):
-        """Returns the storage of `count` numbers of this one, from `start` on."""
+        """Returns the section of `count` elements of this storage, from `start` on."""
         are_integers = type(start) is int and type(count) is int
         if not (are_integers and 0 <= start <= start + count <= self.count):
             raise UnsupportedPickle("a storage that exceeds another")
@@ -77,8 +77,8 @@ class Tensor:
     """A tensor in a file.
 
     Attributes:
-        storage: the `Storage` that holds the numbers.
-        offset: the index in the storage of the first number.
+        storage: the `Storage` that holds the elements.
+        offset: the index in the storage of the first element.
         shape: the shape.
         strides: the difference of the indices of neighbors along each axis.
     """
@@ -122,14 +122,14 @@ class TorchMachine(PickleMachine):
 
         Raises:
             ValueError: if the pickle holds something other than tensors, numbers and
-                texts in dicts and lists, or is damaged.
+                strings in dicts and lists, or is damaged.
         """
         try:
             return super().run()
         except UnsupportedPickle as error:
             raise ValueError(
                 f"it holds {error} at byte {self.position} of its pickle. Only "
-                "tensors, numbers and texts in dicts and lists are read"
+                "tensors, numbers and strings in dicts and lists are read"
             ) from None
 
     def make(self, function, arguments):
@@ -151,7 +151,7 @@ class TorchMachine(PickleMachine):
                 raise UnsupportedPickle(f"unsupported arguments of {function}")
 
     def make_dict(self, pairs):
-        # A small pickle can give one list many times, and each result takes memory.
+        # A small pickle can use one list many times, and each result takes memory.
         self.pairs_left -= len(pairs)
         if self.pairs_left < 0:
             raise UnsupportedPickle("more entries of dicts than instructions")
@@ -168,7 +168,7 @@ class TorchMachine(PickleMachine):
             raise UnsupportedPickle("the state of an object of another type")
 
     def to_key(self, value):
-        # The optimizers number the weights.
+        # The states of optimizers have the numbers of the weights as keys.
         return value if type(value) is int else to_str(value)
 
     def execute_extra(self, instruction):
@@ -216,7 +216,7 @@ class TorchMachine(PickleMachine):
         Args:
             key: the key of the storage.
             storage_class: the name of its class, such as "FloatStorage".
-            count: the number of its numbers.
+            count: the number of its elements.
         """
         kind = storage_class.removesuffix("Storage")
         if kind not in _NUMBER_TYPES:
@@ -255,7 +255,7 @@ def make_tensor(storage, offset, shape, strides):
 
 
 def _to_int(text):
-    # The text is ASCII, so that all digits are between 0 and 9.
+    # The text is ASCII: all digits are between 0 and 9.
     if len(text) > _MAX_INTEGER_LENGTH or not text.removeprefix("-").isdigit():
-        raise UnsupportedPickle("an integer that is not one")
+        raise UnsupportedPickle("an invalid integer")
     return int(text)

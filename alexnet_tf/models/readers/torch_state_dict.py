@@ -1,7 +1,7 @@
 """Finds the weights in an object that PyTorch saved.
 
-The object is a dict of tensors, as `state_dict` of a module returns it, or the
-checkpoint of a training, a dict in which this dict has one of several names.
+The object is a dict of tensors, as `state_dict` of a module returns it, or a training
+checkpoint, a dict that contains this dict under one of several keys.
 """
 
 import numpy as np
@@ -29,8 +29,8 @@ def stored_weights(checkpoint, buffer, positions):
     Args:
         checkpoint: the object, with a `torch_pickle.Tensor` in place of each tensor.
         buffer: a memory map of the file.
-        positions: {key of a storage: position of its numbers in the file}. All numbers
-            of all storages must be within the file.
+        positions: {key of a storage: position of its elements in the file}. The
+            elements of all storages must be within the file.
 
     Raises:
         ValueError: if the object has no weights, or they have unsupported types.
@@ -74,7 +74,7 @@ def _is_array_of_layer(name, tensor):
     """Returns whether a tensor belongs to a layer.
 
     A checkpoint may also hold integers, such as the number of batches that a batch
-    normalization has seen, and numbers without axes, such as the best accuracy.
+    normalization has seen, and scalars, such as the best accuracy.
     """
     part = part_name(name.rpartition(".")[2])
     is_floating = tensor.storage.number_type in _DTYPES
@@ -94,7 +94,7 @@ def _stored_array(tensor, buffer, positions):
             tuple(step * storage.item_size for step in tensor.strides),
         )
         if storage.number_type == "bfloat16":
-            # The numbers are the upper halves of numbers in float32.
+            # The elements are the upper halves of float32 numbers.
             return (array.astype("<u4") << 16).view("<f4")
         return array
 

@@ -3,11 +3,11 @@
 One of them is torchvision's alexnet-owt-4df8aa71.pth. The members are
 
     storages  a pickle of the number of storages; for each storage, a pickle of its key,
-              its device and its class, the number of numbers as int64, and the numbers;
-              at last, a pickle of the storages that are sections of others
+              its device and its class, the number of its elements as int64, and the
+              elements; finally, a pickle of the storages that are sections of others
     tensors   a pickle of the number of tensors; for each tensor, a pickle of its key,
               the key of its storage and its class, the number of axes as int64, the
-              sizes, the strides, and the index of its first number
+              sizes, the strides, and the index of its first element
     pickle    a pickle of the saved object, which refers to tensors by their keys
     sys_info  facts about the machine that are not needed
 """
@@ -52,7 +52,7 @@ def open_file(path):
 
 
 def _read_storages(view):
-    """Returns {key: `Storage`} and {key: position of the numbers in `view`}."""
+    """Returns {key: `Storage`} and {key: position of the elements in `view`}."""
     machine = TorchMachine(view)
     positions = {}
     for _ in range(_to_int(machine.run())):
@@ -83,7 +83,7 @@ def _read_tensors(view, storages):
             case int(key), int(storage_key), _ if str(storage_key) in storages:
                 (dimensions,) = _read_integers(machine, 1)
                 # Some versions wrote the number of axes with four bytes, and four
-                # other bytes behind it.
+                # other bytes after it.
                 dimensions &= 0xFFFFFFFF
                 if dimensions > MAX_DIMENSIONS:
                     raise UnsupportedPickle(f"a tensor of {dimensions} axes")

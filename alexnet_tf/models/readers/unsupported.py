@@ -36,8 +36,8 @@ _NETWORKS = (
         "it holds only the weights that a perceptual metric (LPIPS) gives to the "
         "features of a network, such as torchvision's AlexNet, and no network",
     ),
-    # These are the names of PyTorch. Own models with the batch normalization of Keras,
-    # whose arrays are called moving_mean and moving_variance, are loaded.
+    # These are the names of PyTorch. Models with the batch normalization of Keras,
+    # whose arrays are called moving_mean and moving_variance, can be loaded.
     (
         (r"running_(?:mean|var)",),
         BATCH_NORMALIZATION,

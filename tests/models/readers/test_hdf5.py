@@ -35,7 +35,7 @@ def caffe_model():
 
 @pytest.fixture(scope="module")
 def small_model():
-    """Returns a model that is built and loaded quickly: conv1 and fc8."""
+    """Returns a model of conv1 and fc8, which is built and loaded quickly."""
     inputs = keras.Input((4, 4, 3))
     x = keras.layers.Conv2D(4, 3, name="conv1")(inputs)
     x = keras.layers.Flatten()(x)
@@ -441,7 +441,7 @@ def test_damaged_files(tmp_path, small_model, valid_files, name, data):
 
 
 def test_rejects_archives_whose_headers_are_damaged(tmp_path, small_model):
-    """The position of the weights in the archive is beyond its end."""
+    """The stated position of the weights is beyond the end of the archive."""
     with zipfile.ZipFile(tmp_path / "w.keras", "w") as archive:
         archive.writestr("model.weights.h5", b"\x89HDF")
     content = bytearray((tmp_path / "w.keras").read_bytes())

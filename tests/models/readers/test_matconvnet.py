@@ -101,7 +101,7 @@ def test_rejects_the_file_of_the_other_network(tmp_path, caffe_model):
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_scipy_reads_our_files(tmp_path, compressed):
+def test_scipy_reads_the_files_of_the_tests(tmp_path, compressed):
     scipy_io = pytest.importorskip("scipy.io")
     arrays, _, _ = reference_arrays("caffe")
     layers = mat_files.to_layers(arrays)
@@ -181,7 +181,7 @@ def make_changes():
         (set_field("name", "fc7"), "do not have different names"),
         (set_field("name", None), "do not have different names"),
         (set_field("name", "\x1b[2J" * 10), "does not have|missing"),
-        (set_field("name", "x" * 10_000), "texts has 20,000 bytes"),
+        (set_field("name", "x" * 10_000), "strings has 20,000 bytes"),
         (set_field("weights", [np.ones((1, 7), "f4")]), "fc8 does not have a kernel"),
         (set_field("weights", ["a", "b"]), "fc8 does not have a kernel"),
         (set_field("weights", [[], []]), "fc8 does not have a kernel"),
@@ -308,7 +308,7 @@ def test_checks_the_end_of_compressed_data(tmp_path, caffe_model, layers):
 
 
 def test_reads_only_the_first_variable_of_a_name(tmp_path, caffe_model, layers):
-    """Otherwise a file could have a hundred large ones."""
+    """Otherwise a file could have a hundred large variables of this name."""
     path = tmp_path / "w.mat"
     second = mat_files.matrix([{"type": "bnorm"}], "layers")
     content = mat_files.HEADER + mat_files.matrix(layers, "layers") + second

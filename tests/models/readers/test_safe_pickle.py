@@ -92,7 +92,7 @@ def huge_array():
     ],
 )
 def test_rejects_everything_but_arrays_of_floats(value, message):
-    with pytest.raises(ValueError, match=f"Expected a pickle.*{message}"):
+    with pytest.raises(ValueError, match=f"it holds .*{message}"):
         safe_pickle.load(pickle.dumps(value, 4))
 
 
@@ -169,7 +169,7 @@ OBJECT = FLOAT32.replace(b"f4", b"O8")
     ],
 )
 def test_rejects_malicious_bytes(pickled, message):
-    with pytest.raises(ValueError, match=f"Received: .*{message}"):
+    with pytest.raises(ValueError, match=f"it holds .*{message}"):
         safe_pickle.load(pickled)
 
 
@@ -185,8 +185,8 @@ def test_reads_recursive_objects():
     [
         b"]" * 2_000_000,
         b"]" + b"q\x00h\x00a" * 1_000_000,
-        # Each of 50,000 pairs holds the previous pair twice, so that there are
-        # 2^50,000 leaves.
+        # Each of 50,000 pairs holds the previous pair twice, which makes 2^50,000
+        # leaves.
         b")" + b"q\x00h\x00\x86" * 50_000 + b"q\x00}h\x00K\x01s.",
     ],
 )
@@ -235,7 +235,7 @@ def test_reads_or_rejects_damaged_pickles(data):
     try:
         safe_pickle.load(bytes(damaged))
     except ValueError as error:
-        assert "Expected a pickle of NumPy arrays" in str(error)
+        assert str(error).startswith("it holds ")
     finally:
         assert tracemalloc.get_traced_memory()[1] < 1e6
         tracemalloc.stop()
@@ -248,4 +248,4 @@ def test_reads_or_rejects_any_bytes(pickled):
     try:
         safe_pickle.load(pickled)
     except ValueError as error:
-        assert "Expected a pickle of NumPy arrays" in str(error)
+        assert str(error).startswith("it holds ")

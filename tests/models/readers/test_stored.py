@@ -20,7 +20,7 @@ def test_groups_arrays_of_all_spellings_by_layer():
 @pytest.mark.parametrize(
     "key", ["conv1", "conv1_w_momentum", "/kernel", "conv1 kernel", ""]
 )
-def test_rejects_arrays_that_are_no_kernel_and_no_bias(key):
+def test_rejects_arrays_that_are_neither_kernels_nor_biases(key):
     with pytest.raises(ValueError, match=f"'{key}' is not of the form conv1/kernel"):
         stored.group_by_layer({"conv1/bias": 1, key: 2})
 

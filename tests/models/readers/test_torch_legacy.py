@@ -18,7 +18,7 @@ def test_reads_the_file_that_the_other_tests_damage(tmp_path):
 
 
 def test_reads_pickles_of_protocol_4(tmp_path):
-    """Each of them begins with a frame, before the constant at the beginning."""
+    """A frame precedes the constant by which the format is recognized."""
     path = tmp_path / "a.pth"
     torch_files.save_legacy(path, torch_state())
     frame = b"\x80\x04\x95" + (13).to_bytes(8, "little")
@@ -26,11 +26,11 @@ def test_reads_pickles_of_protocol_4(tmp_path):
     check_loaded(path)
 
 
-def test_the_numbers_have_the_order_of_the_list_of_keys(tmp_path):
+def test_storages_have_the_order_of_the_list_of_keys(tmp_path):
     path = tmp_path / "a.pth"
     keys = ["1", "0", "2", "3"]
     torch_files.save_legacy(path, torch_state(), keys=keys)
-    # The storages 0 and 1 have 12 and 3 numbers.
+    # The storages 0 and 1 have 12 and 3 elements.
     check_rejected(path, "its storage 1 should have 3 numbers, and has 12")
 
 
@@ -58,7 +58,7 @@ def test_rejects_files_with_wrong_values(tmp_path, changes, message):
 
 @pytest.mark.parametrize("missing", [1, 12, 13, 19])
 def test_rejects_truncated_files(tmp_path, missing):
-    """The last 12 bytes are three numbers, which follow a count of eight bytes."""
+    """The last 12 bytes are three elements, which follow a count of eight bytes."""
     path = tmp_path / "a.pth"
     torch_files.save_legacy(path, torch_state())
     path.write_bytes(path.read_bytes()[:-missing])

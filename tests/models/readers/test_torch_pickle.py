@@ -29,13 +29,16 @@ def load(pickled):
 
 
 def encode_storage(count=6, key="0", name="FloatStorage", section=None):
-    """Returns the instructions of a storage of `count` numbers."""
+    """Returns the instructions that push a storage of `count` elements."""
     identifier = ("storage", Global("torch", name), key, "cpu", count, section)
     return Raw(ENCODER.encode(identifier) + b"Q")
 
 
 def encode_tensor(offset=0, shape=(2, 3), strides=(3, 1), storage=None):
-    """Returns the pickle of a tensor with any arguments."""
+    """Returns the pickle of a tensor without its final instruction.
+
+    The arguments may be invalid. By default, they are those of a valid tensor.
+    """
     hooks = Raw(ENCODER.call("collections", "OrderedDict"))
     arguments = storage or encode_storage(), offset, shape, strides, False, hooks
     return b"\x80\x02" + ENCODER.call("torch._utils", "_rebuild_tensor_v2", *arguments)
@@ -46,7 +49,7 @@ def test_reads_tensors():
     assert tensor == Tensor(FLOATS, 1, (2, 2), (1, 3))
 
 
-def test_reads_tensors_without_numbers():
+def test_reads_tensors_without_elements():
     pickled = encode_tensor(shape=(0, 5), strides=(5, 1), storage=encode_storage(0))
     assert load(pickled + b".").shape == (0, 5)
 
@@ -130,7 +133,7 @@ def test_the_error_for_a_whole_module_says_what_to_do():
 
 
 def test_numpy_pickles_and_torch_pickles_have_different_functions():
-    """The names of the tensors are unknown to `safe_pickle`, and so are floats."""
+    """`safe_pickle` rejects the functions that create tensors, and floats."""
     for pickled, message in [
         (encode_tensor() + b".", "the function 'torch._utils'"),
         (encode_storage().instructions + b".", "the function 'torch'.'FloatStorage'"),
@@ -144,6 +147,7 @@ def test_numpy_pickles_and_torch_pickles_have_different_functions():
             safe_pickle.load(pickled)
 
 
+# The instruction that pushes an integer of 255 bytes.
 HUGE = Raw(b"\x8a\xff" + b"\x7f" * 255)
 
 
@@ -191,8 +195,8 @@ HUGE = Raw(b"\x8a\xff" + b"\x7f" * 255)
         (b"X\x0b\x00\x00\x00OrderedDict)R", "an unsupported function call"),
         (b"]}b", "the state of an object"),
         (b"})K\x01s", "not a string"),
-        (b"I12a\n", "an integer that is not one"),
-        (b"I" + b"1" * 30 + b"\n", "an integer that is not one"),
+        (b"I12a\n", "an invalid integer"),
+        (b"I" + b"1" * 30 + b"\n", "an invalid integer"),
         (b"G\x00", "an item of 8 bytes, of which only"),
         (b"]\x8c\x01a\x93", "class or function \\?"),
         (b"0", "the instruction b'0'"),
@@ -215,7 +219,7 @@ TEXT = struct.pack("<I", 1_500_000) + "é".encode() * 750_000
             + b"ccollections\nOrderedDict\nq\x02" + b"h\x02h\x01\x85R" * 30_000,
             "more entries of dicts",
         ),
-        # A tuple of tuples with 2^50,000 leaves as the name of a function, as a shape,
+        # A tuple of tuples with 2^20,000 leaves as the name of a function, as a shape,
         # and as a persistent ID.
         (
             b")" + b"q\x00h\x00\x86" * 20_000 + b"\x8c\x01a\x93",

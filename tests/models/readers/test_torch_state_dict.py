@@ -122,7 +122,7 @@ def test_reads_arrays_with_any_order_of_axes_in_memory(tmp_path, save):
 
 @pytest.mark.parametrize("save", [torch_files.save_zip, save_legacy])
 def test_reads_tensors_that_share_a_storage(tmp_path, save):
-    """The bias consists of the numbers 5, 7 and 9 of the kernel."""
+    """The bias consists of the elements 5, 7 and 9 of the kernel."""
     kernel = np.arange(12, dtype="f4").reshape(3, 4)
     encoder = torch_files.Encoder(Style())
     float_storage = torch_files.Global("torch", "FloatStorage")
@@ -144,7 +144,7 @@ def replace_in_names(state, old, new):
 
 
 def make_checkpoints():
-    """Returns {name: value that is saved at a checkpoint of a training}."""
+    """Returns {name: value that is saved as a training checkpoint}."""
     state = state_dict()
     momenta = {number: {"momentum_buffer": np.ones(3, "f4")} for number in (0, 2**40)}
     optimizer = {

@@ -28,14 +28,15 @@ def test_reads_the_file_that_the_other_tests_damage(tmp_path):
     check_loaded(tmp_path / "a.pth")
 
 
-def storages(*values, data=bytes(100)):
-    """Returns the content of a member with values that are pickled one by one."""
+def member_content(*values, data=bytes(100)):
+    """Returns the content of a member: values that are pickled one by one, and data."""
     return b"".join(map(ENCODER.pickle, values)) + data
 
 
 def describe_storage(count, key=0, location="cpu", storage_class=FLOATS):
     """Returns the content of a member `storages` with one storage."""
-    return storages(1, (key, location, storage_class), data=struct.pack("<q", count))
+    data = struct.pack("<q", count)
+    return member_content(1, (key, location, storage_class), data=data)
 
 
 def describe_tensor(*integers, key=1000, storage_key=0, dimensions=None):
@@ -50,15 +51,15 @@ def describe_tensor(*integers, key=1000, storage_key=0, dimensions=None):
     if dimensions is None:
         dimensions = len(integers) // 2
     data = struct.pack(f"<q{len(integers)}q", dimensions, *integers)
-    return storages(1, (key, storage_key, TENSOR), data=data)
+    return member_content(1, (key, storage_key, TENSOR), data=data)
 
 
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"storages": storages([])}, "it holds something other than a number"),
-        ({"storages": storages(9)}, "it holds the instruction"),
-        ({"storages": storages(1, 5)}, "it holds an unsupported description of a st"),
+        ({"storages": member_content([])}, "it holds something other than a number"),
+        ({"storages": member_content(9)}, "it holds the instruction"),
+        ({"storages": member_content(1, 5)}, "it holds an unsupported description of"),
         ({"storages": describe_storage(1, key="0")}, "it holds an unsupported descr"),
         ({"storages": describe_storage(1, key=[])}, "it holds an unsupported descrip"),
         ({"storages": describe_storage(1, storage_class=TENSOR)}, "it .* FloatTensor"),
@@ -73,7 +74,7 @@ def describe_tensor(*integers, key=1000, storage_key=0, dimensions=None):
             {"storages": describe_storage(0) + ENCODER.pickle([(1, 0, 0, 1)])},
             "it holds a storage that exceeds another",
         ),
-        ({"tensors": storages(None)}, "it holds something other than a number"),
+        ({"tensors": member_content(None)}, "it holds something other than a number"),
         ({"tensors": describe_tensor(3, 1, 0, storage_key=9)}, "it holds an unsup"),
         ({"tensors": describe_tensor(3, 1, 0, key="a")}, "it holds an unsup"),
         ({"tensors": describe_tensor(13, 1, 0)}, "it holds a tensor that exceeds"),
@@ -94,7 +95,7 @@ def test_rejects_members_with_wrong_values(tmp_path, changes, message):
 
 
 def test_reads_sections_of_storages(tmp_path):
-    """The storage 4 consists of the numbers 3 to 5 of the storage 0."""
+    """The storage 4 consists of the elements 3 to 5 of the storage 0."""
     path = tmp_path / "a.pth"
     torch_files.save_tar(path, torch_state())
     with tarfile.open(path) as archive:

@@ -50,10 +50,10 @@ def test_rejects_files_of_mxnet(tmp_path):
 
 
 @pytest.mark.parametrize("first_bytes", [b"\x80\x02", b"\x12\x01", b"PK", b"\x1f\x8b"])
-def test_headers_of_safetensors_may_have_the_length_of_other_constants(
+def test_safetensors_may_begin_with_the_first_bytes_of_other_formats(
     tmp_path, first_bytes
 ):
-    """A file begins with the length of its header, which spaces may follow."""
+    """A file begins with the length of its header, which may end in spaces."""
     path = tmp_path / "a.safetensors"
     safetensors.numpy.save_file(
         {name: array.T.copy() for name, array in torch_state().items()}, path

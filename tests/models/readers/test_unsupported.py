@@ -95,7 +95,7 @@ def test_every_reader_checks_the_names(tmp_path, name):
         read_shapes(tmp_path / name)
 
 
-def test_the_reason_precedes_that_of_names_without_a_part(tmp_path):
+def test_networks_are_recognized_before_names_are_rejected(tmp_path):
     """Without the check, running_mean would be "not of the form conv1/kernel"."""
     model = narrow_model("owt")
     before = copy_weights(model)
