@@ -3,7 +3,7 @@
 They contain a pickle of protocol 2, as Python 2's cPickle wrote NumPy's arrays:
 strings are byte strings, and so is the data of an array. Today's `numpy.load` reads
 them with `allow_pickle=True, encoding="latin1"`, as
-`test_numpy_reads_our_python2_files` checks.
+`test_numpy_reads_the_python2_files_of_the_tests` checks.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Weights of models that users build: nested, wrapped, and with other layers."""
+"""Weights of models that users build: with nested models, wrappers, other layers."""
 
 import keras
 import numpy as np
@@ -44,7 +44,7 @@ def without_bias():
 
 
 def randomize(model, seed):
-    """Gives all weights random values, also those that are initialized with 0 or 1."""
+    """Gives all weights random values, including those that begin as 0 or 1."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         values = rng.uniform(0.1, 1, variable.shape) / max(variable.shape[0], 1)

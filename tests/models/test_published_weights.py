@@ -23,10 +23,10 @@ PACKAGED = ("tiny_textures", "cifar10_full")
 
 @pytest.fixture
 def save_as_torchvision(tmp_path, monkeypatch):
-    """A function that replaces the download of torchvision's weights by a file.
+    """Yields a function that replaces the download of torchvision's weights.
 
-    The function takes a model of preset `owt`, whose weights it writes with the names
-    and the layout of torchvision.
+    The function takes a model of the preset `owt`, and writes the weights of the model
+    to a file with the names and the layout of torchvision.
     """
     requested = []
 
@@ -57,7 +57,7 @@ def save_as_torchvision(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_download(monkeypatch):
-    """Lets a test fail that downloads anything."""
+    """Makes a test fail if it downloads anything."""
 
     def fail(name):
         raise AssertionError(f"{name} was downloaded")
@@ -143,12 +143,13 @@ def test_packaged_weights_are_complete_and_small(no_download, name):
     assert_weights_equal(model, classifier.model.get_weights())
 
 
-def test_packaged_weights_have_the_error_of_their_row(no_download, textures_data_dir):
+def test_packaged_weights_have_the_published_error(no_download, textures_data_dir):
     result = inference.evaluate(
         ["tiny_textures"], protocol="center", data_dir=str(textures_data_dir), verbose=0
     )
     row = alexnet_tf.WEIGHTS["tiny_textures"]
-    # Processors differ in the last bits, which may move an image across a border.
+    # Results differ between processors in the last bits, and so may the classes of a
+    # few images.
     assert 100 * result.error(1) == pytest.approx(row.top1_error, abs=0.41)
     assert 100 * result.error(5) == pytest.approx(row.top5_error, abs=0.41)
 

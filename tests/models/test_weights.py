@@ -101,7 +101,7 @@ def test_outputs_of_loaded_weights_equal_the_reference(tmp_path, family, name):
 
 
 @pytest.mark.parametrize("save", [python2_pickles.save, save_python2_dicts])
-def test_numpy_reads_our_python2_files(tmp_path, save):
+def test_numpy_reads_the_python2_files_of_the_tests(tmp_path, save):
     arrays, _, _ = reference_arrays("caffe")
     save(tmp_path / "a.npy", arrays)
     loaded = np.load(

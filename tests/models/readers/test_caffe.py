@@ -1,4 +1,4 @@
-"""Caffe's files are read in all of their forms, and other files are rejected."""
+"""Caffe's files are read in all of their variants, and other files are rejected."""
 
 import tracemalloc
 
@@ -25,9 +25,9 @@ from helpers.weight_arrays import narrow_model
 from helpers.weight_arrays import reference_arrays
 from helpers.weight_arrays import to_caffe_layout
 
-# {form of the file: keyword arguments of `caffemodel`}. `runs` splits the packed
+# {variant of the file: keyword arguments of `caffemodel`}. `runs` splits the packed
 # numbers into several fields.
-FORMS = {
+VARIANTS = {
     "published": dict(version=1, old_shape=True),
     "new": dict(version=2),
     "upgraded": dict(version=2, old_shape=True),
@@ -49,7 +49,7 @@ def write(tmp_path, content):
 
 
 def error_message(tmp_path, content, model=None):
-    """Returns the message of the error in loading a file, which changes no weights."""
+    """Returns the error message for a file, and checks that no weights are changed."""
     model = model or narrow_model("caffe")
     before = copy_weights(model)
     with pytest.raises(ValueError) as error:
@@ -64,10 +64,10 @@ def assert_weights_are(model, arrays):
         assert_weights_equal(model.get_layer(name), parts)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_arrays_of_all_forms_are_loaded_bit_for_bit(tmp_path, form):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_arrays_of_all_variants_are_loaded_bit_for_bit(tmp_path, variant):
     arrays, images, logits = reference_arrays("caffe")
-    path = write(tmp_path, caffemodel(to_caffe_layout(arrays), **FORMS[form]))
+    path = write(tmp_path, caffemodel(to_caffe_layout(arrays), **VARIANTS[variant]))
     model = narrow_model("caffe")
     report = load_weights(model, path)
     assert report.arrays == 16 and not report.skipped
@@ -76,7 +76,7 @@ def test_arrays_of_all_forms_are_loaded_bit_for_bit(tmp_path, form):
 
 
 def test_numbers_of_double_precision_have_precedence(tmp_path):
-    """As in Caffe, which ignores `data` if a blob also has `double_data`."""
+    """Like Caffe, the reader ignores `data` if a blob also has `double_data`."""
     arrays, _, _ = reference_arrays("caffe")
 
     def to_doubles(array):
@@ -204,9 +204,9 @@ def test_rejects_layers_that_alexnet_does_not_have(tmp_path):
 
 
 @pytest.mark.parametrize("kept_share", [0.05, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("form", ["published", "new", "oldest", "not packed"])
-def test_rejects_truncated_files(tmp_path, form, kept_share):
-    content = caffemodel(caffe_arrays(), **FORMS[form])
+@pytest.mark.parametrize("variant", ["published", "new", "oldest", "not packed"])
+def test_rejects_truncated_files(tmp_path, variant, kept_share):
+    content = caffemodel(caffe_arrays(), **VARIANTS[variant])
     message = error_message(tmp_path, content[: int(kept_share * len(content))])
     assert "network.caffemodel: it " in message
     assert "none of the formats" not in message
@@ -298,7 +298,7 @@ def test_many_small_fields_take_little_memory(tmp_path, content):
 
 @pytest.fixture(scope="module")
 def small_files(tmp_path_factory):
-    """Returns ({form: bytes of a valid file}, a model for them, a folder)."""
+    """Returns ({variant: bytes of a valid file}, a model for them, a folder)."""
     inputs = x = keras.Input((4,))
     for name in ("fc7", "fc8"):
         x = keras.layers.Dense(3, name=name)(x)
@@ -307,35 +307,37 @@ def small_files(tmp_path_factory):
         layer.name: [layer.kernel.numpy().T, layer.bias.numpy()]
         for layer in model.layers[1:]
     }
-    contents = {form: caffemodel(arrays, **FORMS[form]) for form in FORMS}
+    contents = {
+        variant: caffemodel(arrays, **options) for variant, options in VARIANTS.items()
+    }
     return contents, model, tmp_path_factory.mktemp("fuzz")
 
 
-@pytest.mark.parametrize("form", ["published", "new", "oldest"])
+@pytest.mark.parametrize("variant", ["published", "new", "oldest"])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_damaged_files(small_files, form, data):
+def test_damaged_files(small_files, variant, data):
     """A damaged file is loaded completely, or it is rejected and changes nothing."""
     contents, model, folder = small_files
     path = folder / "damaged.caffemodel"
-    path.write_bytes(damaged(contents[form], data))
+    path.write_bytes(damaged(contents[variant], data))
     check_loads_or_rejects(model, path)
 
 
 # ---- Helpers that build the test files ---------------------------------------------
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_protobuf_reads_the_test_files(form):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_protobuf_reads_the_test_files(variant):
     arrays = caffe_arrays()
-    content = caffemodel(arrays, name="AlexNet", **FORMS[form])
+    content = caffemodel(arrays, name="AlexNet", **VARIANTS[variant])
     network = caffe_protobuf.make_messages()["NetParameter"].FromString(content)
     assert network.name == "AlexNet"
     layers = [*network.layers, *network.layer]
     assert layers[0].bottom == ["data"] and layers[0].top == ["conv1"]
     found = {}
     for layer in layers:
-        layer = layer.layer if FORMS[form]["version"] == 0 else layer
+        layer = layer.layer if VARIANTS[variant]["version"] == 0 else layer
         if layer.blobs:
             found[layer.name] = layer.blobs
     assert [*found] == [*arrays]

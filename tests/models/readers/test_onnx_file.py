@@ -31,7 +31,7 @@ from helpers.weight_arrays import reference_arrays
 from helpers.weight_arrays import to_caffe_layout
 
 # {name: keyword arguments of `onnx_network`}.
-FORMS = {
+VARIANTS = {
     "raw": dict(),
     "packed": dict(packed=True),
     "floats": dict(raw=False, packed=True),
@@ -57,7 +57,7 @@ def write(tmp_path, content):
 
 
 def reason(tmp_path, content, model=None):
-    """Returns the error in loading a file, which must not change the model."""
+    """Returns the error message for a file, and checks that no weights are changed."""
     model = model or narrow_model("caffe")
     before = copy_weights(model)
     with pytest.raises(ValueError) as error:
@@ -76,10 +76,10 @@ def assert_weights_are(model, arrays, dtype="float32"):
 
 
 @pytest.mark.parametrize("family", ["caffe", "owt"])
-@pytest.mark.parametrize("form", FORMS)
-def test_arrays_of_all_forms_are_loaded_bit_for_bit(tmp_path, family, form):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_arrays_of_all_variants_are_loaded_bit_for_bit(tmp_path, family, variant):
     arrays, images, logits = reference_arrays(family)
-    content = onnx_network(to_caffe_layout(arrays), family, **FORMS[form])
+    content = onnx_network(to_caffe_layout(arrays), family, **VARIANTS[variant])
     model = narrow_model(family)
     report = load_weights(model, write(tmp_path, content))
     assert report.arrays == 16 and not report.skipped
@@ -154,7 +154,7 @@ def test_arrays_of_constants_copies_and_transposed_kernels_are_found(tmp_path):
 
 
 @pytest.mark.parametrize("family", ["caffe", "caffenet"])
-def test_the_order_of_the_nodes_tells_the_network(tmp_path, family):
+def test_the_order_of_the_nodes_identifies_the_network(tmp_path, family):
     """The name of the graph is that of the other network, and is not used."""
     name = {"caffe": "CaffeNet", "caffenet": "AlexNet"}[family]
     content = onnx_network(onnx_arrays(family), family, name=name)
@@ -182,7 +182,8 @@ def test_a_normalization_of_several_operations_is_recognized(tmp_path, pools_fir
     assert file.network == ("CaffeNet" if pools_first else "AlexNet")
 
 
-def test_the_name_of_the_graph_tells_the_network_if_the_order_does_not(tmp_path):
+def test_the_name_of_the_graph_identifies_the_network_otherwise(tmp_path):
+    """It is used if no order of normalization and pooling can be found."""
     for name, network in [("bvlc_alexnet", "AlexNet"), ("main_graph", None)]:
         content = onnx_network(onnx_arrays("owt"), "owt", name=name)
         file = weight_formats.open_weights(write(tmp_path, content))
@@ -281,7 +282,7 @@ def test_rejects_graphs_without_layers(tmp_path):
     assert "it has 2 graphs" in reason(tmp_path, content + content)
 
 
-def test_a_cycle_of_nodes_does_not_stop_loading(tmp_path):
+def test_a_graph_with_a_cycle_is_not_followed_forever(tmp_path):
     arrays = onnx_arrays()
     nodes = [
         node("Relu", ["a"], ["b"]),
@@ -297,9 +298,9 @@ def test_a_cycle_of_nodes_does_not_stop_loading(tmp_path):
 
 
 @pytest.mark.parametrize("kept_share", [0.5, 0.9, 0.999])
-@pytest.mark.parametrize("form", ["raw", "floats not packed"])
-def test_rejects_truncated_files(tmp_path, form, kept_share):
-    content = onnx_network(onnx_arrays(), **FORMS[form])
+@pytest.mark.parametrize("variant", ["raw", "floats not packed"])
+def test_rejects_truncated_files(tmp_path, variant, kept_share):
+    content = onnx_network(onnx_arrays(), **VARIANTS[variant])
     message = reason(tmp_path, content[: int(kept_share * len(content))])
     assert "network.onnx: it has a field of" in message
 
@@ -348,7 +349,7 @@ def kernel_with(*messages):
         (onnx_model([node("Relu", ["a" * 257], ["b"])], []), "at most 256 bytes"),
     ],
 )
-def test_rejects_arrays_whose_size_is_not_that_of_the_shape(
+def test_rejects_arrays_with_invalid_fields(
     tmp_path, content, message
 ):
     path = write(tmp_path, content)
@@ -371,7 +372,7 @@ def test_rejects_arrays_whose_size_is_not_that_of_the_shape(
         (bytes(20), "cannot reshape"),
     ],
 )
-def test_rejects_float16_numbers_that_are_none(tmp_path, data, message):
+def test_rejects_invalid_float16_numbers(tmp_path, data, message):
     inputs = keras.Input((3,))
     layer = keras.layers.Dense(6, name="fc6", use_bias=False)
     model = keras.Model(inputs, layer(inputs))
@@ -381,7 +382,7 @@ def test_rejects_float16_numbers_that_are_none(tmp_path, data, message):
 
 @pytest.fixture(scope="module")
 def small_files(tmp_path_factory):
-    """Returns ({form: bytes of a valid file}, a model for them, a folder)."""
+    """Returns ({variant: bytes of a valid file}, a model for them, a folder)."""
     inputs = x = keras.Input((4,))
     for name in ("fc7", "fc8"):
         x = keras.layers.Dense(3, name=name)(x)
@@ -394,29 +395,31 @@ def small_files(tmp_path_factory):
             tensors["raw"].append(tensor(name, np.ascontiguousarray(array)))
             half = np.ascontiguousarray(array.astype("f2"))
             tensors["half"].append(tensor(name, half, raw=False, packed=True))
-    contents = {form: onnx_model(nodes, arrays) for form, arrays in tensors.items()}
+    contents = {
+        variant: onnx_model(nodes, arrays) for variant, arrays in tensors.items()
+    }
     return contents, model, tmp_path_factory.mktemp("fuzz")
 
 
-@pytest.mark.parametrize("form", ["raw", "half"])
+@pytest.mark.parametrize("variant", ["raw", "half"])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_damaged_files(small_files, form, data):
+def test_damaged_files(small_files, variant, data):
     """A damaged file is loaded completely, or it is rejected and changes nothing."""
     contents, model, folder = small_files
     path = folder / "damaged.onnx"
-    path.write_bytes(damaged(contents[form], data))
+    path.write_bytes(damaged(contents[variant], data))
     check_loads_or_rejects(model, path)
 
 
 # ---- The libraries of ONNX, if they are installed ---------------------------
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_library_of_onnx_reads_the_files_of_the_tests(form):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_library_of_onnx_reads_the_files_of_the_tests(variant):
     onnx = pytest.importorskip("onnx")
     arrays = onnx_arrays()
-    model = onnx.load_from_string(onnx_network(arrays, **FORMS[form]))
+    model = onnx.load_from_string(onnx_network(arrays, **VARIANTS[variant]))
     assert model.graph.node[0].op_type == "Conv"
     assert {each.op_type for each in model.graph.node} > {"LRN", "MaxPool", "Relu"}
     stored = {
