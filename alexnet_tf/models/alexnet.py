@@ -84,8 +84,8 @@ def AlexNet(
             number of classes.
         OSError: if the file of the preset cannot be read, or published weights cannot
             be downloaded.
-
-    If `weights` is given, the errors of `load_weights` are raised too.
+        ValueError, OSError, ModuleNotFoundError: if `weights` cannot be loaded, as for
+            `load_weights`.
     """
     _check_preset(preset)
     if preset is not None:

@@ -296,7 +296,7 @@ def to_str(name):
 
 
 def quote(text):
-    """Returns the beginning of a text in quotes, for an error message."""
+    """Returns the beginning of a value's representation, for an error message."""
     return repr(text)[:60]
 
 
