@@ -38,9 +38,9 @@ PRESET_HELP = (
 def _deferred(define):
     """Returns a function that describes a flag, which `run` then defines.
 
-    A command describes its flags when it is imported. They are defined when it runs:
-    two commands define flags of the same name, which absl refuses in one process, and
-    so does a program with a flag like --weights of its own.
+    A command describes its flags when it is imported, and defines them when it runs.
+    If it defined them earlier, absl would refuse to import two commands with a flag of
+    the same name, or a command into a program that has a flag --weights of its own.
 
     Args:
         define: a function of `absl.flags` with an argument `flag_values`.
@@ -137,7 +137,7 @@ def mean_flag():
 
 
 def checkpoint_flag():
-    """Describes --checkpoint, which of the weights of a run are used."""
+    """Describes --checkpoint, which selects the weights of a run."""
     return enum_flag(
         "checkpoint",
         "last",
@@ -169,20 +169,22 @@ def feature_flags(first_default=""):
     """Describes --image_key and --label_key.
 
     Args:
-        first_default: what the default is before those of the data set, if anything.
+        first_default: the beginning of the list of defaults in the help texts, such as
+            "that of the run, or ".
     """
     return [
         string_flag(
             "image_key",
             None,
-            "Feature of a data set of TFDS that is the image. Default: "
+            "Name of the feature of a TFDS data set that holds the image. Default: "
             f"{first_default}image, or the supervised key of TFDS.",
         ),
         string_flag(
             "label_key",
             None,
-            "Feature of a data set of TFDS that is the label, such as coarse_label. "
-            f"Default: {first_default}label, or the supervised key of TFDS.",
+            "Name of the feature of a TFDS data set that holds the label, such as "
+            f"coarse_label. Default: {first_default}label, or the supervised key of "
+            "TFDS.",
         ),
     ]
 
@@ -191,18 +193,18 @@ def exif_orientation_flag(default_help):
     """Describes --exif_orientation.
 
     Args:
-        default_help: what the default is, as a sentence.
+        default_help: a sentence about the default, and about images without the flag.
     """
     return boolean_flag(
         "exif_orientation",
         None,
-        "Turn images upright by the EXIF orientation of their JPEG files, as cameras "
-        f"and phones note it. {default_help}",
+        "Turn images upright by the EXIF orientation of their JPEG files, which "
+        f"cameras and phones record. {default_help}",
     )
 
 
 def data_dir_flag():
-    """Describes --data_dir for commands that do not look at a run."""
+    """Describes --data_dir for commands that do not read a run."""
     return string_flag(
         "data_dir",
         None,
@@ -223,13 +225,13 @@ def run(
 
     Args:
         command: the name of the command.
-        work: a function that does the work. Its argument has the values of the flags as
-            attributes. If `takes_arguments` is True, it has a second argument, the list
-            of the arguments that are not flags. If it returns False, the exit status
-            is 1.
+        work: a function that does the work. Its first argument is a namespace with the
+            values of the flags. If `takes_arguments` is True, its second argument is
+            the list of the arguments that are not flags. If the function returns
+            False, the exit status is 1.
         descriptions: the flags, a list of what functions such as `string_flag` return.
         argv: the name of the program and its arguments. Default: those of this process,
-            among which are then also the flags of `absl.app.run`, such as --help.
+            which may also contain the flags of `absl.app`, such as --helpfull.
         takes_arguments: whether there may be arguments that are not flags.
         interrupt_message: the text of the line after Ctrl-C.
 
@@ -292,9 +294,11 @@ def _define(descriptions, values):
 
 
 def _parse(values, argv):
-    """Parses `argv` with the flags in `values`, and returns the other arguments.
+    """Parses `argv` with the flags in `values`, and returns the rest of it.
 
-    The flags are apart from those of the process, but for --verbosity, which is added.
+    The rest is the name of the program and the arguments that are not flags. The flags
+    of the process are not changed. --verbosity is added to `values`; if it is given, it
+    applies to absl's logging in this process.
     """
     flags.DEFINE_integer(
         "verbosity", None, "Verbosity of absl's logging.", flag_values=values
@@ -312,8 +316,9 @@ def _namespace(values, names):
 def silence_libraries(verbosity_given):
     """Silences TensorFlow below ERROR, and TFDS below WARNING.
 
-    Messages that TensorFlow's C++ code writes while it is loaded remain, see
-    `native_messages`. Call this function before TensorFlow is imported.
+    Also lets `sys.stdout` print any file name without an error. Messages that
+    TensorFlow's C++ code writes while it is loaded remain, see `native_messages`. Call
+    this function before TensorFlow is imported.
 
     Args:
         verbosity_given: whether --verbosity is on the command line. It then decides
@@ -335,9 +340,10 @@ def silence_libraries(verbosity_given):
 
 
 def _needs_attention(record):
-    """Returns whether a record of absl's logger is not one of two warnings of TFDS.
+    """Returns False for two warnings in absl's log that ask for no action.
 
-    TFDS calls its own deprecated functions, and warns of the folder that it makes.
+    TFDS warns that it calls a deprecated function of its own, and that the folder it is
+    about to fill has no dataset_info.json.
     """
     message = record.getMessage()
     return not (
@@ -353,7 +359,7 @@ def progress():
 
 @contextlib.contextmanager
 def one_line_errors(command, interrupt_message="interrupted."):
-    """Reports errors that a user can correct in one line instead of a traceback.
+    """Prints one line instead of a traceback for errors that a user can correct.
 
     The exit status is 1. After Ctrl-C, or if the reader of the output has exited, it is
     the status that shells expect, 128 plus the number of the signal.

@@ -3,9 +3,9 @@
     python -m alexnet_tf.evaluate --weights=runs/textures-tiny
     python -m alexnet_tf.evaluate --weights=bvlc_alexnet --dataset=imagenet2012
 
-Prints a row like those of the paper's Table 2. Several names or paths, separated by
-commas, form an ensemble: the images are preprocessed for each network by its own
-preset, and the probabilities are averaged.
+Prints a row like those of the paper's Table 2. Several names or paths in --weights,
+separated by commas, form an ensemble: the images are preprocessed for each network by
+its own preset, and the probabilities are averaged.
 """
 
 import csv
@@ -125,9 +125,9 @@ def _print_table(result, args):
 
 
 def _network_name(weights, checkpoint):
-    """Returns the name of a run, a file or published weights, or "3 networks".
+    """Returns the name of the weights, such as "textures-tiny", or "3 networks".
 
-    It ends with " (best)" if they are not the last weights of runs.
+    It ends with " (best)" if the weights are the best instead of the last ones of runs.
     """
     name = os.path.basename(os.path.normpath(weights[0]))
     if len(weights) > 1:

@@ -60,12 +60,12 @@ FLAGS = [
         "on_bad_image",
         "skip",
         ["skip", "error"],
-        "What to do with an unreadable image. skip: go on without it, and name it at "
-        "the end. error: stop.",
+        "skip: leave out unreadable images, and name them at the end. error: stop at "
+        "the first unreadable image.",
     ),
     cli.exif_orientation_flag(
-        "Only for image files. Default: as the run was trained, if on image files; "
-        "true for other weights."
+        "Only for image files. Default: as in training, if the weights are those of a "
+        "run on image files; true for other weights."
     ),
 ]
 

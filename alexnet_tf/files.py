@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 
-# Windows locks this file in a folder, because it cannot open the folder itself.
+# On Windows, a folder cannot be opened, and this file in the folder is locked instead.
 _LOCK_FILE = ".alexnet_tf.lock"
 _POLL_SECONDS = 0.2  # The time between two attempts to lock or to replace something.
 _REPLACE_ATTEMPTS = 10
@@ -22,7 +22,7 @@ _OPEN_ELSEWHERE = (5, 32)
 
 
 def map_file(path):
-    """Returns the bytes of a file as an `mmap.mmap`, which takes no memory.
+    """Returns the bytes of a file as an `mmap.mmap`, which reads them on access.
 
     An empty file, which cannot be mapped, is returned as bytes.
 
@@ -70,8 +70,8 @@ def _check_no_device(path):
     )
     if os.path.exists(path) and not is_replaceable:
         raise OSError(
-            f"Expected the path of a file to write. Received: {path}, which is a "
-            "device or a pipe."
+            f"{path} is a device or a pipe, which a file must not replace. Give the "
+            "path of a file."
         )
 
 
@@ -147,7 +147,7 @@ def check_output(name, path, suffix=""):
         )
     if os.path.isdir(path):
         raise IsADirectoryError(
-            f"Expected {name} to be a file. Received: {path}, which is a folder."
+            f"The path of {name} is a folder: {path}. Give the path of a file."
         )
 
 

@@ -1,8 +1,8 @@
-"""A filter of the messages that TensorFlow's C++ code writes on its own.
+"""A filter for the messages that TensorFlow's C++ code writes on its own.
 
 TensorFlow writes some lines to the file descriptor 2 while it is loaded, before any of
-its settings counts. On a machine without a GPU they look like errors, although nothing
-is wrong (github.com/tensorflow/tensorflow/issues/100442).
+its settings takes effect. On a machine without a GPU they look like errors, although
+nothing is wrong (github.com/tensorflow/tensorflow/issues/100442).
 """
 
 import atexit
@@ -42,8 +42,8 @@ def leave_out_notices():
 
     A process of its own reads what is written to the file descriptor 2, and writes
     everything but the notices to where the descriptor led before. It outlives this
-    process, so that the messages of a crash are not lost. Python's `sys.stderr` goes
-    to the old place directly, so that it remains a terminal if it was one.
+    process, so that the messages of a crash are not lost. Python's `sys.stderr` still
+    writes to where the descriptor led, and therefore remains a terminal if it was one.
 
     Nothing changes if TensorFlow is already loaded, or on Windows.
     """
@@ -69,7 +69,8 @@ def is_notice(line, has_gpu):
 
     Args:
         line: the line, bytes.
-        has_gpu: whether the machine has a GPU, for which messages of CUDA count.
+        has_gpu: whether the machine has a GPU. The messages about CUDA are then not
+            notices, because they report a fault.
     """
     patterns = _NOTICES if has_gpu else _NOTICES + _NOTICES_WITHOUT_GPU
     prefix = rb"(WARNING: |[IWE]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] )"
@@ -82,7 +83,7 @@ def _run_filter(read_end, original):
         # Ctrl-C also reaches this process, which ends after the other one.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        # Otherwise this process would keep open what the other one reads and writes.
+        # Otherwise, this process would keep the other one's files and pipes open.
         for descriptor in {0, 1, 2} - {read_end, original}:
             with contextlib.suppress(OSError):
                 os.close(descriptor)

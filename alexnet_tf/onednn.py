@@ -32,7 +32,9 @@ def setting():
 
 
 def processor_field(name):
-    """Returns what Linux says of the first processor; "" on other systems.
+    """Returns a field that Linux reports for the first processor, or "".
+
+    The result is "" if there is no such field, and on other systems.
 
     Args:
         name: the name of a field in /proc/cpuinfo, such as "model name" or "flags".

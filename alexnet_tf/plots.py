@@ -24,7 +24,7 @@ _WIDTH = 6  # Inches.
 _RESOLUTION = 160  # Pixels per inch.
 _TITLE_LENGTH = 64  # Characters of a title that fit in a line.
 _NOTE_LENGTH = 72  # Characters of a note that fit in a line.
-_SHARE_OF_BAR = 0.45  # The opacity of bars that have text on them.
+_BAR_OPACITY = 0.45  # The text on a bar must stay legible.
 
 # The panels of `curves`: {metric: (factor, label of the axis)}.
 _CURVES = {
@@ -78,7 +78,7 @@ def recorded_metrics(metrics):
 def kernels(weights, path, name="the network", towers=1):
     """Plots the kernels of the first layer, as in the paper's Fig. 3.
 
-    The values of each kernel are stretched to the full range separately, so that zero
+    The values of each kernel are stretched to the full range separately. Zero therefore
     has a different shade in each kernel.
 
     Args:
@@ -159,7 +159,7 @@ def predictions(groups, path, title=""):
         _draw_predictions(part, heading, rows, columns, row_height)
     if has_legend:
         handles = [
-            patches.Patch(color=color, alpha=_SHARE_OF_BAR, label=label)
+            patches.Patch(color=color, alpha=_BAR_OPACITY, label=label)
             for color, label in ((ORANGE, "true class"), (BLUE, "other class"))
         ]
         fig.legend(handles=handles, loc="outside lower center", ncols=2)
@@ -223,11 +223,10 @@ def normalization(maps, before, after, increases, path, title="", note=""):
     """Plots activations before and after response normalization.
 
     Args:
-        maps: int [N], the numbers of N neighboring maps.
+        maps: int [N], the indices of N neighboring maps.
         before, after: float [N], their activations at one pixel.
-        increases: float [N], how much the numbers by which the activations were
-            divided have been increased by the activations of neighboring maps; 0.1 for
-            an increase by a tenth.
+        increases: float [N], how much the activations of neighboring maps have
+            increased the divisors of the activations; 0.1 for an increase by a tenth.
         path: see the module docstring.
         title: the title of the figure.
         note: a text below the figure.
@@ -441,7 +440,10 @@ def _wrap_lines(text, length):
 
 
 def _two_lines(name, length=10):
-    """Returns a name in at most two lines, which end after spaces and underscores."""
+    """Returns a name in at most two lines; a longer name is shortened.
+
+    Lines end after spaces and underscores if the parts between them fit in a line.
+    """
     parts = [
         part[start : start + length]
         for part in re.split(r"(?<=[ _])", name)
@@ -572,7 +574,7 @@ def _draw_bars(ax, classes, true_name, name_length=18):
     probabilities = [probability for _, _, probability in classes]
     is_true = [true_name is not None and name == true_name for _, name, _ in classes]
     colors = [ORANGE if true else BLUE for true in is_true]
-    ax.barh(range(len(classes)), probabilities, color=colors, alpha=_SHARE_OF_BAR)
+    ax.barh(range(len(classes)), probabilities, color=colors, alpha=_BAR_OPACITY)
     for rank, (_, name, probability) in enumerate(classes):
         text = shorten(name, name_length)
         weight = "bold" if is_true[rank] else "normal"

@@ -29,7 +29,8 @@ FLAGS = [
         "center crop.",
     ),
     cli.exif_orientation_flag(
-        "Default: as the run was trained, if on image files; true for other weights."
+        "Default: as in training, if the weights are those of a run on image files; "
+        "true for other weights."
     ),
     cli.boolean_flag("json", False, "Print one JSON object for each image."),
     cli.path_flag(

@@ -111,14 +111,15 @@ _RUN_FLAGS = [
     cli.integer_flag(
         "early_stopping_patience",
         None,
-        "End training after so many evaluations in a row without a lower top-1 "
+        "End training after this many evaluations in a row without a lower top-1 "
         "validation error. Not for --schedule=plateau, which ends by itself.",
         lower_bound=1,
     ),
     cli.integer_flag(
         "warmup_epochs",
         0,
-        "Epochs in which the learning rate increases linearly from 0, in each step.",
+        "Number of epochs at the beginning in which the learning rate increases "
+        "linearly, from nearly 0, with each step.",
         lower_bound=0,
     ),
     cli.integer_flag(

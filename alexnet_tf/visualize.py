@@ -21,9 +21,9 @@ FLAGS = [
             "confusion", "architecture", "kernel_epochs",
         ],
         "kernels: the kernels of the first layer, by towers (Fig. 3). predictions: "
-        "images of a split with their most probable classes (Fig. 4, left): those of "
-        "which the network is surest, rightly and wrongly, and those of which it is "
-        "least sure. neighbors: images of a split with the images of the training "
+        "images of a split with their most probable classes (Fig. 4, left): the most "
+        "confident correct and wrong predictions, and the least confident ones. "
+        "neighbors: images of a split with the images of the training "
         "split whose features are nearest (Fig. 4, right). crops: the crops that "
         "training makes of one image. activations: the strongest activations of each "
         "layer for one image. norms: the magnitudes of the weights of each layer. "
@@ -34,17 +34,17 @@ FLAGS = [
         "occlusion: how the probability of a class changes if a gray square covers a "
         "part of the image (Zeiler and Fergus 2014). saliency: the gradient of the "
         "score of a class with respect to the pixels (Simonyan et al. 2014). "
-        "guided_backprop: the same without negative signals (Springenberg et al. "
-        "2015). deconv: activations of units projected back to the pixels (Zeiler and "
-        "Fergus 2014). patches: the nine image patches of the split that excite a unit "
-        "most. embedding: the features of the split in two dimensions, with images at "
-        "their places. confusion: the images by true and predicted class. "
-        "architecture: the layers of --weights or of --preset (Fig. 2). kernel_epochs: "
-        "the kernels of the first layer over the epochs of a run; --output may be a "
-        ".gif for an animation.",
+        "guided_backprop: the same, with negative gradients removed at each ReLU "
+        "(Springenberg et al. 2015). deconv: activations of units projected back to "
+        "the pixels (Zeiler and Fergus 2014). patches: the nine image patches of the "
+        "split that excite a unit most. embedding: the features of the split in two "
+        "dimensions, with images at their positions. confusion: the number of images "
+        "by true and predicted class. architecture: the layers of --weights or of "
+        "--preset (Fig. 2). kernel_epochs: the kernels of the first layer over the "
+        "epochs of a run; --output may be a .gif for an animation.",
         required=True,
     ),
-    *cli.weights_flags(f"{cli.WEIGHTS_HELP} Required, but for architecture."),
+    *cli.weights_flags(f"{cli.WEIGHTS_HELP} Required, except for architecture."),
     cli.multi_string_flag(
         "image",
         [],
@@ -56,13 +56,13 @@ FLAGS = [
     cli.string_flag(
         "class_name",
         None,
-        "Name or number of the class that occlusion, saliency and guided_backprop "
+        "Name or index of the class that occlusion, saliency and guided_backprop "
         "explain. Default: the predicted class.",
     ),
     cli.integer_flag(
         "unit",
         None,
-        "Number of the unit of --layer that deconv and patches show, from 0. Default: "
+        "Index of the unit of --layer that deconv and patches show, from 0. Default: "
         "the --count units with the largest activations.",
         lower_bound=0,
     ),

@@ -66,19 +66,20 @@ def create_or_verify(path, flags, may_change=(), resolved=(), check=None):
 
     Raises:
         ValueError: if the directory holds a checkpoint of a run with other flags, or
-            if flags.txt is damaged. The error names flags that the user has given.
+            if flags.txt is damaged. If flags that the user has given have changed, the
+            error names only these.
         PermissionError: if the directory cannot be written to.
     """
-    flag_texts = {
+    formatted_flags = {
         name: _format_flag(value)
         for name, value in flags.items()
         if value is not None
     }
     if has_checkpoint(path):
-        _check_same_flags(path, read_flags(path), flag_texts, may_change, resolved)
+        _check_same_flags(path, read_flags(path), formatted_flags, may_change, resolved)
         if check:
             check()
-    lines = [f"--{name}={text}\n" for name, text in flag_texts.items()]
+    lines = [f"--{name}={value}\n" for name, value in formatted_flags.items()]
     try:
         os.makedirs(path, exist_ok=True)
         write_text(os.path.join(path, "flags.txt"), "".join(lines))
@@ -99,11 +100,11 @@ def _check_same_flags(path, before, now, may_change, resolved):
     deciding = [name for name in changed if name in ("dataset", "preset", "weights")]
     named = given or deciding or changed
     expected, received = (
-        {f"--{name}": shlex.quote(texts[name]) for name in named if name in texts}
-        for texts in (before, now)
+        {f"--{name}": shlex.quote(values[name]) for name in named if name in values}
+        for values in (before, now)
     )
     if not given:
-        received = {name: f"{text} (default)" for name, text in received.items()}
+        received = {name: f"{value} (default)" for name, value in received.items()}
     settings.check_same(
         expected, received, f"the settings of the run in {path}",
         "Give the same flags to resume it, or another --workdir to start a new run.",
@@ -343,8 +344,8 @@ def read_flags(path):
             name, equals, value = line.rstrip("\n").partition("=")
             if not equals or not name.startswith("--"):
                 raise ValueError(
-                    f"Expected lines of --flag=value in {flags_path}. Received: "
-                    f"{line.rstrip()!r}. Restore the line, or remove it."
+                    f"{flags_path} is damaged: the line {line.rstrip()!r} is not of "
+                    "the form --flag=value. Restore the line, or remove it."
                 )
             name = _RENAMED_FLAGS.get(name[2:], name[2:])
             values[name] = _RENAMED_VALUES.get((name, value), value)
@@ -431,6 +432,6 @@ def _parse_line(path, number, line):
     except ValueError:
         pass  # Reported below.
     raise ValueError(
-        f"Expected a JSON object in line {number} of {path}. Received: "
-        f"{line.strip()[:60]!r}. Remove the line."
+        f"Line {number} of {path} is damaged: {line.strip()[:60]!r} is not a JSON "
+        "object. Remove the line."
     )

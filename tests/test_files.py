@@ -95,7 +95,7 @@ def test_remove_unfinished_keeps_files_whose_names_begin_with_the_name(tmp_path)
 def test_check_output_rejects_paths_that_cannot_be_written(tmp_path):
     with pytest.raises(FileNotFoundError, match="--output does not exist: .*/none"):
         check_output("--output", str(tmp_path / "none" / "a.png"))
-    with pytest.raises(IsADirectoryError, match="--output to be a file"):
+    with pytest.raises(IsADirectoryError, match="path of --output is a folder"):
         check_output("--output", str(tmp_path))
     with pytest.raises(ValueError, match="--output to end in .png"):
         check_output("--output", str(tmp_path / "a.jpg"), ".png")
@@ -104,7 +104,7 @@ def test_check_output_rejects_paths_that_cannot_be_written(tmp_path):
 
 def test_a_device_is_not_replaced_by_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="Received: .*/pipe, which is a device or a pipe"):
+    with pytest.raises(OSError, match="/pipe is a device or a pipe"):
         write_text(str(tmp_path / "pipe"), "text")
     assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
     (tmp_path / "link").symlink_to("pipe")

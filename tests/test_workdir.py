@@ -63,7 +63,7 @@ def test_names_the_flags_that_have_changed(tmp_path):
             ["preset", "learning_rate", "data"],
             "--learning_rate=0.05. Received: --learning_rate=0.01 (default). Give",
         ),
-        # The preset is not given either, but that of the data set.
+        # The preset is not given either; it is the default for the data set.
         (
             {"preset": "paper", "learning_rate": 0.02},
             ["preset", "learning_rate", "data"],
@@ -152,14 +152,14 @@ def test_names_a_damaged_line_of_the_metrics(tmp_path, line):
     append_metrics(str(tmp_path), step=1)
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write(line + "\n")
-    with pytest.raises(ValueError, match="line 2 of .*metrics.jsonl. Received"):
+    with pytest.raises(ValueError, match="Line 2 of .*metrics.jsonl is damaged"):
         read_metrics(str(tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"--seed=3\nnonsense\n", b"\xff\xfe=1\n"])
 def test_names_a_damaged_flags_file(tmp_path, content):
     (tmp_path / "flags.txt").write_bytes(content)
-    with pytest.raises(ValueError, match="--flag=value in .*flags.txt. Received"):
+    with pytest.raises(ValueError, match="flags.txt is damaged: .*--flag=value"):
         read_flags(str(tmp_path))
 
 

@@ -19,7 +19,8 @@ from alexnet_tf import plots
 _ROW_HEIGHT = 0.78  # In inches.
 _TEXT_LEFT = 1.95  # The left edge of the text, in inches.
 _LINE_LENGTH = 46  # Characters of the text beside a box.
-_LARGEST_SIDE, _LARGEST_LENGTH = 0.42, 0.62  # Of a box, in inches.
+# The side and the length of the largest box, in inches.
+_LARGEST_SIDE, _LARGEST_LENGTH = 0.42, 0.62
 _NORMALIZATIONS = {
     LocalResponseNormalization: "normalization",
     SpatialResponseNormalization: "spatial normalization",
@@ -42,8 +43,8 @@ class Stage:
             input.
         stride: the stride of a convolution, 1 for other layers.
         parameters: the number of weights and biases.
-        followed_by: texts about the layers up to the next layer with weights, without
-            activations and padding.
+        followed_by: descriptions of the layers up to the next layer with weights,
+            without activations and padding.
     """
 
     name: str
@@ -123,7 +124,8 @@ def draw(model, title, path):
         f"{total:,} parameters in convolutions and fully connected layers, "
         f"{neurons:,} units. A box is a stack of maps; its face is as high as the "
         "square root of the map's side, its length is the square root of the number "
-        "of maps. A bar is a fully connected layer. Lines: which part reads which.",
+        "of maps. A bar is a fully connected layer. A line leads from each part to the "
+        "parts that read it.",
     )
     ax = fig.subplots()
     ax.set(xlim=(0, layout.WIDTH), ylim=(-height, 0.3), aspect="equal")
@@ -157,7 +159,7 @@ def _weighted_stage(layer):
 
 
 def _description(layer):
-    """Returns the text about a layer without a kernel; None to leave it out."""
+    """Returns the description of a layer without a kernel; None to leave it out."""
     pools = {
         keras.layers.MaxPooling2D: "max pool",
         keras.layers.AveragePooling2D: "average pool",

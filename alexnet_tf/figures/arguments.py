@@ -52,7 +52,7 @@ def check_output(output, extension=".png"):
 
     Raises:
         ValueError: if there is no path, or it has another extension.
-        OSError: if the folder of the file does not exist.
+        OSError: if the folder of the file does not exist, or the path is a folder.
     """
     if not output:
         raise ValueError(f"Expected a PNG file to write. Received: {output=}.")

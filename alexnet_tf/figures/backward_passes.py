@@ -6,12 +6,12 @@
                                                                    2015
     "deconvnet"  g where g > 0, else 0                             Zeiler, Fergus 2014
 
-Every other layer turns the signal into a gradient. For a convolution, this applies the
-transposed kernel of each group without the bias. For max pooling, it is the unpooling
-of Zeiler and Fergus: each value goes to the place where the maximum was, which they
-call a switch, and values of overlapping windows at the same place are added. The rule
-"deconvnet" differs in one more kind of layer: response normalization passes the signal
-on unchanged, as in the paper of Zeiler and Fergus (section 2.1).
+Every other layer passes the signal back as it passes a gradient back. A convolution
+applies the transposed kernel of each group without the bias. Max pooling does the
+unpooling of Zeiler and Fergus: each value goes to the position of the maximum, which
+they call a switch, and values of overlapping windows at the same position are added.
+The rule "deconvnet" differs in one more kind of layer: response normalization passes
+the signal on unchanged, as in the paper of Zeiler and Fergus (section 2.1).
 """
 
 import keras
@@ -43,8 +43,7 @@ def backward(model, inputs, layer, signal, rule="gradient"):
     if rule != "gradient" and not has_relu:
         raise ValueError(
             f"Expected a network with ReLUs, whose gradients {rule} changes. Received: "
-            f"{model.name}, which has none. A saliency map is made of unchanged "
-            "gradients."
+            f"{model.name}, which has none. Draw a saliency map, which needs no ReLU."
         )
     inputs = tf.convert_to_tensor(inputs, tf.float32)
     with tf.GradientTape() as tape:

@@ -1,4 +1,4 @@
-"""Confusion matrices: which classes a network takes for which."""
+"""Confusion matrices: which classes a network mistakes for which."""
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def most_confused(counts, max_classes=MAX_CLASSES):
 
     Args:
         counts: the result of `matrix`.
-        max_classes: the number of classes.
+        max_classes: the largest number of classes to return.
     """
     wrong = counts - np.diag(np.diag(counts))
     totals = wrong.sum(axis=0) + wrong.sum(axis=1)
@@ -70,8 +70,8 @@ def draw_matrix(probabilities, labels, source, path):
     shown = most_confused(counts)
     names = [readable_name(source.classes[index]) for index in shown]
     note = (
-        f"{len(labels):,} images of {source}, center crop. Numbers: images. Color: "
-        "share of the images of the true class."
+        f"{len(labels):,} images of {source}, center crop. The numbers count images; "
+        "the color is their share of the images of the true class."
     )
     if len(shown) < len(counts):
         note += f" These are the {len(shown)} most confused of {len(counts):,} classes."
@@ -85,7 +85,7 @@ def plot(counts, totals, names, note, path):
         counts: int [classes, classes], a part of the result of `matrix`.
         totals: int [classes], the number of images of each true class.
         names: the names of the classes.
-        note: what is shown.
+        note: the text below the figure.
         path: see `layout`.
     """
     cell = (layout.WIDTH - _NAMES_WIDTH) / len(names)

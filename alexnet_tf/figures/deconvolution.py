@@ -1,9 +1,9 @@
 """Projections of single activations to the pixels by a deconvolutional network.
 
 M. D. Zeiler and R. Fergus, Visualizing and Understanding Convolutional Networks, 2014,
-section 2.1 and Fig. 2. All activations of a layer but one are set to 0, and the rest is
-passed back to the pixels: through unpooling with the switches of the image, rectified,
-and through the transposed kernels. See `backward_passes`.
+section 2.1 and Fig. 2. All activations of a layer but one are set to 0, and this one is
+passed back to the pixels: through unpooling with the switches of the image, through
+rectification, and through the transposed kernels. See `backward_passes`.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ class Projection:
     """The projection of the largest activation of a unit for one image.
 
     Attributes:
-        unit: the number of the unit.
+        unit: the index of the unit.
         activation: its largest activation.
         window: (rows, columns), slices of the pixels that the activation depends on.
         pixels: float32 RGB [crop, crop, 3], the projection, 0 outside the window.
@@ -58,7 +58,7 @@ def project(classifier, inputs, layer, unit_numbers):
         classifier: a `Classifier`.
         inputs: float32 [N, crop, crop, 3], inputs of the network.
         layer: a `units.Layer`.
-        unit_numbers: int [N], one unit for each input.
+        unit_numbers: int [N], the index of a unit for each input.
 
     Raises:
         ValueError: if the network has no ReLU.
@@ -69,8 +69,8 @@ def project(classifier, inputs, layer, unit_numbers):
     projections = []
     for index, unit in enumerate(unit_numbers):
         position = positions[index, unit]
-        place = (*position, unit) if outputs.ndim == 4 else (unit,)
-        signal[index][place] = outputs[index][place]
+        element = (*position, unit) if outputs.ndim == 4 else (unit,)
+        signal[index][element] = outputs[index][element]
     pixels = backward_passes.backward(
         classifier.model, inputs, layer.output_name, signal, "deconvnet"
     )
@@ -98,7 +98,7 @@ def draw(classifier, images, path, layer_name=None, unit=None, count=8):
         images: a list of `InputImage`.
         path: see `layout`.
         layer_name: the name of the layer. Default: the last convolution.
-        unit: the number of a unit.
+        unit: the index of a unit.
         count: the number of units if there is no `unit`.
 
     Raises:
@@ -173,7 +173,7 @@ def _plot(images, projections, layer, title, path):
         f"({_describe_field(layer)}). "
         "Below: that activation projected back to the pixels; gray is 0, and each "
         "projection is scaled to its largest absolute value. Response normalization "
-        "is ignored, as Zeiler and Fergus did.",
+        "is ignored, as in the paper of Zeiler and Fergus.",
     )
     axes = fig.subplots(2 * rows, columns, squeeze=False)
     for ax in axes.ravel():

@@ -24,13 +24,14 @@ def _has_towers(preset):
 
 
 def _has_conv1_of_paper(preset):
-    """Returns whether conv1 sees a crop padded by 3 pixels, or 227 of its own."""
+    """Returns whether the input is padded by 3 pixels, or has 227 already."""
     return preset.preprocessing.crop_size == 227 or any(
         getattr(layer, "padding", None) == presets.OVERHANG for layer in preset.layers
     )
 
 
-def _has_manual_schedule_in_paper(preset):
+def _replaces_manual_schedule(preset):
+    """Returns whether the schedule stands for the manual one of the paper."""
     return preset.recipe.schedule == "plateau" or preset.name == "code2012"
 
 
@@ -109,7 +110,7 @@ FROM_PAPER = (
         "authors' run, biases that keep their initial learning rate, and a conv1 that "
         "is frozen early.",
         "`optimizers.learning_rate`",
-        concerns=_has_manual_schedule_in_paper,
+        concerns=_replaces_manual_schedule,
     ),
     Difference(
         "D6",

@@ -31,7 +31,7 @@ FIGURES = (
     "receptive_fields",
     *explanations.FIGURES,
 )
-# They show the first example of the split or the only one of `images`.
+# These figures show one random example of the split, or the only one of `images`.
 _FIGURES_OF_ONE_IMAGE = ("crops", "activations", "normalization", "receptive_fields")
 _DEFAULT_COUNTS = {"predictions": 9, "dropout": 200}
 _DEFAULT_COUNT = 8
@@ -75,10 +75,10 @@ def draw(
             of images of the split, see `image_files.find`; for the figures
             "predictions", "neighbors", "occlusion", "saliency", "guided_backprop" and
             "deconv", and one image for "crops", "activations", "normalization" and
-            "receptive_fields", which is drawn on gray by default.
+            "receptive_fields". By default, "receptive_fields" is drawn on gray.
         class_name: the name or the index of the class that "occlusion", "saliency" and
             "guided_backprop" explain. Default: the predicted class.
-        unit: the number of the unit that "deconv" and "patches" show. Default: the
+        unit: the index of the unit that "deconv" and "patches" show. Default: the
             units with the largest activations.
         projection: how "embedding" places images in two dimensions, "pca" or "tsne".
         count: the number of images, of crops of one image, or of maps or units of a

@@ -1,4 +1,4 @@
-"""The features of many images in two dimensions, with the images at their places."""
+"""The features of images in two dimensions, with the images at their positions."""
 
 import numpy as np
 
@@ -36,11 +36,12 @@ def pca(features):
     """
     centered = np.asarray(features, np.float64)
     centered = centered - centered.mean(axis=0)
-    left, sizes, right = np.linalg.svd(centered, full_matrices=False)
+    left, singular_values, right = np.linalg.svd(centered, full_matrices=False)
     largest = np.abs(right[:2]).argmax(axis=1)
     signs = np.sign(right[[0, 1], largest])
-    shares = sizes[:2] ** 2 / max((sizes**2).sum(), 1e-300)
-    return left[:, :2] * sizes[:2] * signs, shares
+    variances = singular_values**2
+    shares = variances[:2] / max(variances.sum(), 1e-300)
+    return left[:, :2] * singular_values[:2] * signs, shares
 
 
 def tsne(features, seed=0):
@@ -57,9 +58,8 @@ def tsne(features, seed=0):
         from sklearn import manifold
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Expected scikit-learn, which computes t-SNE. Received: no such package. "
-            'Install it with pip install "alexnet_tf[features]", or use the projection '
-            "pca."
+            "t-SNE needs scikit-learn, which is not installed. Install it with pip "
+            'install "alexnet_tf[features]", or use the projection pca.'
         ) from error
     perplexity = min(30, (len(features) - 1) / 3)
     return manifold.TSNE(
@@ -71,7 +71,7 @@ def draw(
     classifier, source, path, layer=None, projection="pca", count=DEFAULT_COUNT, seed=0,
     verbose=0,
 ):
-    """Draws the features of images as points, and the images at their places.
+    """Draws the features of images as points, and the images at their positions.
 
     Args:
         classifier: a `Classifier`.
@@ -107,15 +107,15 @@ def draw(
     else:
         points = tsne(features, seed)
         axis_names = ["t-SNE 1", "t-SNE 2"]
-    places = _to_unit_square(points)
-    chosen = spread_out(places, _THUMBNAIL_SIDE)
+    positions = _to_unit_square(points)
+    chosen = spread_out(positions, _THUMBNAIL_SIDE)
     images = [
         input_images.rgb_crop(classifier, example["image"])
         for example in source.take_indices(chosen)
     ]
     title = f"{len(points):,} images of {source.name} by their features {layer}"
     _plot(
-        places, labels, source.classes, axis_names, chosen, images, title,
+        positions, labels, source.classes, axis_names, chosen, images, title,
         _NOTES[projection], path,
     )
 
@@ -129,18 +129,20 @@ def check_projection(projection):
         )
 
 
-def spread_out(places, side):
+def spread_out(positions, side):
     """Returns the indices of points whose squares do not overlap, in ascending order.
 
-    Points are taken in order, if the square around them overlaps no earlier one.
+    Points are taken in order; a point is left out if the square around it would overlap
+    that of a point before.
 
     Args:
-        places: float [N, 2].
+        positions: float [N, 2], the centers of the squares.
         side: the side of the squares.
     """
     chosen = []
-    for index, place in enumerate(places):
-        distances = np.abs(places[chosen] - place).max(axis=1) if chosen else side
+    for index, position in enumerate(positions):
+        offsets = positions[chosen] - position
+        distances = np.abs(offsets).max(axis=1) if chosen else side
         if np.all(distances >= side):
             chosen.append(index)
     return chosen
@@ -152,7 +154,7 @@ def _to_unit_square(points):
 
 
 def _plot(
-    places, labels, classes, axis_names, chosen, images, title, note, path
+    positions, labels, classes, axis_names, chosen, images, title, note, path
 ):
     marked = np.unique(labels[labels >= 0]) if len(classes) else []
     has_legend = 0 < len(marked) <= _MAX_LEGEND_CLASSES
@@ -169,28 +171,28 @@ def _plot(
         ax.set_xlabel(axis_names[0], fontsize=8)
         ax.set_ylabel(axis_names[1], fontsize=8)
     above.set_title("each point is an image", fontsize=8)
-    below.set_title(f"{len(chosen)} of the images at their places", fontsize=8)
+    below.set_title(f"{len(chosen)} of the images at their positions", fontsize=8)
     if has_legend:
         for number, label in enumerate(marked):
             name = plots.shorten(readable_name(classes[label]), 20)
-            _scatter(above, places[labels == label], number, name)
+            _scatter(above, positions[labels == label], number, name)
         above.legend(
             fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.08),
             handletextpad=0.1, columnspacing=0.8,
         )
     else:
-        _scatter(above, places, 0, None)
+        _scatter(above, positions, 0, None)
     half = _THUMBNAIL_SIDE / 2
     for index, image in zip(chosen, images):
-        x, y = places[index]
+        x, y = positions[index]
         below.imshow(image, extent=(x - half, x + half, y - half, y + half))
     layout.save(fig, path)
 
 
-def _scatter(ax, places, number, name):
+def _scatter(ax, positions, number, name):
     color = layout.COLORS[number % len(layout.COLORS)]
     marker = _MARKERS[number // len(layout.COLORS)]
     ax.scatter(
-        *places.T, s=12, color=color, marker=marker, label=name, alpha=0.8,
+        *positions.T, s=12, color=color, marker=marker, label=name, alpha=0.8,
         linewidths=0,
     )

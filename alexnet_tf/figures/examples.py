@@ -63,8 +63,8 @@ def _read(path):
     except tf.errors.InvalidArgumentError as error:
         reason = bad_images.short_message(error)
         raise ValueError(
-            f"Expected a JPEG, PNG, BMP, GIF or WebP image. Received: {path}, which "
-            f"cannot be decoded as one of these: {reason}."
+            f"{path} cannot be decoded as a JPEG, PNG, BMP, GIF or WebP image: "
+            f"{reason}."
         ) from error
     return {"image": encoded, "label": PADDING_LABEL, "name": example_name(path)}
 

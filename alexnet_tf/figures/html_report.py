@@ -34,15 +34,15 @@ _MAX_IMAGES = 8  # Images of each group, or queries with their nearest neighbors
 _MAX_INDEXED = 10_000  # Training images whose features are computed for the page.
 _MAX_CONFUSIONS = 10
 _MAX_SIDE = 160  # The largest side of an image of a data set on the page.
+_BARS = " Bars: the most probable classes, the true one in orange and bold."
 # The headings and explanations of the groups of `internals.by_confidence`.
-_COLORS = " Bars: the most probable classes, the true one in orange and bold."
 _PREDICTIONS = (
-    ("Right", "The correct predictions, the surest first." + _COLORS),
-    ("Wrong", "The wrong predictions, the surest first." + _COLORS),
+    ("Right", "The correct predictions, the surest first." + _BARS),
+    ("Wrong", "The wrong predictions, the surest first." + _BARS),
     (
         "The least sure",
         "The predictions with the least probable first class that are not among those "
-        "above." + _COLORS,
+        "above." + _BARS,
     ),
 )
 _PAGE = """<!DOCTYPE html>
@@ -235,7 +235,7 @@ def summarize(source, probabilities, labels):
 
 
 def compare_presets(preset, reference):
-    """Returns the differences of two presets as rows of text.
+    """Returns the differences between two presets as rows of strings.
 
     Args:
         preset: a `presets.Preset`.
@@ -282,10 +282,10 @@ def _number_text(value):
 
 
 def _layer_texts(*layers):
-    """Returns two texts: the fields of two layers that differ.
+    """Returns two strings: the fields in which two layers differ.
 
-    If the layers have different types, both texts contain all fields. If a layer is
-    None, its text is "none", and the text of the other layer contains all fields.
+    If the layers have different types, both strings contain all fields. If a layer is
+    None, its string is "none", and that of the other layer contains all fields.
     """
     fields = [layer and dataclasses.asdict(layer) for layer in layers]
     if None in layers or type(layers[0]) is not type(layers[1]):
@@ -407,17 +407,17 @@ def _result(classifier, source, probabilities, labels, log_lines):
 def _curves(log_lines, preset_name, source_name):
     if not log_lines:
         return "Training has recorded no metrics.", ""
-    texts = {"loss": "loss", "top1_error": "top-1 error", "top5_error": "top-5 error"}
+    titles = {"loss": "loss", "top1_error": "top-1 error", "top5_error": "top-5 error"}
     plotted = []
     for name in plots.recorded_metrics(log_lines):
-        title = f"Training of {preset_name} on {source_name}: {texts[name]}"
+        title = f"Training of {preset_name} on {source_name}: {titles[name]}"
         draw_figure = functools.partial(
             plots.curves, log_lines, title=title, names=(name,)
         )
         plotted.append(_plot(draw_figure, title))
     explanation = (
         "There is a point for each epoch. Augmentation, and dropout if there is any, "
-        "make the task harder in training, so that the errors may be higher than in "
+        "make the task harder in training. The errors may therefore be higher than in "
         "validation."
     )
     return explanation, _gallery(plotted)
@@ -539,7 +539,7 @@ def _preset_differences(preset):
     rows = compare_presets(preset, presets.get("paper"))
     return (
         f"The settings in which {preset.name}, with the flags of this run, differs "
-        "from the preset with the text of the paper.",
+        "from the preset paper, which follows the text of the paper.",
         _table(rows, ("setting", "paper", "this run")),
     )
 
@@ -553,7 +553,7 @@ def _package_differences(preset):
         for row in differences.concerning(preset)
     ]
     return (
-        "What this package does differently from the paper or from another source of "
+        "The differences of this package from the paper, or from another source of "
         f"{preset.name}.",
         _table(rows, ("", "the paper or its source", "here", "where")),
     )

@@ -66,7 +66,8 @@ def select(epochs, count):
     return [epochs[int(position)] for position in np.rint(positions)]
 
 
-def _epoch_text(epoch, kernels):
+def _epoch_labels(epoch, kernels):
+    """Returns two strings, such as "epoch 3" and "RMS 0.05"."""
     when = "before training" if epoch == 0 else f"epoch {epoch}"
     return when, f"RMS {np.sqrt(np.mean(kernels**2)):.3g}"
 
@@ -88,8 +89,8 @@ def _plot_strip(epochs, kernels, path):
         for side in ax.spines.values():
             side.set_visible(False)
         ax.set_ylabel(
-            "\n".join(_epoch_text(epoch, weights)), rotation=0, ha="right", va="center",
-            fontsize=8,
+            "\n".join(_epoch_labels(epoch, weights)),
+            rotation=0, ha="right", va="center", fontsize=8,
         )
     layout.save(fig, path)
 
@@ -103,7 +104,7 @@ def _frame(epoch, kernels):
     height, width = sheet.shape[:2]
     fig = layout.make_figure(
         layout.WIDTH * height / width,
-        f"The kernels of conv1: {', '.join(_epoch_text(epoch, kernels))}",
+        f"The kernels of conv1: {', '.join(_epoch_labels(epoch, kernels))}",
         _NOTE,
     )
     ax = fig.subplots()

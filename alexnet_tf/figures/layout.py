@@ -27,7 +27,7 @@ def make_figure(height, title, note=""):
     Args:
         height: the height in inches without the title and the note.
         title: the title in plain words.
-        note: what is shown and on which scale, in smaller letters below the figure.
+        note: a description of the figure and its scale, in smaller letters below it.
     """
     title, note = textwrap.fill(title, 52), textwrap.fill(note, 72)
     height += 0.2 * (1 + title.count("\n")) + 0.13 * (note.count("\n") + bool(note))

@@ -37,8 +37,8 @@ def square_spans(image_side, square_side, stride):
 def default_geometry(image_side):
     """Returns (side of the square, stride) in pixels.
 
-    The square covers a sixteenth of the image, and there are 28 to 55 positions along
-    one side.
+    The square covers a sixteenth of the image. There are 28 to 55 positions along one
+    side, or as many as pixels if the image has fewer than 28.
     """
     return image_side // 4, max(image_side // 28, 1)
 
@@ -86,14 +86,17 @@ def draw(classifier, images, path, class_index=None, square_side=None, stride=No
     square_side, stride = square_side or default_side, stride or default_stride
     rows = []
     for image in images:
-        full = classifier.model(image.inputs[np.newaxis], training=False).numpy()[0]
+        inputs = image.inputs[np.newaxis]
+        probabilities = classifier.model(inputs, training=False).numpy()[0]
         maps = probability_maps(classifier, image.inputs, square_side, stride)
-        labels = _classes_to_show(image.label, full, class_index)
-        titled = [
-            (_map_title(classifier, label, image.label, full), maps[..., label])
-            for label in labels
+        titled_maps = [
+            (
+                _map_title(classifier, label, image.label, probabilities),
+                maps[..., label],
+            )
+            for label in _classes_to_show(image.label, probabilities, class_index)
         ]
-        rows.append((image, titled))
+        rows.append((image, titled_maps))
     _plot(rows, square_side, stride, path)
 
 

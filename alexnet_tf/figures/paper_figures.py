@@ -1,9 +1,9 @@
 """Draws Figures 3 and 4 of the paper, and others, for a loaded network.
 
 `classifier` is a `Classifier`; `path` is the PNG file to write, or a file object that
-is open for writing bytes. Examples come from `Source.take_indices`, also for images
-that belong to no class. The module `draw` draws the same figures from the names of
-files and data sets.
+is open for writing bytes. Examples are dictionaries as `Source.take_indices` returns
+them; the label of an image without a class is `PADDING_LABEL`. The module `draw` draws
+the same figures from the names of files and data sets.
 """
 
 import dataclasses
@@ -24,7 +24,8 @@ from alexnet_tf import plots
 
 # Number of networks that `dropout` samples and averages; a power of 2.
 _NUM_PASSES = 32
-_REPETITIONS = 5  # Averages over as many networks that `dropout` compares.
+# Number of times that `dropout` repeats each average, for the error bars.
+_REPETITIONS = 5
 _MAX_BARS = 10  # Classes that `activations` shows.
 _DISTANCES = {"l2": "Euclidean", "cosine": "cosine"}
 _GROUPS = ("right, the surest first", "wrong, the surest first", "the least sure")
@@ -64,7 +65,7 @@ def predictions(classifier, source, examples, path):
 def predictions_by_confidence(
     classifier, source, probabilities, labels, count, path
 ):
-    """Draws the surest right, the surest wrong, and the least sure predictions.
+    """Draws the most confident correct and wrong, and the least confident predictions.
 
     Args:
         classifier, path: see the module docstring.

@@ -42,7 +42,7 @@ def saliency_maps(classifier, inputs, labels):
 
 
 def guided_gradients(classifier, inputs, labels):
-    """Returns what guided backpropagation gives, float32 RGB [B, crop, crop, 3].
+    """Returns the gradients of guided backpropagation, float32 RGB [B, crop, crop, 3].
 
     Args:
         classifier, inputs, labels: see `saliency_maps`.
@@ -65,7 +65,7 @@ def draw(figure, classifier, images, path, class_index=None):
         class_index: the index of the class. Default: the predicted class.
 
     Raises:
-        ValueError: if guided backpropagation is asked of a network without a ReLU.
+        ValueError: if `figure` is "guided_backprop", and the network has no ReLU.
     """
     inputs = np.stack([image.inputs for image in images])
     probabilities = classifier.model(inputs, training=False).numpy()
@@ -84,7 +84,7 @@ def draw(figure, classifier, images, path, class_index=None):
 
 
 def scale_to_gray(values):
-    """Returns values scaled to [0, 1], so that 0 becomes 0.5.
+    """Returns values scaled to [0, 1]; 0 becomes 0.5.
 
     Args:
         values: float of any shape.

@@ -1,7 +1,7 @@
 """The image patches of a data set that excite the units of a layer most.
 
-As in Fig. 2 of M. D. Zeiler and R. Fergus, Visualizing and Understanding Convolutional
-Networks, 2014.
+The figure is like Fig. 2 of M. D. Zeiler and R. Fergus, Visualizing and Understanding
+Convolutional Networks, 2014.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class Strongest:
     """The largest activations of a unit, of at most one position per image.
 
     Attributes:
-        unit: the number of the unit.
+        unit: the index of the unit.
         activations: float32 [patches], in descending order.
         indices: int [patches], the positions of the images in their source.
         windows: a list of (rows, columns), slices of the pixels in the center crop on
@@ -46,7 +46,7 @@ def find(classifier, source, layer, unit=None, count=8, verbose=0):
         classifier: a `Classifier`.
         source: a `Source`.
         layer: a `units.Layer`.
-        unit: the number of a unit. Default: the `count` units with the largest
+        unit: the index of a unit. Default: the `count` units with the largest
             activations.
         count: the number of units if there is no `unit`.
         verbose: 1 for a progress bar, 0 for none.
@@ -82,12 +82,12 @@ def find(classifier, source, layer, unit=None, count=8, verbose=0):
     strongest_units = np.argsort(-values[0], kind="stable")[:count].tolist()
     return [
         Strongest(
-            number,
-            values[:, number],
-            indices[:, number],
-            [layer.window(position) for position in positions[:, number]],
+            index,
+            values[:, index],
+            indices[:, index],
+            [layer.window(position) for position in positions[:, index]],
         )
-        for number in ([unit] if unit is not None else strongest_units)
+        for index in ([unit] if unit is not None else strongest_units)
     ]
 
 

@@ -49,7 +49,7 @@ class Layer:
 
 
 def find_layer(model, name=None):
-    """Returns the `Layer` of a name.
+    """Returns the `Layer` of a model with a name.
 
     Args:
         model: a model that `AlexNet` built.
@@ -77,7 +77,7 @@ def find_layer(model, name=None):
 
 
 def check_unit(layer, unit):
-    """Raises a ValueError if a layer has no unit of this number."""
+    """Raises a ValueError if a layer has no unit with this index."""
     if not 0 <= unit < layer.num_units:
         raise ValueError(
             f"Expected a unit from 0 to {layer.num_units - 1} of the layer "

@@ -125,7 +125,7 @@ def test_errors_while_drawing_are_logged(tmp_path, caplog):
     figure_writer = FigureWriter(str(tmp_path), preset, "source", None, model)
     (tmp_path / "metrics.jsonl").write_text("no JSON\n")
     figure_writer.draw()
-    assert "Could not draw curves.png: Expected a JSON object in line 1" in caplog.text
+    assert "Could not draw curves.png: Line 1 of" in caplog.text
     assert (tmp_path / "conv1.png").exists()
     figure_writer.on_train_begin()
     figure_writer._drawn_at -= DRAW_SECONDS
