@@ -234,11 +234,10 @@ def _compare(errors, other_errors, names):
 
 
 def _format_points(differences):
-    """Returns text with the mean of differences and its interval.
+    """Returns the mean of differences and its interval in percentage points, as text.
 
     Args:
-        differences: differences of errors, in [-1, 1]; the text gives them in
-            percentage points.
+        differences: differences of errors, in [-1, 1].
     """
     points = [100 * difference for difference in differences]
     mean, half_width = intervals.confidence_interval(points)
@@ -263,7 +262,7 @@ def _iterations_row(log):
     if not pairs:
         return None
     claim, paper = "Dropout requires more iterations (section 4.2)", "about 2 times"
-    texts = []
+    results = []
     for target in _TARGETS:
         epochs = [
             [intervals.epochs_to(curve, target) for curve in pair] for pair in pairs
@@ -272,13 +271,13 @@ def _iterations_row(log):
         if num_with == num_without == len(pairs):
             ratios = [with_dropout / without for with_dropout, without in epochs]
             text, verdict = intervals.ratio_summary(ratios)
-            texts.insert(0, f"{text} to {target:.0%} training error")
-            return claim, paper, "; ".join(texts), len(pairs), verdict
-        texts.append(
+            results.insert(0, f"{text} to {target:.0%} training error")
+            return claim, paper, "; ".join(results), len(pairs), verdict
+        results.append(
             f"{target:.0%} is reached by {num_with} runs with dropout and "
             f"{num_without} without"
         )
-    return claim, paper, "; ".join(texts), len(pairs), "undecided"
+    return claim, paper, "; ".join(results), len(pairs), "undecided"
 
 
 def draw(log, path):

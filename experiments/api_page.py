@@ -101,17 +101,17 @@ def _entry(name, value):
 
 
 def _signature(value):
-    """Returns the arguments as texts without types; None for an exception."""
+    """Returns the arguments as strings without types; None for an exception."""
     if inspect.isclass(value) and issubclass(value, BaseException):
         return None
     parameters = inspect.signature(value).parameters.values()
-    texts, only_keywords = [], False
+    arguments, only_keywords = [], False
     for parameter in parameters:
         if parameter.kind == parameter.KEYWORD_ONLY and not only_keywords:
-            texts.append("*")
+            arguments.append("*")
             only_keywords = True
-        texts.append(str(parameter.replace(annotation=inspect.Parameter.empty)))
-    return texts
+        arguments.append(str(parameter.replace(annotation=inspect.Parameter.empty)))
+    return arguments
 
 
 def _wrap_call(name, arguments):

@@ -13,9 +13,9 @@ batches of 128 with a constant learning rate, momentum .9 and weight decay .0005
 The learning rate is chosen for each loss: from .001, .003 and .01 for cross-entropy,
 and from .01, .03 and .1 for the squared error. It is the one with the lowest error on
 1,000 training images that are not used otherwise, with seed 0 and half of the epochs.
-For the squared error this is the highest learning rate that was tried, so that the
-true cost of this loss may be lower than the table shows. The table gives the errors on
-the test images with seeds 1 to 3.
+For the squared error this is the highest learning rate that was tried. The true cost of
+this loss may therefore be lower than the table shows. The table gives the errors on the
+test images with seeds 1 to 3.
 """
 
 import keras
@@ -83,8 +83,8 @@ def _arm(log, loss, norm):
 def measure(run, path, data_dir):
     """Trains and tests the network of a run; returns a list with one line for the log.
 
-    The arguments are those of `harness.measure`. The run has no work directory and
-    cannot resume.
+    The arguments are those of `harness.measure`. The run writes nothing to its work
+    directory, and cannot be resumed.
     """
     del path
     is_search = run.arm.startswith("search-")
@@ -117,14 +117,14 @@ def _top1_error(model, images, labels):
 
 
 def _as_images(labels, shape):
-    """Returns float32 images of a shape, each filled with the number of its label.
+    """Returns float32 images of a shape, each filled with the index of its class.
 
     Args:
         labels: one-hot labels [N, 10].
         shape: (N, height, width, channels).
     """
-    numbers = labels.argmax(axis=1).astype(np.float32)
-    return np.broadcast_to(numbers[:, None, None, None], shape)
+    indices = labels.argmax(axis=1).astype(np.float32)
+    return np.broadcast_to(indices[:, None, None, None], shape)
 
 
 def _arrays(split, data_dir):

@@ -12,7 +12,7 @@ table shows this for layers of 128 units in float64.
 Training differs, however. The gradient with respect to a halved kernel is twice the
 gradient with respect to the paper's kernel. One step with the same learning rate
 therefore changes the halved kernel twice as much. The equivalent kernel for the paper's
-dropout is twice the halved kernel, so that it changes four times as much.
+dropout is twice the halved kernel, and therefore changes four times as much.
 """
 
 import numpy as np

@@ -21,7 +21,7 @@ inside the package (TensorFlow 2.21.0, scikit-learn 1.9.1):
 | `--weights=tiny_textures --layer=fc6` | 128 | 0.01 | 68.9% |
 
 The error of `cifar10_full` itself, which was trained on all 50,000 training images, is
-21.0%. Because it was trained on them, the images that choose C are not new to it. The
+21.0%. The images on which C is chosen are among them and not new to this network. The
 network `tiny_textures` has seen no photographs, only gratings and spots. Each row takes
 20 to 150 seconds of CPU time.
 """
@@ -92,8 +92,8 @@ def measure(args):
     """Prints the test error of logistic regression on the features."""
     if importlib.util.find_spec("sklearn") is None:
         raise ModuleNotFoundError(
-            "Expected scikit-learn. Received: an environment without it. Install it: "
-            "pip install scikit-learn"
+            "This experiment needs scikit-learn, which is not installed. Install it "
+            "with pip install scikit-learn."
         )
     features, labels = load(f"train[:{args.num_train}]", args)
     test_features, test_labels = load("test", args)

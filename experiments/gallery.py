@@ -1,4 +1,4 @@
-"""Draws the images of docs/figures.md with the commands on this page.
+"""Draws the images of docs/figures.md with the commands on that page.
 
     python -m experiments.gallery
     python -m experiments.gallery --data_dir=~/tensorflow_datasets --only=crops,norms
@@ -49,8 +49,8 @@ def commands(page):
             arguments[page.parent / links.pop(output[1])] = shlex.split(line)
     if links:
         raise ValueError(
-            f"Expected a command for each image of {page}. Received none for "
-            f"{', '.join(links)}."
+            f"No command on {page} draws these images: {', '.join(links)}. Add a "
+            "command with the name of the image as its --output."
         )
     return arguments
 

@@ -94,8 +94,8 @@ def verdict(mean, half_width):
 def ratio_summary(ratios):
     """Returns (text, verdict) on the claim that a ratio is above 1.
 
-    The mean is geometric, and the interval is computed from the logarithms, so
-    that the result for inverse ratios is the inverse.
+    The mean is geometric, and the interval is computed from the logarithms. The result
+    for the inverse ratios is therefore the inverse.
 
     Args:
         ratios: 1 to 20 positive numbers, one per seed.

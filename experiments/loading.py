@@ -6,9 +6,8 @@
 Writes the 60,965,224 random parameters of preset `caffe` in each format that
 `save_weights` writes, then loads each file, and each of the weights that are given as
 PRESET=WEIGHTS, five times, alternating with `numpy.load` of the .npy file. Prints the
-time
-relative to that of `numpy.load`, as the median and the range of the five ratios. Also
-prints the largest of the five memory peaks, relative to the size of the arrays
+time relative to that of `numpy.load`, as the median and the range of the five ratios.
+Also prints the largest of the five memory peaks, relative to the size of the arrays
 (244 MB). A memory peak is the largest resident set while the file is loaded, minus the
 resident set before, which contains the network. The results on two cores of an AMD
 EPYC, with the files in the page cache, are in docs/performance.md.
@@ -50,7 +49,7 @@ def measure(function):
     bytes_before, start = resident_bytes("VmRSS"), time.perf_counter()
     result = function()
     seconds = time.perf_counter() - start
-    del result  # Not earlier, because the time must not include this.
+    del result  # The time does not include the release of the memory.
     return seconds, resident_bytes("VmHWM") - bytes_before
 
 

@@ -14,8 +14,8 @@ Measured on the 5,000 of the 10,000 test images that were available, after one e
 with seed 0: 36.4% error, and 50.1% for `cifar10_full` itself. The epoch took two
 minutes on two cores of an AMD EPYC (TensorFlow 2.21.0, Keras 3.15.1).
 
-Afterwards, the work directory contains the preset, so that `alexnet_tf.evaluate`,
-`alexnet_tf.predict` and the other commands need nothing but `--weights=WORKDIR`.
+Afterwards, the work directory contains the preset. `alexnet_tf.evaluate`,
+`alexnet_tf.predict` and the other commands therefore need only `--weights=WORKDIR`.
 """
 
 import dataclasses

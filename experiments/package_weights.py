@@ -28,7 +28,15 @@ _OMITTED_FLAGS = ("data_dir",)
 
 
 def package(run, name):
-    """Writes the folder of `published.WEIGHTS[name]` from the work directory `run`."""
+    """Writes the folder of `published.WEIGHTS[name]`, and returns its size in bytes.
+
+    Args:
+        run: the work directory of the run.
+        name: the name of the weights.
+
+    Raises:
+        ValueError: if the folder is larger than `_MAX_BYTES`.
+    """
     folder = published.locate(name)
     os.makedirs(folder, exist_ok=True)
     for file_name in ("network.json", "statistics.npz"):

@@ -3,7 +3,8 @@
 A run has one line per epoch, or one per 10 steps if `Run.until_loss` is given, and a
 last line with "final": true; a run of `blog` has only the last line. Every line has the
 "arm" and the "seed" of its run. The lines of a run are appended together when the run
-has ended.
+has ended. The only run of `two_gpus` measures several arms: before its own last line,
+it has one line with "final": true for each of them.
 
 The log of `finetune_cifar10` has the lines that are yielded by its function `measure`.
 """

@@ -28,7 +28,11 @@ FLAGS = [
         "format", "records", ["records", "folder"], "Format of the data set."
     ),
     cli.integer_flag("num_images", 1_281_167, "Number of images.", lower_bound=1),
-    cli.path_flag("folder", None, "Folder to write to. Default: a temporary one."),
+    cli.path_flag(
+        "folder",
+        None,
+        "Folder in which the temporary folder is made. Default: that of the system.",
+    ),
 ]
 
 
@@ -92,7 +96,7 @@ def write_records(folder, num_images):
 
 
 def measure(name, data_dir):
-    """Yields (what was measured, seconds).
+    """Yields (description of a measurement, seconds).
 
     Args:
         name, data_dir: the data set, as for `datasets.load`.
@@ -129,11 +133,11 @@ def _measure_scale(args):
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         data_set = write(folder, args.num_images)
         print(f"| {args.num_images:,} images, {args.format} | seconds |\n|---|---|")
-        for what, seconds in measure(*data_set):
-            print(f"| {what} | {seconds:.1f} |", flush=True)
+        for description, seconds in measure(*data_set):
+            print(f"| {description} | {seconds:.1f} |", flush=True)
         # Linux reports kilobytes.
         peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-        # Removing the files takes minutes.
+        # Removing the files, which follows, takes minutes.
         print(f"\nPeak memory: {peak_memory:,.0f} MiB", flush=True)
 
 

@@ -18,7 +18,7 @@ from unittest import mock
 from alexnet_tf import cli
 from alexnet_tf import onednn
 
-# In the order of a run. The first step waits for the first images.
+# The stages in the order of a run. The first step includes the wait for its images.
 STAGES = (
     "import TensorFlow and Keras",
     "import this package",

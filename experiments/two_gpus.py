@@ -8,20 +8,20 @@ before conv3 and the outputs of pool5, fc6 and fc7 (section 3.2, Fig. 2). With
 `--parallelism=towers`, two devices do the same here. The table has the megabytes that
 cross in a training step with 128 images, in both directions together, forward and
 backward. They are computed by hand from Fig. 2, and counted in the graph of the step.
-`paper` normalizes across the border between the towers, so that two maps on each side
-of it cross as well; `code2012` does not. Half of the logits cross because each device
-has half of fc8, which the authors' code kept on the first GPU. With data parallelism,
-each device sends the gradients of all weights to the other, 244 MB. The images, 77 MB
-in a step, are not included: each tower reads all of them, and each device of data
-parallelism half of them.
+`paper` normalizes across the border between the towers. Two maps on each side of it
+therefore cross as well. `code2012` normalizes each tower separately. Half of the logits
+cross because each device has half of fc8, which the authors' code kept on the first
+GPU. With data parallelism, each device sends the gradients of all weights to the other,
+244 MB. The images, 77 MB in a step, are not included: each tower reads all of them, and
+each device of data parallelism half of them.
 
 According to the paper, the two-GPU network "takes slightly less time to train than the
 one-GPU net", which has half of the kernels in conv1 to conv4 (`--ablate=tower`). The
 throughputs in the table say nothing about this: the two devices are virtual ones on the
-same two processor cores, so that no arrangement of the same work can be faster than
-another one by more than its overhead. They are medians of single steps, of which the
-networks ran one each in turn. Other programs used the processor at the same time, so
-that all of them are lower than on an idle machine.
+same two processor cores. No arrangement of the same work can therefore be faster than
+another one by more than the difference of their overheads. The throughputs are medians
+of single steps; the networks took turns, one step each. Other programs used the
+processor at the same time. All throughputs are therefore lower than on an idle machine.
 """
 
 import statistics
@@ -43,8 +43,8 @@ NAME = "two_gpus"
 BATCH_SIZE = 128
 _STEPS = 7  # The timed steps of each network.
 
-# The float32 numbers that cross for an image in the forward pass. As many cross in the
-# backward pass. Each GPU sends half of them.
+# The number of float32 elements that cross for an image in the forward pass. As many
+# cross in the backward pass. Each GPU sends half of them.
 MAPS = {
     "pool2 to conv3": 13 * 13 * 256,
     "pool5 to fc6": 6 * 6 * 256,
@@ -52,7 +52,7 @@ MAPS = {
     "fc7 to fc8": 4096,
     "half of the logits": 500,
 }
-# Two maps of each tower, which the other one needs to normalize the maps beside them.
+# The same for two maps of each tower, which the other tower needs to normalize its own.
 BORDERS = {"norm1": 4 * 55 * 55, "norm2": 4 * 27 * 27}
 PARAMETERS = 60_965_224
 
@@ -79,23 +79,24 @@ def _preset(arm):
     return presets.get("code2012" if arm == "code2012" else "paper")
 
 
-def megabytes(numbers):
+def megabytes(num_elements):
     """Returns the MB that cross in a step, forward and backward.
 
     Args:
-        numbers: the float32 numbers that cross for an image in the forward pass.
+        num_elements: the number of float32 elements that cross for an image in the
+            forward pass.
     """
-    return 2 * 4 * BATCH_SIZE * numbers / 1e6
+    return 2 * 4 * BATCH_SIZE * num_elements / 1e6
 
 
 def crossing_megabytes(arm):
-    """Returns {what crosses: MB in a step} of an arm, computed by hand."""
+    """Returns {name of a crossing tensor: MB in a step} of an arm, computed by hand."""
     if arm == "data":
         return {"gradients of the weights": 2 * 4 * PARAMETERS / 1e6}
     if arm not in ("paper", "code2012"):
         return {}
     crossing = MAPS | BORDERS if arm == "paper" else MAPS
-    return {name: megabytes(numbers) for name, numbers in crossing.items()}
+    return {name: megabytes(count) for name, count in crossing.items()}
 
 
 def rows(log):
@@ -156,7 +157,9 @@ def measure(run, path, data_dir):
 
 
 def _prepare(arm, devices):
-    """Returns {"crossing_bytes": their number} of towers, and a function for a step.
+    """Returns ({"crossing_bytes": number}, a function that runs one training step).
+
+    The dictionary is empty for arms without towers on two devices.
 
     Args:
         arm: a key of `ARMS`.
@@ -215,10 +218,11 @@ def trace_step(two_towers, recipe, side):
 
 def _batches(preset, strategy):
     """Returns a distributed data set that repeats one batch of random images."""
-    size, side = BATCH_SIZE // strategy.num_replicas_in_sync, preset.preprocessing
+    images_per_replica = BATCH_SIZE // strategy.num_replicas_in_sync
+    side = preset.preprocessing.crop_size
     rng = np.random.default_rng(0)
-    images = rng.normal(0, 50, (size, side.crop_size, side.crop_size, 3))
-    labels = rng.integers(0, 1000, size).astype(np.int32)
+    images = rng.normal(0, 50, (images_per_replica, side, side, 3))
+    labels = rng.integers(0, 1000, images_per_replica).astype(np.int32)
     batch = tf.constant(images, tf.float32), tf.constant(labels)
     return strategy.distribute_datasets_from_function(
         lambda _: tf.data.Dataset.from_tensors(batch).repeat().prefetch(1)

@@ -115,7 +115,7 @@ def test_every_image_of_the_gallery_is_drawn_by_a_command_on_the_page(tmp_path):
     paths = {*gallery.commands(page)}
     assert paths == {page.parent / "kernels.png", *page.parent.glob("figures/*.png")}
     (tmp_path / "page.md").write_text("![No command](images/a.png)\n")
-    with pytest.raises(ValueError, match="Received none for a.png"):
+    with pytest.raises(ValueError, match="draws these images: a.png"):
         gallery.commands(tmp_path / "page.md")
 
 
