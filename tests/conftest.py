@@ -10,13 +10,13 @@ import os
 import pathlib
 import sys
 
-# The experiments are not installed with the package. At the end, the path leaves the
-# package that is tested the installed one.
+# The experiments are not installed with the package, but imported from the repository.
+# Its root is the last entry of the path, so that an installed package is tested.
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
 
-# TensorFlow reads both when it is imported. Rewriting the many small graphs for oneDNN
-# takes an eighth of the time of a test run; with 1 in the environment, the tests run
-# with oneDNN.
+# TensorFlow reads both variables when it is imported. Rewriting the many small graphs
+# for oneDNN takes an eighth of the time of a test run. If TF_ENABLE_ONEDNN_OPTS is 1 in
+# the environment, the tests run with oneDNN.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # Collecting garbage while libraries load finds none and takes a second.
@@ -121,7 +121,7 @@ def textures_data_dir(tmp_path_factory):
 
 @pytest.fixture
 def textures_by_default(monkeypatch, textures_data_dir):
-    """Makes the data set textures that of the tests, which is generated once."""
+    """Makes the data set textures load from `textures_data_dir` by default."""
     from alexnet_tf.data import tfds_source
 
     load_builder = tfds_source._builder
@@ -198,7 +198,10 @@ def uncompiled_augmentation(request, monkeypatch):
 
 @pytest.fixture(scope="session")
 def traced_formats():
-    """A list whose item says whether functions were traced with all decoders."""
+    """A list of one item: whether all decoders were used in the last tracing.
+
+    Before any function is traced, the item is None.
+    """
     return [None]
 
 

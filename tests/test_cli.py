@@ -1,4 +1,4 @@
-"""What the commands share: one-line errors, their output, and flags for paths."""
+"""The parts that all commands share: one-line errors, output, and flags for paths."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from alexnet_tf import cli
 @pytest.mark.parametrize(
     "error", [ValueError, OSError, FloatingPointError, ModuleNotFoundError]
 )
-def test_reports_errors_that_a_user_can_correct_in_one_line(error):
+def test_reports_correctable_errors_in_one_line(error):
     with pytest.raises(SystemExit, match="^a.b: no room$"):
         with cli.one_line_errors("a.b"):
             raise error("no room")

@@ -1,4 +1,4 @@
-"""The flags --image_key and --label_key of the commands that look at a run's data."""
+"""The flags --image_key and --label_key of the commands that load a run's data."""
 
 import importlib
 

@@ -129,7 +129,7 @@ def find_calls(path):
 def test_nothing_is_loaded_that_could_run_code(path):
     """Pickles are parsed by `safe_pickle`, and Keras files are loaded in safe mode.
 
-    Only a file of Python that the user names as the preset is executed.
+    Only a Python file that the user names as the preset is executed.
     """
     assert "runpy" not in imported_names(path) or path.stem == "preset_files"
     unsafe = {"pickle", "dill", "joblib", "marshal", "shelve", "yaml"}

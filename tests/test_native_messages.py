@@ -39,7 +39,7 @@ def run_python(code, *args):
     )
 
 
-def test_notices_about_cuda_count_only_on_a_machine_with_a_gpu():
+def test_lines_about_cuda_are_notices_only_on_a_machine_without_a_gpu():
     for line in NOTICES + GPU_NOTICES + OTHER_LINES:
         for has_gpu in (True, False):
             expected = line in NOTICES or (line in GPU_NOTICES and not has_gpu)
@@ -56,7 +56,7 @@ def test_notices_about_cuda_count_only_on_a_machine_with_a_gpu():
     ],
 )
 def test_leaves_out_notices_and_nothing_else(end, returncode, last_lines):
-    """All other messages arrive, also those of a crash, in a line without an end."""
+    """All other messages arrive, even in an unfinished line before a crash."""
     lines = "\n".join([*NOTICES, *OTHER_LINES, "written by the C++ code"])
     code = (
         "import os, sys\n"

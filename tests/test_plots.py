@@ -392,7 +392,7 @@ def test_dropout_shows_an_error_of_zero_above_the_frame(draw):
 
 
 def test_error_bars_of_dropout_do_not_go_below_zero(draw):
-    """Of two errors, 1% and 0%, the standard deviation is .71% and the mean .5%."""
+    """The standard deviation of the errors 1% and 0% is .71%, and their mean .5%."""
     errors = {1: [0.01, 0.0], 2: [0.005, 0.005]}
     fig = draw(plots.dropout, errors, 0.0, np.ones((3, 2)), "")
     (bars,) = fig.axes[0].containers[0].lines[2]

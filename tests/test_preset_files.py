@@ -43,7 +43,7 @@ def test_a_variable_of_a_python_file_is_a_preset(python_file, monkeypatch):
 
 
 def test_a_json_file_has_the_form_of_network_json(tmp_path, python_file):
-    """It may be that of a run, or have the preset alone."""
+    """The file may be the network.json of a run, or contain only the preset."""
     preset = presets.get(f"{python_file}:OWN")
     write_network(str(tmp_path), preset, ["a", "b"])
     assert presets.get(f"{tmp_path}/network.json") == preset
@@ -52,7 +52,7 @@ def test_a_json_file_has_the_form_of_network_json(tmp_path, python_file):
 
 
 def test_preprocessing_and_recipe_in_json_have_defaults(tmp_path):
-    """So have the fields of layers."""
+    """The fields of layers have defaults, too."""
     layers = [{"type": "Conv", "name": "conv1", "filters": 8, "kernel_size": 3}]
     layers.append({"type": "Dense", "name": "fc2", "units": None})
     content = {"name": "own", "layers": layers, "recipe": {"epochs": 7}}
@@ -92,7 +92,7 @@ def test_errors_in_python_files_have_one_line(python_file, code, message):
         ("", "with the name of one of its variables, such as .*own.py:NAME"),
     ],
 )
-def test_variables_that_are_no_presets_are_refused(python_file, name, message):
+def test_variables_that_are_not_presets_are_refused(python_file, name, message):
     with pytest.raises(ValueError, match=message):
         presets.get(f"{python_file}{name}")
 
@@ -136,7 +136,7 @@ def test_names_of_files_may_have_a_drive():
     assert not preset_files.is_file(None)
 
 
-def test_the_example_of_an_own_network_is_a_preset():
+def test_the_network_of_the_example_is_a_preset():
     """It has twice the filters of the preset that it changes."""
     folder = pathlib.Path(__file__).parents[1] / "experiments"
     wide = presets.check(presets.get(f"{folder}/own_network.py:WIDE"))

@@ -28,7 +28,7 @@ WRONG_CONTENT = CONTENT[::-1]
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """A server that answers each path as a test has said.
+    """A server that answers each path as a test has specified.
 
     Attributes:
         contents: {path: bytes to send, or the HTTP status of an error}.
@@ -342,7 +342,7 @@ def test_a_failed_download_leaves_nothing_and_the_next_address_is_tried(
     assert server.requests == ["/bad", "/bad", "/good"]
 
 
-def test_a_silent_server_is_given_up(server, cache, publish, monkeypatch):
+def test_gives_up_on_a_silent_server(server, cache, publish, monkeypatch):
     monkeypatch.setattr(published, "_TIMEOUT_SECONDS", 0.2)
     server.contents.update({"/silent": CONTENT, "/good": CONTENT})
     server.pausing.add("/silent")
@@ -448,7 +448,7 @@ def test_a_downloaded_file_is_hashed_by_keras_only(
 
 
 def test_a_cache_that_is_not_writable_is_read(server, cache, publish, monkeypatch):
-    """Downloads go to /tmp/.keras then, as those of Keras."""
+    """Downloads then go to /tmp/.keras, like those of Keras."""
     publish([server.url("/a")])
     cache.mkdir(parents=True)
     (cache / "file0").write_bytes(CONTENT)

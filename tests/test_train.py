@@ -316,7 +316,7 @@ def test_the_schedule_over_all_epochs_refuses_another_number(run_flags, capsys):
     assert "finished after 1 epoch. Its schedule step" in capsys.readouterr().out
 
 
-def test_flags_of_options_are_written_only_if_they_are_given(tmp_path):
+def test_flags_of_options_have_the_defaults_of_training_options(tmp_path):
     arguments = train.arguments_of(parse("--keep_best", "--class_weights=balanced"))
     for name, value in [("keep_best", True), ("class_weights", "balanced")]:
         assert arguments[name] == value

@@ -1,7 +1,8 @@
-"""What the package needs on Windows and macOS, as far as Linux can show it.
+"""Tests of the behavior on Windows and macOS, as far as they can run on Linux.
 
-`imitate_windows` takes from a process what Windows lacks. It can imitate neither the
-libraries that are built for Windows nor paths: those are tested with `ntpath`.
+`hide_what_windows_lacks` and `refuse_what_windows_refuses` make a process resemble one
+on Windows. They can imitate neither the libraries that are built for Windows nor its
+paths, which are tested with `ntpath`.
 """
 
 import ast
@@ -30,7 +31,7 @@ from alexnet_tf.workdir import WorkDirectoryInUse
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = sorted((ROOT / "alexnet_tf").rglob("*.py"))
 
-# What Windows lacks: modules, and attributes of modules.
+# The modules, and the attributes of modules, that Windows lacks.
 POSIX_MODULES = {
     "crypt", "curses", "fcntl", "grp", "nis", "posix", "pty", "pwd", "readline",
     "resource", "spwd", "syslog", "termios", "tty",
@@ -69,7 +70,7 @@ RESERVED_NAME = re.compile(
 RUN = "runs/images-tiny"  # The work directory of `train_and_use`.
 
 
-# What modules may use.
+# Imports, attributes, and other uses of the system.
 
 
 def nodes(path, *kinds):
@@ -184,7 +185,7 @@ def test_an_existing_default_work_directory_of_an_earlier_version_is_used(
     assert run.default_workdir("cifar10:3.0.2", "tiny") == "runs/cifar10:3.0.2-tiny"
     os.makedirs("runs/folder-flowers-tiny")
     assert run.default_workdir("folder:flowers", "tiny") == "runs/folder-flowers-tiny"
-    # The directory of the earlier version was not that of this path.
+    # The directory of the earlier version is that of folder:flowers, not of this path.
     assert run.default_workdir("folder:/a/flowers", "tiny") == "runs/flowers-tiny"
 
 
@@ -318,7 +319,7 @@ def test_class_folders_have_the_same_parts_and_names_on_windows(tmp_path, monkey
 
 @pytest.fixture
 def windows_locks(monkeypatch):
-    """Replaces `fcntl` by `msvcrt`, as far as imports in functions are concerned."""
+    """Replaces `fcntl` by `msvcrt` for modules that are imported in functions."""
     import fcntl
 
     monkeypatch.setitem(sys.modules, "msvcrt", make_msvcrt(fcntl))
@@ -512,7 +513,7 @@ def list_open_files():
 
 
 def refuse_what_windows_refuses():
-    """Makes file operations of Python fail that fail on Windows.
+    """Makes Python's file operations fail where they would fail on Windows.
 
     A file that is open can be neither replaced, renamed nor removed, and neither can
     its folder. `os.rename` replaces nothing, and a folder cannot be opened.
@@ -545,14 +546,14 @@ def refuse_what_windows_refuses():
     for name in ("replace", "rename", "remove", "unlink", "rmdir"):
         setattr(os, name, refuse_open_files(getattr(os, name)))
     os.open = open_file
-    # With it, `shutil.rmtree` would use descriptors of folders.
+    # Otherwise, `shutil.rmtree` would open folders.
     shutil._use_fd_functions = False
-    # That of Linux removes the open file.
+    # On Linux, `TemporaryFile` removes its file while it is open.
     tempfile.TemporaryFile = tempfile.NamedTemporaryFile
 
 
 def decode_fewer_formats():
-    """Leaves out slow decoders and the compilation of the augmentation, as conftest."""
+    """Leaves out slow decoders and the compiled augmentation, as conftest.py does."""
     from alexnet_tf.data import decode
     from alexnet_tf.data import preprocess
 

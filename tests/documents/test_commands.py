@@ -1,7 +1,7 @@
 """Tests the commands of README.md and docs/: all are parsed, and most are run.
 
-Running them takes minutes, so that only `pytest --large` does it. Weights that would be
-downloaded are replaced by weights of the package then, and other data by textures.
+Running them takes minutes, and only `pytest --large` does it. It replaces weights that
+would be downloaded by weights of the package, and other data sets by textures.
 """
 
 import importlib
@@ -47,7 +47,7 @@ SUBSTITUTES = (
     (r"runs/cifar10-", "runs/textures-"),
 )
 MODULE = re.compile(r"python -m alexnet_tf\.(\w+)")
-ALL = [(path, line) for path in PAGES for line in read_commands(path)]
+COMMAND_LINES = [(path, line) for path in PAGES for line in read_commands(path)]
 
 
 def reason_not_to_run(line):
@@ -55,10 +55,10 @@ def reason_not_to_run(line):
 
 
 def test_every_command_is_run_or_has_a_reason():
-    for path, line in ALL:
+    for path, line in COMMAND_LINES:
         assert MODULE.match(line) or reason_not_to_run(line), (page_name(path), line)
     for part in NOT_RUN:
-        assert any(part in line for _, line in ALL), part
+        assert any(part in line for _, line in COMMAND_LINES), part
 
 
 @pytest.mark.parametrize("path", PAGES, ids=page_name)
@@ -98,7 +98,7 @@ def prepared_arguments(line, data_dir):
     name, *arguments = shlex.split(line.replace("python -m alexnet_tf.", ""))
     if name == "train":
         arguments.append("--epochs=1")
-    # The others refuse a data set together with images, or where none is needed.
+    # Other commands have no --data_dir, or refuse it if they load no data set.
     if (
         name in ("train", "evaluate", "report", "visualize")
         or (name == "extract" and "--dataset" in line)

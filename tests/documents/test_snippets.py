@@ -75,7 +75,7 @@ def test_snippets_run(path, working_folder, figures_as_text, request):
         export_formats.saved_model(classifier, "served")
         export_formats.tflite(classifier, "tiny.tflite")
     images = np.random.default_rng(0).integers(0, 256, (8, 80, 90, 3), np.uint8)
-    names = {
+    variables = {
         "images": images, "rgb": images, "labels": np.arange(8) % 5, "pytest": pytest,
         "__name__": "snippet",
     }  # fmt: skip
@@ -84,7 +84,7 @@ def test_snippets_run(path, working_folder, figures_as_text, request):
             (working_folder / "my_preset.py").write_text(code)
         for pattern, text in SUBSTITUTES:
             code = re.sub(pattern, text, code)
-        exec(compile(code, page_name(path), "exec"), names)
+        exec(compile(code, page_name(path), "exec"), variables)
 
 
 @pytest.mark.large

@@ -14,17 +14,17 @@ def test_the_notebook_is_small_and_has_outputs_and_working_links():
 
     assert PATH.stat().st_size < 1_000_000
     cells = notebook.read(PATH)["cells"]
-    texts = [
+    markdown = [
         "".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"
     ]
     for section in ("3.1", "3.3", "3.4", "3.5", "4.1", "4.2", "6.1", "Fig. 4"):
-        assert any(section in text.splitlines()[0] for text in texts), section
-    for link in re.findall(r"\]\(([^)]+)\)", " ".join(texts)):
+        assert any(section in text.splitlines()[0] for text in markdown), section
+    for link in re.findall(r"\]\(([^)]+)\)", " ".join(markdown)):
         assert (PATH.parent / link).exists(), link
-    codes = [cell for cell in cells if cell["cell_type"] == "code"]
-    numbers = [cell["execution_count"] for cell in codes]
-    assert numbers == [*range(1, len(codes) + 1)]
-    assert sum(map(_count_figures, codes)) == 8
+    code_cells = [cell for cell in cells if cell["cell_type"] == "code"]
+    numbers = [cell["execution_count"] for cell in code_cells]
+    assert numbers == [*range(1, len(code_cells) + 1)]
+    assert sum(map(_count_figures, code_cells)) == 8
 
 
 @pytest.mark.large

@@ -143,7 +143,7 @@ def test_runs_are_done_once_and_logged(harness, tmp_path):
     assert end["final"] and not end["diverged"] and end["tensorflow"]
     assert end["center_top1_error"] == pytest.approx(log[1]["top1_error"])
     assert 0 <= end["ten_crop_top1_error"] <= 1
-    # Both arms have the same preset and seed, so that their results are equal.
+    # Both arms have the same preset and seed. Their results are therefore equal.
     assert [{**line, "arm": "b"} for line in log[:3]] == log[3:]
     harness.run_all(claim, None, str(tmp_path / "runs"))
     assert read_log() == log
@@ -414,7 +414,7 @@ def test_geometries_have_the_known_sizes(zero_kernels):
     assert first_pixels == [0, 0, 0, -3, -3]
 
 
-def test_both_forms_of_dropout_compute_the_same_function():
+def test_both_kinds_of_dropout_compute_the_same_function():
     from experiments import dropout_forms
 
     rows = dropout_forms.rows([])

@@ -13,7 +13,7 @@ def test_the_stages_add_up_to_the_time_to_the_first_step(textures_data_dir):
     assert set(seconds) == set(startup.STAGES)
     assert all(value >= 0 for value in seconds.values())
     assert 100 < sum(seconds.values()) <= time.time() - started
-    # What no stage explains includes the time before the function was called.
+    # The last stage includes the time before the function was called.
     assert seconds[startup.STAGES[-1]] > 100
 
 

@@ -1,5 +1,4 @@
-"""What crosses between the devices of two towers, counted in a small network."""
-
+"""The tensors that cross between two towers, counted in a small network."""
 
 import pytest
 import tensorflow as tf
@@ -7,7 +6,7 @@ import tensorflow as tf
 from alexnet_tf import presets
 from alexnet_tf.training import towers
 
-# The first device is that of operations without a device.
+# The first CPU device is left out: it would run the operations without a device.
 DEVICES = ("/device:CPU:1", "/device:CPU:2")
 
 
@@ -17,11 +16,11 @@ def two_towers():
     from experiments import two_gpus
 
     strategy = tf.distribute.get_strategy()
-    made = two_gpus.build(presets.get("tiny"), strategy, 7, 64)
-    return towers.Towers(*made, DEVICES)
+    model_and_optimizer = two_gpus.build(presets.get("tiny"), strategy, 7, 64)
+    return towers.Towers(*model_and_optimizer, DEVICES)
 
 
-def test_only_what_the_paper_lets_cross_crosses(two_towers):
+def test_towers_exchange_only_what_the_paper_lets_them_exchange(two_towers):
     """The maps of conv1, norm1 and pool1 have 15, 15 and 7 pixels a side."""
     from experiments import device_traffic, two_gpus
 
@@ -64,7 +63,7 @@ def test_each_gradient_is_computed_on_the_device_of_its_weight(two_towers):
 
 
 def test_table_has_the_megabytes_that_cross():
-    """In `code2012`, 61,172 numbers cross for each image, forward and backward."""
+    """In `code2012`, 61,172 elements cross for each image, forward and backward."""
     from experiments import two_gpus
 
     line = {"arm": "code2012", "seed": 0, "final": True, "images_per_second": 60.0}

@@ -23,9 +23,9 @@ def classifier():
 def test_a_projection_starts_at_the_largest_activation(classifier, make_source):
     (example,) = make_source(3).take_indices([1])
     maps = internals.activations(classifier, example["image"])["conv2"]
-    place = np.unravel_index(maps[..., 5].argmax(), maps.shape[:2])
+    position = np.unravel_index(maps[..., 5].argmax(), maps.shape[:2])
     signal = np.zeros((1, *maps.shape))
-    signal[(0, *place, 5)] = maps[..., 5].max()
+    signal[(0, *position, 5)] = maps[..., 5].max()
     inputs = classifier.center_crop(example["image"]).numpy()[np.newaxis]
     expected = backward_passes.backward(
         classifier.model, inputs, "relu2", signal, "deconvnet"
@@ -33,7 +33,7 @@ def test_a_projection_starts_at_the_largest_activation(classifier, make_source):
     layer = units.find_layer(classifier.model, "conv2")
     (projection,) = deconvolution.project(classifier, inputs, layer, [5])
     assert projection.activation == pytest.approx(maps[..., 5].max(), rel=1e-5)
-    assert projection.window == layer.window(place)
+    assert projection.window == layer.window(position)
     np.testing.assert_allclose(
         projection.pixels, expected[0, ..., ::-1], atol=1e-5 * np.abs(expected).max()
     )

@@ -62,12 +62,12 @@ def test_without_scikit_learn_tsne_says_how_to_install_it(monkeypatch):
 
 
 def test_thumbnails_do_not_overlap():
-    places = np.array([[0, 0], [0.25, 0.125], [0.5, 0.25], [0.25, 0.5]])
-    assert embedding.spread_out(places, 0.5) == [0, 2]
-    assert embedding.spread_out(places, 0.25) == [0, 1, 2, 3]
+    positions = np.array([[0, 0], [0.25, 0.125], [0.5, 0.25], [0.25, 0.5]])
+    assert embedding.spread_out(positions, 0.5) == [0, 2]
+    assert embedding.spread_out(positions, 0.25) == [0, 1, 2, 3]
 
 
-def test_figure_shows_images_at_their_places(make_source, monkeypatch):
+def test_figure_shows_images_at_their_positions(make_source, monkeypatch):
     figures = capture_figures(monkeypatch)
     classifier, source = untrained_classifier(), make_source(12)
     embedding.draw(classifier, source, "out.png", count=6)
@@ -76,23 +76,23 @@ def test_figure_shows_images_at_their_places(make_source, monkeypatch):
     features = retrieval.features_of(classifier, encoded)
     points, shares = embedding.pca(features)
     low, high = points.min(axis=0), points.max(axis=0)
-    places = (points - low) / (high - low)
+    positions = (points - low) / (high - low)
     above, below = figures[0].axes
     drawn = np.concatenate([each.get_offsets() for each in above.collections])
     # The points are drawn class by class; the labels are 0, 2, 4, 6, 8 and 0.
     order = [0, 5, 1, 2, 3, 4]
-    np.testing.assert_allclose(drawn, places[order], atol=1e-6)
+    np.testing.assert_allclose(drawn, positions[order], atol=1e-6)
     assert [text.get_text() for text in above.get_legend().get_texts()] == [
         "0", "2", "4", "6", "8",
     ]  # fmt: skip
-    chosen = embedding.spread_out(places, 1 / 16)
+    chosen = embedding.spread_out(positions, 1 / 16)
     examples = half.take_indices(chosen)
     for image, pixels, index, example in zip(
         below.images, shown_images(figures[0]), chosen, examples, strict=True
     ):
         left, right, bottom, top = image.get_extent()
         center = (left + right) / 2, (bottom + top) / 2
-        np.testing.assert_allclose(center, places[index], atol=1e-6)
+        np.testing.assert_allclose(center, positions[index], atol=1e-6)
         crop = input_images.rgb_crop(classifier, example["image"])
         np.testing.assert_array_equal(pixels, crop)
     assert f"component 1 ({shares[0]:.0%})" in texts(figures[0])

@@ -1,4 +1,4 @@
-"""Tests what the figures of `explanations` are drawn of."""
+"""Tests the arguments with which `explanations` draws its figures."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_images_of_a_split_are_chosen_by_the_seed(drawn, figure, count):
     assert len(labels(count=2)) == 2
 
 
-def test_own_images_replace_those_of_the_split(drawn, tmp_path):
+def test_given_images_replace_those_of_the_split(drawn, tmp_path):
     paths = [write_image(tmp_path / name) for name in ("cat.png", "dog.png")]
     figure, _, images, _, class_index = drawn(
         "guided_backprop", images=paths, class_name="7", dataset=None
@@ -133,7 +133,7 @@ def test_rejects_arguments_before_anything_is_computed(
         drawn(figure, **arguments)
 
 
-def test_command_explains_an_own_image(monkeypatch, tmp_path):
+def test_command_explains_a_given_image(monkeypatch, tmp_path):
     figures = capture_figures(monkeypatch)
     path = write_image(tmp_path / "cat.png")
     visualize.main([

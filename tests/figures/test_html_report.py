@@ -100,7 +100,7 @@ def test_page_describes_the_run(run_with_report):
 def test_page_refers_to_no_other_file(run_with_report):
     text = (run_with_report / "report.html").read_text()
     page = ParsedPage(text)
-    # Three curves, the kernels, the confusions, and each image of its own.
+    # Three curves, the kernels and the confusions; the others are single images.
     assert len(page.images) > 30
     for image in page.images:
         assert image["src"].startswith("data:image/png;base64,") and image["alt"]
