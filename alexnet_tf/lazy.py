@@ -43,10 +43,10 @@ def _module_names(package):
 
 
 def after_import(name, action):
-    """Calls `action` as soon as a module has been imported, at once if it has been.
+    """Calls `action` when a module has been imported; immediately if it already has.
 
     Args:
-        name: the name of a module that is not in a package.
+        name: the name of a top-level module or package, such as "keras".
         action: a function without arguments.
     """
     if name in sys.modules:

@@ -3,8 +3,8 @@
     python -m alexnet_tf.report runs/textures-tiny
 
 The page shows the errors, curves and kernels of the run, its most confident correct and
-wrong predictions, confusions, nearest neighbors, differences from the paper, flags and
-environment.
+wrong predictions, its least confident ones, confusions, nearest neighbors, differences
+from the paper, flags and environment.
 """
 
 from absl import app

@@ -1,4 +1,4 @@
-"""Comparison of present settings with those that a run or an output began with."""
+"""The check that a run or an output is continued with unchanged settings."""
 
 
 def check_same(before, now, description, remedy):

@@ -367,7 +367,7 @@ def test_reports_the_path_of_a_bad_jpeg(
         pytest.param(False, 1, marks=pytest.mark.large),
     ],
 )
-def test_reports_an_image_that_vanishes_in_one_line(
+def test_reports_a_deleted_image_in_one_line(
     tmp_path, run_flags, during_statistics, devices, monkeypatch
 ):
     """The file is deleted after the folder was listed and before it is read."""

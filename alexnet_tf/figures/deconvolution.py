@@ -121,8 +121,9 @@ def draw(classifier, images, path, layer_name=None, unit=None, count=8):
 def fill_up(pixels, window, layer, value):
     """Returns the pixels of a window, filled up to the same size for all windows.
 
-    The result is a square with the side of the receptive field, of which `window` lacks
-    the part outside of the image; or with the side of the image if that is smaller.
+    The result is a square with the side of the receptive field, or with the side of the
+    image if that is smaller. The parts of the square that `window` lacks, because they
+    are outside of the image or of the receptive field, get the value `value`.
 
     Args:
         pixels: [crop, crop, 3], an image or a projection.

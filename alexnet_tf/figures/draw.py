@@ -84,8 +84,8 @@ def draw(
         count: the number of images, of crops of one image, or of maps or units of a
             layer. Default: 8; 9 for "predictions", 3 for "occlusion", 500 for
             "embedding", and 200 for "dropout", which measures errors on these images.
-            With `images`, all of them are shown. For "kernel_epochs", the number of
-            epochs in a PNG file.
+            With `images`, all of them are shown; "deconv" without `unit` shows only the
+            first. For "kernel_epochs", the number of epochs in a PNG file.
         seed: the random seed of the choice of images, of crops, of dropout, and of the
             initialization to compare with. "predictions" chooses images by the
             probabilities of their classes, among 1,000 at most.

@@ -92,7 +92,7 @@ def draw(
     if source.num_examples < 3:
         raise ValueError(
             "Expected at least 3 images to place in a plane. Received: "
-            f"{source.num_examples}."
+            f"{source.num_examples}. Choose a larger count or another split."
         )
     layer = layer or alexnet.penultimate_layer(classifier.model)
     blocks = [*retrieval.features(classifier, source, layer, verbose)]

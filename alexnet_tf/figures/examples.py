@@ -20,7 +20,9 @@ def find_images(images):
         images: paths, glob patterns, folders and lists, see `image_files.find`.
 
     Raises:
-        FileNotFoundError: if one of the files does not exist.
+        ValueError: if a folder or a list has no images.
+        OSError: if one of the files does not exist, or a folder or a list cannot be
+            read.
     """
     paths = [path for path, _ in image_files.find(images)] if images else []
     for path in paths:

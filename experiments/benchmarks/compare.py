@@ -2,14 +2,14 @@
 
     pip install ".[bench]"
     python -m experiments.benchmarks.compare --quick
-    python -m experiments.benchmarks.compare --images=~/imagenet/train \
+    python -m experiments.benchmarks.compare --images=~/imagenet/train \\
         --title="AMD EPYC, AVX2" --output=experiments/benchmarks/machines/epyc.json
 
-Each number is the median of three rounds. In each round every program runs once, in a
-new process. The programs alternate, so that other load on the machine affects all of
-them. The command prints the numbers as Markdown tables and writes them to a JSON file.
-`python -m experiments.documents` adds the files in experiments/benchmarks/machines to
-the table in docs/performance.md.
+Each number is the median of three rounds, or that of the only round with --quick. In
+each round every program runs once, in a new process. The programs alternate, so that
+other load on the machine affects all of them. The command prints the numbers as
+Markdown tables and writes them to a JSON file. `python -m experiments.documents` adds
+the files in experiments/benchmarks/machines to the table in docs/performance.md.
 """
 
 import importlib.metadata

@@ -3,10 +3,10 @@
     python -m experiments.benchmarks.loaders PROGRAM FOLDER
 
 PROGRAM is alexnet_tf, torchvision_pil, torchvision_v2, or decode, which only decodes
-whole images with TensorFlow. FOLDER has a folder of JPEGs for each class. All of them
-read the same files in random order, and return batches of 100 normalized crops of 224 x
-224 pixels, of images whose short side is resized to 256 pixels. torchvision's loader has
-a process for each CPU.
+whole images with TensorFlow. FOLDER has a folder of JPEGs for each class. All programs
+read the same files in random order, in batches of 100 images. All but decode return
+normalized crops of 224 x 224 pixels, of images whose short side is resized to 256
+pixels. torchvision's loader has a process for each CPU.
 
 The median throughput of several parts of 5 batches is printed as a line of JSON, as
 `timing.report` does. FOLDER should have thousands of images, because the start of an
