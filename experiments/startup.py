@@ -1,7 +1,8 @@
 """Measures the seconds from the command to the first training step, by stage.
 
     python -m experiments.startup --dataset=textures
-    python -m experiments.startup --dataset=imagenet2012 --data_dir=~/tensorflow_datasets
+    python -m experiments.startup --dataset=imagenet2012 \\
+        --data_dir=~/tensorflow_datasets
 
 Trains for one step in a new process, with an empty work directory, and prints how long
 each stage took: the median of several processes. The data set must have been prepared;

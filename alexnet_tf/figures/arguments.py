@@ -39,8 +39,9 @@ def check_weights(figure, weights):
     """Raises a ValueError if a figure of a network gets no weights."""
     if not weights:
         raise ValueError(
-            f"Expected the weights of a network for {figure}. Received: {weights=}. Give "
-            "the directory of a run, a weights file, or the name of published weights."
+            f"Expected the weights of a network for {figure}. Received: {weights=}. "
+            "Give the directory of a run, a weights file, or the name of published "
+            "weights."
         )
 
 
