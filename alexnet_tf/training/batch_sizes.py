@@ -17,21 +17,25 @@ def fit(
     """Returns the preset with a batch size that suits a number of training images.
 
     If the batch size of the preset gives an epoch fewer than `MIN_STEPS_PER_EPOCH`
-    steps, the largest one that gives it as many replaces it, which is logged. The
-    learning rate is multiplied by the square root of the ratio of the two, which keeps
-    the variance of an update (Krizhevsky, "One weird trick for parallelizing
-    convolutional neural networks", section 5). With an unchanged learning rate, `tiny`
-    diverged on 40 images in batches of 4; a proportional one would take back what the
-    additional steps give.
+    steps, it is replaced by the largest one that gives it so many and that the devices
+    can share, or by one image per device if there is none. The change is logged. With
+    fewer images than devices, the preset is returned unchanged, for `loop.train` to
+    refuse it.
+
+    The learning rate is multiplied by the square root of the ratio of the two batch
+    sizes, which keeps the variance of an update (Krizhevsky, "One weird trick for
+    parallelizing convolutional neural networks", section 5). With an unchanged learning
+    rate, `tiny` diverged on 40 images in batches of 4; a learning rate in proportion to
+    the batch size would cancel the effect of the additional steps.
 
     Args:
         preset: a `presets.Preset`.
         num_examples: the number of training images.
         num_replicas: the number of devices, which share a batch equally.
-        keep_learning_rate: whether the learning rate does not change.
+        keep_learning_rate: whether to keep the learning rate of the preset.
         recorded: the batch size and the learning rate of the run that is resumed, which
-            are kept: it may have begun on another number of devices or with an earlier
-            version. (None, None) for a new run.
+            are used instead: it may have begun on another number of devices or with an
+            earlier version. (None, None) for a new run.
     """
     recipe = preset.recipe
     has_enough_steps = num_examples // recipe.batch_size >= MIN_STEPS_PER_EPOCH
@@ -57,7 +61,8 @@ def fit(
         )
     _log.info(
         "There are only %d training images: the batch size is %d instead of %d, so "
-        "that an epoch has %d step(s)%s. --batch_size and --learning_rate set others.",
+        "that an epoch has %d step(s)%s. Use --batch_size and --learning_rate to "
+        "choose other values.",
         num_examples, batch_size, recipe.batch_size, num_examples // batch_size,
         rate_change,
     )  # fmt: skip

@@ -20,8 +20,8 @@ from alexnet_tf.workdir import read_metrics
 _log = logging.getLogger(__name__)
 DRAW_SECONDS = 30  # The shortest time between two drawings.
 DRAW_SHARE = 0.05  # The largest share of a run's time that drawing may take.
-KERNEL_EPOCHS = 20  # The first epochs, whose kernels TensorBoard always receives.
-_GRADIENT_IMAGES = 32  # Images over which the recorded gradients are averaged.
+KERNEL_EPOCHS = 20  # The number of first epochs whose kernels are always written.
+_GRADIENT_IMAGES = 32  # The number of images over which gradients are averaged.
 
 
 def keras_callbacks(workdir, metric_names, resumed):
@@ -44,13 +44,14 @@ def keras_callbacks(workdir, metric_names, resumed):
 class _EpochTable(keras.callbacks.CSVLogger):
     """Keras' `CSVLogger`, with the same columns after each resumption.
 
-    Keras chooses the columns in the first epoch, and adds other ones if that epoch is
-    not evaluated. A file of an earlier version keeps its columns, among which is the
-    top-5 error for any number of classes. Keras writes "NA" where there is no value.
+    Keras would choose the columns at the first epoch after each resumption, and add
+    val_learning_rate if that epoch is not evaluated. A file of an earlier version keeps
+    its columns, among which is the top-5 error for any number of classes. Keras writes
+    "NA" where there is no value.
 
     The file is open only while a line is written. Otherwise, an interrupted run would
-    leave it open as long as its error is kept, as in a notebook, and on Windows the
-    next run could not replace the file.
+    leave it open as long as a notebook keeps the exception, and on Windows the next run
+    could not replace the file.
     """
 
     def __init__(self, path, metric_names, append):
@@ -78,13 +79,13 @@ class FigureWriter(keras.callbacks.Callback):
 
     It skips an epoch if less than `DRAW_SECONDS` have passed since the last
     drawing, or if drawing would take more than `DRAW_SHARE` of the run's time.
-    TensorBoard receives what Keras' callback does not write: the kernels of the
-    first layer, in the first `KERNEL_EPOCHS` epochs always, since they change most
-    then; histograms of all weights and of the gradients of the loss; and
-    the training throughput in images per second, 0 if it was not measured. The
-    gradients are computed on the center crops of the first 32 images of
-    `source`, without dropout or weight decay. An error while drawing is
-    logged, and training continues.
+    With each drawing, TensorBoard receives what Keras' callback does not write: the
+    kernels of the first layer; histograms of all weights and of the gradients of
+    the loss; and the training throughput in images per second, 0 if it was not
+    measured. In the first `KERNEL_EPOCHS` epochs, the kernels are written after
+    each epoch, since they change most then. The gradients are computed on the
+    center crops of the first 32 images of `source`, without dropout or weight
+    decay. An error while drawing is logged, and training continues.
 
     Args:
         workdir: an existing directory.
@@ -233,7 +234,7 @@ def loss_gradients(model, images, labels):
 def epoch_logs(workdir, metric_names):
     """Returns the last metrics of a run as the `logs` of `Callback.on_epoch_end`.
 
-    As in Keras, there are no metrics of the validation if the epoch was not evaluated.
+    As in Keras, there are no validation metrics if the last epoch was not evaluated.
 
     Args:
         workdir: the work directory of the run.

@@ -60,8 +60,8 @@ class Progress(tf.train.experimental.PythonState):
         """Adds completed steps.
 
         Args:
-            steps: their number.
-            sums: their `metrics.batch_sums`, float32 [steps, 4].
+            steps: the number of these steps.
+            sums: the `metrics.batch_sums` of each step, float32 [steps, 4].
             batch_size: the number of images in a step.
         """
         self.step += steps
@@ -121,8 +121,8 @@ class CheckpointSaver:
         """Restores the newest checkpoint that is not damaged.
 
         Args:
-            repair: whether to rename damaged checkpoints, which only one of several
-                workers may do.
+            repair: whether to rename damaged checkpoints and to remove them from the
+                list in the file `checkpoint`, which only one of several workers may do.
 
         Raises:
             ValueError: if all checkpoints are damaged or of another network.
@@ -164,11 +164,12 @@ class CheckpointSaver:
             else:
                 _log.info("Resuming from %s.", intact[-1])
                 return intact, damaged
+        reason = f"{self._folder} contains none"
+        if damaged:
+            reason = f"{damaged[0]} and older ones are damaged or of another network"
         raise ValueError(
-            "Expected an intact checkpoint of this network. Received: "
-            f"{damaged[0] if damaged else self._folder}, which is damaged or of "
-            f"another network, and no older one. Remove {self._workdir} to start "
-            "from the beginning, or give another --workdir."
+            f"No checkpoint of this network can be restored: {reason}. Remove "
+            f"{self._workdir} to start from the beginning, or give another --workdir."
         ) from (errors[0] if errors else None)
 
     def save(self):
@@ -214,7 +215,8 @@ class CheckpointSaver:
     def manager(self):
         """The `tf.train.CheckpointManager`.
 
-        It is created on first use, because `restore` must repair its list first.
+        It is created on first use, because it reads the list of checkpoints, which
+        `restore` may have to repair first.
         """
         if self._manager is None:
             self._manager = tf.train.CheckpointManager(
@@ -287,5 +289,5 @@ class CheckpointSaver:
 def _rename_damaged(checkpoints):
     for checkpoint in map(pathlib.Path, checkpoints):
         for path in checkpoint.parent.glob(f"{checkpoint.name}.*"):
-            # On Windows, `rename` does not replace the file of an earlier damage.
+            # On Windows, `rename` would not replace a file that was renamed earlier.
             path.replace(path.with_name(f"damaged-{path.name}"))

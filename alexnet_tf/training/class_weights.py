@@ -20,8 +20,8 @@ def balanced_weights(counts):
     the mean weight of an image is 1. A class without images has weight 0.
 
     Args:
-        counts: int [classes], the number of images of each class. The result is None
-            if this is None.
+        counts: int [classes], the number of images of each class; None for equal
+            weights, for which the result is None.
     """
     if counts is None:
         return None
@@ -50,8 +50,8 @@ def count_labels(source):
         labels = source.elements().map(lambda element: element["label"])
         labels = labels.batch(_BATCH_SIZE)
         for batch in labels.as_numpy_iterator():
-            of_classes = batch[source.has_class(batch)]
-            counts += np.bincount(of_classes, minlength=len(counts))
+            class_labels = batch[source.has_class(batch)]
+            counts += np.bincount(class_labels, minlength=len(counts))
     return counts
 
 

@@ -26,8 +26,9 @@ _LOST_WORKER_ERRORS = (
 def make_strategy(num_devices=None):
     """Makes the `tf.distribute.Strategy` for this machine.
 
-    A single GPU has a strategy of its own, which copies the next batch to the GPU while
-    the GPU computes; TensorFlow's default strategy does not.
+    A single GPU gets a `MirroredStrategy` too, because it copies the next batch to the
+    GPU while the GPU computes; TensorFlow's default strategy, which a single CPU gets,
+    does not.
 
     Args:
         num_devices: the number of GPUs to use, by default all. On a machine
@@ -42,8 +43,9 @@ def make_strategy(num_devices=None):
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and num_devices and num_devices > len(gpus):
         raise ValueError(
-            f"Expected at most {len(gpus)} devices, the GPUs of this machine. "
-            f"Received: num_devices={num_devices}."
+            f"Expected num_devices to be at most {len(gpus)}, the number of GPUs of "
+            f"this machine. Received: num_devices={num_devices}. Leave num_devices out "
+            "to use all GPUs."
         )
     device_type = "GPU" if gpus else "CPU"
     count = num_devices or len(gpus) or 1
@@ -70,9 +72,9 @@ def _make_virtual_cpus(count):
         available = len(tf.config.list_logical_devices("CPU"))
         if available < count:
             raise ValueError(
-                f"Expected at most {available} devices, because TensorFlow has "
-                f"already initialized that many. Received: num_devices={count}. "
-                "Make the strategy before anything else uses TensorFlow."
+                f"Expected no more virtual CPU devices than the {available} that "
+                f"TensorFlow has already initialized. Received: {count} devices. "
+                "Choose the devices before anything else in the process uses TensorFlow."
             ) from error
 
 

@@ -49,7 +49,7 @@ def test_the_values_of_the_resumed_run_are_kept(caplog):
     caplog.clear()
     recipe = fit(98, 4, recorded=(98, 0.02), keep_learning_rate=True)
     assert (recipe.batch_size, recipe.learning_rate) == (98, 0.01)
-    assert "has 1 step(s). --batch_size" in caplog.text
+    assert "has 1 step(s). Use --batch_size" in caplog.text
     assert fit(256, 1, recorded=(256, 0.01)) == preset.recipe
     assert fit(10_000, 1, recorded=(98, 0.02)) == preset.recipe
     # A run with an optimizer of its own has recorded no learning rate.

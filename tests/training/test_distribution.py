@@ -239,12 +239,12 @@ def test_a_single_process_is_the_chief_and_returns_its_values():
     assert distribution.all_reduce_mean(strategy, 7) == 7
 
 
-def test_a_single_gpu_has_a_strategy_of_its_own(monkeypatch):
-    """The strategy copies the next batch to the GPU while the GPU computes."""
+def test_a_single_gpu_gets_a_mirrored_strategy(monkeypatch):
+    """It copies the next batch to the GPU while the GPU computes."""
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"a {kind}"])
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda *args: args)
     assert distribution.make_strategy() == (["GPU:0"], None)
-    with pytest.raises(ValueError, match="at most 1 devices.* num_devices=2"):
+    with pytest.raises(ValueError, match="at most 1, .* num_devices=2"):
         distribution.make_strategy(2)
 
 

@@ -38,7 +38,7 @@ def test_operations_equal_known_counts(name, products, zero_kernels):
 def test_steps_train_the_network_and_all_its_measurements_are_positive(
     is_gpu_strategy, monkeypatch
 ):
-    """A single GPU has a strategy of its own, here with a CPU in place of the GPU."""
+    """A single GPU gets a `MirroredStrategy`, here with a CPU in place of the GPU."""
     if is_gpu_strategy:
         strategy = tf.distribute.MirroredStrategy(
             ["CPU:1"], tf.distribute.ReductionToOneDevice()
