@@ -74,7 +74,7 @@ def _make_virtual_cpus(count):
             raise ValueError(
                 f"Expected no more virtual CPU devices than the {available} that "
                 f"TensorFlow has already initialized. Received: {count} devices. "
-                "Choose the devices before anything else in the process uses TensorFlow."
+                "Choose the devices before anything else uses TensorFlow."
             ) from error
 
 

@@ -108,7 +108,8 @@ def initial_statistics(plan, preprocessing):
 
     If `plan.weights` is the work directory of a run, the statistics are those of
     that run, because its images were normalized with them. For a weights file
-    they are the published statistics of ImageNet.
+    they are the published statistics of ImageNet, with `plan.mean` in place of the
+    mean if it is given.
 
     Args:
         plan: a `FineTuning` with weights.
@@ -116,7 +117,7 @@ def initial_statistics(plan, preprocessing):
 
     Raises:
         ValueError: if the run used another image size, its statistics are damaged, or
-            the mean does not fit.
+            `plan.mean` does not fit the preset.
         FileNotFoundError: if the work directory has no statistics.
     """
     weights = published.locate(plan.weights)

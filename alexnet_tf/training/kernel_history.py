@@ -1,8 +1,8 @@
 """Keeps the kernels of the first layer over the epochs of a run.
 
-They are files of NumPy in the folder kernels/ of the work directory, such as
+They are NumPy files in the folder kernels/ of the work directory, such as
 conv1_00003.npy for the kernels after the third epoch and conv1_00000.npy for those
-before training. A file of the preset `paper` has 139 KB.
+before training. A file takes 139 KB with the preset `paper`.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from alexnet_tf.models import alexnet
 _log = logging.getLogger(__name__)
 _FOLDER = "kernels"
 _FILE_NAME = re.compile(r"conv1_(\d+)\.npy")
+# The number of epochs that are recorded while the number of epochs doubles.
 _EPOCHS_PER_DOUBLING = 16
 
 
@@ -72,7 +73,7 @@ class KernelRecorder(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def _logging_errors(epoch):
-    """Logs errors of files, because they must not end a run."""
+    """Logs errors while files are written or removed, which must not end a run."""
     try:
         yield
     except OSError as error:
@@ -80,9 +81,9 @@ def _logging_errors(epoch):
 
 
 def is_recorded(epoch):
-    """Returns whether the kernels after a number of epochs are kept."""
-    octave = epoch // _EPOCHS_PER_DOUBLING
-    return epoch % 2 ** max(octave.bit_length() - 1, 0) == 0
+    """Returns whether a number of epochs is one after which kernels are always kept."""
+    num_doublings = max((epoch // _EPOCHS_PER_DOUBLING).bit_length() - 1, 0)
+    return epoch % 2**num_doublings == 0
 
 
 def recorded_epochs(workdir):

@@ -92,10 +92,13 @@ def train(
 
     If it is called again with the same arguments, training resumes from the last
     checkpoint. The final weights equal those of an uninterrupted run, bit for bit on
-    one CPU. The number of epochs may be larger then, unless the schedule is
-    "stepped_exponential": the run goes on as if it had begun with that number.
-    `alexnet_tf.workdir` describes the files that are written to `workdir`, to
-    which tensorboard/, curves.png and conv1.png are added.
+    one CPU. In such a call, `early_stopping_patience` and, unless the schedule is
+    "stepped_exponential", the number of epochs may be larger: the run goes on as if it
+    had begun with these values.
+
+    `alexnet_tf.workdir` describes the files that are written to `workdir`, except
+    flags.txt, which only `train_dataset` writes. The folder tensorboard/ and the
+    figures curves.png and conv1.png are added.
 
     In the main thread, SIGINT and SIGTERM save a checkpoint before training stops. In
     other threads they are left to the program.
@@ -121,7 +124,7 @@ def train(
             of which computes one tower of the network, see `towers`; None to compute
             the whole network on each device of `strategy`.
         precision: a Keras dtype policy: "float32", "mixed_bfloat16", or
-            "mixed_float16", which scales the loss.
+            "mixed_float16", with which the loss is scaled.
         shuffle_buffer, data_service: see `input_pipeline.training_batches`. With a
             data service, the final weights of a resumed run differ from those of an
             uninterrupted run.
@@ -196,12 +199,12 @@ def train(
     saver = CheckpointSaver(workdir, model, optimizer)
     progress, resuming = saver.progress, has_checkpoint(workdir)
     image_counts = {str(s): s.num_examples for s in (source, eval_source)}
-    described = run_settings.describe(
+    settings = run_settings.describe(
         seed, precision, shuffle_buffer, fine_tuning, options, augment,
         optimizer if has_own_optimizer else None,
     )
     if resuming:
-        run_settings.check_same(workdir, preset, described)
+        run_settings.check_same(workdir, preset, settings)
         saver.restore(repair=chief)
         verify_image_counts(workdir, image_counts)
         run_settings.check_length(workdir, recipe, options, progress, steps_per_epoch)
@@ -214,7 +217,7 @@ def train(
     if chief:
         if not resuming:
             _describe_data(workdir, image_counts, statistics)
-        write_network(workdir, preset, source.classes, described)
+        write_network(workdir, preset, source.classes, settings)
         files.remove_unfinished(workdir)
         saver.remove_unfinished()
         truncate_metrics(workdir, progress.step, progress.errors)
@@ -236,7 +239,7 @@ def train(
             model, source, eval_source, preprocessing, statistics
         )
     distributed = functools.partial(_distributed, strategy, recipe.batch_size)
-    # These are made only once, because tracing their functions takes a second.
+    # The evaluation is made only once, because tracing its functions takes a second.
     validation_batches = distributed(evaluation_batches)
     evaluate = validation.evaluator(head, strategy)
     training_steps = steps.TrainingSteps(
@@ -299,7 +302,7 @@ def train(
     # ---- 6. Epochs -------------------------------------------------------------
     timer = StepTimer(mean_over_workers=mean_over_workers)
     saved_at, first_epoch = time.monotonic(), len(progress.errors)
-    save_if_best()  # The run may have been killed before it did so.
+    save_if_best()  # The run may have been killed before it saved its best weights.
     with (
         _SignalRecorder() as signals,
         distribution.detecting_lost_workers(strategy),
@@ -387,7 +390,11 @@ def train(
 
 
 class TrainingInterrupted(Exception):
-    """A signal has stopped training, and the state is saved."""
+    """A signal has stopped training, and the state is saved.
+
+    Attributes:
+        signum: the number of the signal, such as `signal.SIGTERM`.
+    """
 
     def __init__(self, signum, step):
         super().__init__(
@@ -469,8 +476,8 @@ def _check_options(preset, options, fine_tuning, optimizer, augment):
         raise ValueError(
             "Expected another schedule than plateau for early_stopping_patience. "
             f"Received: early_stopping_patience={options.early_stopping_patience}, "
-            "schedule=plateau, which ends training at its fourth plateau. Leave it "
-            "out, or give a schedule such as constant."
+            "schedule=plateau, which ends training at the fourth plateau itself. Leave "
+            "early_stopping_patience out, or give a schedule such as constant."
         )
     if augment is not None:
         preprocess.check_augment(augment, preset.preprocessing)

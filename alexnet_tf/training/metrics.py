@@ -86,7 +86,7 @@ def mean_metrics(totals, num_classes):
         num_classes: the number of classes.
 
     Returns:
-        {name: value} for the `names`: the loss in nats, and errors in [0, 1]. All
+        {name: value} for each of `names`: the loss in nats, and errors in [0, 1]. All
         values are NaN if the number of images is 0.
     """
     loss, top1_hits, top5_hits, count = (float(total) for total in totals)
@@ -109,10 +109,9 @@ def names(num_classes):
 
 
 def reported_ks(num_classes):
-    """Returns the values of k for which a top-k error is reported, 1 and 5.
+    """Returns the values of k for which a top-k error is reported, (1, 5).
 
-    With fewer than five classes the top-5 error would always be 0, and the result is
-    only 1.
+    With fewer than five classes there is no top-5 error, and the result is (1,).
 
     Args:
         num_classes: the number of classes.

@@ -5,7 +5,7 @@ import re
 
 import tensorflow as tf
 
-# Libraries of GPUs report a lack of memory by these parts of a message.
+# The messages of GPU libraries contain one of these codes if the memory is too small.
 _GPU_CODES = ("OUT_OF_MEMORY", "ALLOC_FAILED")
 
 
@@ -54,7 +54,7 @@ def _advice(smaller_size, workdir):
     if workdir is None:
         return f"Try --batch_size={smaller_size}."
     return (
-        "If other programs used it, the same command resumes the run from its last "
-        f"checkpoint. Otherwise, go on from its weights in another run: --weights="
+        "If other programs used the memory, the same command resumes the run from its "
+        "last checkpoint. Otherwise, go on from its weights in another run: --weights="
         f"{workdir} --batch_size={smaller_size} and another --workdir."
     )

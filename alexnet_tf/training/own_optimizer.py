@@ -21,7 +21,9 @@ def make(optimizer):
             `exclude_from_weight_decay`, require a function.
 
     Raises:
-        ValueError: if it is something else, or an optimizer that cannot be used.
+        ValueError: if `optimizer` is something else, if the function returns something
+            else or an optimizer that another model uses, or if the optimizer averages
+            the weights.
     """
     if isinstance(optimizer, keras.optimizers.Optimizer):
         made = type(optimizer).from_config(optimizer.get_config())
@@ -41,13 +43,16 @@ def make(optimizer):
     if made.use_ema:
         raise ValueError(
             "Expected an optimizer that does not average the weights. Received: "
-            f"{type(made).__name__}(use_ema=True). The average would not be used."
+            f"{type(made).__name__}(use_ema=True). Leave use_ema out, because the "
+            "average would not be used."
         )
     return made
 
 
 def describe(optimizer):
-    """Returns {name: JSON value} that describe an optimizer, to recognize a change.
+    """Returns the class and the settings of an optimizer, {name: JSON value}.
+
+    A resumed run must have an optimizer with the same description.
 
     Args:
         optimizer: a new optimizer from `steps.make_optimizer`.

@@ -13,10 +13,11 @@ _MATRIX_SIZE = 1024
 
 
 def warn_if_slower(precision):
-    """Logs a warning if matrix products are slower than in float32, without a GPU.
+    """Logs a warning if matrix products are slower than in float32.
 
     Processors without instructions for a data type convert each number to float32 and
-    back. The products are measured, because not every processor says what it has.
+    back. The products are measured, because not every processor reports which
+    instructions it has. On a machine with a GPU, nothing is measured or logged.
 
     Args:
         precision: a Keras dtype policy, as in `loop.train`.

@@ -73,13 +73,15 @@ class RunClock:
         self._evaluation_times.append(time.perf_counter() - start)
 
     def seconds_left(self, step, completed):
-        """Returns the estimated time in seconds, or None in the first call.
+        """Returns the estimated time in seconds.
 
-        The clock starts in the first call, because the first steps compile functions. A
-        step is expected to take the mean time of the steps since then, with everything
-        between them except evaluations, and an evaluation the time of the last one.
-        Before the first evaluation, a batch of it is expected to take as long as a
-        step.
+        The clock starts in the first call, because the first steps compile functions.
+        The result is None until a step has been completed after that call.
+
+        A step is expected to take the mean time of the steps since then, which includes
+        everything between them except evaluations. An evaluation is expected to take as
+        long as the last one. Before the first evaluation, a batch of it is expected to
+        take as long as a step.
 
         Args:
             step: the number of completed steps.

@@ -92,18 +92,20 @@ def train_dataset(
     devices, loads the splits, creates the work directory, calls `loop.train`, and
     prints the validation error, the paths of the results and commands to try next. If
     it is called again with the same arguments, it resumes the run; a larger number of
-    epochs continues it, see `loop.train`. A preset of this package then has the layers
-    that it had when the run began, and one of your own that has changed is refused. The
-    devices, `data_dir`, `log_steps`, `on_bad_image` and `max_bad_images` may differ,
-    and the path of a folder or a list may be spelled differently.
+    epochs or a larger `early_stopping_patience` continues it, see `loop.train`. In a
+    resumed run, a preset of this package has the layers that it had when the run began,
+    and a preset of your own that has changed is refused. The devices, `data_dir`,
+    `log_steps`, `on_bad_image` and `max_bad_images` may differ, and the path of a
+    folder or a list may be spelled differently.
 
         alexnet_tf.training.train_dataset("cifar10", preset="cifar10_full", epochs=2)
 
     Args:
         dataset: the name of a data set, see `datasets`.
         preset: a preset for `presets.get`, such as a name in `presets.PRESETS`, or a
-            `presets.Preset`. Default: that of `weights` if they are published or a
-            run's, else "tiny" for textures and "paper" otherwise.
+            `presets.Preset`. Default: that of `weights` if these are a run or published
+            under a name; without weights, "tiny" for textures and "paper" for other
+            data sets. A weights file and "imagenet" require a preset.
         workdir: the work directory, created if it does not exist. Default:
             runs/DATASET-PRESET.
         train_split, eval_split: the splits to train on and to measure the validation
@@ -112,11 +114,12 @@ def train_dataset(
         data_dir: the directory of TFDS's data sets.
         image_key, label_key: the features of a data set of TFDS, see `datasets.load`.
         exif_orientation: whether to turn images upright by the EXIF orientation of
-            their JPEG files. Default: whether they are image files of a folder or a
-            list. The images of ImageNet in TFDS are used as they are stored.
-        weights: the weights to start from: a name in `published.WEIGHTS`, a weights
-            file or the work directory of a run. The learning rate is then a tenth of
-            the preset's, unless it is given.
+            their JPEG files. Default: True for the image files of a folder or a list,
+            False for data sets of TFDS, and the value of the run if it is resumed.
+        weights: the weights to start from: a name in `published.WEIGHTS`, "imagenet"
+            for the published weights of `preset`, a weights file or the work directory
+            of a run. The learning rate is then a tenth of the preset's, unless it is
+            given.
         layout: the axis order of a weights file, see `weights.load_weights`.
         reinit: names of layers that keep their random initialization.
         freeze: names of layers that are not trained.
@@ -266,9 +269,9 @@ def train_dataset(
 
 @contextlib.contextmanager
 def _advising_on_bad_images(workdir):
-    """Omits the advice to remove an unreadable image from the data set of a run.
+    """Omits the advice to remove an unreadable image if a run has a checkpoint.
 
-    A run that has a checkpoint cannot be resumed if its data set has shrunk.
+    Such a run cannot be resumed if its data set has shrunk.
     """
     try:
         yield
@@ -280,9 +283,10 @@ def _advising_on_bad_images(workdir):
 def default_workdir(dataset, preset_name):
     """Returns the default work directory, runs/DATASET-PRESET.
 
-    DATASET is the last part of a path, however it is spelled. Characters that Windows
-    does not allow in file names become "-". Earlier versions kept such characters, and
-    the prefix of a path without a slash: if there is such a directory, it is returned.
+    DATASET is the last part of the name of the data set or of its path, however the
+    path is spelled. Characters that Windows does not allow in file names become "-".
+    Earlier versions kept such characters, and also the prefix of a path without a
+    slash, as in "folder:images". If there is such a directory, it is returned.
     """
     name = os.path.basename(dataset.rstrip("/" + os.sep))
     earlier_name = f"{name}-{preset_name}"
@@ -326,10 +330,10 @@ def _names_of_defaults(values):
 
 
 def _resolve_exif_orientation(exif_orientation, dataset, workdir):
-    """Returns whether a run turns images upright; None if nothing is recorded of it.
+    """Returns the value of `exif_orientation` to record in flags.txt.
 
-    Nothing is recorded for data sets of TFDS by default, and nothing was recorded by
-    earlier versions, which used all images as they are stored.
+    The result is None, which means False and is not recorded, by default for data sets
+    of TFDS, and for runs of earlier versions, which used all images as they are stored.
 
     Args:
         exif_orientation, dataset, workdir: as in `train_dataset`.
@@ -367,7 +371,7 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
     Raises:
         ValueError: if `name` is not the preset of `weights`, or is missing for a file,
             and the errors of `presets.override`.
-        FileNotFoundError: if `weights` is a directory that is not that of a run.
+        FileNotFoundError: if `weights` is a directory, but not that of a run.
     """
     recorded = False
     if isinstance(name, presets.Preset):
@@ -383,7 +387,7 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
         default = "tiny" if dataset == "textures" else "paper"
         preset, recorded = _get_preset(name or default, dataset, workdir)
     if recorded:
-        # These parts have been removed from the preset in the work directory.
+        # The preset in the work directory does not have the ablated parts any more.
         overrides["ablate"] = None
     if weights and overrides.get("learning_rate") is None:
         overrides["learning_rate"] = preset.recipe.learning_rate / _FINE_TUNING_DIVISOR
@@ -428,7 +432,10 @@ def _pop_mean_file(overrides, weights):
 
 
 def _recorded_batch_size_and_learning_rate(workdir):
-    """Returns two values of the run to resume, None where it has recorded none."""
+    """Returns (batch size, learning rate) of the run to resume.
+
+    A value is None if the run has not recorded it, or if there is no run to resume.
+    """
     flags = read_flags(workdir) if has_checkpoint(workdir) else {}
     batch_size, learning_rate = flags.get("batch_size"), flags.get("learning_rate")
     return batch_size and int(batch_size), learning_rate and float(learning_rate)
@@ -516,7 +523,9 @@ def _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult):
         # An empty tuple or dictionary is the default; an empty string or list comes
         # from an empty flag.
         if value is not None and not value and value not in ((), {}):
-            raise ValueError(f"Expected a value. Received: an empty --{name}.")
+            raise ValueError(
+                f"Expected a value, or no --{name}. Received: an empty --{name}."
+            )
     if reinit and not weights:
         raise ValueError(
             f"Expected weights. Received: reinit={','.join(reinit)} alone. Without "

@@ -1,4 +1,4 @@
-"""What a run must have in common with the run that it resumes.
+"""Checks that a run has the settings of the run that it resumes.
 
 network.json holds the preset of a run and its settings: those arguments of `loop.train`
 that change the weights.
@@ -16,8 +16,8 @@ from alexnet_tf.training import stopping
 from alexnet_tf.workdir import read_network
 from alexnet_tf.workdir import read_run_settings
 
-# A run with other values of these goes on like one that began with them, see
-# `check_length`.
+# Settings that may change when a run is resumed. It goes on like a run that began with
+# the new values, see `check_length`.
 MAY_CHANGE = ("epochs", "early_stopping_patience")
 
 _REMEDY = (
@@ -42,8 +42,8 @@ def describe(
 ):
     """Returns {name: JSON value} of the settings of a run beside its preset.
 
-    Settings that were added after others are left out at their defaults, because older
-    work directories do not have them.
+    Settings that later versions have added are left out at their defaults, because
+    older work directories do not have them.
 
     Args:
         seed, precision, shuffle_buffer, fine_tuning, options, augment: see
@@ -102,11 +102,11 @@ def check_same(workdir, preset, run_settings):
 
 
 def check_length(workdir, recipe, options, progress, steps_per_epoch, prefix=""):
-    """Checks that a run can be resumed with these numbers of epochs.
+    """Checks that a run can be resumed with the present settings in `MAY_CHANGE`.
 
-    The result must be that of a run that began with them: the learning rates of earlier
-    epochs must not depend on the number of epochs, and the run must not have gone on
-    for longer already.
+    The result must be that of a run that began with these settings: the learning rates
+    of earlier epochs must not depend on the number of epochs, and the run must not have
+    gone on for longer already.
 
     Args:
         workdir: the work directory of a run with a checkpoint.
@@ -124,8 +124,8 @@ def check_length(workdir, recipe, options, progress, steps_per_epoch, prefix="")
         raise ValueError(
             f"Expected {prefix}epochs={previous}, as in the run in {workdir}. "
             f"Received: {prefix}epochs={recipe.epochs}. The schedule "
-            "stepped_exponential spreads its learning rates over all epochs, so that "
-            f"another number of epochs is another run. {_describe_new_run(workdir)}"
+            "stepped_exponential spreads its learning rates over all epochs, so they "
+            f"depend on the number of epochs. {_describe_new_run(workdir)}"
         )
     last = stopping.last_epoch(recipe, progress.errors, options)
     if last is not None and last * steps_per_epoch < progress.step:
@@ -179,7 +179,7 @@ def _describe_new_run(workdir):
 
 
 def _class_name(value):
-    """Describes a value that JSON has no form for by its class, or as a path."""
+    """Returns the text of a path, and the name of the class of any other value."""
     return os.fspath(value) if isinstance(value, os.PathLike) else type(value).__name__
 
 

@@ -88,6 +88,7 @@ def make_run_steps(model, optimizer, strategy, recipe, seed, class_weights=None)
     Returns:
         run_steps(iterator, first_step, count), which takes `count` batches from the
         iterator and returns their `metrics.batch_sums` as a NumPy array [count, 4].
+        The dropout masks depend on `first_step`, the number of the first step from 0.
     """
     replica_step = make_replica_step(model, optimizer, recipe, seed, class_weights)
 
@@ -177,7 +178,11 @@ class TrainingSteps:
         )
 
     def begin_epoch(self, epoch, errors):
-        """Sets the learning rate and its multipliers, as in `optimizers`."""
+        """Sets the learning rate and its multipliers for an epoch.
+
+        Args:
+            epoch, errors: as for `optimizers.learning_rate`.
+        """
         self._learning_rate = optimizers.learning_rate(self._recipe, epoch, errors)
         previous_multipliers = self._multipliers
         self._multipliers = optimizers.multipliers(
@@ -190,11 +195,12 @@ class TrainingSteps:
             self._run_steps = self._make_run_steps()
 
     def run(self, iterator, first_step, count):
-        """Runs steps, as the function does that `make_run_steps` returns."""
+        """Runs steps like the function that `make_run_steps` returns."""
         if first_step >= self._warmup_steps:
             return self._run_steps(iterator, first_step, count)
-        # A learning rate that changed within a call would be an operation of its graph,
-        # which oneDNN then rounds in one of two ways from one trace to the next.
+        # If the learning rate changed within a call, operations of the graph would
+        # compute it, and oneDNN would round the results of the graph in one of two
+        # ways, which may change from one trace to the next.
         sums = []
         for step in range(first_step, first_step + count):
             self._optimizer.learning_rate = self.learning_rate(step)
@@ -205,8 +211,8 @@ class TrainingSteps:
         """Returns the learning rate of a step of the present epoch.
 
         Args:
-            step: the number of the step, from 0. An optimizer that is not that of the
-                paper has its present learning rate in all steps.
+            step: the number of the step, from 0. For an optimizer that is not that of
+                the paper, the result is its present learning rate for any step.
         """
         if self._has_own_optimizer:
             return float(keras.ops.convert_to_numpy(self._optimizer.learning_rate))
@@ -215,7 +221,7 @@ class TrainingSteps:
 
 
 def _assign_updates(scope, variables):
-    """Assigns the new values of variables within a `StatelessScope`."""
+    """Assigns to variables the new values that a `StatelessScope` has recorded."""
     for variable in variables:
         value = scope.get_current_value(variable)
         if value is not None:
@@ -227,8 +233,8 @@ def _assign_updates(scope, variables):
 def _propagate_overflow(gradients):
     """Adds NaN to a gradient on all devices if one on any device is not finite.
 
-    All devices then skip the step. Keras looks for overflow on the first device alone,
-    before the gradients are summed.
+    All devices then skip the step. Keras looks for an overflow on the first device
+    only, before the gradients are summed.
     """
     zero_or_nan = tf.add_n([tf.reduce_sum(0 * gradient) for gradient in gradients])
     context = tf.distribute.get_replica_context()

@@ -1,7 +1,7 @@
-"""Which epochs are evaluated, when a run ends, and which of its weights are the best.
+"""Decides which epochs are evaluated, when a run ends, and which epoch was the best.
 
-All functions depend only on their arguments, so that a resumed run decides like one
-that was never interrupted. `errors` is a list of the top-1 validation errors of the
+The results depend only on the arguments, so they are the same for a resumed run and for
+one that was never interrupted. `errors` is a list of the top-1 validation errors of the
 completed epochs, with None for an epoch without an evaluation.
 """
 

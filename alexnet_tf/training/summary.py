@@ -51,13 +51,16 @@ def _commands(workdir, image):
 
 
 def _example_path(source, workdir):
-    """Returns the path of an image of a `Source`, which may be written to `workdir`."""
+    """Returns the path of an image of a `Source`.
+
+    The image is written to `workdir` if it is not a file of its own.
+    """
     (example,) = source.without_count_check().take(1).as_numpy_iterator()
     name = os.fsdecode(example["name"])
     if os.path.isfile(name):
         return name
     is_jpeg = example["image"].startswith(_JPEG_SIGNATURE)
     path = os.path.join(workdir, "example.jpg" if is_jpeg else "example.png")
-    with files.atomic_write(path) as aside, open(aside, "wb") as file:
+    with files.atomic_write(path) as temporary, open(temporary, "wb") as file:
         file.write(example["image"])
     return path

@@ -29,7 +29,7 @@ from alexnet_tf.training.step_timer import median_seconds
 from alexnet_tf.training import steps
 
 # The number of rows and columns of the multiplied matrices. On a GPU, the product of
-# smaller ones takes less time than reading a number of it.
+# smaller matrices takes less time than reading one of its elements.
 _MATRIX_SIZE = 4096
 _MATRIX_SIZE_ON_GPU = 16384
 _NUM_IMAGES = 2048  # The number of images that a pipeline stage is measured on.

@@ -43,8 +43,8 @@ class Towers:
         optimizer: the `TowerSGD` of the trainable variables.
 
     Args:
-        model: a model that returns logits, built for a preset that suits
-            `check`, with the weights to begin with.
+        model: a model that returns logits, built for a preset that `check` accepts,
+            with the weights to begin with.
         optimizer: the `optimizers.MomentumSGD` of `model`, whose state is taken over.
         devices: the names of two devices, see `distribution.tower_devices`.
     """
@@ -233,14 +233,14 @@ def check(preset, precision, has_own_optimizer, cache_features, has_strategy=Fal
     """
     groups = [getattr(layer, "groups", 1) for layer in preset.layers]
     if max(groups) != NUM_TOWERS:
-        with_towers = [
+        two_tower_presets = [
             name
             for name, other in presets.PRESETS.items()
             if any(getattr(layer, "groups", 1) == NUM_TOWERS for layer in other.layers)
         ]
         raise ValueError(
             "Expected a preset with two towers for parallelism=towers, such as "
-            f"{', '.join(with_towers)}. Received: {preset.name}, whose convolutions "
+            f"{', '.join(two_tower_presets)}. Received: {preset.name}, whose convolutions "
             f"have {max(groups)} group{'s' * (max(groups) > 1)}. Use parallelism=data."
         )
     unsupported = {
@@ -255,9 +255,9 @@ def check(preset, precision, has_own_optimizer, cache_features, has_strategy=Fal
     received = [name for name, is_given in unsupported.items() if is_given]
     if received:
         raise ValueError(
-            "Expected float32, the paper's update rule, and layers that the towers "
-            "compute separately, for parallelism=towers. Received: "
-            f"{', '.join(received)}. Use parallelism=data."
+            "Expected float32, the paper's update rule, the default strategy, and "
+            "neither batch normalization nor cached features for parallelism=towers. "
+            f"Received: {', '.join(received)}. Use parallelism=data."
         )
 
 

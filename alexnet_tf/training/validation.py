@@ -81,7 +81,8 @@ def _checked_metrics(source, totals):
     if source.allows_bad_images:
         if count == 0:
             raise ValueError(
-                f"Expected at least one readable image in {source}. Received: none."
+                f"Expected at least one readable image in {source}. Received: none. "
+                "Repair the images, or choose another split."
             )
         return measured | {"bad_images": source.num_examples - count}
     if count != source.num_examples:
