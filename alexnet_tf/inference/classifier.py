@@ -272,8 +272,8 @@ def for_image_files(classifier, weights, exif_orientation=None):
         classifier: a `Classifier`.
         weights: the weights of the classifier, see `load_classifier`.
         exif_orientation: whether to turn images upright by the EXIF orientation of
-            their JPEG files. Default: what a run on image files has done; True for
-            other runs and for published weights.
+            their JPEG files. Default: as in training for a run on image files; True for
+            all other weights.
     """
     preset = classifier.preset
     if exif_orientation is None:
@@ -423,7 +423,7 @@ def _checkpoint_path(path, checkpoint):
     if not os.path.isdir(path):
         raise ValueError(
             "Expected the work directory of a run for checkpoint=best. Received: "
-            f"weights={path}, a file."
+            f"weights={path}, a file. Leave the checkpoint out."
         )
     best_path = os.path.join(path, BEST_WEIGHTS_FILE)
     if not os.path.exists(best_path):
@@ -438,12 +438,12 @@ def _check_no_mean(mean, weights):
     if mean is not None:
         raise ValueError(
             f"Expected no mean for {weights}, whose own statistics are used. Received: "
-            f"mean={mean}."
+            f"mean={mean}. Leave the mean out."
         )
 
 
 def _class_names(weights, preset):
-    """Returns the names of ImageNet's classes, or numbers for any count but 1000."""
+    """Returns the names of ImageNet's classes if there are 1000, numbers otherwise."""
     last = preset.layers[-1].name
     shapes = read_shapes(weights).get(last, {})
     kernel, bias = shapes.get("kernel", ()), shapes.get("bias", ())
@@ -451,8 +451,9 @@ def _class_names(weights, preset):
     # Without this limit, a damaged or hostile file could make the model any size.
     if len(kernel) != 2 or count not in kernel or not 0 < count <= _MAX_CLASSES:
         raise ValueError(
-            f"Expected layer {last} in {weights} to have 1 to {_MAX_CLASSES:,} "
-            f"classes. Received: kernel {list(kernel)}, bias {list(bias)}."
+            f"Layer {last} in {weights} does not have 1 to {_MAX_CLASSES:,} classes: "
+            f"its kernel has the shape {list(kernel)}, and its biases {list(bias)}. "
+            "Give the preset of this file, or another file."
         )
     if count == len(imagenet_classes()):
         return tuple(imagenet_classes())

@@ -1,4 +1,4 @@
-"""Errors of a network or an ensemble by the evaluation protocol of the paper."""
+"""Errors of a network or an ensemble on center crops, ten crops or whole images."""
 
 import dataclasses
 
@@ -19,6 +19,7 @@ from alexnet_tf.training import out_of_memory
 _NUM_RESAMPLES = 1000
 _NUM_RANDOM_WEIGHTS = 500
 
+# The protocols that are evaluated on crops. "dense" is evaluated on whole images.
 _CROPS = {
     "center": lambda *args: preprocess.evaluation_image(*args)[tf.newaxis],
     "ten_crop": preprocess.ten_crop,
@@ -185,9 +186,9 @@ def probabilities(classifier, source, protocol="ten_crop", batch_size=32, verbos
         shape = tf.shape(crops)
         flat = tf.reshape(crops, tf.concat([[-1], shape[2:]], axis=0))
         with compiled_normalization():
-            of_crops = classifier.model(flat, training=False)  # [B * crops, classes]
-        of_crops = tf.reshape(of_crops, [shape[0], shape[1], of_crops.shape[-1]])
-        return tf.reduce_mean(of_crops, axis=1)
+            by_crop = classifier.model(flat, training=False)  # [B * crops, classes]
+        by_crop = tf.reshape(by_crop, [shape[0], shape[1], by_crop.shape[-1]])
+        return tf.reduce_mean(by_crop, axis=1)
 
     def position():
         return len(outputs) * batch_size, batch_size
@@ -226,12 +227,12 @@ def batches(classifier, source, protocol, batch_size):
 
 
 def dense_probabilities(classifier, source, scales, verbose=1):
-    """Returns what `probabilities` does, for whole images in one or several sizes.
+    """Returns probabilities and labels for whole images in one or several sizes.
 
-    The network is applied to the whole image with a stride of 32 pixels, see
-    `alexnet.to_fully_convolutional`. Probabilities are averaged over the positions,
-    then over the sizes. The mean per channel is subtracted, see
-    `preprocess.whole_image`.
+    Their shapes are as for `probabilities`. The network is applied to the whole image
+    with a stride of 32 pixels, see `alexnet.to_fully_convolutional`. Probabilities are
+    averaged over the positions, then over the sizes. The mean per channel is
+    subtracted, see `preprocess.whole_image`.
 
     Raises the errors of `probabilities`, and a ValueError if a size is smaller than the
     network's input.
@@ -253,12 +254,12 @@ def dense_probabilities(classifier, source, scales, verbose=1):
 
     @tf.function
     def mean_probabilities(encoded):
-        of_scales = []
+        by_scale = []
         for scale in scales:
             image = preprocess.whole_image(encoded, scale, preprocessing, statistics)
             maps = convolutional(image, training=False)  # [1, h, w, classes]
-            of_scales.append(tf.reduce_mean(maps, axis=[0, 1, 2]))
-        return tf.add_n(of_scales) / len(scales)
+            by_scale.append(tf.reduce_mean(maps, axis=[0, 1, 2]))
+        return tf.add_n(by_scale) / len(scales)
 
     def image_and_label(example):
         return example["image"], source.label_of(example)
@@ -307,9 +308,10 @@ def interval(hits, seed=0):
 
 
 def per_class(probabilities, labels):
-    """Returns [(label, images, top-1 error, top-5 error), ...] of occurring classes.
+    """Returns the errors of the classes that have images.
 
-    With fewer than five classes there is no top-5 error, see `metrics.reported_ks`.
+    The result is [(label, number of images, top-1 error, top-5 error), ...]. With fewer
+    than five classes there is no top-5 error, see `metrics.reported_ks`.
     """
     all_hits = [
         hits(probabilities, labels, k)
@@ -320,8 +322,8 @@ def per_class(probabilities, labels):
             int(label),
             int((labels == label).sum()),
             *(
-                1 - float(of_k[labels == label].mean(dtype=np.float64))
-                for of_k in all_hits
+                1 - float(top_k[labels == label].mean(dtype=np.float64))
+                for top_k in all_hits
             ),
         )
         for label in np.unique(labels)
@@ -329,7 +331,11 @@ def per_class(probabilities, labels):
 
 
 def confusions(probabilities, labels, max_pairs=10):
-    """Returns [(label, predicted class, images), ...], the most frequent first."""
+    """Returns the most frequent pairs of a label and another predicted class.
+
+    The result is [(label, predicted class, number of images), ...], in which the most
+    frequent pair comes first.
+    """
     predicted = probabilities.argmax(axis=1)
     wrong = predicted != labels
     pairs, counts = np.unique(
@@ -345,7 +351,7 @@ def average(all_probabilities, weights=None):
     """Returns [N, classes], the mean of the networks' probabilities [n, N, classes].
 
     Args:
-        all_probabilities: [n, N, classes] of the networks.
+        all_probabilities: [n, N, classes], from n networks for N images.
         weights: [n], the weights of the networks; None for equal ones.
     """
     return np.average(all_probabilities, axis=0, weights=weights)
@@ -360,7 +366,7 @@ def search_weights(all_probabilities, labels, seed=0):
     classes, the lowest top-1 error decides, then the order of the candidates above.
 
     Args:
-        all_probabilities: [n, N, classes] of the networks.
+        all_probabilities: as for `average`.
         labels: int32 [N].
         seed: the seed of the random weights.
     """
@@ -379,18 +385,20 @@ def search_weights(all_probabilities, labels, seed=0):
 
 
 def check_fits(classifier, source):
-    """Raises a ValueError if the classes or the preprocessing of a source differ."""
+    """Raises a ValueError if a source does not suit the network of a classifier."""
     source.check_fits(classifier.preset.preprocessing)
-    numbers = tuple(str(number) for number in range(len(source.classes)))
     # Weights files and list files have numbers instead of class names.
+    numbers = tuple(str(number) for number in range(len(source.classes)))
     if classifier.classes != source.classes and (
         len(classifier.classes) != len(source.classes)
         or numbers not in (classifier.classes, source.classes)
     ):
         raise ValueError(
-            f"Expected the classes of {source}, {len(source.classes)} such as "
-            f"{', '.join(source.classes[:3])}. Received: a network of "
-            f"{len(classifier.classes)} such as {', '.join(classifier.classes[:3])}."
+            f"Expected a network with the {len(source.classes)} classes of {source}, "
+            f"such as {', '.join(source.classes[:3])}. Received: a network with "
+            f"{len(classifier.classes)} classes, such as "
+            f"{', '.join(classifier.classes[:3])}. Choose the data set that it was "
+            "trained for."
         )
 
 
@@ -416,6 +424,6 @@ def _check_disjoint(search_source, source):
     if shared:
         raise ValueError(
             "Expected a search_split that shares no image with the split to report. "
-            f"Received: {search_source.split}, of which {shared} images are in "
-            f"{source.split} too."
+            f"Received: {search_source.split}, which shares {shared} image(s) with "
+            f"{source.split}."
         )

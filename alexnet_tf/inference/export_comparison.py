@@ -10,7 +10,7 @@ import numpy as np
 TOLERANCE = 1e-3
 TOLERANCE_8_BITS = 0.5
 
-# The height and width of images of noise for networks that accept any.
+# The height and width of images of noise for networks that accept any size.
 _NOISE_SIDE = 227
 _BATCH_SIZE = 32
 
@@ -42,8 +42,8 @@ def compare(outputs, expected, tolerance=TOLERANCE):
     if not error <= tolerance:
         raise ValueError(
             f"Expected outputs with a relative error within {tolerance}. Received: "
-            f"{error}; nothing was kept. The installed versions can't export this "
-            "network."
+            f"{error}; nothing was kept. The installed packages can't export this "
+            "network correctly."
         )
     return _comparison(outputs, expected)
 
@@ -105,7 +105,8 @@ def noise_inputs(model):
     generator = np.random.default_rng(0)
     if "int" in model_input.dtype:
         return generator.integers(0, 256, shape).astype(model_input.dtype)
-    # The network may expect pixels in [-128, 127], or divided by their deviation.
+    # One input has the scale of pixels that are divided by their standard deviation,
+    # the other that of pixels in [-128, 127], because the network may expect either.
     scales = np.reshape([1, 50], [2] + [1] * (len(shape) - 1))
     return (scales * generator.normal(size=shape)).astype(model_input.dtype)
 
@@ -120,9 +121,9 @@ def _comparison(outputs, expected):
 def _relative_error(outputs, expected):
     """Returns the root mean square error, relative to that of the expected outputs.
 
-    Of probabilities, the logarithms are compared. The mean over the classes is
-    subtracted from the logarithms of each image, so that a factor that all
-    probabilities of an image share is no error.
+    Probabilities are compared by their logarithms. The mean over the classes is
+    subtracted from the logarithms of each image, so a factor that all probabilities of
+    an image share is no error.
     """
     if _are_probabilities(expected):
         outputs, expected = (

@@ -228,8 +228,8 @@ def tflite_int8(network, path, images):
         network: a `Classifier` or a `keras.Model`, see `saved_model`.
         path: the file to write.
         images: float32 [N, H, W, C], inputs that resemble those the file will
-            process. The ranges of the activations for these images become
-            those of the integers. N is at least 1, and 100 are usually enough.
+            process. The integers represent the ranges that the activations have
+            for these images. N is at least 1, and 100 are usually enough.
 
     Returns:
         The `Comparison` with the network, for `images`.

@@ -9,7 +9,7 @@ A file has one array [N, ...] for each layer, with a row for each image:
   labels, a tab and the label.
 - .h5 is an HDF5 file with the same data sets as .npz.
 
-The numbers of a .npy file are written one after the other, not through
+The values of a .npy file are written one after the other, not through
 `numpy.lib.format.open_memmap`: N is known only at the end, because unreadable images
 have no row, and on a full disk a memory map ends the process with a SIGBUS, where a
 write raises an OSError.
@@ -37,8 +37,8 @@ def check_path(path, layers):
         layers: the names of the layers to write.
 
     Raises:
-        ValueError: if `path` has another extension than those above, or is a .npy file
-            for several layers.
+        ValueError: if `path` does not end in .npz, .npy or .h5, or is a .npy file for
+            several layers.
         OSError: if the folder of `path` does not exist, or `path` is a folder.
     """
     extension = _extension(path)

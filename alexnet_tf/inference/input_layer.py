@@ -37,7 +37,8 @@ class PreprocessInput(keras.layers.Layer):
             )
 
     def call(self, images):
-        # This module must not import others that may be importing Keras at the moment.
+        # This module is imported while another one is importing Keras. That one may be
+        # `classifier`, which therefore cannot be imported at the top.
         from alexnet_tf.inference.classifier import preprocess_input
 
         return preprocess_input(images, self.preset)

@@ -1,6 +1,6 @@
 """Rewrites a network so that LiteRT can compute all of it with 8-bit integers.
 
-LiteRT has no integer kernel for `tf.nn.local_response_normalization`, squares and
+LiteRT has no integer kernels for `tf.nn.local_response_normalization`, squares and
 powers. It would convert the inputs of these operations to float32 and their results
 back, which takes longer and which devices without floating-point units cannot do.
 """

@@ -1,4 +1,4 @@
-"""Writes and runs files of LiteRT (TFLite)."""
+"""Writes and runs LiteRT (TFLite) files."""
 
 import tempfile
 import warnings
@@ -20,7 +20,8 @@ def convert(model, path, configure=None):
         ValueError: if the converter does not support the model.
     """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # The converter warns about statistics that it then takes from images.
+        # The converter warns that it lacks statistics of the inputs, although it
+        # computes them from the representative images.
         warnings.simplefilter("ignore")
         # `TFLiteConverter.from_keras_model` would print the inputs of the model.
         model.export(folder, format="tf_saved_model", verbose=False)
@@ -32,9 +33,9 @@ def convert(model, path, configure=None):
         except Exception as error:  # The class of the converter's errors is private.
             reason = str(error).strip().partition("\n")[0]
             raise ValueError(
-                "The converter of LiteRT does not support this network. Causes are a "
-                "dtype policy other than float32, and preprocessing in the network. "
-                f"The converter says: {reason[:300]}"
+                "The converter of LiteRT does not support this network. Possible "
+                "causes are a dtype policy other than float32, and preprocessing in "
+                f"the network. The converter says: {reason[:300]}"
             ) from error
     with open(path, "wb") as file:
         file.write(content)

@@ -298,8 +298,8 @@ def _read_array(path, key):
 
 def _damaged_error(path, reason):
     return ValueError(
-        f"Expected an index that index_output has written. Received: {path}, which "
-        f"is damaged or another kind of file ({reason})."
+        f"{path} is damaged or is not an index ({reason}). Build the index again with "
+        "index_output."
     )
 
 
@@ -316,7 +316,8 @@ def _blocks(path, query_features, k):
         if num_features != query_features or count < k:
             raise ValueError(
                 f"Expected an index of at least {k} images with {query_features} "
-                f"features each. Received: {path} with {count} of {num_features}."
+                f"features each. Received: {path} with {count} images of "
+                f"{num_features}. Use the layer of the index, or a smaller k."
             )
         step = max(1, _BLOCK_BYTES // (8 * num_features))
         for start in range(0, count, step):

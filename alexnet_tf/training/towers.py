@@ -233,14 +233,14 @@ def check(preset, precision, has_own_optimizer, cache_features, has_strategy=Fal
     """
     groups = [getattr(layer, "groups", 1) for layer in preset.layers]
     if max(groups) != NUM_TOWERS:
-        two_tower_presets = [
+        suitable = [
             name
             for name, other in presets.PRESETS.items()
             if any(getattr(layer, "groups", 1) == NUM_TOWERS for layer in other.layers)
         ]
         raise ValueError(
             "Expected a preset with two towers for parallelism=towers, such as "
-            f"{', '.join(two_tower_presets)}. Received: {preset.name}, whose convolutions "
+            f"{', '.join(suitable)}. Received: {preset.name}, whose convolutions "
             f"have {max(groups)} group{'s' * (max(groups) > 1)}. Use parallelism=data."
         )
     unsupported = {

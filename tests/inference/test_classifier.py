@@ -34,7 +34,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_weights_files_take_a_mean_image(tmp_path):
-    """Of a gray image of the mean's color, nothing is left."""
+    """An image that has the color of the mean everywhere becomes 0."""
     keras.utils.set_random_seed(0)
     save_weights(alexnet_tf.AlexNet("tiny", 10), tmp_path / "w.npz")
     # The mean is blue 50, green 100, red 200.
@@ -252,7 +252,7 @@ def test_rejects_impossible_numbers_of_classes(tmp_path, kernel, bias):
                     file,
                     {"descr": "<f4", "fortran_order": False, "shape": eval(shape)},
                 )
-    with pytest.raises(ValueError, match="layer fc8 in .* 1 to 100,000 classes"):
+    with pytest.raises(ValueError, match="Layer fc8 in .* 1 to 100,000 classes"):
         load_classifier(str(path), "tiny")
 
 

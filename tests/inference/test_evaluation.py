@@ -82,7 +82,7 @@ def test_rejects_a_source_with_a_wrong_count(make_source, count):
 
 
 @pytest.mark.parametrize("protocol", ["center", "dense"])
-def test_rejects_labels_that_are_no_class(make_source, protocol):
+def test_rejects_labels_that_are_not_classes(make_source, protocol):
     """Images whose class is secret have the label -1."""
     source = source_with_bad_third(make_source, label=-1)
     classifier = untrained_classifier()
@@ -93,7 +93,7 @@ def test_rejects_labels_that_are_no_class(make_source, protocol):
             evaluation.probabilities(classifier, source, protocol, verbose=0)
 
 
-def test_rejects_images_that_were_resized_otherwise(make_source):
+def test_rejects_images_that_were_resized_differently(make_source):
     classifier = untrained_classifier()
     squashed = dataclasses.replace(
         make_source(11), prepared={"image_size": 73, "resize": "squash"}
@@ -127,7 +127,7 @@ def test_class_names_match_numbers_but_not_other_names(make_source):
 
 
 def test_rejects_another_number_of_classes(make_source):
-    with pytest.raises(ValueError, match="5 such as 0, 1, 2. Received.* of 10"):
+    with pytest.raises(ValueError, match="5 classes .* 0, 1, 2. Received.* 10 classes"):
         evaluation.probabilities(untrained_classifier(), make_source(10, classes=5))
 
 
@@ -159,7 +159,7 @@ def test_errors_are_exact_and_described_briefly(make_source):
     assert repr(result) == expected
 
 
-def test_errors_of_classes_have_top_5_from_five_classes_on():
+def test_errors_of_classes_include_top_5_from_five_classes_on():
     probabilities = np.array([[0.3, 0.2, 0.2, 0.1, 0.1, 0.1]])
     assert evaluation.per_class(probabilities[:, :5], np.array([4])) == [(4, 1, 1, 0)]
     (row,) = evaluation.per_class(probabilities, np.array([5]))
@@ -434,6 +434,6 @@ def test_evaluate_takes_an_ensemble(trained):
         dataset, both, "--split=train[:6]", "--search_split=train[50%:]"
     )
     assert code == 1
-    assert "of which 1 images are in train[:6] too" in err.splitlines()[-1]
+    assert "which shares 1 image(s) with train[:6]." in err.splitlines()[-1]
     code, _, err = evaluate_command(dataset, both, "--preset=tiny,tiny,tiny")
     assert code == 1 and "for each of 2 weights" in err.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Where images are turned upright: in training, prediction, copies and features."""
+"""Tests that training, prediction, copies and features turn images upright."""
 
 import dataclasses
 

@@ -46,7 +46,7 @@ def test_accepts_equal_outputs_of_one_class_and_equal_probabilities(compare_outp
 
 
 @pytest.mark.parametrize("compare_outputs", [compare, compare_int8])
-def test_compares_outputs_that_are_no_probabilities(compare_outputs):
+def test_compares_outputs_that_are_not_probabilities(compare_outputs):
     expected = np.random.default_rng(0).normal(0, 5, (2, 4, 4, 8))
     assert compare_outputs(expected * 1.0001, expected).difference < 0.01
     with pytest.raises(ValueError, match="nothing was kept"):

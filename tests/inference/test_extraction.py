@@ -318,7 +318,7 @@ def test_rejects_a_source_with_a_wrong_count(make_source, count):
         [*blocks]
 
 
-def test_rejects_images_that_were_resized_otherwise(make_source):
+def test_rejects_images_that_were_resized_differently(make_source):
     squashed = dataclasses.replace(
         make_source(3), prepared={"image_size": 73, "resize": "squash"}
     )

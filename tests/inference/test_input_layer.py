@@ -57,6 +57,6 @@ def test_lambda_layers_may_preprocess():
 
 
 @pytest.mark.parametrize("shape", [(80, 3), (80, 90, 4), (2, 80, 90, 3)])
-def test_keras_tensors_that_are_not_images_are_refused(shape):
+def test_rejects_keras_tensors_that_are_not_images(shape):
     with pytest.raises(ValueError, match=r"RGB images \[B, H, W, 3\].*None, "):
         preprocessing_model(shape=shape)

@@ -50,7 +50,7 @@ def test_the_images_are_the_first_in_shuffled_order(run, make_source, monkeypatc
     source = make_source(5)
 
     def read(seed):
-        """Yields the images in reverse, if they are to be shuffled."""
+        """Returns an iterator over the images, in reverse order if there is a seed."""
         examples = [*source.read(None)]
         return iter(examples if seed is None else examples[::-1])
 

@@ -1,4 +1,4 @@
-"""Weights of the classes: their numbers, and the loss and the update with them."""
+"""Class weights: their values, and their effect on the loss and on the updates."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("figures_as_text")
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
-    """n / (k * n_c), with 20 images, 4 classes, and 17, 0, 1, 2 and 0 images."""
+    """n / (k * n_c), with n = 20 images and k = 3 of 4 classes that have images."""
     weights = class_weights.balanced_weights([17, 0, 1, 2])
     expected = [20 / (3 * 17), 0, 20 / 3, 20 / 6]
     np.testing.assert_allclose(weights, expected, rtol=1e-6)

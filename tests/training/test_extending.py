@@ -138,7 +138,7 @@ def test_early_stopping_ends_a_run_and_the_best_weights_are_kept(
 
 @pytest.mark.usefixtures("simulated_runs")
 def test_epochs_between_two_evaluations_are_not_evaluated(tmp_path, make_source):
-    """The last epoch is, also if a callback ends the run.
+    """The last epoch is evaluated, even if a callback ends the run.
 
     If the run goes on, this evaluation is forgotten: a run that did not end there would
     not have had it.

@@ -306,7 +306,7 @@ def test_load_weights_reads_all_layers_of_a_run(tmp_path, make_source):
         np.testing.assert_array_equal(layer.bias.numpy(), bias)
 
 
-def test_cached_equals_uncached_without_augmentation(tmp_path, make_source):
+def test_cached_features_train_like_images_without_augmentation(tmp_path, make_source):
     """Training on cached features gives the same weights as training on images."""
     source, path = make_source(24), tmp_path / "w.npy"
     save_random_weights(path)
@@ -348,7 +348,7 @@ def test_names_an_unreadable_image_when_computing_features(tmp_path, make_source
 
 @pytest.mark.usefixtures("simulated_steps")
 @pytest.mark.large
-def test_stopped_and_resumed_on_cached_features_equals_straight(
+def test_a_run_on_cached_features_resumes_bit_for_bit(
     tmp_path, make_source
 ):
     source, path = make_source(36), tmp_path / "w.npy"

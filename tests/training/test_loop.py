@@ -148,10 +148,10 @@ def test_the_same_seed_gives_identical_weights(tmp_path, make_source):
 
 @pytest.fixture(scope="module")
 def train_straight(tmp_path_factory):
-    """A function that returns the directory and the metrics of an unstopped simulation.
+    """A function that returns the directory and the metrics of an uninterrupted run.
 
-    train_straight(source, log_steps): trains once per module and value of `log_steps`,
-        because all tests call it with the same images.
+    train_straight(source, log_steps): simulates a run once per module and value of
+        `log_steps`, because all tests call it with the same images.
     """
     runs = {}
 
@@ -177,7 +177,7 @@ def train_straight(tmp_path_factory):
         pytest.param(4, None, marks=pytest.mark.large),
     ],
 )
-def test_stopped_and_resumed_equals_straight(
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_run(
     tmp_path, make_source, request, step, simulation
 ):
     """The run is stopped within an epoch, or after an epoch before its evaluation."""
@@ -249,7 +249,7 @@ def assert_same_metrics(expected, actual):
 
 @pytest.mark.usefixtures("simulated_runs")
 @pytest.mark.parametrize("step", [4, 5])
-def test_killed_and_resumed_equals_straight(
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_run(
     tmp_path, make_source, train_straight, step
 ):
     """An exception simulates a kill, because the loop does not save after it."""

@@ -210,7 +210,10 @@ def test_decay_applies_to_the_kernels_of_each_layer(name):
 
 
 def test_code2012_has_the_multipliers_of_the_original_run():
-    """conv1 is slowed down at epoch 67 and frozen at 72; biases keep a rate of .02."""
+    """conv1 is slowed down at epoch 67 and frozen at epoch 72.
+
+    The learning rate of the biases remains .02.
+    """
     recipe = presets.get("code2012").recipe
     for epoch, learning_rate, expected in [
         (0, 0.01, {}),

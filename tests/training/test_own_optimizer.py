@@ -48,7 +48,7 @@ def test_an_instance_is_copied_and_a_function_is_called():
         (keras.optimizers.SGD(use_ema=True), "average.*SGD\\(use_ema=True\\)"),
     ],
 )
-def test_rejects_what_is_no_optimizer(optimizer, message):
+def test_rejects_objects_that_are_not_usable_optimizers(optimizer, message):
     with pytest.raises(ValueError, match=message):
         own_optimizer.make(optimizer)
 

@@ -37,7 +37,7 @@ OWN = presets.Preset(
 def test_batch_normalization_updates_its_moving_averages(
     tmp_path, make_source, devices
 ):
-    """After one step they are a quarter of the way to the statistics of the batch.
+    """After one step they are a quarter of the way to mean and variance of the batch.
 
     With several devices, each normalizes its own part of the batch.
     """
@@ -46,7 +46,7 @@ def test_batch_normalization_updates_its_moving_averages(
         presets.BatchNorm("bn1", momentum=0.75),
         presets.Dense("fc2", None),
     )
-    # Without these means, those of the images would be subtracted, and all means be 0.
+    # Otherwise, the means of these images would be subtracted, and all averages be 0.
     preprocessing = presets.Preprocessing(
         64, 64, mean="channel", channel_mean=(100.0, 90.0, 80.0), random_crop=False,
         flip=False, pca_color_std=0.0,

@@ -77,7 +77,7 @@ def test_describes_the_time_in_hours_minutes_and_seconds(
     assert run_clock.describe_time_left(2, 0) == expected.replace("01:36", "01:34")
     with run_clock.measure_evaluation():
         clock[0] += 4
-    # 52 / 1.5 steps a second: 2 seconds more, because an evaluation takes 4.
+    # An evaluation is expected to take 4 seconds, and not as long as 3 steps any more.
     assert run_clock.seconds_left(2, 0) == pytest.approx(48 * 1.5 + 5 * 4)
     assert run_clock.describe_time_left(50, 5) == ""
 

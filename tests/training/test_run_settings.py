@@ -1,4 +1,4 @@
-"""Which runs may be resumed, and what the errors and messages say."""
+"""Tests which runs may be resumed, and what the errors and messages say."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ def test_describes_settings_as_json_values(tmp_path):
     assert described["augment"] == f"{__name__}.describe"
 
 
-def test_functions_are_named_by_their_module():
+def test_function_names_contain_the_module():
     class Augment:
         def __call__(self):
             pass
@@ -111,7 +111,7 @@ def check_length(path, before, now, *, step, errors, prefix="", **options):
 
 
 @pytest.mark.parametrize("schedule", ["constant", "step", "plateau"])
-def test_accepts_more_epochs_and_those_that_are_done(tmp_path, schedule):
+def test_accepts_any_number_of_epochs_from_the_completed_ones_on(tmp_path, schedule):
     for epochs in (2, 3, 9):
         check_length(
             tmp_path, dict(epochs=4), dict(epochs=epochs, schedule=schedule),
@@ -119,7 +119,7 @@ def test_accepts_more_epochs_and_those_that_are_done(tmp_path, schedule):
         )
 
 
-def test_a_schedule_over_all_epochs_allows_no_other_number(tmp_path):
+def test_a_schedule_over_all_epochs_allows_no_other_number_of_epochs(tmp_path):
     schedule = dict(schedule="stepped_exponential")
     check_length(
         tmp_path, dict(epochs=4), dict(epochs=4, **schedule), step=5, errors=[]
@@ -136,7 +136,7 @@ def test_a_schedule_over_all_epochs_allows_no_other_number(tmp_path):
             )
 
 
-def test_rejects_fewer_epochs_than_are_done(tmp_path):
+def test_rejects_fewer_epochs_than_are_completed(tmp_path):
     arguments = tmp_path, dict(epochs=4), dict(epochs=2)
     check_length(*arguments, step=20, errors=[0.5])
     with pytest.raises(
@@ -176,6 +176,6 @@ def test_says_why_a_run_has_ended_and_how_to_go_on(schedule, reason, message):
         ((PRESET, "textures", "textures"), "source to be a Source. Received: .*'textu"),
     ],
 )
-def test_the_loop_says_what_takes_names(tmp_path, arguments, received):
+def test_the_loop_names_the_function_that_takes_names(tmp_path, arguments, received):
     with pytest.raises(ValueError, match=f"{received}.*training.train_dataset"):
         loop.train(*arguments, str(tmp_path))

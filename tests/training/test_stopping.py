@@ -1,4 +1,4 @@
-"""When a run is evaluated, when it ends, and which epoch is the best."""
+"""Tests when a run is evaluated, when it ends, and which epoch is the best."""
 
 import pytest
 

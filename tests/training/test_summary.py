@@ -38,7 +38,7 @@ def test_images_that_are_left_out_are_not_counted(make_source, tmp_path, capsys)
     assert line.endswith("(center crop, 2 images, 1 unreadable left out).")
 
 
-def test_copies_an_image_that_is_no_file_of_its_own(make_source, tmp_path, capsys):
+def test_copies_an_image_that_is_not_a_file_of_its_own(make_source, tmp_path, capsys):
     source = make_source(3)
     print_summary(METRICS, source, str(tmp_path))
     example = source.examples().as_numpy_iterator().next()

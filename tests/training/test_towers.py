@@ -197,7 +197,7 @@ def test_a_run_with_towers_is_resumed_without_them(image_folder, tmp_path):
         ("paper", {"has_strategy": True}, "Received: a strategy"),
     ],
 )
-def test_rejects_what_two_towers_cannot_compute(preset, kwargs, message):
+def test_rejects_settings_that_two_towers_cannot_compute(preset, kwargs, message):
     defaults = dict(precision="float32", has_own_optimizer=False, cache_features=False)
     with pytest.raises(ValueError, match=message):
         towers.check(presets.get(preset), **defaults | kwargs)
