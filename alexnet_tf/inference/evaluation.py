@@ -36,7 +36,7 @@ class Evaluation:
         probabilities: float [N, classes].
         labels: int32 [N].
         ensemble_weights: float64 [networks], the optimized weights of an ensemble; None
-            if they are equal.
+            for equal weights that were not optimized.
     """
 
     source: Source
@@ -62,7 +62,7 @@ class Evaluation:
         )
 
     def interval(self, k):
-        """Returns (low, high), the 95% interval of the top-k error."""
+        """Returns (low, high), the 95% confidence interval of the top-k error."""
         return interval(hits(self.probabilities, self.labels, k))
 
     def per_class(self):
@@ -107,7 +107,8 @@ def evaluate(
         layout: the axis order of the files, see `weights.load_weights`.
         mean, checkpoint: see `load_classifier`.
         dataset, split, data_dir, image_key, label_key: the data, see `datasets.load`.
-            Default: those of the first run, or the data set "textures" for a file.
+            Default: those of the first weights if these are a run, and the data set
+            "textures" for other weights.
         protocol: "center" for the center crop, "ten_crop" for the paper's ten crops,
             "dense" for all positions of the whole image, see `dense_probabilities`.
         scales: one or several sizes of the short side in pixels, for "dense" only.
@@ -284,7 +285,7 @@ def hits(probabilities, labels, k):
 
 
 def interval(hits, seed=0):
-    """Returns (low, high), the 95% interval of the error.
+    """Returns (low, high), the 95% confidence interval of the error.
 
     It is computed by resampling the images. If all images are hits, or none is, then
     all resamples are equal, and the exact binomial interval (Clopper-Pearson) is

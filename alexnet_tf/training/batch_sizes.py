@@ -17,10 +17,10 @@ def fit(
     """Returns the preset with a batch size that suits a number of training images.
 
     If the batch size of the preset gives an epoch fewer than `MIN_STEPS_PER_EPOCH`
-    steps, it is replaced by the largest one that gives it so many and that the devices
-    can share, or by one image per device if there is none. The change is logged. With
-    fewer images than devices, the preset is returned unchanged, for `loop.train` to
-    refuse it.
+    steps, it is replaced by the largest batch size that gives it at least that many and
+    that the devices can share equally, or by one image per device if there is none. The
+    change is logged. With fewer images than devices, the preset is returned unchanged,
+    and `loop.train` raises an error.
 
     The learning rate is multiplied by the square root of the ratio of the two batch
     sizes, which keeps the variance of an update (Krizhevsky, "One weird trick for

@@ -239,7 +239,8 @@ def train(
             model, source, eval_source, preprocessing, statistics
         )
     distributed = functools.partial(_distributed, strategy, recipe.batch_size)
-    # The evaluation is made only once, because tracing its functions takes a second.
+    # The evaluation and its pipeline are made only once, because tracing their
+    # functions takes a second.
     validation_batches = distributed(evaluation_batches)
     evaluate = validation.evaluator(head, strategy)
     training_steps = steps.TrainingSteps(
@@ -476,7 +477,7 @@ def _check_options(preset, options, fine_tuning, optimizer, augment):
         raise ValueError(
             "Expected another schedule than plateau for early_stopping_patience. "
             f"Received: early_stopping_patience={options.early_stopping_patience}, "
-            "schedule=plateau, which ends training at the fourth plateau itself. Leave "
+            "schedule=plateau, which itself ends training at the fourth plateau. Leave "
             "early_stopping_patience out, or give a schedule such as constant."
         )
     if augment is not None:
@@ -595,8 +596,8 @@ def _check_bad_images(source, count, max_bad_images):
     if count > max_bad_images:
         raise ValueError(
             f"Expected at most {max_bad_images} unreadable images in {source}. "
-            f"Received: {count}. Repair or remove them (--on_bad_image=error names the "
-            "first one), or raise --max_bad_images."
+            f"Received: {count}. Repair them (--on_bad_image=error names the first "
+            "one), or raise --max_bad_images."
         )
 
 

@@ -102,7 +102,7 @@ def test_a_litert_file_of_a_user_needs_no_tensorflow(own, tmp_path, write):
     path = str(tmp_path / "a.tflite")
     write(model, path)
     np.testing.assert_allclose(litert_files.run(path, inputs), outputs, atol=1e-5)
-    # Operations of TensorFlow itself are custom operations with names as FlexLRN.
+    # Operations of TensorFlow itself are custom operations with names such as FlexLRN.
     with open(path, "rb") as file:
         assert b"Flex" not in file.read()
 
@@ -122,7 +122,7 @@ def test_a_frozen_graph_of_a_user_has_no_functions(own):
     assert not {name for name in types if "Call" in name or "Xla" in name}
 
 
-def test_an_onnx_file_of_a_user_is_equal(own, tmp_path):
+def test_an_onnx_file_of_a_user_gives_the_same_outputs(own, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("tf2onnx")
     model, inputs, outputs = own
@@ -309,7 +309,7 @@ def test_only_int8_files_need_and_take_a_data_set(tmp_path):
     assert comparison.num_images == 3 and os.path.exists(output)
 
 
-def test_the_command_names_the_network_in_all_ways(monkeypatch, tmp_path):
+def test_the_command_passes_on_all_flags_of_the_network(monkeypatch, tmp_path):
     received = []
     monkeypatch.setattr(
         export_formats, "load_classifier", lambda *args: received.append(args) or 1 / 0

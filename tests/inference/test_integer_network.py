@@ -21,7 +21,7 @@ NORMALIZATIONS = {
 
 
 def activations(count, seed=0):
-    """Returns float32 [count, 8, 8, 16] of activations as those for raw pixels."""
+    """Returns float32 [count, 8, 8, 16] of activations like those for raw pixels."""
     values = np.random.default_rng(seed).standard_t(3, (count, 8, 8, 16))
     return (60 * values).clip(-200, 600).astype(np.float32)
 
