@@ -70,7 +70,8 @@ def freeze_layers(model, plan):
     if {*names} == {*plan.freeze}:
         raise ValueError(
             "Expected at least one layer that is not frozen. Received: "
-            f"freeze={','.join(plan.freeze)}, which are all layers."
+            f"freeze={','.join(plan.freeze)}, which are all layers. Leave out those to "
+            "train."
         )
     for field in ("reinit", "lr_mult"):
         frozen = [name for name in getattr(plan, field) if name in plan.freeze]
@@ -129,7 +130,8 @@ def initial_statistics(plan, preprocessing):
     if image_size != preprocessing.image_size:
         raise ValueError(
             f"Expected images of {image_size} pixels, as in the run {plan.weights}. "
-            f"Received: image_size={preprocessing.image_size}."
+            f"Received: image_size={preprocessing.image_size}. Give the image size of "
+            "that run."
         )
     return statistics
 
@@ -162,7 +164,7 @@ def split_backbone(model):
         raise ValueError(
             "Expected all convolutions to be frozen, so that their features can be "
             f"cached. Received: {', '.join(convolutions)}, which are not among the "
-            "frozen first layers."
+            "frozen first layers. Freeze them, or leave cache_features out."
         )
     return (
         keras.Model(model.input, first_head_layer.input),

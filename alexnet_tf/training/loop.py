@@ -516,7 +516,7 @@ def _check_inputs(preset, strategy, source, eval_source):
         raise ValueError(
             f"Expected the same classes in {source} and {eval_source}. Received: "
             f"{len(source.classes)} and {len(eval_source.classes)} classes, or the "
-            "same number with different names."
+            "same number with different names. Use splits of one data set."
         )
     source.check_fits(preset.preprocessing)
     eval_source.check_fits(preset.preprocessing)

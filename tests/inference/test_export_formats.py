@@ -327,7 +327,7 @@ def test_never_replaces_a_file(tmp_path):
     path.write_text("notes")
     classifier = load_classifier("tiny_textures")
     for export_to in (export_formats.saved_model, export_formats.tflite):
-        with pytest.raises(FileExistsError, match="There is already a file or directory"):
+        with pytest.raises(FileExistsError, match="already a file or directory"):
             export_to(classifier, str(path))
     code, _, err = command("export", "--weights=tiny_textures", f"--output={path}")
     assert code == 1 and "There is already a file" in err.splitlines()[-1]
