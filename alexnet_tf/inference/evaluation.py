@@ -126,6 +126,8 @@ def evaluate(
         OSError: if weights or data are missing.
         MemoryError: if the memory does not suffice for a batch.
     """
+    if protocol != "dense":
+        _check_crops(protocol)
     if not isinstance(weights, (list, tuple)):
         weights = [weights]
     data = find_run_data(
@@ -403,6 +405,14 @@ def check_fits(classifier, source):
         )
 
 
+def _check_crops(protocol):
+    if protocol not in _CROPS:
+        raise ValueError(
+            'Expected the protocol "center", "ten_crop" or "dense". Received: '
+            f"protocol={protocol!r}."
+        )
+
+
 def _load_classifiers(weights, names, layout, mean, checkpoint):
     names = names or [None]
     if not isinstance(names, (list, tuple)):
@@ -412,7 +422,7 @@ def _load_classifiers(weights, names, layout, mean, checkpoint):
     if len(names) != len(weights):
         raise ValueError(
             f"Expected one preset, or one for each of {len(weights)} weights. "
-            f"Received: preset={','.join(names)}."
+            f"Received: {len(names)} presets."
         )
     return [
         load_classifier(path, name, layout, mean, checkpoint)

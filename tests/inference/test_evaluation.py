@@ -418,6 +418,18 @@ def test_evaluate_takes_a_weights_file(trained, tmp_path):
     assert code == 0 and "center crop, 10 images" in out, err
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(protocol="tencrop"), "\"ten_crop\" or \"dense\".*protocol='tencrop'"),
+        (dict(preset=["tiny", presets.get("owt")]), "each of 1 weights.*: 2 presets"),
+    ],
+)
+def test_evaluate_rejects_unknown_protocols_and_too_many_presets(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        inference.evaluate("tiny_textures", **arguments)
+
+
 def test_evaluate_takes_an_ensemble(trained):
     dataset, workdir = trained
     both = f"--weights={workdir},{workdir}"
