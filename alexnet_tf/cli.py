@@ -23,7 +23,7 @@ from alexnet_tf import published
 flags.disclaim_key_flags()
 
 WEIGHTS_HELP = (
-    "Work directory of a run, a weights file of any format (.caffemodel, .pth, .onnx, "
+    "Work directory of a run, a weights file (.caffemodel, .pth, .pt, .pkl, .onnx, "
     ".npy, .npz, .safetensors, .h5, .keras, .mat), or published weights: "
     f"{', '.join(published.WEIGHTS)}, or imagenet for those of --preset. Published "
     "weights are downloaded on first use."
@@ -39,8 +39,8 @@ def _deferred(define):
     """Returns a function that describes a flag, which `run` then defines.
 
     A command describes its flags when it is imported, and defines them when it runs.
-    If it defined them earlier, absl would refuse to import two commands with a flag of
-    the same name, or a command into a program that has a flag --weights of its own.
+    If it defined them earlier, absl would raise an error when two commands with a flag
+    of the same name are imported, or a command in a program with such a flag.
 
     Args:
         define: a function of `absl.flags` with an argument `flag_values`.
@@ -68,8 +68,8 @@ exclusive_flags = _deferred(flags.mark_flags_as_mutual_exclusive)
 def path_flag(name, default, help, **options):
     """Describes a flag that is a path, in which ~ is the home directory.
 
-    Shells do not expand the ~ of --workdir=~/runs, which would create a folder
-    called ~.
+    Shells do not expand the ~ in --workdir=~/runs. Without this kind of flag, a folder
+    called ~ would be created.
     """
     return functools.partial(
         flags.DEFINE, _PathParser(), name, default, help,
@@ -120,7 +120,7 @@ def layout_flag():
         "layout",
         None,
         ["caffe"],
-        "Axis order of the kernels in a file of .npy, .npz or .safetensors. caffe: "
+        "Axis order of the kernels in a .npy, .npz or .safetensors file. caffe: "
         "[out, in, ...]. Default: [..., in, out]. Other formats define the order.",
     )
 
@@ -130,8 +130,8 @@ def mean_flag():
     return path_flag(
         "mean",
         None,
-        "Mean image to subtract, a file of Caffe (.binaryproto or .npy). Only for "
-        "weights files and published weights of ImageNet. Default: ImageNet's mean per "
+        "Mean image of Caffe to subtract (.binaryproto or .npy). Only for weights "
+        "files and published weights trained on ImageNet. Default: ImageNet's mean per "
         "channel.",
     )
 
@@ -150,7 +150,7 @@ def checkpoint_flag():
 def data_flags(dataset_help, split_help):
     """Describes --dataset, --split, --data_dir, --image_key and --label_key.
 
-    Their defaults come from a run.
+    Without the flags, the values are those that are recorded in the run.
     """
     return [
         string_flag("dataset", None, dataset_help),
@@ -258,7 +258,8 @@ def run(
 
     with one_line_errors(command, interrupt_message):
         if argv is None:
-            # Keras would use another backend if its configuration file says so.
+            # Otherwise, the environment or the configuration file of Keras could select
+            # another backend.
             os.environ["KERAS_BACKEND"] = "tensorflow"
             onednn.enable_if_faster()
             try:
@@ -383,11 +384,11 @@ def one_line_errors(command, interrupt_message="interrupted."):
         ValueError, OSError, FloatingPointError, MemoryError, ModuleNotFoundError
     ) as error:
         absl_logging.debug("", exc_info=True)
-        sys.exit(f"{command}: {str(error) or 'The memory does not suffice.'}")
+        sys.exit(f"{command}: {str(error) or 'Out of memory.'}")
     except Exception as error:
         # TensorFlow, which defines this error, may not have been imported.
         if type(error).__name__ != "ResourceExhaustedError":
             raise
         absl_logging.debug("", exc_info=True)
         reason = str(error).partition("\n")[0]
-        sys.exit(f"{command}: The memory does not suffice: {reason}")
+        sys.exit(f"{command}: Out of memory, disk space or file handles: {reason}")

@@ -24,7 +24,8 @@ FLAGS = [
         ["saved_model", "tflite", "tflite_8_bits", "tflite_int8", "onnx"],
         "Format to write. A saved_model takes encoded images or RGB pixels of any "
         "size; the other formats take preprocessed pixels. tflite_8_bits stores the "
-        "weights in 8 bits and computes in float32. tflite_int8 computes with 8-bit "
+        "weights in 8 bits (dynamic range quantization); its input and output are "
+        "float32. tflite_int8 computes with 8-bit "
         "integers only; its input and output are int8, and no operation stays in "
         "float32. It needs representative images, whose activations determine the "
         "ranges of the integers.",
@@ -36,7 +37,7 @@ FLAGS = [
         required=True,
     ),
     *cli.data_flags(
-        "Data set with the representative images of tflite_int8, as for "
+        "Data set with the representative images of tflite_int8, named as for "
         "alexnet_tf.train. Default: that of the run.",
         "Split with the representative images. Default: the one that the run was "
         "trained on.",
@@ -75,8 +76,8 @@ def _export(args):
     )
     if args.format == "tflite_int8":
         print(
-            f"The class is that of the network for {comparison.same_class:.1%} of "
-            f"{comparison.num_images} images, from which the ranges were taken."
+            f"The predicted class equals the network's for {comparison.same_class:.1%} "
+            f"of the {comparison.num_images} representative images."
         )
 
 

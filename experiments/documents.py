@@ -90,11 +90,11 @@ def replace_part(text, name, content):
 def results_table():
     """Returns the table of README.md: five claims with their measured effects."""
     rows = []
-    for claim, start in _CLAIMS:
-        log = run_log.read_log(claim.NAME)
-        (row,) = (row for row in claim.rows(log) if row[0].startswith(start))
+    for module, start in _CLAIMS:
+        log = run_log.read_log(module.NAME)
+        (row,) = (row for row in module.rows(log) if row[0].startswith(start))
         text, paper, measured, _, verdict = row
-        # Ten-crop results and learning rates are on the page of the experiments.
+        # What follows the semicolon is only in experiments/README.md.
         rows.append((text, paper, measured.split(";")[0], verdict))
     return table.markdown(_COLUMNS, rows)
 

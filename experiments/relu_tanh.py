@@ -2,23 +2,23 @@
 
     python -m experiments.reproduce --run=relu_tanh
 
-According to the paper (section 3.1), the network reaches 25% training error six
-times faster with ReLUs than with tanh, with learning rates chosen independently and
-without regularization of any kind. The paper does not say which four-layer network
-this was. Here it is `cifar10_full`, without weight decay and flips.
+According to the paper (section 3.1), the network reaches 25% training error six times
+faster with ReLUs than with tanh, with learning rates chosen independently and without
+regularization of any kind. The paper does not say which four-layer network this was.
+Here it is `cifar10_full`, without weight decay or flips.
 
-The runs with seed 0 search the learning rate of each nonlinearity: seven are tried, and
-the one with the lowest training error after 5 epochs is chosen. The runs with the other
-seeds use the chosen learning rates, and only these runs are compared. The training
-error is measured on all 50,000 training images after each epoch.
+The runs with seed 0 search for the learning rate of each nonlinearity: seven are tried,
+and the one with the lowest training error after 5 epochs is chosen. The runs with the
+other seeds use the chosen learning rates, and only these runs are compared. The
+training error is measured on all 50,000 training images after each epoch.
 
-With ReLUs, 5 epochs are almost the whole time to 25% training error, but with tanh
-they are only an eighth of this time. After 5 epochs, the errors of the three best
-learning rates of tanh differ by less than the errors of two seeds with the same
-learning rate. It was not measured which of the three reaches 25% first; if it is not
-the chosen one, the true factor is smaller than the one in the table. The search length
-of 5 epochs and the two highest learning rates of the search were decided when the
-results of the first runs with ReLUs were known.
+With ReLUs, 5 epochs are almost the whole time to 25% training error, but with tanh they
+are only an eighth of this time. After 5 epochs, the errors of the three best learning
+rates of tanh differ by less than the errors of two seeds with the same learning rate.
+It was not measured which of the three reaches 25% first; if it is not the chosen one,
+the true factor is smaller than the one in the table. The search length of 5 epochs and
+the two highest learning rates of the search were decided when the results of the first
+runs with ReLUs were known.
 """
 
 import dataclasses
@@ -81,7 +81,7 @@ def _runs_of_kind(kind, log):
     def make_run(learning_rate, seed, epochs, target=None):
         return harness.Run(
             NAME,
-            _arm(kind, learning_rate),
+            _arm_name(kind, learning_rate),
             seed,
             make_preset(kind, learning_rate, epochs),
             eval_split="train",
@@ -97,7 +97,8 @@ def _runs_of_kind(kind, log):
     ]
 
 
-def _arm(kind, learning_rate):
+def _arm_name(kind, learning_rate):
+    """Returns the name in the log of the runs with a nonlinearity and a rate."""
     return f"{kind}-{learning_rate:g}"
 
 
@@ -118,7 +119,7 @@ def best_learning_rate(log, kind):
 
 def _curve(log, kind, learning_rate, seed):
     """Returns [(epoch, training error), ...] of one run."""
-    arm = _arm(kind, learning_rate)
+    arm = _arm_name(kind, learning_rate)
     return run_log.curve_of_run(log, arm, seed, "top1_error")
 
 

@@ -1,7 +1,7 @@
-"""Files that version 0.1 has written can still be used.
+"""Files that were written by version 0.1 can still be used.
 
-Commit ccdcd1e, the last one with the old names of flags and settings, has written
-fixtures/version_0_1.tar.gz:
+Those in fixtures/version_0_1.tar.gz were written with commit ccdcd1e, the last one with
+the old names of flags and settings:
 
     prep/data_64/       A prepared data set of twelve images of 24 x 20 pixels, from
                         `prepare --image_size=64 --images_per_shard=5`.
@@ -10,7 +10,8 @@ fixtures/version_0_1.tar.gz:
                         The run was stopped after two of three epochs.
     index.npz           The retrieval index of that run for the layer fc7 and data_64,
                         from `visualize`.
-    code2012.keras      A narrow code2012 with 3 classes, from `keras.Model.save`.
+    code2012.keras      A model of code2012 with few filters and 3 classes, from
+                        `keras.Model.save`.
     cifar10_quick/      The network.json of a run with the preset cifar10_quick.
     image.png           One of the twelve images.
     expected.json       Results that version 0.1 computed from these files.
@@ -114,7 +115,7 @@ def test_a_resumed_run_has_the_same_result(version_0_1_dir, expected):
         line["step"] for line in read_metrics("run") if line["split"] == "eval"
     ]
     assert eval_steps == [3, 6, 9]
-    # Version 0.1 wrote top-5 errors for three classes.
+    # Version 0.1 wrote top-5 errors even for three classes; they are NA now.
     first, _, last = csv.DictReader(open("run/metrics.csv", encoding="utf-8"))
     assert first.keys() == last.keys() and float(last["top1_error"]) <= 1
     assert float(first["top5_error"]) == 0 and last["top5_error"] == "NA"

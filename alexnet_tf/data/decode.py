@@ -151,7 +151,8 @@ def _starts_with(encoded, signature):
 
 def _png_shape(encoded):
     """Reads the height and width of a PNG from its header, int32 [2]."""
-    # A header that is cut short is padded here; decoding the image reports the error.
+    # A header that is cut short is padded here. The size is then over the limit of
+    # `image_shape`, or decoding the image reports the error.
     header = tf.strings.join([tf.strings.substr(encoded, 0, 24), b"\1" * 24])
     field = tf.strings.substr(header, 16, 8)
     return tf.io.decode_raw(field, tf.int32, little_endian=False)[::-1]

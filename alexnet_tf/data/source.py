@@ -25,7 +25,7 @@ PADDING_LABEL = -1
 # time, for each iterator, and did not help.
 PIPELINE_OPTIONS = tf.data.Options()
 PIPELINE_OPTIONS.autotune.enabled = False
-# This is an upper bound, which is far above the number of threads.
+# `tf.data` limits this value to the number of threads, so any large number works.
 PIPELINE_OPTIONS.autotune.initial_parallelism = 1024
 PIPELINE_OPTIONS.experimental_optimization.apply_default_optimizations = False
 
@@ -375,8 +375,8 @@ class Source:
             OSError: if the data set can't be read.
         """
         with bad_images.diagnosing(self, lambda: (0, -1)):
-            # A batch of more examples than there are is read to the end of the split,
-            # where the number of examples is checked.
+            # The batch size exceeds the number of examples, so the split is read to its
+            # end, where that number is checked.
             examples = next(iter(self.examples().batch(self.num_examples + 1)))
 
         def read(shuffle_seed):
@@ -560,8 +560,8 @@ def check_not_empty(name, split, count, sizes):
             for part in (reversed_slices or slices)[:1]
         )
         raise ValueError(
-            f"Expected images ({', '.join(IMAGE_EXTENSIONS)}) in {name}, split "
-            f"{split}. Received: none{problem}."
+            f"Expected images (in folders, {', '.join(IMAGE_EXTENSIONS)}) in {name}, "
+            f"split {split}. Received: none{problem}."
         )
 
 
@@ -594,7 +594,7 @@ def _slices(split, sizes):
 
 
 def _slice_position(text, count):
-    """Returns the position, such as 5, -5 or 50%, among `count` images."""
+    """Converts a bound of a slice, such as "5", "-5" or "50%", to a position."""
     if text.endswith("%"):
         position = round(int(text[:-1]) * count / 100)
     else:

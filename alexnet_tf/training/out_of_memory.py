@@ -1,4 +1,4 @@
-"""Errors that say which smaller batch size to try when the memory does not suffice."""
+"""Errors that say which smaller batch size to try after running out of memory."""
 
 import contextlib
 import re
@@ -31,7 +31,7 @@ def suggesting_smaller_batch(batch_size, num_replicas=1, workdir=None):
         workdir = workdir() if callable(workdir) else workdir
         advice = _advice(batch_size // 2 // num_replicas * num_replicas, workdir)
         raise MemoryError(
-            f"The memory does not suffice for batches of {batch_size} "
+            f"Out of memory with batches of {batch_size} "
             f"image{'s' * (batch_size != 1)}{_describe_tensor(error)}. {advice}"
         ) from error
 

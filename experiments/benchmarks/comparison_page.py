@@ -1,4 +1,4 @@
-"""Writes the table of docs/performance.md from the results of `compare`."""
+"""Formats the results of `compare` as the table of docs/performance.md."""
 
 import json
 import pathlib
@@ -12,11 +12,10 @@ def markdown_table(folder=MACHINES):
     """Returns a table in Markdown with a column for each machine.
 
     A cell has the images per second of a program and, in parentheses, how many times as
-    fast alexnet_tf was. In the column of another machine, "-" stands for what was not
-    measured there.
+    fast alexnet_tf was. It is "-" if the program was not measured on that machine.
 
     Args:
-        folder: the `pathlib.Path` of a folder of JSON files of `compare`.
+        folder: the `pathlib.Path` of a folder of JSON files written by `compare`.
     """
     results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     rows = {}

@@ -16,7 +16,7 @@ STATISTICS = pixel_statistics.imagenet(PREPROCESSING)
 
 
 def batch(source, augment, preprocessing=PREPROCESSING, **changes):
-    """Returns the images of the first batch of an epoch."""
+    """Returns the images of the first batch of the input pipeline."""
     arguments = dict(batch_size=6, seed=0, epoch=0, steps=1) | changes
     batches = input_pipeline.training_batches(
         source, preprocessing, STATISTICS, augment=augment, **arguments
@@ -48,7 +48,7 @@ def test_an_augmentation_precedes_flip_color_and_mean(make_source):
 
 
 def test_an_augmentation_that_changes_nothing_leaves_the_crops_unchanged(make_source):
-    """Offset, flip and color are the same random numbers with an augmentation."""
+    """An augmentation changes no random offset, flip or color of an image."""
     source = make_source(6)
     expected = batch(source, None)
 

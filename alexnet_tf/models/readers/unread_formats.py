@@ -11,8 +11,9 @@ _REASONS = {
     b"BZh": f"it is compressed with bzip2. {_UNPACK}",
     b"\xfd7zXZ\0": f"it is compressed with xz. {_UNPACK}",
     b"7z\xbc\xaf\x27\x1c": f"it is a 7z archive. {_UNPACK}",
+    # The magic number of a list of arrays in MXNet's format.
     struct.pack("<Q", 0x112): (
-        "it is a file of MXNet, whose format is not supported. Load it with MXNet, and "
+        "it is an MXNet file, whose format is not supported. Load it with MXNet, and "
         "save its arrays with numpy.savez, under names such as conv1/kernel and "
         "conv1/bias"
     ),
@@ -26,7 +27,7 @@ def check_header(header):
         header: the first bytes of the file.
 
     Raises:
-        ValueError: if the format is recognized.
+        ValueError: if the file has such a format.
     """
     for first_bytes, reason in _REASONS.items():
         if header.startswith(first_bytes):
@@ -42,6 +43,8 @@ def check_archive(names):
     Raises:
         ValueError: if none of them ends in .npy.
     """
+    if not names:
+        raise ValueError("it is an empty ZIP archive")
     if not any(name.endswith(".npy") for name in names):
-        first_names = ", ".join(map(printable, names[:3])) or "nothing"
+        first_names = ", ".join(map(printable, names[:3]))
         raise ValueError(f"it is a ZIP archive that holds {first_names}. {_UNPACK}")

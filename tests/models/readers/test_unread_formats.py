@@ -39,14 +39,14 @@ def test_rejects_zip_archives_of_other_files(tmp_path):
     check_rejected(tmp_path / "a.h5.zip", message)
     with zipfile.ZipFile(tmp_path / "b.zip", "w"):
         pass
-    check_rejected(tmp_path / "b.zip", "it is a ZIP archive that holds nothing")
+    check_rejected(tmp_path / "b.zip", "it is an empty ZIP archive")
 
 
 def test_rejects_files_of_mxnet(tmp_path):
     """The header is the constant, a reserved number, and the number of arrays."""
     header = struct.pack("<QQQI", 0x112, 0, 1, 0xF993FAC9)
     (tmp_path / "a.params").write_bytes(header + bytes(100))
-    check_rejected(tmp_path / "a.params", "it is a file of MXNet, .* numpy.savez")
+    check_rejected(tmp_path / "a.params", "it is an MXNet file, .* numpy.savez")
 
 
 @pytest.mark.parametrize("first_bytes", [b"\x80\x02", b"\x12\x01", b"PK", b"\x1f\x8b"])
