@@ -122,7 +122,7 @@ def test_architecture_needs_only_a_preset(drawn):
         ("patches", {"class_name": "0"}, "class_name only for the figures occlusion"),
         ("occlusion", {"layer": "fc7"}, "layer only for the figures neighbors, deconv"),
         ("embedding", {"projection": "umap"}, "pca or tsne. Received: proj"),
-        ("saliency", {"class_name": "cat"}, "name of a class .*number from 0 to 9"),
+        ("saliency", {"class_name": "cat"}, "name of a class .*index from 0 to 9"),
         ("saliency", {"images": ["none.png"]}, "no image file at none.png"),
     ],
 )
