@@ -874,9 +874,10 @@ def ablate(preset: Preset, *parts: str) -> Preset:
     for part in parts:
         previous_layers, layers = layers, _without_part(layers, part)
         if layers == previous_layers:
+            removable = ", ".join(_removable_parts(layers)) or "no parts"
             raise ValueError(
-                f"Expected some of {', '.join(_removable_parts(layers))}, the parts of "
-                f"{preset.name} that can be removed. Received: {part!r}."
+                f"Expected some of {removable}, the parts of {preset.name} that can be "
+                f"removed. Received: {part!r}."
             )
     return dataclasses.replace(preset, layers=layers)
 

@@ -377,10 +377,10 @@ def truncate_metrics(path, step, errors):
     )
     csv_path = os.path.join(path, "metrics.csv")
     if os.path.exists(csv_path):
+        # Keras ends lines with "\r\n", and on Windows with "\r\r\n", which reads as an
+        # additional empty line.
         with open(csv_path, encoding="utf-8") as file:
-            # On Windows, Keras writes an empty line after each line.
             csv_lines = [line.rstrip() + "\r\n" for line in file if line.strip()]
-        # Keras ends lines with "\r\n" on all systems.
         write_text(csv_path, "".join(csv_lines[: 1 + len(errors)]))
 
 

@@ -9,6 +9,7 @@ each stage took: the median of several processes. The data set must have been pr
 if the mean image was computed before, it is read.
 """
 
+import concurrent.futures
 import contextlib
 import multiprocessing
 import statistics
@@ -72,13 +73,16 @@ def measure(dataset, data_dir, started):
     onednn.enable_if_faster()
     timed(STAGES[0], import_libraries)()
     run = timed(STAGES[1], import_package)()
-    _train_one_step(run, timed, dataset, data_dir)
-    seconds[STAGES[-1]] = time.time() - started - sum(seconds.values())
+    ended = _train_one_step(run, timed, dataset, data_dir)
+    seconds[STAGES[-1]] = ended - started - sum(seconds.values())
     return seconds
 
 
 def _train_one_step(run, timed, dataset, data_dir):
-    """Trains for one step, and applies `timed` to the functions of the stages."""
+    """Trains for one step, and returns when it has ended, in seconds.
+
+    `timed` is applied to the functions of the stages.
+    """
     from alexnet_tf.data import datasets
     from alexnet_tf.data import pixel_statistics
     from alexnet_tf.models import alexnet
@@ -86,8 +90,10 @@ def _train_one_step(run, timed, dataset, data_dir):
 
     def run_first_step(*args):
         run_steps(*args)
+        end_times.append(time.time())
         raise _FirstStepDone
 
+    end_times = []
     run_steps = timed(STAGES[5], steps.TrainingSteps.run)
     replacements = [
         (datasets, "load_as_spelled", timed(STAGES[2], datasets.load_as_spelled)),
@@ -104,14 +110,15 @@ def _train_one_step(run, timed, dataset, data_dir):
         stack.enter_context(contextlib.suppress(_FirstStepDone))
         workdir = stack.enter_context(tempfile.TemporaryDirectory())
         run.train_dataset(dataset, data_dir=data_dir, workdir=workdir)
+    return end_times[0]
 
 
 def _measure_startup(args):
-    processes = []
+    processes, context = [], multiprocessing.get_context("spawn")
     for _ in range(args.repeats):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            arguments = args.dataset, args.data_dir, time.time()
-            processes.append(pool.apply(measure, arguments))
+        arguments = args.dataset, args.data_dir, time.time()
+        with concurrent.futures.ProcessPoolExecutor(1, context) as executor:
+            processes.append(executor.submit(measure, *arguments).result())
     print(f"| {args.dataset}, preset of the data set | seconds |\n|---|---|")
     for stage in STAGES:
         seconds = statistics.median(process[stage] for process in processes)

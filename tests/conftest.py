@@ -15,10 +15,9 @@ import sys
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
 
 # TensorFlow reads both variables when it is imported. Rewriting the many small graphs
-# for oneDNN takes an eighth of the time of a test run. If TF_ENABLE_ONEDNN_OPTS is 1 in
-# the environment, the tests run with oneDNN.
+# for oneDNN takes an eighth of the time of a test run, so only long runs use oneDNN.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1" if "--large" in sys.argv else "0")
 # Collecting garbage while libraries load finds none and takes a second.
 gc.disable()
 
@@ -31,6 +30,7 @@ from helpers import gpu_machine
 def pytest_configure(config):
     # The process that only distributes the tests need not wait for TensorFlow.
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        gc.enable()
         return
     import tensorflow as tf
 

@@ -76,11 +76,17 @@ def compute_statistics(run_flags):
 
 
 def run_in_new_process(*args):
-    """Runs the command in a new process; returns the `CompletedProcess`."""
+    """Runs the command in a new process; returns the `CompletedProcess`.
+
+    The command chooses whether to use oneDNN.
+    """
+    environment = dict(os.environ)
+    environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
     return subprocess.run(
         [sys.executable, "-m", "alexnet_tf.train", *args],
         capture_output=True,
         text=True,
+        env=environment,
     )
 
 

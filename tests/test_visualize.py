@@ -314,4 +314,4 @@ def test_visualize_rejects_data_with_other_classes(run, tmp_path):
         run, "predictions", f"--dataset={data}", "--split=train",
         f"--output={tmp_path}/a.png",
     )  # fmt: skip
-    assert code == 1 and "classes of folder:" in error
+    assert code == 1 and "Expected a network with the 3 classes of folder:" in error

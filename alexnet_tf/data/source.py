@@ -560,8 +560,8 @@ def check_not_empty(name, split, count, sizes):
             for part in (reversed_slices or slices)[:1]
         )
         raise ValueError(
-            f"Expected images (in folders, {', '.join(IMAGE_EXTENSIONS)}) in {name}, "
-            f"split {split}. Received: none{problem}."
+            f"Expected images in {name}, split {split} (in folders: "
+            f"{', '.join(IMAGE_EXTENSIONS)}). Received: none{problem}."
         )
 
 

@@ -126,8 +126,7 @@ def evaluate(
         OSError: if weights or data are missing.
         MemoryError: if the memory does not suffice for a batch.
     """
-    if protocol != "dense":
-        _check_crops(protocol)
+    _check_protocol(protocol)
     if not isinstance(weights, (list, tuple)):
         weights = [weights]
     data = find_run_data(
@@ -405,8 +404,8 @@ def check_fits(classifier, source):
         )
 
 
-def _check_crops(protocol):
-    if protocol not in _CROPS:
+def _check_protocol(protocol):
+    if protocol not in (*PROTOCOLS, "dense"):
         raise ValueError(
             'Expected the protocol "center", "ten_crop" or "dense". Received: '
             f"protocol={protocol!r}."

@@ -14,6 +14,7 @@ the files in experiments/benchmarks/machines to the table in docs/performance.md
 
 import importlib.metadata
 import json
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -176,8 +177,9 @@ def _describe_machine(title):
         except importlib.metadata.PackageNotFoundError:
             described[name] = "none"
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    )
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
+        cwd=pathlib.Path(__file__).parent,
+    )  # fmt: skip
     return {
         "title": title or described["processors"],
         "commit": commit.stdout.strip() or "unknown",
@@ -188,6 +190,7 @@ def _describe_machine(title):
 def _compare(args):
     from alexnet_tf import files
 
+    files.check_output("--output", args.output)
     rounds, precisions = (1, PRECISIONS[:1]) if args.quick else (3, PRECISIONS)
     results = {
         "machine": _describe_machine(args.title),

@@ -17,14 +17,15 @@ def markdown_table(folder=MACHINES):
     Args:
         folder: the `pathlib.Path` of a folder of JSON files written by `compare`.
     """
-    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    paths = sorted(folder.glob("*.json"))
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     rows = {}
     for column, result in enumerate(results):
         for label, programs in _tasks(result):
             own_rate = programs["alexnet_tf"]["rate"]
             for name, measured in programs.items():
                 cells = rows.setdefault(f"{label}: {name}", ["-"] * len(results))
-                cells[column] = _cell(measured["rate"], own_rate)
+                cells[column] = _cell(name, measured["rate"], own_rate)
     titles = [_title(result) for result in results]
     return table.markdown(
         ["images per second", *titles], [(name, *cells) for name, cells in rows.items()]
@@ -40,9 +41,9 @@ def _tasks(result):
         yield "crops of photographs", result["loaders"]
 
 
-def _cell(rate, own_rate):
+def _cell(name, rate, own_rate):
     digits = 0 if rate >= 100 else 1
-    if rate == own_rate:
+    if name == "alexnet_tf":
         return f"**{rate:,.{digits}f}**"
     return f"{rate:,.{digits}f} ({own_rate / rate:.2f})"
 

@@ -4,10 +4,7 @@ import contextlib
 import functools
 import importlib.util
 import json
-import os
 import re
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -481,23 +478,6 @@ def check_convolution(groups, implementation, mode, arguments):
     assert_close(actual_y, y)
     for actual, expected in zip(actual_gradients, gradients, strict=True):
         assert_close(actual, expected.numpy())
-
-
-@pytest.mark.large
-def test_native_gradients_of_grouped_convolutions_are_exact_on_a_cpu_with_onednn():
-    """The tests above that need oneDNN pass in a process that has it."""
-    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1"}
-    # fmt: off
-    process = subprocess.run(
-        [
-            sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider",
-            __file__, "-k", "test_grouped_convolution and native",
-        ],
-        capture_output=True, text=True, env=environment,
-    )
-    # fmt: on
-    assert process.returncode == 0, process.stdout
-    assert "no grouped gradients" not in process.stdout
 
 
 def test_second_half_of_the_channels_affects_second_half_of_the_outputs():
