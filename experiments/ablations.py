@@ -25,7 +25,7 @@ error that all runs reach. This rule and the rows on the gap between test and
 training error were decided when the results of three seeds were known.
 
 `confirmations` asks the questions that are undecided here with more seeds and a second
-size. Its plan is fixed, and it has not been run.
+size. Its plan is fixed, and its runs are not finished.
 """
 
 import dataclasses

@@ -146,6 +146,15 @@ def runs(log):
     ]
 
 
+def measure(run, path, data_dir):
+    """Trains a run and returns its last line for the log, see `harness.measure`.
+
+    The lines of all epochs of so many runs would make the log large. They are in the
+    work directories.
+    """
+    return harness.measure(run, path, data_dir)[-1:]
+
+
 def increases(log, study, arm):
     """Returns the increases of the error without a component, in percentage points.
 

@@ -5,6 +5,7 @@ import pytest
 
 from alexnet_tf.models import alexnet
 from experiments import confirmations
+from experiments import harness
 from experiments import intervals
 
 
@@ -42,6 +43,12 @@ def test_runs_are_those_of_the_plan():
         for run in runs
     }
     assert steps["all_base"] == 2 * steps["small_base"] == steps["wide_base"]
+
+
+def test_the_log_has_the_last_line_of_each_run(monkeypatch):
+    lines = [{"epoch": 1}, {"final": True}]
+    monkeypatch.setattr(harness, "measure", lambda run, path, data_dir: lines)
+    assert confirmations.measure(confirmations.runs([])[0], "run", None) == lines[1:]
 
 
 def test_overlapping_pooling_is_all_that_its_arms_differ_in():
