@@ -31,7 +31,7 @@ def save(fig, ax, names, title, path, **text_options):
     """
     ax.axvline(0, color="#999999", linewidth=1)
     ax.set_yticks(range(len(names)), names, **text_options)
-    ax.invert_yaxis()
+    ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set(xlabel="increase of the error (percentage points)")
     ax.grid(alpha=0.3)
     fig.legend(loc="outside lower center", ncols=2)
