@@ -4,10 +4,11 @@ A message is a sequence of fields. A field has a number, a wire type and a value
 integer, a number of 4 or 8 bytes, or a sequence of bytes, which may be a message too.
 Its name and its meaning are not in the file, so callers select fields by number.
 
-Files may come from untrusted sources. Nothing here calls anything that a file names.
-Byte sequences and numbers are returned as views of the file, which take no memory. The
-number of fields that are read from one file is limited, and a nested message is read
-only if a caller asks for it.
+Files may come from untrusted sources. Reading never executes code that a file refers
+to. Byte sequences and numbers are returned as views of the file, which take no memory.
+The number of fields that are read from one file is limited, and a nested message is
+read only if a caller asks for it. The messages of errors begin with "it", the file,
+whose path the callers put in front.
 """
 
 import dataclasses
@@ -278,15 +279,15 @@ def _read_varint(message, position):
 
 
 def _read_fixed(message, start, position, size):
-    """Returns the numbers of consecutive fields that have the same tag.
+    """Returns the values of consecutive fields that have the same tag.
 
-    Without this, an array that is not packed would have one field for each number.
+    An array that is not packed has one field for each value.
 
     Args:
         message: the message.
         start: the position of the tag of the first field.
-        position: the position of the number of the first field.
-        size: the size of a number in bytes.
+        position: the position of the value of the first field.
+        size: the size of a value in bytes.
     """
     if position - start > 1:
         return np.frombuffer(message, f"<u{size}", 1, position)

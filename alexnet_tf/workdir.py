@@ -96,8 +96,9 @@ def _check_same_flags(path, before, now, may_change, resolved):
         if name not in may_change and before.get(name) != now.get(name)
     ]
     given = [name for name in changed if name not in resolved]
-    # With another data set or preset, many values differ that the user has not given.
-    # If none of these has changed, the others were given when the run began.
+    # A new data set, preset or weights changes many defaults, so only these three are
+    # named. If they are unchanged, the flags that differ were given when the run began,
+    # and are missing now.
     deciding = [name for name in changed if name in ("dataset", "preset", "weights")]
     named = given or deciding or changed
     expected, received = (
@@ -219,8 +220,8 @@ def preset_of_weights(weights, preset=None):
     Raises:
         ValueError: if `preset` is missing for a weights file, is unknown, or is not
             that of the weights, or if network.json is damaged.
-        FileNotFoundError: if `weights` is a directory, but not that of a run, or if
-            there is nothing of this name.
+        FileNotFoundError: if `weights` is a directory but not that of a run, or if
+            `preset` is None and there is no file of this name.
     """
     row = published.find(weights, preset)
     if row and not row.folder:
@@ -288,7 +289,7 @@ def verify_image_counts(path, counts):
             f"({error!r}). Give another --workdir to start a new run."
         ) from error
     settings.check_same(
-        before, counts, f"the run in {path} with its numbers of images",
+        before, counts, f"the numbers of images of the run in {path}",
         "Restore the images, or give another --workdir to start a new run.",
     )
 
@@ -317,7 +318,7 @@ def append_environment(path, **values):
     """Appends one line to environment.jsonl.
 
     Raises:
-        The errors of `append_metrics`.
+        OSError: as in `append_metrics`.
     """
     _append_line(os.path.join(path, "environment.jsonl"), values)
 
@@ -410,9 +411,9 @@ def _append_line(path, values):
             file.write(json.dumps(values) + "\n")
     except OSError as error:
         raise OSError(
-            f"A line could not be appended to {path}: {error.strerror}. Free some "
-            "space and run the same command again: it resumes from the last "
-            "checkpoint."
+            f"A line could not be appended to {path}: {error.strerror}. Make sure that "
+            "the file is writable and the disk has free space, and run the same "
+            "command again: it resumes from the last checkpoint."
         ) from error
 
 

@@ -1,31 +1,33 @@
-"""The effect of each component of AlexNet on CIFAR-10, removed one at a time.
+"""The effect of components of AlexNet on CIFAR-10, of which one at a time is changed.
 
     python -m experiments.reproduce --run=ablations
 
-The network is small: three convolutions of 32, 32 and 64 maps with overlapping
-pooling, the first two with response normalization across 9 maps, and a hidden layer
-of 256 units with dropout .5. It is trained on 24 x 24 crops of 32 x 32 images with
-flips, PCA color augmentation and weight decay. The constants of the layers are those
-of the authors' CIFAR-10 files: CHM example-layers/layers-18pct.cfg, and CC2
-layers/layers-cifar10-11pct.cfg for the normalization and the crops. Only 10,000
+The network is small: three convolutions of 32, 32 and 64 maps with overlapping pooling,
+the first two with response normalization across 9 maps, and a hidden layer of 256 units
+with dropout .5. It is trained on 24 x 24 crops of 32 x 32 images with flips, PCA color
+augmentation and weight decay. The constants of the layers are those of the CIFAR-10
+files in the authors' repositories (see `presets`): CHM example-layers/layers-18pct.cfg,
+and CC2 layers/layers-cifar10-11pct.cfg for the normalization and the crops. Only 10,000
 images are used for training, so that the network overfits and regularization can have
 an effect.
 
-Arms with the same seed have the same initial weights and the same order of images.
-(The last layer of `no_dropout` is an exception: its initial weights differ.) Batch
-size and learning rate are the best of four combinations, which were tried with the
-unmodified network on training images that no arm uses; these trials were not logged.
-Test errors are measured on all 5,000 test images that were available, and training
+An arm is the network with one component changed, or the unchanged network ("base").
+Arms with the same seed have the same initial weights and the same order of images. (The
+last layer of `no_dropout` is an exception: its initial weights differ.) Batch size and
+learning rate are the best of four combinations, which were tried with the unmodified
+network on training images that no arm uses; these trials were not logged. Test errors
+are measured on 5,000 of the 10,000 test images, all that were at hand, and training
 errors on center crops of the first 2,000 training images. Both are measured after the
 last epoch, without dropout. Verdicts on test errors are based on center crops; the
 table also gives the difference with ten-crop evaluation.
 
-The number of iterations is compared at the lowest of 25, 30, 35 and 40% training
-error that all runs reach. This rule and the rows on the gap between test and
-training error were decided when the results of three seeds were known.
+The number of iterations is compared at the lowest of 25, 30, 35 and 40% training error
+that all runs reach. This rule and the rows on the gap between test and training error
+were decided when the results of three seeds were known.
 
-`confirmations` asks the questions that are undecided here with more seeds and a second
-size. Its plan is fixed, and its runs are not finished.
+The module `confirmations` repeats the undecided comparisons with more seeds, with more
+training images and with a wider network. Its plan is fixed, and its runs are not
+finished.
 """
 
 import dataclasses
@@ -217,7 +219,7 @@ def _ten_crop_row(log):
 
 
 def _compare(errors, other_errors, names):
-    """Returns (text, seeds, verdict) for the claim that `errors` has a lower error.
+    """Returns (text, number of seeds, verdict) for the claim that `errors` are lower.
 
     Args:
         errors, other_errors: {seed: error in [0, 1]}.

@@ -634,7 +634,7 @@ def test_resuming_requires_the_same_number_of_images(tmp_path, run_flags, change
         f"folder:{tmp_path / 'data'}, split train={count}"
         for count in (12, 12 + change)
     )
-    assert f"its numbers of images: {before}. Received: {now}." in reason
+    assert f": {before}. Received: {now}." in reason
 
 
 @pytest.mark.usefixtures("simulated_runs")

@@ -39,7 +39,7 @@ def load(name, split, data_dir=None, *, image_key=None, label_key=None):
     Raises:
         ValueError: if the name or the split is unknown, the split is empty, the data
             set does not consist of labeled images, its classes or labels are
-            inconsistent, or a feature is named for a folder or a list, which have none.
+            inconsistent, or `image_key` or `label_key` is given for a folder or a list.
         OSError: if the data is missing and can't be prepared, or can't be read.
         ModuleNotFoundError: if a package that the data set needs is not installed.
     """
@@ -51,9 +51,9 @@ def load(name, split, data_dir=None, *, image_key=None, label_key=None):
 def load_as_spelled(name, split, data_dir=None, *, image_key=None, label_key=None):
     """Loads one split of a data set, whose order may depend on the spelling of `name`.
 
-    This function loads the names that runs have recorded. An earlier version ordered
-    the images of "folder:PATH/" and of a list in the working directory in another way,
-    and a run keeps its order and its parts of a split.
+    Runs may have recorded a spelling that `canonical_name` would change, such as
+    "folder:PATH/". Loading it unchanged keeps the order and the parts of a split of
+    such a run.
 
     Args:
         name: the name of the data set, as a run has recorded it or as returned by
@@ -135,9 +135,10 @@ def training_splits(name, train_split=None, eval_split=None, data_dir=None):
     """Returns the splits (train_split, eval_split) of a training run, for `load`.
 
     The defaults are "train", and None for the split to evaluate on. If neither split is
-    given, and a folder, a list or a copy that `resized_copy.prepare` has written has no
-    split to evaluate on, they are "train[:80%]" and "train[80%:]". For a folder, a list
-    or a copy of one, only the paths of the images determine which part they are in.
+    given and there is none to evaluate on, the defaults for a folder, a list or a copy
+    written by `resized_copy.prepare` are "train[:80%]" and "train[80%:]". For a folder,
+    a list or a copy of one, only the paths of the images determine which part they are
+    in.
 
     Args:
         name, data_dir: as in `load`.
@@ -154,7 +155,7 @@ def training_splits(name, train_split=None, eval_split=None, data_dir=None):
 
 
 def _check_no_keys(name, **keys):
-    """Raises a `ValueError` if a feature is named for a folder or a list."""
+    """Raises a `ValueError` if a key is given for a folder or a list."""
     given = [f"{key}={value!r}" for key, value in keys.items() if value is not None]
     if given:
         raise ValueError(

@@ -105,10 +105,10 @@ def neighbors(classifier, source, rows, path, layer=None, metric="l2"):
         for example in nearest:
             kind = _kind_of_neighbor(query, example)
             images[-1].append((*title_and_image(classifier, source, example), kind))
-    by_layer = f" by the features of {layer}" if layer else ""
+    features = f"the features of {layer}" if layer else "the features"
     title = (
-        f"Images (left) and the {len(images[0]) - 1} training images of {source.name} "
-        f"that are nearest{by_layer} of {classifier.preset.name} "
+        f"Images (left) and their {len(images[0]) - 1} nearest neighbors among the "
+        f"training images of {source.name}, by {features} of {classifier.preset.name} "
         f"({_DISTANCES[metric]} distance)"
     )
     plots.neighbors(images, path, title)
@@ -197,7 +197,7 @@ def norms(classifier, seed, path):
         seed: the random seed of the initialization to compare with.
     """
     layers = internals.norms(classifier.model, classifier.preset, seed)
-    title = f"Sizes of the weights of {classifier.preset.name}, without biases"
+    title = f"Magnitudes of the weights of {classifier.preset.name}, without biases"
     plots.norms(layers, path, title)
 
 

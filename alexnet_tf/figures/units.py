@@ -1,4 +1,4 @@
-"""Units of a layer, and the part of the image that each of them sees.
+"""Units of a layer, and the part of the image that each of their outputs depends on.
 
 A unit is a map of a convolution or an output of a fully connected layer. The outputs of
 a layer are those of `alexnet.features`: after the ReLU, if one follows.
@@ -49,7 +49,7 @@ class Layer:
 
 
 def find_layer(model, name=None):
-    """Returns the `Layer` of a model with a name.
+    """Returns the `Layer` for the layer `name` of a model.
 
     Args:
         model: a model that `AlexNet` built.
@@ -105,8 +105,8 @@ def maxima(outputs):
 
 
 def _last_convolution(model):
-    """Returns the name for `alexnet.features` of the last convolution's activation."""
+    """Returns the last convolution's name for `alexnet.features`."""
     names = alexnet.activation_names(model)
     convolutions = [n for n in names if len(model.get_layer(n).output.shape) == 4]
-    # A network of the user may have no convolution, or only the layer of the classes.
+    # A user's network may have no convolution, or consist of the output layer only.
     return (convolutions or names or [model.layers[-2].name])[-1]

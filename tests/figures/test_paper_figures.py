@@ -98,8 +98,8 @@ def test_images_without_a_class_have_the_names_of_their_files(plotted, make_sour
     paper_figures.neighbors(classifier, source, rows, "out.png")
     [images], _, neighbors_title = plotted("neighbors")
     assert neighbors_title == (
-        "Images (left) and the 1 training images of images that are nearest of tiny "
-        "(Euclidean distance)"
+        "Images (left) and their 1 nearest neighbors among the training images of "
+        "images, by the features of tiny (Euclidean distance)"
     )
     assert [(name, kind) for name, _, kind in images] == [
         ("cat.jpg 0", "query"), ("2", "neighbor")
@@ -126,8 +126,8 @@ def test_neighbors_keeps_the_order_of_rows(plotted, make_source):
         [("1", "query"), ("2", "other class"), ("5", "other class")],
     ]
     assert title == (
-        "Images (left) and the 2 training images of images that are nearest by the "
-        "features of fc6 of tiny (cosine distance)"
+        "Images (left) and their 2 nearest neighbors among the training images of "
+        "images, by the features of fc6 of tiny (cosine distance)"
     )
     for (_, image, _), example in zip(sum(images, []), sum(rows, [])):
         np.testing.assert_array_equal(image, center_square(classifier, example))
@@ -260,7 +260,7 @@ def test_norms_shows_norms_of_all_layers(plotted):
     assert [layer.kernel_rms for layer in layers] == [
         layer.kernel_rms for layer in expected
     ]
-    assert title == "Sizes of the weights of tiny, without biases"
+    assert title == "Magnitudes of the weights of tiny, without biases"
 
 
 def test_dropout_repeats_averages_of_1_to_32_networks(
