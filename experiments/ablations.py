@@ -295,11 +295,10 @@ def draw(log, path):
                 errors_at_end(log, "base", key), errors_at_end(log, arm, key)
             )
         ]
-        label = "_" if row else "mean and 95% interval"
-        increase_plot.interval(ax, row, increases, label)
+        increase_plot.interval(ax, row, increases)
         ax.plot(
             increases, [row + 0.2] * len(increases), ".", color="#999999",
-            label="_" if row else "a pair of runs",
+            label="a pair of runs",
         )  # fmt: skip
     names = [
         LABELS[arm] + ("" if key == _CENTER else f" ({key})") for arm, key in plotted

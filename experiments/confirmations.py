@@ -219,12 +219,8 @@ def draw(log, path):
     """Plots the increase of the error for each comparison, with intervals."""
     fig = figure.Figure(figsize=(6, 4), layout="constrained")
     ax = fig.subplots()
-    is_labeled = False
     for row, comparison in enumerate(COMPARISONS):
-        points = increases(log, *comparison)
-        label = "_" if is_labeled else "mean and 95% interval"
-        increase_plot.interval(ax, row, points, label)
-        is_labeled = is_labeled or len(points) > 1
+        increase_plot.interval(ax, row, increases(log, *comparison))
     of_paper = [(_CLAIMS[arm][2], row) for row, (_, arm) in enumerate(COMPARISONS)]
     known = [(number, row) for number, row in of_paper if number is not None]
     ax.plot(*zip(*known), "D", color="#D55E00", label="the paper")

@@ -3,24 +3,26 @@
 from experiments import intervals
 
 
-def interval(ax, row, increases, label):
+def interval(ax, row, increases):
     """Plots the mean of increases and its 95% interval, if there are several.
 
     Args:
         ax: the axes to draw on.
         row: the vertical position.
         increases: numbers in percentage points, one per seed.
-        label: the text of the legend; "_" for none.
     """
     if len(increases) > 1:
         mean, half_width = intervals.confidence_interval(increases)
         ax.errorbar(
-            mean, row, xerr=half_width, fmt="o", color="#0072B2", capsize=3, label=label
-        )
+            mean, row, xerr=half_width, fmt="o", color="#0072B2", capsize=3,
+            label="mean and 95% interval",
+        )  # fmt: skip
 
 
 def save(fig, ax, names, title, path, **text_options):
     """Adds the names of the rows, the axes, the legend and the title; writes a PNG.
+
+    The legend has each label once, even if it belongs to several rows.
 
     Args:
         fig, ax: the figure and its axes.
@@ -34,6 +36,10 @@ def save(fig, ax, names, title, path, **text_options):
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set(xlabel="increase of the error (percentage points)")
     ax.grid(alpha=0.3)
-    fig.legend(loc="outside lower center", ncols=2)
+    handles, labels = ax.get_legend_handles_labels()
+    handle_of_label = dict(zip(labels, handles))
+    fig.legend(
+        handle_of_label.values(), handle_of_label, loc="outside lower center", ncols=2
+    )
     fig.suptitle(title, fontsize=11)
     fig.savefig(path, dpi=160)

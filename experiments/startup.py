@@ -21,7 +21,7 @@ from alexnet_tf import cli
 from alexnet_tf import onednn
 
 # The stages in the order of a run. The first step includes the wait for its images.
-STAGES = (
+STAGES = _LIBRARIES, _PACKAGE, _DATA_SET, _MEAN, _NETWORK, _STEP, _REST = (
     "import TensorFlow and Keras",
     "import this package",
     "load the data set",
@@ -38,7 +38,7 @@ FLAGS = [
 
 
 class _FirstStepDone(Exception):
-    """Ends training after its first step."""
+    """Ends training after its first step. The argument is the time of its end."""
 
 
 def measure(dataset, data_dir, started):
@@ -71,10 +71,10 @@ def measure(dataset, data_dir, started):
         return run
 
     onednn.enable_if_faster()
-    timed(STAGES[0], import_libraries)()
-    run = timed(STAGES[1], import_package)()
+    timed(_LIBRARIES, import_libraries)()
+    run = timed(_PACKAGE, import_package)()
     ended = _train_one_step(run, timed, dataset, data_dir)
-    seconds[STAGES[-1]] = ended - started - sum(seconds.values())
+    seconds[_REST] = ended - started - sum(seconds.values())
     return seconds
 
 
@@ -90,27 +90,27 @@ def _train_one_step(run, timed, dataset, data_dir):
 
     def run_first_step(*args):
         run_steps(*args)
-        end_times.append(time.time())
-        raise _FirstStepDone
+        raise _FirstStepDone(time.time())
 
-    end_times = []
-    run_steps = timed(STAGES[5], steps.TrainingSteps.run)
+    run_steps = timed(_STEP, steps.TrainingSteps.run)
     replacements = [
-        (datasets, "load_as_spelled", timed(STAGES[2], datasets.load_as_spelled)),
+        (datasets, "load_as_spelled", timed(_DATA_SET, datasets.load_as_spelled)),
         (
             pixel_statistics, "load_or_compute",
-            timed(STAGES[3], pixel_statistics.load_or_compute),
+            timed(_MEAN, pixel_statistics.load_or_compute),
         ),
-        (alexnet, "AlexNet", timed(STAGES[4], alexnet.AlexNet)),
+        (alexnet, "AlexNet", timed(_NETWORK, alexnet.AlexNet)),
         (steps.TrainingSteps, "run", run_first_step),
     ]  # fmt: skip
     with contextlib.ExitStack() as stack:
         for replacement in replacements:
             stack.enter_context(mock.patch.object(*replacement))
-        stack.enter_context(contextlib.suppress(_FirstStepDone))
         workdir = stack.enter_context(tempfile.TemporaryDirectory())
-        run.train_dataset(dataset, data_dir=data_dir, workdir=workdir)
-    return end_times[0]
+        try:
+            run.train_dataset(dataset, data_dir=data_dir, workdir=workdir)
+        except _FirstStepDone as done:
+            (ended,) = done.args
+    return ended
 
 
 def _measure_startup(args):

@@ -9,6 +9,10 @@ import pytest
 
 import alexnet_tf
 from alexnet_tf.figures import differences
+from experiments import api_page
+from experiments import differences_page
+from experiments import documents
+from experiments import gallery
 from helpers.documents import page_name
 from helpers.documents import PAGES
 from helpers.documents import read_commands
@@ -109,8 +113,6 @@ def test_every_figure_has_a_section(capsys):
 
 
 def test_every_image_of_the_gallery_is_drawn_by_a_command_on_the_page(tmp_path):
-    from experiments import gallery
-
     page = ROOT / "docs" / "figures.md"
     paths = {*gallery.commands(page)}
     assert paths == {page.parent / "kernels.png", *page.parent.glob("figures/*.png")}
@@ -120,8 +122,6 @@ def test_every_image_of_the_gallery_is_drawn_by_a_command_on_the_page(tmp_path):
 
 
 def test_images_of_the_gallery_are_small(tmp_path):
-    from experiments import gallery
-
     source, target = tmp_path / "a.png", tmp_path / "b.png"
     noise = np.random.default_rng(0).integers(0, 256, (300, 1440, 3), np.uint8)
     Image.fromarray(noise).save(source)
@@ -159,8 +159,6 @@ def test_every_preset_and_published_weights_are_in_a_table():
 
 def test_generated_pages_and_parts_are_up_to_date(tmp_path):
     """Otherwise, run `python -m experiments.documents`."""
-    from experiments import documents
-
     (tmp_path / "docs").mkdir()
     for name in documents.generated_parts():
         (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"))
@@ -171,8 +169,6 @@ def test_generated_pages_and_parts_are_up_to_date(tmp_path):
 
 
 def test_the_page_of_differences_has_a_section_for_each_of_them():
-    from experiments import differences_page
-
     page = differences_page.markdown_page()
     rows = (*differences.FROM_PAPER, *differences.FROM_OTHER_SOURCES)
     headings = [line[4:] for line in page.splitlines() if line.startswith("### ")]
@@ -185,8 +181,6 @@ def test_the_page_of_differences_has_a_section_for_each_of_them():
 
 
 def test_a_part_without_its_comments_is_not_replaced():
-    from experiments import documents
-
     text = "a\n<!-- part: why -->\nold\n<!-- end of part -->\nb\n"
     assert documents.replace_part(text, "part", "new") == (
         "a\n<!-- part: why -->\nnew\n<!-- end of part -->\nb\n"
@@ -196,8 +190,6 @@ def test_a_part_without_its_comments_is_not_replaced():
 
 
 def test_docstrings_become_markdown():
-    from experiments import api_page
-
     docstring = (
         "Returns a sum.\n\nIt is exact:\n\n    add(1, b=2)\n\nArgs:\n    a: a number\n"
         "        or two.\n    **kwargs: see `b`.\n\nReturns:\n    The sum."

@@ -4,14 +4,13 @@ import re
 
 import pytest
 
+from experiments import notebook
 from helpers.documents import ROOT
 
 PATH = ROOT / "docs" / "tour.ipynb"
 
 
 def test_the_notebook_is_small_and_has_outputs_and_working_links():
-    from experiments import notebook
-
     assert PATH.stat().st_size < 1_000_000
     cells = notebook.read(PATH)["cells"]
     markdown = [
@@ -30,8 +29,6 @@ def test_the_notebook_is_small_and_has_outputs_and_working_links():
 @pytest.mark.large
 def test_the_notebook_runs(textures_by_default):
     """The stored outputs are of the same kinds; numbers depend on the machine."""
-    from experiments import notebook
-
     stored, repeated = notebook.read(PATH), notebook.read(PATH)
     notebook.run(repeated)
     for cell, new_cell in zip(stored["cells"], repeated["cells"], strict=True):
@@ -44,8 +41,6 @@ def test_the_notebook_runs(textures_by_default):
 
 
 def test_outputs_of_cells_are_what_they_print_and_their_figures():
-    from experiments import notebook
-
     sources = ["x = 2\n", "print(x)\nfrom matplotlib import pyplot\npyplot.figure();"]
     cells = [{"cell_type": "code", "source": [source]} for source in sources]
     notebook.run({"cells": cells})

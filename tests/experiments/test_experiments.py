@@ -18,6 +18,16 @@ from alexnet_tf import presets
 from alexnet_tf import train
 from alexnet_tf.training.run import resolve_preset
 from alexnet_tf.training import steps
+from experiments.benchmarks import compare
+from experiments.benchmarks import comparison_page
+from experiments.benchmarks import keras_plain
+from experiments.benchmarks import loaders
+from experiments.benchmarks import tf1_graph
+from experiments.benchmarks import timing
+from experiments import finetune_cifar10
+from experiments import neurons
+from experiments import run_log
+from experiments import scaling
 from helpers.commands import help_text
 from helpers.images import write_image_folder
 
@@ -150,8 +160,6 @@ def test_all_imagenet_flagfiles_are_tested():
 
 
 def test_neurons_differ_from_the_caption_only_in_conv1():
-    from experiments import neurons
-
     rows = neurons.rows()
     different = [name for name, caption, counted in rows[:-1] if caption != counted]
     assert different == ["conv1"]
@@ -160,8 +168,6 @@ def test_neurons_differ_from_the_caption_only_in_conv1():
 
 
 def test_fine_tuning_table_in_the_documents_matches_the_log():
-    from experiments import finetune_cifar10, run_log
-
     lines = run_log.read_log(finetune_cifar10.NAME)
     table = finetune_cifar10.error_table(lines)
     assert table in DOCUMENTS
@@ -183,8 +189,6 @@ def test_fine_tuning_table_in_the_documents_matches_the_log():
 
 @pytest.mark.large
 def test_selected_classes_are_balanced_and_repeated(make_source):
-    from experiments import finetune_cifar10
-
     source = make_source(60)
     selected = finetune_cifar10.select_classes(source, 5, seed=1, per_class=2)
     assert selected.num_examples == finetune_cifar10.IMAGES_PER_EPOCH
@@ -204,8 +208,6 @@ def test_selected_classes_are_balanced_and_repeated(make_source):
 
 def test_compared_programs_have_the_same_parameters():
     """The TensorFlow 1 network is built as a graph, which is not run."""
-    from experiments.benchmarks import keras_plain, tf1_graph
-
     assert keras_plain.build().count_params() == 60_965_224
     with tf.Graph().as_default():
         images = tf.compat.v1.placeholder(tf.float32, [None, 227, 227, 3])
@@ -230,8 +232,6 @@ def test_compared_pytorch_network_has_the_same_parameters():
 def test_comparison_alternates_programs_and_reports_medians(
     tmp_path, monkeypatch, capsys
 ):
-    from experiments.benchmarks import compare
-
     commands = []
 
     def run(module, *arguments):
@@ -270,8 +270,6 @@ def test_comparison_alternates_programs_and_reports_medians(
 
 def test_comparison_page_has_a_column_for_each_machine(tmp_path):
     """The second machine has no bfloat16, and 250 / 2,000 is .125."""
-    from experiments.benchmarks import comparison_page
-
     def rates(own, other):
         return {"alexnet_tf": {"rate": own}, "plain Keras": {"rate": other}}
 
@@ -305,8 +303,6 @@ def test_compared_input_pipelines_read_all_full_batches(
     tmp_path, monkeypatch, program
 ):
     """Of 12 images, 10 are in full batches of 5."""
-    from experiments.benchmarks import loaders
-
     if program.startswith("torchvision"):
         pytest.importorskip("torchvision")
     write_image_folder(tmp_path / "data")
@@ -317,8 +313,6 @@ def test_compared_input_pipelines_read_all_full_batches(
 
 
 def test_timing_reports_throughput_and_memory_as_json(capsys):
-    from experiments.benchmarks import timing
-
     timing.report(lambda: None, 128)
     result = json.loads(capsys.readouterr().out)
     assert result["rate"] > 1e4 and result["peak_memory"] > 2**27
@@ -328,8 +322,6 @@ def test_timing_reports_throughput_and_memory_as_json(capsys):
 
 def test_scaling_calculates_step_times(capsys):
     """In a ring of 8 each GPU sends 7/4 of 244 MB, at 300 GB/s."""
-    from experiments import scaling
-
     size, dense = scaling.gradient_bytes(alexnet.AlexNet("paper"))
     assert size == 4 * 60_965_224
     assert dense == 4 * (9216 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000)
@@ -345,7 +337,5 @@ def test_scaling_calculates_step_times(capsys):
 
 @pytest.mark.parametrize("argument", ["tflop=3", "tflops", "tflops=fast"])
 def test_scaling_rejects_invalid_arguments(argument):
-    from experiments import scaling
-
     with pytest.raises(SystemExit, match=f"Expected KEY=.* Received: {argument}"):
         scaling.main(["scaling", argument])

@@ -13,6 +13,16 @@ import pytest
 from alexnet_tf.data import datasets
 from alexnet_tf import presets
 from alexnet_tf.workdir import locked
+from experiments import ablations
+from experiments import blog
+from experiments import dropout_forms
+from experiments import geometries
+from experiments import initialization
+from experiments import intervals
+from experiments import needs_imagenet
+from experiments import relu_tanh
+from experiments import run_log
+from experiments import table
 from helpers.runs import shallow_preset
 
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
@@ -37,8 +47,6 @@ PRESET = shallow_preset()
 
 def test_confidence_interval_uses_student_s_t_distribution():
     """The values 1, 2, 3, 6 have mean 3 and standard deviation sqrt(14 / 3)."""
-    from experiments import intervals
-
     mean, half_width = intervals.confidence_interval([1, 2, 3, 6])
     assert mean == 3
     assert half_width == pytest.approx(3.182 * math.sqrt(14 / 3) / 2, rel=1e-4)
@@ -49,8 +57,6 @@ def test_confidence_interval_uses_student_s_t_distribution():
 
 def test_ratio_summary_is_computed_from_logarithms():
     """2 and 8 have geometric mean 4; their logarithms differ from log 4 by log 2."""
-    from experiments import intervals
-
     half_width = 12.706 * math.log(2)
     low, high = 4 * math.exp(-half_width), 4 * math.exp(half_width)
     text, verdict = intervals.ratio_summary([2, 8])
@@ -63,8 +69,6 @@ def test_ratio_summary_is_computed_from_logarithms():
 
 
 def test_95_percent_of_the_intervals_contain_the_true_mean():
-    from experiments import intervals
-
     rng = np.random.default_rng(0)
     num_containing = 0
     for _ in range(2000):
@@ -79,21 +83,15 @@ def test_95_percent_of_the_intervals_contain_the_true_mean():
      (9, math.inf, "undecided")],
 )  # fmt: skip
 def test_verdict_requires_that_the_interval_excludes_zero(mean, half_width, expected):
-    from experiments import intervals
-
     assert intervals.verdict(mean, half_width) == expected
 
 
 def test_differences_are_paired_by_seed():
-    from experiments import intervals
-
     before, after = {0: 1, 2: 5, 3: 7}, {3: 8, 0: 4, 1: 0}
     assert intervals.paired_differences(before, after) == [3, 1]
 
 
 def test_epochs_to_an_error_are_interpolated():
-    from experiments import intervals
-
     curve = [(1, 0.6), (2, 0.4), (3, 0.2)]
     assert intervals.epochs_to(curve, 0.25) == pytest.approx(2.75)
     assert intervals.epochs_to(curve, 0.8) == pytest.approx(0.5)
@@ -124,8 +122,6 @@ class Claim:
 
 def read_log():
     """Returns the lines of the log of `Claim`."""
-    from experiments import run_log
-
     return run_log.read_log("claim")
 
 
@@ -215,8 +211,6 @@ def curve(arm, seed, errors):
 
 
 def test_relu_tanh_searches_learning_rates_before_it_uses_them():
-    from experiments import relu_tanh
-
     log = []
     assert {run.seed for run in relu_tanh.runs(log)} == {0}
     assert {run.preset.recipe.epochs for run in relu_tanh.runs(log)} == {5}
@@ -235,8 +229,6 @@ def test_relu_tanh_searches_learning_rates_before_it_uses_them():
 
 
 def test_relu_tanh_compares_runs_with_the_same_seed():
-    from experiments import intervals, relu_tanh
-
     log = []
     for rate in relu_tanh.LEARNING_RATES:
         log += curve(f"relu-{rate:g}", 0, [0.2 if rate == 0.002 else 0.5] * 5)
@@ -273,8 +265,6 @@ def test_relu_tanh_compares_runs_with_the_same_seed():
 
 
 def test_ablations_change_only_the_component_in_the_name_of_the_arm():
-    from experiments import ablations
-
     base = ablations.BASE
     changed = {}
     for arm, preset in ablations.ARMS.items():
@@ -308,8 +298,6 @@ def test_ablations_change_only_the_component_in_the_name_of_the_arm():
 
 
 def test_ablations_report_the_mean_of_paired_differences():
-    from experiments import ablations
-
     log = []
     errors = [(0.30, 0.33), (0.32, 0.34), (0.31, 0.35)]
     for seed, (base, ablated) in enumerate(errors):
@@ -367,16 +355,12 @@ def dropout_log(with_dropout, without):
 def test_ablations_compare_iterations_at_an_error_that_all_runs_reach(
     with_dropout, without, expected, verdict
 ):
-    from experiments import ablations
-
     claim, _, *result = ablations.rows(dropout_log(with_dropout, without))[-1]
     assert claim == "Dropout requires more iterations (section 4.2)"
     assert result == [expected, 2, verdict]
 
 
 def test_ablations_report_the_gap_between_test_and_training_error():
-    from experiments import ablations
-
     log = []
     for seed, (training, test) in enumerate([(0.20, 0.30), (0.22, 0.31)]):
         for arm, shift in (("base", 0), ("no_dropout", 0.05)):
@@ -398,8 +382,6 @@ def test_ablations_report_the_gap_between_test_and_training_error():
 
 
 def test_geometries_have_the_known_sizes(zero_kernels):
-    from experiments import geometries
-
     rows = geometries.rows([])
     assert [(row[1:7], row[7]) for row in rows] == [
         ((55, 27, 27, 13, 13, 6), "9,216"),
@@ -415,8 +397,6 @@ def test_geometries_have_the_known_sizes(zero_kernels):
 
 
 def test_both_kinds_of_dropout_compute_the_same_function():
-    from experiments import dropout_forms
-
     rows = dropout_forms.rows([])
     assert len(rows) == 3
     for _, largest_difference, largest_value in rows:
@@ -424,8 +404,6 @@ def test_both_kinds_of_dropout_compute_the_same_function():
 
 
 def test_claims_that_need_imagenet_name_their_target_errors():
-    from experiments import needs_imagenet
-
     rows = needs_imagenet.rows([])
     assert len(rows) == 15 and {row[3] for row in rows} == {"needs ImageNet"}
     assert (
@@ -442,8 +420,6 @@ def test_claims_that_need_imagenet_name_their_target_errors():
 
 
 def test_initializations_are_those_of_the_presets():
-    from experiments import initialization
-
     for name in ("caffe", "code2012"):
         expected = {layer.name: layer for layer in presets.get(name).layers}
         for layer in initialization.ARMS[name].layers:
@@ -454,8 +430,6 @@ def test_initializations_are_those_of_the_presets():
 
 
 def test_initialization_reports_the_steps_on_the_plateau_by_seed():
-    from experiments import initialization
-
     log = [
         {"arm": "paper", "seed": 0, "step": 10, "loss": 2.30},
         {"arm": "paper", "seed": 0, "step": 20, "loss": 2.18},
@@ -473,8 +447,6 @@ def test_initialization_reports_the_steps_on_the_plateau_by_seed():
 
 
 def test_blog_turns_labels_into_constant_images():
-    from experiments import blog
-
     labels = np.eye(10)[[3, 0]]
     images = blog._as_images(labels, (2, 4, 4, 3))
     assert images.shape == (2, 4, 4, 3)
@@ -482,8 +454,6 @@ def test_blog_turns_labels_into_constant_images():
 
 
 def test_readme_of_the_experiments_is_generated_from_the_logs(tmp_path, zero_kernels):
-    from experiments import table
-
     table.write(tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert text == (FOLDER / "README.md").read_text()

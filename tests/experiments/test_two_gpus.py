@@ -5,6 +5,8 @@ import tensorflow as tf
 
 from alexnet_tf import presets
 from alexnet_tf.training import towers
+from experiments import device_traffic
+from experiments import two_gpus
 
 # The first CPU device is left out: it would run the operations without a device.
 DEVICES = ("/device:CPU:1", "/device:CPU:2")
@@ -13,8 +15,6 @@ DEVICES = ("/device:CPU:1", "/device:CPU:2")
 @pytest.fixture
 def two_towers():
     """`tiny` for images of 64 pixels and 7 classes on two devices."""
-    from experiments import two_gpus
-
     strategy = tf.distribute.get_strategy()
     model_and_optimizer = two_gpus.build(presets.get("tiny"), strategy, 7, 64)
     return towers.Towers(*model_and_optimizer, DEVICES)
@@ -22,8 +22,6 @@ def two_towers():
 
 def test_towers_exchange_only_what_the_paper_lets_them_exchange(two_towers):
     """The maps of conv1, norm1 and pool1 have 15, 15 and 7 pixels a side."""
-    from experiments import device_traffic, two_gpus
-
     recipe = presets.Recipe(batch_size=6)
     graph = two_gpus.trace_step(two_towers, recipe, 64).graph
     per_image = {
@@ -64,8 +62,6 @@ def test_each_gradient_is_computed_on_the_device_of_its_weight(two_towers):
 
 def test_table_has_the_megabytes_that_cross():
     """In `code2012`, 61,172 elements cross for each image, forward and backward."""
-    from experiments import two_gpus
-
     line = {"arm": "code2012", "seed": 0, "final": True, "images_per_second": 60.0}
     log = [{**line, "crossing_bytes": 62_640_164}]
     rows = {name: values for name, *values in two_gpus.rows(log)}
