@@ -225,7 +225,12 @@ def test_relu_tanh_searches_learning_rates_before_it_uses_them():
     compared = [
         (run.arm, run.seed, run.target) for run in relu_tanh.runs(log) if run.seed
     ]
-    assert compared == [("relu-0.002", seed, 0.25) for seed in (1, 2, 3, 4)]
+    assert compared == [
+        *(("relu-0.002", seed, 0.25) for seed in (1, 2, 3, 4)),
+        # The next lower and the next higher learning rate.
+        ("relu-0.001", 1, 0.25),
+        ("relu-0.004", 1, 0.25),
+    ]
 
 
 def test_relu_tanh_compares_runs_with_the_same_seed():
@@ -262,6 +267,27 @@ def test_relu_tanh_compares_runs_with_the_same_seed():
         "0.0005: 50.0%, 0.001: 30.0%, 0.002: 50.0%, 0.004: 50.0%, 0.008: 50.0%, "
         "0.016: 50.0%, 0.032: 50.0%"
     )
+
+
+def test_relu_tanh_compares_the_fastest_learning_rates_of_one_seed():
+    log = []
+    for rate in relu_tanh.LEARNING_RATES:
+        log += curve(f"relu-{rate:g}", 0, [0.2 if rate == 0.002 else 0.5] * 5)
+        log += curve(f"tanh-{rate:g}", 0, [0.3 if rate == 0.032 else 0.5] * 5)
+    log += curve("relu-0.002", 1, [0.45, 0.35, 0.25])
+    log += curve("tanh-0.032", 1, [0.45, 0.25])
+    log += curve("relu-0.001", 1, [0.5, 0.3, 0.2])
+    log += curve("relu-0.004", 1, [0.5, 0.4])
+    # The row is missing until all runs are done. No learning rate is above .032.
+    assert len(relu_tanh.rows(log)) == 3
+    log += curve("tanh-0.016", 1, [0.45, 0.4, 0.35, 0.3, 0.25])
+    _, (_, _, measured, seeds, verdict), *_ = relu_tanh.rows(log)
+    # tanh needs 2 epochs, and ReLU 2.5: halfway from .3 to .2.
+    assert measured == (
+        "0.80 times; epochs to 25% by learning rate: ReLU 0.001: 2.5, 0.002: 3.0, "
+        "0.004: over 20; tanh 0.016: 5.0, 0.032: 2.0"
+    )
+    assert (seeds, verdict) == (1, "-")
 
 
 def test_ablations_change_only_the_component_in_the_name_of_the_arm():
