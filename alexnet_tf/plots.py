@@ -18,7 +18,7 @@ import numpy as np
 
 # These colors of Okabe and Ito's palette are distinguishable with color blindness.
 BLUE, ORANGE = "#0072B2", "#D55E00"
-GRAY = "#999999"
+GRAY, GREEN = "#999999", "#009E73"
 
 _WIDTH = 6  # Inches.
 _RESOLUTION = 160  # Pixels per inch.
@@ -331,25 +331,31 @@ def dropout(errors, full_error, pairs, path, title="", note=""):
     """Compares averages over networks sampled by dropout with the full network.
 
     Args:
-        errors: {number of networks: float [repetitions]}, the top-1 errors of averages
-            of that many networks, with other random masks in each repetition.
+        errors: {name of the average: {number of networks: float [repetitions]}}, the
+            top-1 errors of two averages of that many networks, with other random masks
+            in each repetition.
         full_error: the top-1 error of the network with all of its units.
         pairs: float [N, 2], the probabilities of the true class of each image: first by
-            the average of the largest number of networks, then by the full network.
+            the last average of the largest number of networks, then by the full
+            network.
         path: see the module docstring.
         title: the title of the figure.
         note: a text below the figure.
     """
-    counts = [*errors]
-    values = 100 * np.array([*errors.values()])
+    *_, last = errors
+    counts = [*errors[last]]
     fig = figure.Figure(figsize=(_WIDTH, 8.2), layout="constrained")
     top, bottom = fig.subplots(2, 1, height_ratios=[3, 4])
-    mean, deviation = values.mean(axis=1), values.std(axis=1, ddof=1)
-    top.errorbar(
-        # No error is below 0.
-        counts, mean, [np.minimum(deviation, mean), deviation],
-        color=BLUE, marker="o", capsize=4, label="average of networks",
-    )  # fmt: skip
+    for (name, by_count), color, shift in zip(
+        errors.items(), (GREEN, BLUE), (1.06, 1.0)
+    ):
+        values = 100 * np.array([*by_count.values()])
+        mean, deviation = values.mean(axis=1), values.std(axis=1, ddof=1)
+        top.errorbar(
+            # No error is below 0. The shift keeps the bars apart.
+            shift * np.array(counts), mean, [np.minimum(deviation, mean), deviation],
+            color=color, marker="o", capsize=4, label=name,
+        )  # fmt: skip
     top.axhline(
         100 * full_error,
         color=ORANGE, linestyle="--", label="all units, no dropout",
@@ -365,7 +371,7 @@ def dropout(errors, full_error, pairs, path, title="", note=""):
     bottom.plot([0, 1], [0, 1], color=GRAY, zorder=0, label="both are equal")
     bottom.scatter(*np.transpose(pairs), color=BLUE, s=14, alpha=0.5, label="an image")
     bottom.set(
-        xlabel=f"average of {counts[-1]} networks",
+        xlabel=f"{last} of {counts[-1]} networks",
         ylabel="all units, no dropout",
         title="probability of the true class",
         aspect="equal",

@@ -17,9 +17,10 @@ module defines these names:
 """
 
 ALL = (
-    "relu_tanh", "ablations", "confirmations", "initialization", "blog", "geometries",
-    "dropout_forms", "two_gpus", "needs_imagenet",
+    "relu_tanh", "ablations", "confirmations", "dropout_average", "initialization",
+    "blog", "geometries", "dropout_forms", "two_gpus", "needs_imagenet",
 )  # fmt: skip
 
-# These claims have no runs and no log: their rows are computed by `table.write`.
-COMPUTED = ("geometries", "dropout_forms", "needs_imagenet")
+# These claims have no runs and no log of their own: their rows are computed by
+# `table.write`. Those of `dropout_average` come from the log of `confirmations`.
+COMPUTED = ("dropout_average", "geometries", "dropout_forms", "needs_imagenet")

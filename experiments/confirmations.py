@@ -30,6 +30,9 @@ at a level of 5%. The paper's claim holds ("reproduced") if the corrected p is b
 and the error increases, and is "contradicted" if it decreases. There is no verdict
 before all pairs of all comparisons are done, no run is left out, and no pairs are
 added.
+
+Before the first network of 1,024 units was trained, a measurement was added that no
+verdict depends on, see `dropout_average`.
 """
 
 import dataclasses
@@ -39,6 +42,7 @@ import numpy as np
 
 from alexnet_tf import presets
 from experiments import ablations
+from experiments import dropout_average
 from experiments import harness
 from experiments import increase_plot
 from experiments import intervals
@@ -150,9 +154,14 @@ def measure(run, path, data_dir):
     """Trains a run and returns its last line for the log, see `harness.measure`.
 
     The lines of all epochs of so many runs would make the log large. They are in the
-    work directories.
+    work directories. The line of a run of `dropout_average.ARM` comes after those of
+    `dropout_average.measure`.
     """
-    return harness.measure(run, path, data_dir)[-1:]
+    end = harness.measure(run, path, data_dir)[-1]
+    if run.arm != dropout_average.ARM or end["diverged"]:
+        return [end]
+    lines = dropout_average.measure(path, run.seed, run.final_split, data_dir)
+    return [*lines, end]
 
 
 def increases(log, study, arm):

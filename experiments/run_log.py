@@ -6,6 +6,9 @@ last line with "final": true; a run of `blog` has only the last line. Every line
 has ended. The only run of `two_gpus` measures several arms: before its own last line,
 it has one line with "final": true for each of them.
 
+In the log of `confirmations`, a run has only the last line, except for those whose
+averages are in lines of `dropout_average.measure`.
+
 The log of `finetune_cifar10` has the lines that are yielded by its function `measure`.
 """
 

@@ -364,10 +364,15 @@ def test_norms_draws_learned_and_initial_weights(draw):
 
 def test_dropout_draws_averages_with_error_bars(draw):
     pairs = np.array([[0.1, 0.2], [0.7, 0.9]])
-    errors = {1: [0.5, 0.3], 2: [0.4, 0.4], 4: [0.3, 0.2]}
+    errors = {
+        "mean": {1: [0.6, 0.6], 2: [0.5, 0.5], 4: [0.4, 0.4]},
+        "product": {1: [0.5, 0.3], 2: [0.4, 0.4], 4: [0.3, 0.2]},
+    }
     top, bottom = draw(plots.dropout, errors, 0.25, pairs, "", "title").axes
-    (averages,) = top.containers
-    line, _, (bars,) = averages
+    means, products = top.containers
+    assert (means.get_label(), products.get_label()) == ("mean", "product")
+    np.testing.assert_allclose(means.lines[0].get_ydata(), [60, 50, 40])
+    line, _, (bars,) = products
     assert [*line.get_xdata()] == [1, 2, 4]
     np.testing.assert_allclose(line.get_ydata(), [40, 40, 25])
     # The standard deviation of two values is their difference / sqrt(2).
@@ -380,11 +385,11 @@ def test_dropout_draws_averages_with_error_bars(draw):
     ]
     assert full.get_ydata() == [25, 25]
     np.testing.assert_array_equal(bottom.collections[0].get_offsets(), pairs)
-    assert bottom.get_xlabel() == "average of 4 networks"
+    assert bottom.get_xlabel() == "product of 4 networks"
 
 
 def test_dropout_shows_an_error_of_zero_above_the_frame(draw):
-    errors = {1: [0.01, 0.01], 2: [0.01, 0.02]}
+    errors = {"mean": {1: [0.01, 0.01], 2: [0.01, 0.02]}}
     fig = draw(plots.dropout, errors, 0.0, np.ones((3, 2)), "", "title", "a note")
     low, high = fig.axes[0].get_ylim()
     assert low < -0.035 * high
@@ -393,7 +398,7 @@ def test_dropout_shows_an_error_of_zero_above_the_frame(draw):
 
 def test_error_bars_of_dropout_do_not_go_below_zero(draw):
     """The standard deviation of the errors 1% and 0% is .71%, and their mean .5%."""
-    errors = {1: [0.01, 0.0], 2: [0.005, 0.005]}
+    errors = {"mean": {1: [0.01, 0.0], 2: [0.005, 0.005]}}
     fig = draw(plots.dropout, errors, 0.0, np.ones((3, 2)), "")
     (bars,) = fig.axes[0].containers[0].lines[2]
     (_, low), (_, high) = bars.get_segments()[0]

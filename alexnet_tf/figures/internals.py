@@ -1,6 +1,7 @@
 """Computes the values that the figures of activations and weights show."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -191,6 +192,28 @@ def dropout_passes(classifier, encoded, passes, seed=0):
             for _ in range(passes)
         ]
     )
+
+
+def geometric_mean(probabilities):
+    """Returns geometric means of distributions, normalized, float [..., classes].
+
+    The paper's network with all units approximates this mean over the networks that
+    dropout samples (section 4.2).
+
+    Args:
+        probabilities: float [networks, ..., classes].
+    """
+    with np.errstate(divide="ignore"):  # log 0 is minus infinity, whose exp is 0.
+        logits = np.log(probabilities).mean(axis=0)
+    means = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return means / means.sum(axis=-1, keepdims=True)
+
+
+# The averages over networks, see `geometric_mean`.
+AVERAGES = {
+    "arithmetic mean": functools.partial(np.mean, axis=0),
+    "geometric mean": geometric_mean,
+}
 
 
 def _split_at_dropout(model):

@@ -204,6 +204,9 @@ def norms(classifier, seed, path):
 def dropout(classifier, source, examples, seed, path):
     """Compares averages over networks sampled by dropout with the full network.
 
+    The averages are arithmetic and geometric means of the probabilities. According to
+    the paper, the full network approximates the geometric mean (section 4.2).
+
     Args:
         classifier, path: see the module docstring.
         source: a `Source` with the classes of the network.
@@ -229,11 +232,14 @@ def dropout(classifier, source, examples, seed, path):
 
     counts = [2**power for power in range(_NUM_PASSES.bit_length())]
     errors = {
-        count: [error(networks[:count].mean(axis=0)) for networks in passes]
-        for count in counts
+        name: {
+            count: [error(average(networks[:count])) for networks in passes]
+            for count in counts
+        }
+        for name, average in internals.AVERAGES.items()
     }
     true_classes = np.arange(len(labels)), labels
-    averages = passes[0].mean(axis=0)
+    averages = internals.geometric_mean(passes[0])
     pairs = np.stack([averages[true_classes], full[true_classes]], axis=1)
     title = f"Averages of networks that dropout samples from {classifier.preset.name}"
     note = (

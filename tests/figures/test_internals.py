@@ -1,6 +1,7 @@
 """Tests activations, norms and dropout samples against the outputs of layers."""
 
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -176,6 +177,40 @@ def test_average_of_many_dropout_passes_approximates_the_full_network():
     full = [classifier.probabilities(image) for image in images]
     single = internals.dropout_passes(classifier, images, 1)[0]
     assert np.abs(mean - full).max() < np.abs(single - full).max() / 4
+
+
+def test_geometric_mean_multiplies_probabilities():
+    means = internals.geometric_mean(
+        np.array([[[0.2, 0.8], [0.5, 0.5]], [[0.2, 0.8], [0.0, 1.0]]])
+    )
+    np.testing.assert_allclose(means, [[0.2, 0.8], [0, 1]])
+    # sqrt(.9 * .1) = .3 and sqrt(.1 * .9) = .3; sqrt(.5 * .02) = .1, sqrt(.3 * .3).
+    means = internals.geometric_mean(np.array([[0.5, 0.3, 0.2], [0.02, 0.3, 0.68]]))
+    unnormalized = np.array([0.1, 0.3, np.sqrt(0.2 * 0.68)])
+    np.testing.assert_allclose(means, unnormalized / unnormalized.sum())
+
+
+def test_geometric_mean_of_all_networks_is_the_full_network_for_one_layer():
+    """Dropout before the last layer only: with the 2^6 masks, both are equal.
+
+    The mean of the logits over the masks is that of the expected inputs, so that the
+    geometric means of the probabilities are the softmax of the full network's logits.
+    """
+    layers = (
+        presets.Dense("fc1", 6, init=1.0), presets.ReLU("relu1"),
+        presets.Dropout("drop1"), presets.Dense("fc2", None, init=1.0),
+    )  # fmt: skip
+    model = alexnet.AlexNet(presets.Preset("net", layers), 3, input_shape=(2, 2, 3))
+    images = np.random.default_rng(0).normal(size=(5, 2, 2, 3)).astype(np.float32)
+    hidden = keras.Model(model.input, model.get_layer("drop1").input)(images)
+    kernel, bias = model.get_layer("fc2").get_weights()
+    masks = np.array([*itertools.product([0, 2], repeat=6)])  # Inverted dropout.
+    logits = (masks[:, np.newaxis] * hidden.numpy()) @ kernel + bias
+    networks = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    full = model(images, training=False)
+    means = internals.geometric_mean(networks)
+    np.testing.assert_allclose(means, full, rtol=1e-4)
+    assert np.abs(networks.mean(axis=0) - full).max() > 0.01
 
 
 def test_dropout_passes_reject_networks_without_dropout():

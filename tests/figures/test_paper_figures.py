@@ -274,17 +274,25 @@ def test_dropout_repeats_averages_of_1_to_32_networks(
     labels = np.arange(12, dtype=np.int32) % 10
     encoded = [example["image"] for example in examples]
     passes = internals.dropout_passes(classifier, encoded, 2 * 32, 2)
-    assert [*errors] == [1, 2, 4, 8, 16, 32]
-    for count, repeated in errors.items():
-        for repetition, error in enumerate(repeated):
-            first = 32 * repetition
-            predicted = passes[first : first + count].mean(axis=0).argmax(axis=1)
-            assert error == pytest.approx((predicted != labels).mean())
-        assert len(repeated) == 2
+    averages = {
+        "arithmetic mean": lambda networks: networks.mean(axis=0),
+        "geometric mean": lambda networks: networks.prod(axis=0) ** (1 / len(networks)),
+    }
+    assert [*errors] == [*averages]
+    for name, average in averages.items():
+        assert [*errors[name]] == [1, 2, 4, 8, 16, 32]
+        for count, repeated in errors[name].items():
+            for repetition, error in enumerate(repeated):
+                first = 32 * repetition
+                networks = passes[first : first + count].astype(np.float64)
+                predicted = average(networks).argmax(axis=1)
+                assert error == pytest.approx((predicted != labels).mean())
+            assert len(repeated) == 2
     full, _ = evaluation.probabilities(classifier, source, "center", verbose=0)
     assert full_error == pytest.approx((full.argmax(axis=1) != labels).mean())
-    averages = passes[:32].mean(axis=0)
-    np.testing.assert_allclose(pairs[:, 0], averages[range(12), labels])
+    means = averages["geometric mean"](passes[:32].astype(np.float64))
+    means /= means.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(pairs[:, 0], means[range(12), labels], rtol=1e-5)
     np.testing.assert_allclose(pairs[:, 1], full[range(12), labels], atol=1e-6)
     assert title == "Averages of networks that dropout samples from tiny"
     assert "12 images of images, split train, center crop; one image is 8.3%." in note
