@@ -6,6 +6,7 @@
 The exit status is 1 if a file could not be read; all other files are classified.
 """
 
+import csv
 import json
 import os
 import sys
@@ -36,8 +37,9 @@ FLAGS = [
     cli.path_flag(
         "output",
         None,
-        "PNG file to write: the images with their most probable classes as bars, as on "
-        "the left of the paper's Fig. 4.",
+        "File to write: .png for the images with their most probable classes as bars, "
+        "as on the left of the paper's Fig. 4, or .csv for a table with a line for "
+        "each class.",
     ),
 ]
 
@@ -61,15 +63,37 @@ def _print_error(prediction, as_json):
     )
 
 
+def _write_table(path, predictions):
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "rank", "id", "name", "probability", "error"])
+        for prediction in predictions:
+            for rank, row in enumerate(prediction.classes, 1):
+                writer.writerow([prediction.path, rank, *row, ""])
+            if prediction.error is not None:
+                writer.writerow([prediction.path, "", "", "", "", prediction.error])
+
+
+def _write_figure(path, predictions):
+    from alexnet_tf import plots
+
+    rows = [
+        (os.path.basename(prediction.path), prediction.image, prediction.classes, None)
+        for prediction in predictions
+        if prediction.error is None
+    ]
+    plots.predictions([("", rows)], path, "The most probable classes")
+
+
 def _predict(args, patterns):
     """Prints all predictions, and returns whether all files could be read."""
-    from alexnet_tf import plots
     from alexnet_tf.inference.classifier import predict_files
 
     if not patterns:
         raise app.UsageError("Expected image files. Received: none.")
     if args.output:
         files.check_output("--output", args.output)
+    is_table = (args.output or "").endswith(".csv")
     predictions = predict_files(
         args.weights,
         patterns,
@@ -79,12 +103,14 @@ def _predict(args, patterns):
         checkpoint=args.checkpoint,
         top=args.top,
         ten_crop=args.ten_crop,
-        with_images=bool(args.output),
+        with_images=bool(args.output) and not is_table,
         exif_orientation=args.exif_orientation,
     )
     head = None if args.json else f"rank  {'id':10s} {'name':30s} probability"
-    shown, all_read = [], True
+    written, all_read = [], True
     for prediction in predictions:
+        if args.output:
+            written.append(prediction)
         if prediction.error is not None:
             _print_error(prediction, args.json)
             all_read = False
@@ -93,11 +119,8 @@ def _predict(args, patterns):
             print(head)
             head = None
         _print_classes(prediction, args.json)
-        if args.output:
-            title = os.path.basename(prediction.path)
-            shown.append((title, prediction.image, prediction.classes, None))
-    if shown:
-        plots.predictions([("", shown)], args.output, "The most probable classes")
+    if is_table or any(prediction.error is None for prediction in written):
+        (_write_table if is_table else _write_figure)(args.output, written)
         # With --json, the lines of the output are JSON objects.
         print(args.output, file=sys.stderr if args.json else sys.stdout)
     return all_read

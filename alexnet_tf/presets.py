@@ -874,10 +874,13 @@ def ablate(preset: Preset, *parts: str) -> Preset:
     for part in parts:
         previous_layers, layers = layers, _without_part(layers, part)
         if layers == previous_layers:
-            removable = ", ".join(_removable_parts(layers)) or "no parts"
+            removable = ", ".join(_removable_parts(layers))
             raise ValueError(
                 f"Expected some of {removable}, the parts of {preset.name} that can be "
                 f"removed. Received: {part!r}."
+                if removable
+                else f"Expected no part to remove: {preset.name} has none. Received: "
+                f"{part!r}."
             )
     return dataclasses.replace(preset, layers=layers)
 

@@ -71,7 +71,7 @@ def _compare(probabilities, full, labels):
     true_probabilities = probabilities[np.arange(len(labels)), labels]
     same_class = probabilities.argmax(axis=1) == full.argmax(axis=1)
     return {
-        "error": 1 - float(evaluation.hits(probabilities, labels, 1).mean()),
+        "error": float((1 - evaluation.hits(probabilities, labels, 1)).mean()),
         "cross_entropy": float(-np.log(np.maximum(true_probabilities, 1e-30)).mean()),
         "same_class": float(same_class.mean()),
     }

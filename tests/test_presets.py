@@ -519,6 +519,13 @@ def test_the_error_names_the_parts_that_can_be_removed():
         presets.ablate(presets.get("owt"), "norm")
 
 
+def test_the_error_says_if_no_part_can_be_removed():
+    dense = presets.Preset("dense", (presets.Dense("fc1", None),))
+    expected = "^Expected no part to remove: dense has none. Received: 'norm'.$"
+    with pytest.raises(ValueError, match=expected):
+        presets.ablate(dense, "norm")
+
+
 def test_override_ablates_parts_as_ablate_does():
     ablated = presets.override(presets.get("paper"), ablate=("norm", "conv4"))
     assert ablated == presets.ablate(presets.get("paper"), "norm", "conv4")

@@ -57,9 +57,7 @@ class Evaluation:
 
     def error(self, k):
         """Returns the top-k error, in [0, 1]."""
-        return 1 - float(
-            hits(self.probabilities, self.labels, k).mean(dtype=np.float64)
-        )
+        return _error(hits(self.probabilities, self.labels, k))
 
     def interval(self, k):
         """Returns (low, high), the 95% confidence interval of the top-k error."""
@@ -285,6 +283,11 @@ def hits(probabilities, labels, k):
     ).numpy()
 
 
+def _error(hits):
+    # 1 - .66 would be .33999999999999997 for 66 hits of 100.
+    return float((1 - hits).mean(dtype=np.float64))
+
+
 def interval(hits, seed=0):
     """Returns (low, high), the 95% confidence interval of the error.
 
@@ -323,10 +326,7 @@ def per_class(probabilities, labels):
         (
             int(label),
             int((labels == label).sum()),
-            *(
-                1 - float(top_k[labels == label].mean(dtype=np.float64))
-                for top_k in all_hits
-            ),
+            *(_error(top_k[labels == label]) for top_k in all_hits),
         )
         for label in np.unique(labels)
     ]

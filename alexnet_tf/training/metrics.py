@@ -93,8 +93,9 @@ def mean_metrics(totals, num_classes):
     count = count or math.nan
     means = {
         "loss": loss / count,
-        "top1_error": 1 - top1_hits / count,
-        "top5_error": 1 - top5_hits / count,
+        # 1 - .66 would be .33999999999999997 for 66 hits of 100.
+        "top1_error": (count - top1_hits) / count,
+        "top5_error": (count - top5_hits) / count,
     }
     return {name: means[name] for name in names(num_classes)}
 

@@ -1,5 +1,6 @@
 """Classifiers: preprocessing, features, and the command predict."""
 
+import csv
 import json
 import os
 import pathlib
@@ -362,6 +363,38 @@ def test_predict_plots_images(trained, tmp_path):
     )
     message = f"The folder of --output does not exist: {tmp_path}/none."
     assert code == 1 and message in err.splitlines()[-1]
+
+
+def test_predict_writes_a_table_with_the_errors(trained, tmp_path):
+    folder, _, _ = trained
+    files = [folder / "d.jpg", tmp_path / "none.jpg", folder / "b.jpg"]
+    output = tmp_path / "out.csv"
+    code, out, _ = command(
+        "predict", f"--weights={folder / 'run'}", f"--output={output}", *files
+    )
+    assert code == 1 and out.splitlines()[-1] == str(output)
+    with open(output, encoding="utf-8", newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert [
+        (row["file"], row["rank"], row["id"], row["name"], row["error"]) for row in rows
+    ] == [
+        (str(files[0]), "1", "0", "dark", ""),
+        (str(files[0]), "2", "1", "bright", ""),
+        (str(files[1]), "", "", "", "No such file or directory"),
+        (str(files[2]), "1", "1", "bright", ""),
+        (str(files[2]), "2", "0", "dark", ""),
+    ]
+    dark, bright, *_ = [float(row["probability"] or "nan") for row in rows]
+    assert dark > 0.5 and dark + bright == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_draws_no_figure_if_no_file_can_be_read(trained, tmp_path):
+    folder, _, _ = trained
+    output = tmp_path / "out.png"
+    code, out, _ = command(
+        "predict", f"--weights={folder / 'run'}", f"--output={output}", tmp_path / "a"
+    )
+    assert (code, out) == (1, "") and not output.exists()
 
 
 def test_predict_reports_unusable_weights_in_one_line(tmp_path):

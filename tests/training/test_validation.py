@@ -49,6 +49,12 @@ def test_batch_sums_ignores_padding():
     )
 
 
+def test_errors_are_the_nearest_numbers_to_their_decimals():
+    """1 - 66 / 100 is .33999999999999997 in floating point."""
+    means = metrics.mean_metrics([1.0, 66.0, 93.0, 100.0], 10)
+    assert (means["top1_error"], means["top5_error"]) == (0.34, 0.07)
+
+
 def preprocessing():
     return presets.get("tiny").preprocessing
 
