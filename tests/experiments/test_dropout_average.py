@@ -59,7 +59,7 @@ def log_of(errors):
         }
         for seed in (0, 1)
         for name, error in errors.items()
-        for count in ((1,) if name == "all units" else (1, 2, 4, 8, 16, 32, 64))
+        for count in ((1,) if name == "all units" else dropout_average._COUNTS)
     ]  # fmt: skip
 
 
@@ -71,9 +71,9 @@ def test_rows_have_the_differences_from_all_units(monkeypatch):
     assert dropout_average.rows([]) == [
         ("all units", "31.0%", "-", "1.500", "75.0%", 2),
         ("one network", "42.0%", "+11.0 (+11.0 to +11.0)", "1.500", "75.0%", 2),
-        ("arithmetic mean of 64 networks", "32.0%", "+1.0 (+1.0 to +1.0)", "1.500",
+        ("arithmetic mean of 256 networks", "32.0%", "+1.0 (+1.0 to +1.0)", "1.500",
          "75.0%", 2),
-        ("geometric mean of 64 networks", "31.5%", "+0.5 (+0.5 to +0.5)", "1.500",
+        ("geometric mean of 256 networks", "31.5%", "+0.5 (+0.5 to +0.5)", "1.500",
          "75.0%", 2),
     ]  # fmt: skip
     monkeypatch.setattr(run_log, "read_log", lambda name: [])
