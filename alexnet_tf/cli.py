@@ -120,8 +120,9 @@ def layout_flag():
         "layout",
         None,
         ["caffe"],
-        "Axis order of the kernels in a .npy, .npz or .safetensors file. caffe: "
-        "[out, in, ...]. Default: [..., in, out]. Other formats define the order.",
+        "Axis order of the kernels in a .npy, .npz, .pkl or .safetensors file. caffe: "
+        "[out, in, ...]. Default: [..., in, out]. Other formats define the order, and "
+        "so do PyTorch's names of layers.",
     )
 
 

@@ -9,8 +9,8 @@ PRESET=WEIGHTS, five times, alternating with `numpy.load` of the .npy file. Prin
 time relative to that of `numpy.load`, as the median and the range of the five ratios.
 Also prints the largest of the five memory peaks, relative to the size of the arrays
 (244 MB). A memory peak is the largest resident set while the file is loaded, minus the
-resident set before, which contains the network. The results on two cores of an AMD
-EPYC, with the files in the page cache, are in docs/performance.md.
+resident set before, which contains the network. The results on two cores of an Intel
+processor are in docs/performance.md.
 """
 
 import os
