@@ -95,10 +95,10 @@ FROM_PAPER = (
     Difference(
         "D4",
         "Testing multiplies activations by .5.",
-        "Training multiplies them by 1 / (1 - rate), 2 in the paper, as Keras does. "
-        "Both networks compute the same function if their weights are scaled "
-        "accordingly, but training them from the same initialization gives different "
-        "functions.",
+        "Training multiplies them by 1 / (1 - rate), as Keras does, which is 2 for the "
+        "paper's rate of .5. Both networks compute the same function if their weights "
+        "are scaled accordingly, but training them from the same initialization gives "
+        "different functions.",
         "`alexnet.AlexNet`",
         concerns=_has_layer(presets.Dropout),
     ),
@@ -135,8 +135,9 @@ FROM_PAPER = (
         "Images are resized once and stored (in the later code as JPEG, enlarged by "
         "cubic interpolation).",
         "They are resized on the fly, or once by `prepare`. Sampling positions are "
-        "exact to 1/120 pixel for nine sizes in ten, and to 1/17 for all. Images are "
-        "enlarged by linear interpolation and rounded to 8 bits.",
+        "exact to 1/120 pixel for nine in ten of the sizes up to 3,000 pixels, and to "
+        "1/17 for all of these. Images are enlarged by linear interpolation and "
+        "rounded to 8 bits.",
         "`preprocess.decode_crop`",
     ),
     Difference(
@@ -162,7 +163,8 @@ FROM_PAPER = (
     ),
     Difference(
         "D12",
-        "Labels have the order of the challenge's development kit.",
+        "In the authors' code, labels have the order of the challenge's development "
+        "kit.",
         "They have the order of the sorted WordNet ids, as in TFDS, Caffe and Keras.",
         "`datasets`",
         concerns=_is_for_imagenet,
@@ -220,13 +222,14 @@ FROM_OTHER_SOURCES = (
         "D19",
         "`caffe`, `caffenet` with weights from a file: Caffe subtracts its mean image.",
         "The mean of that image per channel is subtracted, 122.68, 116.67, 104.01 "
-        "(RGB), in `predict`, `evaluate`, `preprocess_input` and fine-tuning. `--mean` "
-        "subtracts the image.",
+        "(RGB), in all commands and in `preprocess_input`. `--mean` subtracts the "
+        "image, in all commands but `visualize`.",
         concerns=_is_one_of("caffe", "caffenet"),
     ),
     Difference(
         "D20",
-        "All presets: the batch size is for the images of ImageNet or CIFAR-10.",
+        "All presets but `tiny`: the batch size is for the images of ImageNet or "
+        "CIFAR-10.",
         "With fewer than ten such batches in the training split, a batch is a tenth of "
         "the split, and the learning rate is multiplied by the square root of the "
         "ratio of the batch sizes. `--batch_size` and `--learning_rate` set others.",
