@@ -3,8 +3,8 @@
     flags.txt          the resolved flags, one per line, usable as an absl flagfile
     metrics.jsonl      the metrics of training steps and of evaluations, one JSON object
                        per line
-    metrics.csv        the metrics of each epoch, from Keras' `CSVLogger`, which counts
-                       epochs from 0
+    metrics.csv        the metrics of each epoch (those of training are means over its
+                       steps), from Keras' `CSVLogger`, which counts epochs from 0
     network.json       the preset with all its values, the names of the classes, and
                        the settings of the run, see `run_settings`
     best.safetensors   the weights with the lowest validation error, with --keep_best

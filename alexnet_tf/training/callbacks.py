@@ -232,17 +232,39 @@ def loss_gradients(model, images, labels):
 
 
 def epoch_logs(workdir, metric_names):
-    """Returns the last metrics of a run as the `logs` of `Callback.on_epoch_end`.
+    """Returns the metrics of the last epoch of a run, for `Callback.on_epoch_end`.
 
-    As in Keras, there are no validation metrics if the last epoch was not evaluated.
+    Those of training are means over all steps of the epoch, which may have several
+    lines of metrics. As in Keras, there are no validation metrics if the epoch was not
+    evaluated.
 
     Args:
-        workdir: the work directory of the run.
+        workdir: the work directory of the run, which has just completed an epoch.
         metric_names: as for `keras_callbacks`.
     """
-    last_lines = {line["split"]: line for line in read_metrics(workdir)}
-    train_line, eval_line = last_lines["train"], last_lines.get("eval")
-    logs = {name: train_line[name] for name in metric_names}
-    if eval_line and eval_line["step"] == train_line["step"]:
+    lines = read_metrics(workdir)
+    train_lines = [line for line in lines if line["split"] == "train"]
+    last_line = train_lines[-1]
+    logs = _mean_of_last_epoch(train_lines, metric_names)
+    eval_line = next((line for line in lines[::-1] if line["split"] == "eval"), None)
+    if eval_line and eval_line["step"] == last_line["step"]:
         logs |= {f"val_{name}": eval_line[name] for name in metric_names}
-    return logs | {"learning_rate": train_line["learning_rate"]}
+    return logs | {"learning_rate": last_line["learning_rate"]}
+
+
+def _mean_of_last_epoch(train_lines, metric_names):
+    """Returns {name: mean over the steps of the last epoch}.
+
+    Args:
+        train_lines: the lines of training in metrics.jsonl, the last of which is at the
+            end of an epoch. A line has the means since the line before it.
+        metric_names: as for `keras_callbacks`.
+    """
+    last_step, num_epochs = train_lines[-1]["step"], round(train_lines[-1]["epoch"])
+    steps_before = last_step - last_step // num_epochs
+    lines = [line for line in train_lines if line["step"] > steps_before]
+    counts = np.diff([steps_before, *(line["step"] for line in lines)])
+    return {
+        name: float(np.dot(counts, [line[name] for line in lines]) / counts.sum())
+        for name in metric_names
+    }
