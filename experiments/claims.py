@@ -17,10 +17,15 @@ module defines these names:
 """
 
 ALL = (
-    "relu_tanh", "ablations", "confirmations", "dropout_average", "initialization",
-    "blog", "geometries", "dropout_forms", "two_gpus", "needs_imagenet",
+    "relu_tanh", "ablations", "confirmations", "pytorch_confirmations",
+    "dropout_average", "initialization", "blog", "geometries", "dropout_forms",
+    "two_gpus", "needs_imagenet",
 )  # fmt: skip
 
-# These claims have no runs and no log of their own: their rows are computed by
-# `table.write`. Those of `dropout_average` come from the log of `confirmations`.
-COMPUTED = ("dropout_average", "geometries", "dropout_forms", "needs_imagenet")
+# `reproduce` trains no runs of these claims: `table.write` computes their rows, those
+# of `dropout_average` from the log of `confirmations`, and those of
+# `pytorch_confirmations` from the log of another command.
+COMPUTED = (
+    "pytorch_confirmations", "dropout_average", "geometries", "dropout_forms",
+    "needs_imagenet",
+)  # fmt: skip

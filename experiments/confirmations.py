@@ -114,7 +114,7 @@ STUDIES = {
 }  # fmt: skip
 
 # {arm: (claim, the paper's number in words, the paper's number in points or None)}.
-_CLAIMS = {
+CLAIMS = {
     "no_norm": (
         "Response normalization lowers the test error (section 3.3)",
         "2 points, CIFAR-10", 2.0,
@@ -164,20 +164,21 @@ def measure(run, path, data_dir):
     return [*lines, end]
 
 
-def increases(log, study, arm):
+def increases(log, study, arm, key=_ERROR):
     """Returns the increases of the error without a component, in percentage points.
 
     Args:
         log: the lines of the log.
         study: a key of `STUDIES`.
         arm: an arm of the study.
+        key: the name of the error in the log.
 
     Returns:
         A list with a number for each seed of which both runs are done.
     """
     differences = intervals.paired_differences(
-        run_log.final_values(log, f"{study}_base", _ERROR),
-        run_log.final_values(log, f"{study}_{arm}", _ERROR),
+        run_log.final_values(log, f"{study}_base", key),
+        run_log.final_values(log, f"{study}_{arm}", key),
     )
     return [100 * difference for difference in differences]
 
@@ -185,53 +186,79 @@ def increases(log, study, arm):
 def rows(log):
     """Returns the rows (claim, paper's number, measured, seeds, verdict)."""
     measured = {pair: increases(log, *pair) for pair in COMPARISONS}
-    verdicts = _verdicts(measured)
+    verdicts = dict.fromkeys(measured, "not finished")
+    if all(
+        len(points) == STUDIES[study].pairs for (study, _), points in measured.items()
+    ):
+        verdicts = holm_verdicts(measured)
     return [
-        (
-            f"{_CLAIMS[arm][0]}; {STUDIES[study].title}",
-            _CLAIMS[arm][1],
-            _describe(measured[study, arm]),
-            f"{len(measured[study, arm])} of {STUDIES[study].pairs}",
-            verdicts[study, arm],
+        row(
+            comparison,
+            points,
+            f"{len(points)} of {STUDIES[comparison[0]].pairs}",
+            verdicts[comparison],
         )
-        for study, arm in COMPARISONS
+        for comparison, points in measured.items()
     ]
 
 
-def _describe(points):
-    if len(points) < 2:
-        return "-"
-    mean, half_width = intervals.confidence_interval(points)
-    return f"{mean:+.1f} points ({intervals.format_interval(mean, half_width)})"
+def row(comparison, points, seeds, verdict):
+    """Returns a row of the table.
+
+    Args:
+        comparison: (study, arm).
+        points: the increases of the error, in percentage points.
+        seeds: what the table has as the number of seeds.
+        verdict: the verdict.
+    """
+    study, arm = comparison
+    claim, paper, _ = CLAIMS[arm]
+    measured = "-"
+    if len(points) > 1:
+        mean, half_width = intervals.confidence_interval(points)
+        interval = intervals.format_interval(mean, half_width)
+        measured = f"{mean:+.1f} points ({interval})"
+    return f"{claim}; {STUDIES[study].title}", paper, measured, seeds, verdict
 
 
-def _verdicts(measured):
-    """Returns {comparison: verdict}.
+def holm_verdicts(measured):
+    """Returns {comparison: verdict}, from t tests with Holm's correction.
 
     Args:
         measured: {comparison: increases of the error}.
     """
-    if any(
-        len(points) < STUDIES[study].pairs for (study, _), points in measured.items()
-    ):
-        return dict.fromkeys(measured, "not finished")
     p_values = intervals.holm([intervals.p_value(each) for each in measured.values()])
     verdicts = {}
     for (comparison, points), p_value in zip(measured.items(), p_values):
         direction = "reproduced" if np.mean(points) > 0 else "contradicted"
         verdict = direction if p_value < _LEVEL else "undecided"
-        verdicts[comparison] = f"{verdict} (corrected p = {p_value:.3f})"
+        p_text = f"= {p_value:.3f}" if p_value >= 0.001 else "< 0.001"
+        verdicts[comparison] = f"{verdict} (corrected p {p_text})"
     return verdicts
 
 
 def draw(log, path):
-    """Plots the increase of the error for each comparison, with intervals."""
-    fig = figure.Figure(figsize=(6, 4), layout="constrained")
+    """Plots the increase of the error for each comparison, with intervals.
+
+    Args:
+        log: the lines of the log.
+        path: the path of the file.
+    """
+    pytorch_log = run_log.read_log("pytorch_confirmations")
+    fig = figure.Figure(figsize=(6, 4.6), layout="constrained")
     ax = fig.subplots()
-    for row, comparison in enumerate(COMPARISONS):
-        increase_plot.interval(ax, row, increases(log, *comparison))
-    of_paper = [(_CLAIMS[arm][2], row) for row, (_, arm) in enumerate(COMPARISONS)]
-    known = [(number, row) for number, row in of_paper if number is not None]
+    for number, comparison in enumerate(COMPARISONS):
+        increase_plot.interval(ax, number - 0.14, increases(log, *comparison))
+        increase_plot.interval(
+            ax,
+            number + 0.14,
+            increases(pytorch_log, *comparison, key="error"),
+            color="#009E73",
+            fmt="s",
+            label="the same in PyTorch",
+        )
+    of_paper = [(CLAIMS[arm][2], number) for number, (_, arm) in enumerate(COMPARISONS)]
+    known = [(points, number) for points, number in of_paper if points is not None]
     ax.plot(*zip(*known), "D", color="#D55E00", label="the paper")
     names = [
         f"{ablations.LABELS[arm]},\n{STUDIES[study].title}"

@@ -3,20 +3,21 @@
 from experiments import intervals
 
 
-def interval(ax, row, increases):
+def interval(ax, row, increases, **style):
     """Plots the mean of increases and its 95% interval, if there are several.
 
     Args:
         ax: the axes to draw on.
         row: the vertical position.
         increases: numbers in percentage points, one per seed.
+        **style: arguments of `Axes.errorbar` in place of the default ones.
     """
+    default_style = dict(fmt="o", color="#0072B2", label="mean and 95% interval")
     if len(increases) > 1:
         mean, half_width = intervals.confidence_interval(increases)
         ax.errorbar(
-            mean, row, xerr=half_width, fmt="o", color="#0072B2", capsize=3,
-            label="mean and 95% interval",
-        )  # fmt: skip
+            mean, row, xerr=half_width, capsize=3, **{**default_style, **style}
+        )
 
 
 def save(fig, ax, names, title, path, **text_options):

@@ -7,7 +7,9 @@ import numpy as np
 # 97.5% quantiles of Student's t distribution with 1, 2, ... degrees of freedom.
 _T_QUANTILES = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+    2.040, 2.037, 2.035, 2.032, 2.030, 2.028, 2.026, 2.024, 2.023,
 )  # fmt: skip
 
 
@@ -15,7 +17,7 @@ def confidence_interval(values):
     """Returns the mean of values and the half width of the 95% Student's t interval.
 
     Args:
-        values: 1 to 20 numbers, one per seed. The half width of the interval of a
+        values: 1 to 40 numbers, one per seed. The half width of the interval of a
             single number is infinite.
     """
     values = np.asarray(values, float)
@@ -98,7 +100,7 @@ def ratio_summary(ratios):
     for the inverse ratios is therefore the inverse.
 
     Args:
-        ratios: 1 to 20 positive numbers, one per seed.
+        ratios: 1 to 40 positive numbers, one per seed.
     """
     mean, half_width = confidence_interval(np.log(ratios))
     ends = "no interval"

@@ -90,7 +90,9 @@ def markdown(columns, rows):
 
 
 def _describe_machine(line):
-    return (
-        f"{line['processors']}, TensorFlow {line['tensorflow']}, Keras "
-        f"{line['keras']}"
-    )
+    versions = [
+        f"{name} {line[name.lower()]}"
+        for name in ("TensorFlow", "Keras", "PyTorch")
+        if name.lower() in line
+    ]
+    return ", ".join([line["processors"], *versions])

@@ -86,7 +86,7 @@ def test_verdicts_follow_the_direction_of_the_effect(increase, verdict):
     rows = confirmations.rows(log_of(increase, 0.3))
     assert len(rows) == 7
     for row in rows:
-        assert row[-1].startswith(f"{verdict} (corrected p = 0.0")
+        assert row[-1] == f"{verdict} (corrected p < 0.001)"
     assert rows[0][3] == "20 of 20" and rows[-1][3] == "8 of 8"
 
 
@@ -94,6 +94,18 @@ def test_there_is_no_verdict_before_all_runs_are_done():
     rows = confirmations.rows(log_of(1.5, 0.3, studies=("small",)))
     assert {row[-1] for row in rows} == {"not finished"}
     assert rows[0][2].startswith("+1.") and rows[-1][2] == "-"
+
+
+def test_row_describes_a_comparison():
+    row = confirmations.row(("all", "no_norm"), [1.0, 2.0, 3.0], 3, "undecided")
+    assert row == (
+        "Response normalization lowers the test error (section 3.3); 50,000 images",
+        "2 points, CIFAR-10",
+        # 4.303 standard errors of sqrt(1 / 3) points.
+        "+2.0 points (-0.5 to +4.5)",
+        3,
+        "undecided",
+    )
 
 
 def test_a_difference_that_its_spread_explains_is_undecided():
