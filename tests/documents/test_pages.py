@@ -52,6 +52,17 @@ def test_links_lead_to_existing_files_and_headings(path):
         assert not anchor or anchor in anchors(target), link
 
 
+def test_the_numbers_of_the_questions_are_those_of_the_experiments():
+    questions, experiments = (
+        " ".join((ROOT / name).read_text(encoding="utf-8").split())
+        for name in ("docs/questions.md", "experiments/README.md")
+    )
+    numbers = re.findall(r"[+-]\d\.\d points \([^)]*\)", questions)
+    assert len(numbers) >= 8
+    for number in numbers:
+        assert number in experiments, number
+
+
 def test_the_readme_links_to_every_page():
     links = re.findall(r"\]\((docs/[^)#]+)", (ROOT / "README.md").read_text())
     assert {*links} >= {page_name(path) for path in PAGES} - {"README.md"}
