@@ -31,6 +31,8 @@ class Progress(tf.train.experimental.PythonState):
             without an evaluation.
         totals: the sum of `metrics.batch_sums` since the last logged line.
         bad_images: the number of unreadable images in the current epoch.
+        has_changed_weights: whether callbacks have changed the weights since the last
+            step, at the end of the run.
         saved: the `position` at the newest checkpoint; None if there is none. It is not
             saved itself.
     """
@@ -40,6 +42,7 @@ class Progress(tf.train.experimental.PythonState):
         self.errors = []
         self.totals = [0.0] * 4
         self.bad_images = 0
+        self.has_changed_weights = False
         self.saved = None
 
     @property
@@ -50,11 +53,14 @@ class Progress(tf.train.experimental.PythonState):
     def is_best(self, steps_per_epoch):
         """Returns whether an epoch has just ended with the lowest error of all.
 
+        The error must be that of the present weights.
+
         Args:
             steps_per_epoch: the number of steps in an epoch.
         """
         at_end_of_epoch = self.step == len(self.errors) * steps_per_epoch
-        return at_end_of_epoch and stopping.is_best(self.errors)
+        is_measured = at_end_of_epoch and not self.has_changed_weights
+        return is_measured and stopping.is_best(self.errors)
 
     def add(self, steps, sums, batch_size):
         """Adds completed steps.
@@ -65,14 +71,19 @@ class Progress(tf.train.experimental.PythonState):
             batch_size: the number of images in a step.
         """
         self.step += steps
+        self.has_changed_weights = False
         self.bad_images += steps * batch_size - int(sums[:, 3].sum())
         self.totals = list(self.totals + sums.sum(axis=0, dtype=np.float64))
 
     def serialize(self):
-        return json.dumps([self.step, self.errors, self.totals, self.bad_images])
+        state = [self.step, self.errors, self.totals, self.bad_images]
+        return json.dumps([*state, self.has_changed_weights])
 
     def deserialize(self, string_value):
-        self.step, self.errors, self.totals, self.bad_images = json.loads(string_value)
+        # Checkpoints of earlier versions have four values.
+        state = [*json.loads(string_value), False][:5]
+        self.step, self.errors, self.totals, self.bad_images = state[:4]
+        self.has_changed_weights = state[4]
 
 
 def read_progress(workdir):
@@ -198,6 +209,21 @@ class CheckpointSaver:
                 "same command again."
             ) from error
         self.progress.saved = self.progress.position
+
+    def save_changed_weights(self, saved_weights):
+        """Saves the checkpoint of this position again if the weights have changed.
+
+        Args:
+            saved_weights: the result of `get_weights` of the model when it was saved.
+
+        Raises:
+            FloatingPointError, OSError: as for `save`.
+        """
+        if all(map(np.array_equal, saved_weights, self._model.get_weights())):
+            return
+        self.progress.has_changed_weights = True
+        self.progress.saved = None
+        self.save()
 
     def save_best(self):
         """Saves the weights as the best ones, and a checkpoint.

@@ -138,7 +138,10 @@ def train(
             once for several steps. `stop_training` ends the run after the current
             epoch; a changed learning rate has an effect only on an `optimizer` of your
             own. With `tower_devices`, the weights of their `model` are those of the
-            last checkpoint or the last end of an epoch.
+            last checkpoint or the last end of an epoch. The last checkpoint has the
+            weights that `on_train_end` leaves, for example those that
+            `EarlyStopping(restore_best_weights=True)` restores. A larger number of
+            epochs continues from them; the returned metrics are those before it.
 
     Returns:
         {"loss", "top1_error"} on `eval_source` and, with five classes or more,
@@ -380,7 +383,10 @@ def train(
             save_if_best()
         save()
         if len(progress.errors) > first_epoch:
+            saved_weights = model.get_weights() if chief else []
             callback_list.on_train_end()
+            if chief:
+                saver.save_changed_weights(saved_weights)
         elif chief:
             print(run_settings.describe_end(workdir, recipe, progress.errors, reason))
         if chief:

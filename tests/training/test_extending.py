@@ -197,6 +197,38 @@ def test_a_run_killed_before_it_saves_its_best_weights_saves_them_later(
     assert evaluated_epochs(tmp_path) == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("simulated_runs")
+def test_weights_that_a_callback_sets_at_the_end_are_saved(
+    tmp_path, make_source, errors_after_steps
+):
+    """A longer run goes on from them, but they are not taken for the best weights."""
+    errors_after_steps += [0.4, 0.3, 0.5]
+
+    class HalveWeights(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            self.last_kernel = self.model.get_layer("fc8").kernel.numpy()
+            self.model.set_weights([0.5 * array for array in self.model.get_weights()])
+
+    def train(epochs, *callbacks):
+        preset, options = shallow_preset(epochs=epochs), TrainingOptions(keep_best=True)
+        train_briefly(
+            tmp_path, make_source(12), preset=preset, options=options,
+            callbacks=callbacks,
+        )
+
+    def saved_kernel(checkpoint):
+        classifier = load_classifier(str(tmp_path), checkpoint=checkpoint)
+        return classifier.model.get_layer("fc8").kernel.numpy()
+
+    halve_weights = HalveWeights()
+    train(2, halve_weights)
+    last_kernel = halve_weights.last_kernel
+    np.testing.assert_array_equal(saved_kernel("last"), 0.5 * last_kernel)
+    np.testing.assert_array_equal(saved_kernel("best"), last_kernel)
+    train(3)
+    np.testing.assert_array_equal(saved_kernel("best"), last_kernel)
+
+
 TRACES = []
 
 
