@@ -136,8 +136,8 @@ def train(
         callbacks: further `keras.callbacks.Callback` objects, called in the chief only.
             `on_train_batch_begin` is not called, and `on_train_batch_end` is called
             once for several steps. `stop_training` ends the run after the current
-            epoch; a changed learning rate has an effect only on an `optimizer` of your
-            own. With `tower_devices`, the weights of their `model` are those of the
+            epoch. A changed learning rate has an effect only on an `optimizer` of your
+            own; the schedule of the preset overrides it with a warning. With `tower_devices`, the weights of their `model` are those of the
             last checkpoint or the last end of an epoch. The last checkpoint has the
             weights that `on_train_end` leaves, for example those that
             `EarlyStopping(restore_best_weights=True)` restores. A larger number of

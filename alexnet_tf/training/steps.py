@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 
 import keras
 import numpy as np
@@ -13,6 +14,8 @@ from alexnet_tf.training import metrics
 from alexnet_tf.training import optimizers
 from alexnet_tf.training import own_optimizer
 from alexnet_tf.training.towers import Towers
+
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -156,6 +159,10 @@ def make_replica_step(model, optimizer, recipe, seed, class_weights=None):
 class TrainingSteps:
     """The training steps of a run, with the learning rate of each epoch and step.
 
+    The schedule sets the learning rate before each call of the graph, because a resumed
+    run could not repeat what a callback has set, and on several workers only one has
+    callbacks. The first time that a callback has changed it, a warning is logged.
+
     Args:
         model, optimizer, strategy, recipe, seed, class_weights: as for
             `make_run_steps`.
@@ -173,6 +180,7 @@ class TrainingSteps:
         self._optimizer, self._recipe, self._lr_mult = optimizer, recipe, lr_mult
         self._warmup_steps, self._has_own_optimizer = warmup_steps, has_own_optimizer
         self._learning_rate, self._multipliers = None, None
+        self._set_value, self._has_warned = None, False
         self._make_run_steps = functools.partial(
             make_run_steps, model, optimizer, strategy, recipe, seed, class_weights
         )
@@ -189,7 +197,7 @@ class TrainingSteps:
             self._recipe, epoch, self._learning_rate
         )
         if not self._has_own_optimizer:
-            self._optimizer.learning_rate = self._learning_rate
+            self._set_learning_rate(self._learning_rate)
             set_multipliers(self._optimizer, *self._multipliers, self._lr_mult)
         if self._multipliers != previous_multipliers:
             self._run_steps = self._make_run_steps()
@@ -197,13 +205,15 @@ class TrainingSteps:
     def run(self, iterator, first_step, count):
         """Runs steps like the function that `make_run_steps` returns."""
         if first_step >= self._warmup_steps:
+            if not self._has_own_optimizer:
+                self._set_learning_rate(self._learning_rate)
             return self._run_steps(iterator, first_step, count)
         # If the learning rate changed within a call, operations of the graph would
         # compute it, and oneDNN would round the results of the graph in one of two
         # ways, which may change from one trace to the next.
         sums = []
         for step in range(first_step, first_step + count):
-            self._optimizer.learning_rate = self.learning_rate(step)
+            self._set_learning_rate(self.learning_rate(step))
             sums.append(self._run_steps(iterator, step, 1))
         return np.concatenate(sums)
 
@@ -218,6 +228,19 @@ class TrainingSteps:
             return float(keras.ops.convert_to_numpy(self._optimizer.learning_rate))
         factor = optimizers.warmup_factor(step, self._warmup_steps)
         return self._learning_rate * factor
+
+    def _set_learning_rate(self, value):
+        """Sets the learning rate of the paper's optimizer."""
+        found = keras.ops.convert_to_numpy(self._optimizer.learning_rate)
+        is_changed = self._set_value is not None and found != np.float32(self._set_value)
+        if is_changed and not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "A callback has set the learning rate to %g, which has no effect: the "
+                "schedule of the preset sets it to %g. Give an optimizer of your own "
+                "to let callbacks change its learning rate.", found, value,
+            )  # fmt: skip
+        self._optimizer.learning_rate = self._set_value = value
 
 
 def _assign_updates(scope, variables):

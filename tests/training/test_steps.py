@@ -51,6 +51,22 @@ def test_each_step_of_the_warm_up_has_a_larger_learning_rate():
     assert actual == pytest.approx(0.001, rel=1e-3)
 
 
+@pytest.mark.parametrize("warmup_steps", [0, 2])
+def test_the_schedule_overrides_the_learning_rate_of_a_callback(warmup_steps, caplog):
+    model, training_steps, iterator = make_steps(warmup_steps, schedule="constant")
+    for epoch in range(2):
+        training_steps.begin_epoch(epoch, [0.5] * epoch)
+        assert len(caplog.records) == epoch
+        model.optimizer.learning_rate = 0.5  # As `LearningRateScheduler` does.
+        actual = learning_rate_of(
+            model, lambda: training_steps.run(iterator, warmup_steps, 1)
+        )
+        assert actual == pytest.approx(0.01, rel=1e-3)
+    assert training_steps.learning_rate(warmup_steps) == 0.01
+    (record,) = caplog.records
+    assert "set the learning rate to 0.5, which has no effect" in record.getMessage()
+
+
 def test_steps_in_one_call_equal_steps_in_several_calls():
     """The warm-up ends within the call."""
     weights, sums = [], []
