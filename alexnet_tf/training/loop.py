@@ -211,9 +211,6 @@ def train(
         saver.restore(repair=chief)
         verify_image_counts(workdir, image_counts)
         run_settings.check_length(workdir, recipe, options, progress, steps_per_epoch)
-        progress.errors = stopping.without_extra_evaluations(
-            progress.errors, recipe.epochs, options.eval_every
-        )
     else:
         load_initial_weights(model, fine_tuning, preprocessing.channel_order)
     saver.check_same_position(mean_over_workers)
@@ -317,11 +314,14 @@ def train(
     ):  # fmt: skip
         while True:
             epoch = len(progress.errors)
-            reason = stopping.end_reason(recipe, progress.errors, options)
+            errors = stopping.without_extra_evaluations(
+                progress.errors, recipe.epochs, options.eval_every
+            )
+            reason = stopping.end_reason(recipe, errors, options)
             # Only the chief has the callbacks that set `stop_training`.
             if reason or mean_over_workers(model.stop_training):
                 break
-            training_steps.begin_epoch(epoch, progress.errors)
+            training_steps.begin_epoch(epoch, errors)
             # `on_train_begin` is called inside the loop, so that resuming a finished
             # run does not add a TensorBoard file.
             if epoch == first_epoch:

@@ -25,7 +25,8 @@ class TrainingOptions:
             number; None to use it unchanged.
         eval_every: the number of epochs between two evaluations. The last epoch is
             always followed by an evaluation. The schedule "plateau" and
-            `early_stopping_patience` count evaluations.
+            `early_stopping_patience` count evaluations, but not an additional one at
+            the end of a run that is continued later.
 
     Raises:
         ValueError: if a value is out of range.

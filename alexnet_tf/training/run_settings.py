@@ -127,7 +127,10 @@ def check_length(workdir, recipe, options, progress, steps_per_epoch, prefix="")
             "stepped_exponential spreads its learning rates over all epochs, so they "
             f"depend on the number of epochs. {_describe_new_run(workdir)}"
         )
-    last = stopping.last_epoch(recipe, progress.errors, options)
+    errors = stopping.without_extra_evaluations(
+        progress.errors, recipe.epochs, options.eval_every
+    )
+    last = stopping.last_epoch(recipe, errors, options)
     if last is not None and last * steps_per_epoch < progress.step:
         completed = progress.step / steps_per_epoch
         received = f"{prefix}epochs={recipe.epochs}"

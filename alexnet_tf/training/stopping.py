@@ -23,7 +23,8 @@ def without_extra_evaluations(errors, epochs, eval_every):
     """Returns the errors that a run of `epochs` epochs would have measured by now.
 
     A run that ends is evaluated after its last epoch. If it is continued, this
-    evaluation may be one that a longer run would not have had.
+    evaluation may be one that a longer run would not have had. It does not change the
+    schedule or the end of the longer run, but counts for the best weights.
 
     Args:
         errors: see the module docstring.

@@ -140,8 +140,8 @@ def test_early_stopping_ends_a_run_and_the_best_weights_are_kept(
 def test_epochs_between_two_evaluations_are_not_evaluated(tmp_path, make_source):
     """The last epoch is evaluated, even if a callback ends the run.
 
-    If the run goes on, this evaluation is forgotten: a run that did not end there would
-    not have had it.
+    If the run goes on, the metrics keep this evaluation, although a run that did not
+    end there would not have had it.
     """
 
     class Stop(keras.callbacks.Callback):
@@ -159,13 +159,49 @@ def test_epochs_between_two_evaluations_are_not_evaluated(tmp_path, make_source)
     assert evaluated_epochs(tmp_path) == [1]
     assert measured["loss"] == read_metrics(str(tmp_path))[-1]["loss"]
     train(3)
-    assert evaluated_epochs(tmp_path) == [2, 3]
+    assert evaluated_epochs(tmp_path) == [1, 2, 3]
     train(4)
-    assert evaluated_epochs(tmp_path) == [2, 4]
+    assert evaluated_epochs(tmp_path) == [1, 2, 3, 4]
     with open(tmp_path / "metrics.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["val_loss"] == "NA" for row in rows] == [True, False, False, False]
     assert float(rows[3]["val_loss"]) == read_metrics(str(tmp_path))[-1]["loss"]
+
+
+@pytest.mark.usefixtures("simulated_runs")
+def test_the_best_weights_of_a_shorter_run_remain_the_best(
+    tmp_path, make_source, errors_after_steps
+):
+    """The third epoch is evaluated only because the run ends there at first.
+
+    The evaluation does not count for the schedule: with it, the fourth epoch would be
+    the first of a lower learning rate.
+    """
+    errors_after_steps += [0.9, 0.5, 0.6, 0.55, 0.4, 0.45]
+    options = TrainingOptions(keep_best=True, eval_every=2)
+
+    def train(epochs):
+        train_briefly(
+            tmp_path, make_source(12), options=options, log_steps=1,
+            preset=shallow_preset(epochs=epochs, schedule="plateau", patience=1),
+        )
+
+    def best_kernel():
+        model = load_classifier(str(tmp_path), checkpoint="best").model
+        return model.get_layer("fc8").kernel.numpy()
+
+    train(3)
+    train(4)
+    train(5)
+    kernel = best_kernel()
+    train(6)
+    train(6)
+    np.testing.assert_array_equal(best_kernel(), kernel)
+    lines = read_metrics(str(tmp_path))
+    errors = {m["epoch"]: m["top1_error"] for m in lines if m["split"] == "eval"}
+    assert errors == {2: 0.5, 3: 0.6, 4: 0.55, 5: 0.4, 6: 0.45}
+    learning_rates = [m["learning_rate"] for m in lines if m["split"] == "train"]
+    assert learning_rates == pytest.approx(4 * [0.01] + 2 * [0.001])
 
 
 @pytest.mark.usefixtures("simulated_runs")
