@@ -22,6 +22,7 @@ import contextlib
 import json
 import os
 import shlex
+import threading
 
 from alexnet_tf.files import lock_folder
 from alexnet_tf.files import write_text
@@ -44,6 +45,10 @@ _RENAMED_VALUES = {
     ("preset", "cifar10_quick"): "cifar10_full",
     ("schedule", "dexp"): "stepped_exponential",
 }
+
+
+# {real path of a locked work directory: the thread that has locked it}
+_locking_threads = {}
 
 
 class WorkDirectoryInUse(ValueError):
@@ -114,7 +119,7 @@ def _check_same_flags(path, before, now, may_change, resolved):
 
 
 @contextlib.contextmanager
-def locked(path):
+def locked(path, reentrant=False):
     """Locks the work directory for this run until the body ends.
 
     The operating system releases the lock when the process ends, even if it is killed.
@@ -122,11 +127,17 @@ def locked(path):
 
     Args:
         path: the directory; it is created if it does not exist.
+        reentrant: whether this thread may have locked the directory already. The lock
+            is then released where it was taken.
 
     Raises:
         WorkDirectoryInUse: if another run has locked the directory.
         PermissionError: if the directory cannot be created or opened.
     """
+    real_path, thread = os.path.realpath(path), threading.get_ident()
+    if reentrant and _locking_threads.get(real_path) == thread:
+        yield
+        return
     with contextlib.ExitStack() as stack:
         try:
             os.makedirs(path, exist_ok=True)
@@ -139,6 +150,8 @@ def locked(path):
             ) from error
         except OSError as error:
             raise _not_writable_error(path, error) from error
+        _locking_threads[real_path] = thread
+        stack.callback(_locking_threads.pop, real_path, None)
         yield
 
 

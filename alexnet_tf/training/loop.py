@@ -53,6 +53,7 @@ from alexnet_tf.training import validation
 from alexnet_tf.workdir import append_environment
 from alexnet_tf.workdir import append_metrics
 from alexnet_tf.workdir import has_checkpoint
+from alexnet_tf.workdir import locked
 from alexnet_tf.workdir import read_metrics
 from alexnet_tf.workdir import STATISTICS_FILE
 from alexnet_tf.workdir import truncate_metrics
@@ -65,6 +66,23 @@ _log = logging.getLogger(__name__)
 _FEATURE_BATCH_SIZE = 64
 
 
+def _locking_workdir(function):
+    """Decorates `train`: the chief locks the work directory during the call."""
+
+    @functools.wraps(function)
+    def train_locked(preset, source, eval_source, workdir, **kwargs):
+        strategy = kwargs.get("strategy") or tf.distribute.get_strategy()
+        lock = contextlib.nullcontext()
+        if distribution.is_chief(strategy):
+            # `train_dataset` has locked it, to write flags.txt.
+            lock = locked(workdir, reentrant=True)
+        with lock:
+            return function(preset, source, eval_source, workdir, **kwargs)
+
+    return train_locked
+
+
+@_locking_workdir
 def train(
     preset,
     source,
@@ -154,7 +172,7 @@ def train(
             not suit the network, arguments exclude each other or are names, an image is
             unreadable, a source does not hold the number of images that it declares or
             held when the run began, the run in `workdir` has another preset or other
-            settings, or no checkpoint of this network is intact.
+            settings or is in progress, or no checkpoint of this network is intact.
         OSError: if a file of the data set is missing, the disk is full, or another
             worker is lost (`distribution.WorkerLost`).
         FloatingPointError: if the loss is not finite.

@@ -25,7 +25,9 @@ from alexnet_tf.training import distribution
 from alexnet_tf.training import loop
 from alexnet_tf.training import steps
 from alexnet_tf.training import validation
+from alexnet_tf.workdir import locked
 from alexnet_tf.workdir import read_metrics
+from alexnet_tf.workdir import WorkDirectoryInUse
 from helpers.runs import CallAtStep
 from helpers.runs import events
 from helpers.runs import final_arrays
@@ -303,6 +305,28 @@ def test_a_run_that_a_callback_stopped_can_be_resumed(
     assert train_briefly(resumed, source, log_steps=2) == expected
     assert_same(final_arrays(straight), final_arrays(resumed))
     assert_same_metrics(straight, resumed)
+
+
+@pytest.mark.usefixtures("simulated_runs")
+def test_two_runs_cannot_use_one_work_directory(tmp_path, make_source):
+    """A run is already in the directory when another one begins there."""
+    source, preset, errors = make_source(24), shallow_preset(epochs=1), []
+
+    def train_in_thread():
+        with pytest.raises(WorkDirectoryInUse) as raised:
+            train_briefly(tmp_path, source, preset=preset)
+        errors.append(str(raised.value))
+
+    def begin_second_run():
+        thread = threading.Thread(target=train_in_thread)
+        thread.start()
+        thread.join()
+
+    call = CallAtStep(1, begin_second_run)
+    with locked(str(tmp_path / ".." / tmp_path.name)):
+        expected = train_briefly(tmp_path, source, preset=preset, callbacks=[call])
+    assert len(errors) == 1 and f"workdir={tmp_path}, in which a run is" in errors[0]
+    assert train_briefly(tmp_path, source, preset=preset) == expected
 
 
 @pytest.mark.usefixtures("simulated_runs")
