@@ -625,7 +625,7 @@ def _check_bad_images(source, count, max_bad_images):
         )
 
 
-def _log_optimizer(model, recipe):
+def _log_optimizer(model):
     inner_optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not isinstance(inner_optimizer, optimizers.MomentumSGD):
         name, count = type(inner_optimizer).__name__, model.count_params()
@@ -633,18 +633,18 @@ def _log_optimizer(model, recipe):
         return
     kernels, others = [], []
     for variable in model.trainable_variables:
-        (kernels if optimizers.is_kernel(variable) else others).append(variable)
+        (kernels if inner_optimizer.is_decayed(variable) else others).append(variable)
     _log.info(
         "%s: %d parameters. Weight decay of %g on %d of them, in %d kernels, and none "
         "on %d others that are trained.",
-        model.name, model.count_params(), recipe.weight_decay,
+        model.name, model.count_params(), inner_optimizer.kernel_decay,
         sum(v.shape.num_elements() for v in kernels), len(kernels),
         sum(v.shape.num_elements() for v in others),
     )
 
 
 def _log_summary(model, recipe, source, eval_source, num_devices, steps_per_epoch):
-    _log_optimizer(model, recipe)
+    _log_optimizer(model)
     frozen = [layer.name for layer in model.layers if not layer.trainable]
     if frozen:
         _log.info("Frozen: %s.", ", ".join(frozen))

@@ -27,8 +27,9 @@ class MomentumSGD(keras.optimizers.SGD):
         w <- w + v
 
     (paper, section 5; CHM weights.cu:146-198). Decay applies to kernels only
-    (CHM layer.cu:565). Keras' `SGD(weight_decay=...)` differs: it does not add
-    the decay to v, which makes the decay ten times weaker at momentum .9.
+    (CHM layer.cu:565), except for those given to `exclude_from_weight_decay`.
+    Keras' `SGD(weight_decay=...)` differs: it does not add the decay to v, which
+    makes the decay ten times weaker at momentum .9.
 
     Attributes:
         kernel_decay: the weight decay of the kernels. The attribute
@@ -63,12 +64,17 @@ class MomentumSGD(keras.optimizers.SGD):
         self.kernel_decay = weight_decay
         self.bias_lr_multiplier = bias_lr_multiplier
         self.lr_multipliers = dict(lr_multipliers or {})
-        self._are_kernels, self._layer_names = [], []
+        self._are_kernels, self._are_decayed, self._layer_names = [], [], []
 
     def build(self, variables):
         super().build(variables)
         self._are_kernels = [is_kernel(variable) for variable in variables]
+        self._are_decayed = [self.is_decayed(variable) for variable in variables]
         self._layer_names = [variable.path.split("/")[0] for variable in variables]
+
+    def is_decayed(self, variable):
+        """Returns whether the optimizer applies weight decay to a Keras variable."""
+        return is_kernel(variable) and self._use_weight_decay(variable)
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -76,9 +82,9 @@ class MomentumSGD(keras.optimizers.SGD):
         if multiplier == 0:
             return  # The velocity is not applied either (CHM weights.cu:148).
         learning_rate = learning_rate * multiplier
-        if self._are_kernels[index]:
+        if self._are_decayed[index]:
             gradient = gradient + self.kernel_decay * variable
-        else:
+        if not self._are_kernels[index]:
             learning_rate = learning_rate * self.bias_lr_multiplier
         super().update_step(gradient, variable, learning_rate)
 
@@ -92,7 +98,7 @@ class MomentumSGD(keras.optimizers.SGD):
 
 
 def is_kernel(variable):
-    """Returns whether weight decay applies to a Keras variable."""
+    """Returns whether a Keras variable is a kernel, unlike a bias."""
     return variable.name == "kernel"
 
 

@@ -81,6 +81,21 @@ def test_multipliers_scale_the_learning_rate_and_the_decay_of_their_layer():
         np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5)
 
 
+def test_excluded_kernels_do_not_decay():
+    values = np.ones(2)
+    variables = [make_variable("kernel", values) for _ in range(2)]
+    optimizer = optimizers.MomentumSGD(weight_decay=0.05, bias_lr_multiplier=2.0)
+    optimizer.exclude_from_weight_decay(var_list=variables[:1])
+    optimizer.build(variables)
+    gradients = np.full((3, 2), 0.3)
+    for learning_rate in LEARNING_RATES:
+        optimizer.learning_rate = learning_rate
+        optimizer.apply([tf.constant(gradients[0], tf.float32)] * 2, variables)
+    for variable, decay in zip(variables, (0.0, 0.05)):
+        expected = reference_steps(values, gradients, decay=decay)[-1]
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5)
+
+
 def test_weight_decay_of_keras_differs_from_the_papers_rule():
     """Keras does not add the decay to v, which is why `MomentumSGD` exists."""
     w, gradients = np.ones(1), np.zeros((3, 1))
