@@ -220,7 +220,8 @@ _PRESET_FLAGS = [
         "batch_size",
         None,
         "Number of images in a step, over all devices. Default: the preset's, or a "
-        "tenth of the training images if an epoch would have fewer than ten steps.",
+        "tenth of the training images if an epoch would have fewer than ten steps, "
+        "rounded down to a number that the devices can share equally.",
         lower_bound=1,
     ),
     cli.float_flag(

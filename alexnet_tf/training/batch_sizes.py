@@ -1,4 +1,4 @@
-"""Batch sizes for data sets that are too small for the batch size of a preset."""
+"""Default batch sizes for small data sets and for any number of devices."""
 
 import logging
 
@@ -14,13 +14,13 @@ MIN_STEPS_PER_EPOCH = 10
 def fit(
     preset, num_examples, num_replicas, keep_learning_rate=False, recorded=(None, None)
 ):
-    """Returns the preset with a batch size that suits a number of training images.
+    """Returns the preset with a batch size that suits the images and the devices.
 
     If the batch size of the preset gives an epoch fewer than `MIN_STEPS_PER_EPOCH`
-    steps, it is replaced by the largest batch size that gives it at least that many and
-    that the devices can share equally, or by one image per device if there is none. The
-    change is logged. With fewer images than devices, the preset is returned unchanged,
-    and `loop.train` raises an error.
+    steps, it is replaced by the largest batch size that gives it at least that many. It
+    is rounded down to a number that the devices can share equally, at least one image
+    per device. The change is logged. With fewer images than devices, the preset is
+    returned unchanged, and `loop.train` raises an error.
 
     The learning rate is multiplied by the square root of the ratio of the two batch
     sizes, which keeps the variance of an update (Krizhevsky, "One weird trick for
@@ -34,39 +34,58 @@ def fit(
         num_replicas: the number of devices, which share a batch equally.
         keep_learning_rate: whether to keep the learning rate of the preset.
         recorded: the batch size and the learning rate of the run that is resumed, which
-            are used instead: it may have begun on another number of devices or with an
-            earlier version. (None, None) for a new run.
+            may have begun on another number of devices or with an earlier version; for
+            a new run (None, None). They are used instead, unless they come from flags:
+            with ten steps per epoch or more, the learning rate must follow the rule.
     """
     recipe = preset.recipe
-    has_enough_steps = num_examples // recipe.batch_size >= MIN_STEPS_PER_EPOCH
-    if has_enough_steps or num_examples < num_replicas:
+    if num_examples < num_replicas:
         return preset
+    has_enough_steps = num_examples // recipe.batch_size >= MIN_STEPS_PER_EPOCH
     batch_size, learning_rate = recorded
-    if batch_size is None:
+    is_default = batch_size is not None and (
+        not has_enough_steps
+        or keep_learning_rate
+        or learning_rate == _scaled_learning_rate(recipe, batch_size)
+    )
+    if not is_default:
         largest = num_examples // MIN_STEPS_PER_EPOCH
+        if has_enough_steps:
+            largest = recipe.batch_size
         batch_size = max(1, largest // num_replicas) * num_replicas
-        learning_rate = recipe.learning_rate * (batch_size / recipe.batch_size) ** 0.5
-        learning_rate = float(f"{learning_rate:.3g}")
+        learning_rate = _scaled_learning_rate(recipe, batch_size)
     if batch_size == recipe.batch_size:
         return preset
     overrides = {"batch_size": batch_size}
     if not keep_learning_rate:
         overrides["learning_rate"] = learning_rate
     fitted = presets.override(preset, **overrides)
+    reason = f"There are only {num_examples} training images"
+    if has_enough_steps:
+        reason = "The devices share a batch equally"
+    _log_change(reason, recipe, fitted.recipe, num_examples // batch_size)
+    return fitted
+
+
+def _scaled_learning_rate(recipe, batch_size):
+    """Returns the learning rate for a batch size, see `fit`."""
+    learning_rate = recipe.learning_rate * (batch_size / recipe.batch_size) ** 0.5
+    return float(f"{learning_rate:.3g}")
+
+
+def _log_change(reason, recipe, fitted, steps_per_epoch):
+    """Logs how the recipe `fitted` differs from `recipe`, and why."""
     rate_change = ""
-    if not keep_learning_rate:
+    if fitted.learning_rate != recipe.learning_rate:
         rate_change = (
-            f", and the learning rate is {fitted.recipe.learning_rate:g} instead of "
+            f", and the learning rate is {fitted.learning_rate:g} instead of "
             f"{recipe.learning_rate:g}"
         )
     _log.info(
-        "There are only %d training images: the batch size is %d instead of %d, so "
-        "that an epoch has %d step(s)%s. Use --batch_size and --learning_rate to "
-        "choose other values.",
-        num_examples, batch_size, recipe.batch_size, num_examples // batch_size,
-        rate_change,
+        "%s: the batch size is %d instead of %d, so that an epoch has %d step(s)%s. "
+        "Use --batch_size and --learning_rate to choose other values.",
+        reason, fitted.batch_size, recipe.batch_size, steps_per_epoch, rate_change,
     )  # fmt: skip
-    return fitted
 
 
 def warn_of_few_steps(batch_size, num_examples):

@@ -6,6 +6,7 @@
 import contextlib
 import functools
 import logging
+import math
 import os
 import signal
 import sys
@@ -526,9 +527,11 @@ def _check_inputs(preset, strategy, source, eval_source):
     _check_objects(preset, source, eval_source)
     batch_size, replicas = preset.recipe.batch_size, strategy.num_replicas_in_sync
     if batch_size % replicas:
+        multiple = max(1, batch_size // replicas) * replicas
         raise ValueError(
             f"Expected a batch that {replicas} devices can share equally. Received: "
-            f"batch_size={batch_size}. Use a multiple of {replicas}."
+            f"batch_size={batch_size}. Use batch_size={multiple} or another multiple "
+            f"of {replicas}, or num_devices={math.gcd(batch_size, replicas)}."
         )
     if batch_size > source.num_examples:
         raise ValueError(

@@ -143,7 +143,8 @@ def train_dataset(
             other images in the same order.
         **overrides: single values of the preset, see `presets.override`: batch_size,
             learning_rate, epochs, ablate and others. The default batch size and
-            learning rate for a small data set are smaller than the preset's, see
+            learning rate for a small data set, or for devices that cannot share the
+            preset's batch equally, are smaller than the preset's, see
             `batch_sizes.fit`. With published weights or a weights file, `mean` can also
             be the path of a mean image, see `pixel_statistics.published`.
 

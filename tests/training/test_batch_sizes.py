@@ -20,9 +20,12 @@ from alexnet_tf.training import batch_sizes
         (6, 1, 1, 0.000625),  # There are fewer than ten images.
         (12, 4, 4, 0.00125),
         (3, 4, 256, 0.01),  # Four devices cannot share three images.
+        (1_281_167, 8, 256, 0.01),
+        (1_281_167, 3, 255, 0.00998),  # Three devices cannot share 256 images.
+        (1_281_167, 7, 252, 0.00992),
     ],
 )
-def test_the_default_gives_an_epoch_ten_steps(
+def test_the_default_gives_an_epoch_ten_steps_and_devices_equal_shares(
     num_examples, num_replicas, batch_size, learning_rate
 ):
     preset = presets.get("caffe")
@@ -54,6 +57,17 @@ def test_the_values_of_the_resumed_run_are_kept(caplog):
     assert fit(10_000, 1, recorded=(98, 0.02)) == preset.recipe
     # A run with an optimizer of its own has recorded no learning rate.
     assert fit(98, 4, recorded=(98, None)).learning_rate == 0.01
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2, 3])
+def test_a_run_that_began_on_three_devices_resumes_on_others(num_replicas, caplog):
+    caplog.set_level(logging.INFO)
+    preset, num_examples = presets.get("caffe"), 1_281_167
+    began = batch_sizes.fit(preset, num_examples, 3)
+    assert "batch equally: the batch size is 255 instead of 256, so" in caplog.text
+    recorded = began.recipe.batch_size, began.recipe.learning_rate
+    resumed = batch_sizes.fit(preset, num_examples, num_replicas, recorded=recorded)
+    assert resumed == began
 
 
 def test_warns_below_ten_steps(caplog):

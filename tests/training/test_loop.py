@@ -101,11 +101,14 @@ def test_devices_share_the_global_batch(tmp_path, make_source, devices):
     assert_same(*arrays, atol=1e-5)
 
 
-@pytest.mark.parametrize("batch_size", [16, 2])
-def test_rejects_a_batch_that_devices_cannot_share(tmp_path, make_source, batch_size):
+@pytest.mark.parametrize("batch_size, multiple", [(16, 15), (2, 3)])
+def test_rejects_a_batch_that_devices_cannot_share(
+    tmp_path, make_source, batch_size, multiple
+):
     """A batch of 16 is not a multiple of 3 devices; a batch of 2 is smaller than 3."""
     preset = shallow_preset(batch_size=batch_size)
-    with pytest.raises(ValueError, match=f"3 devices.*batch_size={batch_size}"):
+    message = f"3 devices.*batch_size={batch_size}. Use batch_size={multiple} or.*es=1"
+    with pytest.raises(ValueError, match=message):
         train_briefly(tmp_path, make_source(36), preset=preset, devices=3)
 
 
