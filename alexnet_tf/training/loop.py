@@ -169,11 +169,12 @@ def train(
 
     Raises:
         ValueError: if the batch size does not suit the devices or the data, the sources
-            have different classes or do not suit the preprocessing, `fine_tuning` does
-            not suit the network, arguments exclude each other or are names, an image is
-            unreadable, a source does not hold the number of images that it declares or
-            held when the run began, the run in `workdir` has another preset or other
-            settings or is in progress, or no checkpoint of this network is intact.
+            have fewer than two classes, different ones, or do not suit the
+            preprocessing, `fine_tuning` does not suit the network, arguments exclude
+            each other or are names, an image is unreadable, a source does not hold the
+            number of images that it declares or held when the run began, the run in
+            `workdir` has another preset or other settings or is in progress, or no
+            checkpoint of this network is intact.
         OSError: if a file of the data set is missing, the disk is full, or another
             worker is lost (`distribution.WorkerLost`).
         FloatingPointError: if the loss is not finite.
@@ -538,6 +539,12 @@ def _check_inputs(preset, strategy, source, eval_source):
             f"Expected at least one full batch in {source}. Received: "
             f"{source.num_examples} images, batch_size={batch_size}. Use a smaller "
             "batch_size."
+        )
+    if len(source.classes) < 2:
+        raise ValueError(
+            f"Expected at least two classes in {source}. Received: "
+            f"{', '.join(source.classes) or 'none'}, with which every answer is right. "
+            "Add images of another class."
         )
     if source.classes != eval_source.classes:
         raise ValueError(

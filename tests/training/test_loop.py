@@ -117,6 +117,12 @@ def test_rejects_fewer_images_than_a_batch(tmp_path, make_source):
         train_briefly(tmp_path, make_source(30), preset=shallow_preset(batch_size=31))
 
 
+def test_rejects_a_source_with_one_class(tmp_path, make_source):
+    source = make_source(30, classes=1)
+    with pytest.raises(ValueError, match="at least two classes in .*Received: "):
+        train_briefly(tmp_path, source)
+
+
 def test_rejects_sources_with_different_classes(tmp_path, make_source):
     with pytest.raises(ValueError, match="same classes.*10 and 5"):
         loop.train(
