@@ -156,11 +156,13 @@ def train(
             `on_train_batch_begin` is not called, and `on_train_batch_end` is called
             once for several steps. `stop_training` ends the run after the current
             epoch. A changed learning rate has an effect only on an `optimizer` of your
-            own; the schedule of the preset overrides it with a warning. With `tower_devices`, the weights of their `model` are those of the
-            last checkpoint or the last end of an epoch. The last checkpoint has the
-            weights that `on_train_end` leaves, for example those that
+            own; the schedule of the preset overrides it with a warning. With
+            `tower_devices`, the weights of their `model` are those of the last
+            checkpoint or the last end of an epoch. The last checkpoint has the weights
+            that `on_train_end` leaves, for example those that
             `EarlyStopping(restore_best_weights=True)` restores. A larger number of
-            epochs continues from them; the returned metrics are those before it.
+            epochs continues from them. The returned metrics are those of the last
+            epoch.
 
     Returns:
         {"loss", "top1_error"} on `eval_source` and, with five classes or more,

@@ -232,8 +232,8 @@ class TrainingSteps:
     def _set_learning_rate(self, value):
         """Sets the learning rate of the paper's optimizer."""
         found = keras.ops.convert_to_numpy(self._optimizer.learning_rate)
-        is_changed = self._set_value is not None and found != np.float32(self._set_value)
-        if is_changed and not self._has_warned:
+        expected = found if self._set_value is None else np.float32(self._set_value)
+        if found != expected and not self._has_warned:
             self._has_warned = True
             _log.warning(
                 "A callback has set the learning rate to %g, which has no effect: the "
