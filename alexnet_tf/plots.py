@@ -84,7 +84,7 @@ def kernels(weights, path, name="the network", towers=1):
     Args:
         weights: float [H, W, 3, kernels], RGB.
         path: see the module docstring.
-        name: the name of the network, for the title.
+        name: the name of the layer and of the network, for the title.
         towers: the number of towers, each of which has an equal share of the kernels
             and was computed by a GPU of its own in the paper.
     """
@@ -104,7 +104,7 @@ def kernels(weights, path, name="the network", towers=1):
             ax.set_title(f"tower {tower} (GPU {tower})", loc="left", fontsize=11)
     height, width, _, count = np.shape(weights)
     title = (
-        f"The {count} kernels of conv1 of {name}, {height} x {width} pixels\n"
+        f"The {count} kernels of {name}, {height} x {width} pixels\n"
         "The colors of each kernel are stretched to the full range."
     )
     _save(fig, path, title)

@@ -161,7 +161,7 @@ def test_curves_shows_losses_that_are_not_finite(draw):
 
 def test_kernels_labels_the_towers(draw):
     weights = np.random.default_rng(0).normal(size=(11, 11, 3, 96))
-    fig = draw(plots.kernels, weights, "", "paper", 2)
+    fig = draw(plots.kernels, weights, "", "conv1 of paper", 2)
     assert [ax.get_title(loc="left") for ax in fig.axes] == [
         "tower 1 (GPU 1)", "tower 2 (GPU 2)"
     ]  # fmt: skip

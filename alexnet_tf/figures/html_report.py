@@ -184,7 +184,7 @@ def page(workdir, classifier, source, train_source, index, layer, verbose=0):
     sections = [
         ("Result", *_result(classifier, source, probabilities, labels, log_lines)),
         ("Curves", *_curves(log_lines, preset.name, source.name)),
-        ("Kernels of the first layer", *_kernels(classifier)),
+        *_kernels(classifier),
         *_predictions(classifier, source, probabilities, labels),
         ("Confusions", *_confusions(source, probabilities, labels)),
         (
@@ -424,17 +424,20 @@ def _curves(log_lines, preset_name, source_name):
 
 
 def _kernels(classifier):
-    count = classifier.model.get_layer("conv1").output.shape[-1]
+    """Returns a list of one section, or of none for a network without convolutions."""
+    convolution = alexnet.first_convolution(classifier.model)
+    if convolution is None:
+        return []
     image = _plot(
         functools.partial(paper_figures.kernels, classifier),
-        f"{count} kernels of conv1",
+        f"{convolution.filters} kernels of {convolution.name}",
     )
     explanation = (
         "Each square shows the pixels to which a kernel of the first convolution "
         "responds most strongly, with its colors stretched to the full range. A kernel "
         "that has learned something is smooth."
     )
-    return explanation, image
+    return [("Kernels of the first layer", explanation, image)]
 
 
 def _predictions(classifier, source, probabilities, labels):

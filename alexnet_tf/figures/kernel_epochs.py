@@ -80,7 +80,8 @@ def _plot_strip(epochs, kernels, path):
     note = f"{len(shown)} of {num_kernels} kernels: numbers {numbers}."
     row_height = 0.82 * layout.WIDTH / _MAX_KERNELS + 0.08
     fig = layout.make_figure(
-        row_height * len(epochs), "The kernels of conv1 over the epochs",
+        row_height * len(epochs),
+        "The kernels of the first convolution over the epochs",
         f"{note} {_NOTE}",
     )
     axes = fig.subplots(len(epochs), 1, squeeze=False).ravel()
@@ -104,7 +105,7 @@ def _frame(epoch, kernels):
     height, width = sheet.shape[:2]
     fig = layout.make_figure(
         layout.WIDTH * height / width,
-        f"The kernels of conv1: {', '.join(_epoch_labels(epoch, kernels))}",
+        f"The kernels of the first convolution: {', '.join(_epoch_labels(epoch, kernels))}",
         _NOTE,
     )
     ax = fig.subplots()

@@ -32,16 +32,20 @@ _GROUPS = ("right, the surest first", "wrong, the surest first", "the least sure
 
 
 def kernels(classifier, path):
-    """Draws the kernels of the first layer (Fig. 3).
+    """Draws the kernels of the first convolution (Fig. 3).
 
     Args:
         classifier, path: see the module docstring.
+
+    Raises:
+        ValueError: if the network has no convolution.
     """
     weights = alexnet.rgb_kernels(classifier.model, classifier.preset)
+    convolution = alexnet.first_convolution(classifier.model)
     plots.kernels(
         weights,
         path,
-        classifier.preset.name,
+        f"{convolution.name} of {classifier.preset.name}",
         alexnet.kernel_towers(classifier.model),
     )
 

@@ -246,33 +246,59 @@ def to_fully_convolutional(model):
     return keras.Model(inputs, x, name=f"{model.name}_convolutional")
 
 
+def first_convolution(model):
+    """Returns the first convolution of a model, or None if there is none.
+
+    It is conv1 in all presets of this package; own presets may name it differently.
+
+    Args:
+        model: a model that `AlexNet` built.
+    """
+    return next(iter(_convolutions(model)), None)
+
+
+def _convolutions(model):
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+
+
 def rgb_kernels(model, preset):
-    """Returns the kernels of conv1, float32 [H, W, 3, filters], in RGB order.
+    """Returns the kernels of the first convolution in RGB order.
+
+    They are float32 [H, W, 3, filters].
 
     Args:
         model: a model that `AlexNet` built.
         preset: the `presets.Preset` of the model, which states its channel order.
+
+    Raises:
+        ValueError: if the model has no convolution.
     """
-    kernels = model.get_layer("conv1").kernel.numpy()
+    convolution = first_convolution(model)
+    if convolution is None:
+        raise ValueError(
+            "Expected a network with a convolution, whose kernels can be shown. "
+            f"Received: {preset.name}, which has none."
+        )
+    kernels = convolution.kernel.numpy()
     if preset.preprocessing.channel_order == "bgr":
         return kernels[:, :, ::-1]
     return kernels
 
 
 def kernel_towers(model):
-    """Returns the number of towers that the kernels of conv1 are divided into.
+    """Returns the number of towers of the kernels of the first convolution.
 
-    The maps of conv1 belong to towers if the next convolution is grouped: the maps of
-    a group are the inputs of the kernels of that group only. Without such groups, or if
-    their number does not divide the number of kernels, the result is 1.
+    Its maps belong to towers if the next convolution is grouped: the maps of a group
+    are the inputs of the kernels of that group only. Without such groups, or if their
+    number does not divide the number of kernels, the result is 1.
 
     Args:
         model: a model that `AlexNet` built.
     """
-    convolutions = [
-        layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)
-    ]
-    towers = convolutions[1].groups if len(convolutions) > 1 else 1
+    convolutions = _convolutions(model)
+    if len(convolutions) < 2:
+        return 1
+    towers = convolutions[1].groups
     return towers if convolutions[0].filters % towers == 0 else 1
 
 

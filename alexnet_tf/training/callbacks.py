@@ -77,10 +77,11 @@ class _EpochTable(keras.callbacks.CSVLogger):
 class FigureWriter(keras.callbacks.Callback):
     """Draws curves.png and conv1.png at the end of epochs.
 
-    It skips an epoch if less than `DRAW_SECONDS` have passed since the last
+    conv1.png shows the kernels of the first convolution, whatever its name; a network
+    without convolutions has no such file. The callback skips an epoch if less than `DRAW_SECONDS` have passed since the last
     drawing, or if drawing would take more than `DRAW_SHARE` of the run's time.
     With each drawing, TensorBoard receives what Keras' callback does not write: the
-    kernels of the first layer; histograms of all weights and of the gradients of
+    kernels of the first convolution; histograms of all weights and of the gradients of
     the loss; and the training throughput in images per second, 0 if it was not
     measured. In the first `KERNEL_EPOCHS` epochs, the kernels are written after
     each epoch, since they change most then. The gradients are computed on the
@@ -110,11 +111,14 @@ class FigureWriter(keras.callbacks.Callback):
                 os.path.join(self._workdir, "curves.png"),
                 f"Training of {self._preset.name} on {self._source.name}",
             )
+        convolution = alexnet.first_convolution(self._logits_model)
+        if convolution is None:
+            return
         with _logging_errors("conv1.png"):
             plots.kernels(
                 alexnet.rgb_kernels(self._logits_model, self._preset),
                 os.path.join(self._workdir, "conv1.png"),
-                self._preset.name,
+                f"{convolution.name} of {self._preset.name}",
                 alexnet.kernel_towers(self._logits_model),
             )
 
@@ -146,11 +150,14 @@ class FigureWriter(keras.callbacks.Callback):
             write()
 
     def _write_kernels(self):
+        convolution = alexnet.first_convolution(self._logits_model)
+        if convolution is None:
+            return
         sheet = plots.kernel_sheet(
             alexnet.rgb_kernels(self._logits_model, self._preset),
             alexnet.kernel_towers(self._logits_model),
         )
-        tf.summary.image("conv1", sheet[np.newaxis])
+        tf.summary.image(convolution.name, sheet[np.newaxis])
 
     def _write_events(self):
         for variable in self._logits_model.weights:

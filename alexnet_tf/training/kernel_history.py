@@ -1,8 +1,8 @@
-"""Keeps the kernels of the first layer over the epochs of a run.
+"""Keeps the kernels of the first convolution over the epochs of a run.
 
 They are NumPy files in the folder kernels/ of the work directory, such as
 conv1_00003.npy for the kernels after the third epoch and conv1_00000.npy for those
-before training. A file takes 139 KB with the preset `paper`.
+before training, whatever the convolution is called. A file takes 139 KB with the preset `paper`.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ _EPOCHS_PER_DOUBLING = 16
 
 
 class KernelRecorder(keras.callbacks.Callback):
-    """Writes the kernels of conv1 before training and at the end of epochs.
+    """Writes the kernels of the first convolution at the end of epochs.
 
-    All of the first 32 epochs are recorded, then every second one up to epoch 64, every
+    The initial kernels and all of the first 32 epochs are recorded, then every second one up to epoch 64, every
     fourth one up to epoch 128, and so on, and the last epoch of the run. A network
-    without a layer called conv1 has no such files. An error while writing is logged,
-    and training continues.
+    without convolutions has no such files. An error while writing is logged, and
+    training continues.
 
     Args:
         workdir: an existing directory.
@@ -60,7 +60,7 @@ class KernelRecorder(keras.callbacks.Callback):
             self._write(self._epoch)
 
     def _write(self, epoch):
-        if all(layer.name != "conv1" for layer in self.model.layers):
+        if alexnet.first_convolution(self.model) is None:
             return
         kernels = alexnet.rgb_kernels(self.model, self._preset)
         folder = os.path.join(self._workdir, _FOLDER)
@@ -111,4 +111,4 @@ def read_kernels(path):
         reason = f"shape {list(kernels.shape)}"
     except (ValueError, EOFError) as error:
         reason = str(error)
-    raise ValueError(f"{path} is damaged: expected kernels of conv1 ({reason}).")
+    raise ValueError(f"{path} is damaged: expected kernels of a convolution ({reason}).")

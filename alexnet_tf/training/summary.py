@@ -7,7 +7,8 @@ from alexnet_tf.data import bad_images
 from alexnet_tf import files
 from alexnet_tf.training import metrics
 
-_FILES = ("curves.png", "conv1.png", "metrics.jsonl", "checkpoints")
+_FIGURES = ("curves.png", "conv1.png")
+_FILES = ("metrics.jsonl", "checkpoints")
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 
@@ -30,9 +31,14 @@ def print_summary(measured, eval_source, workdir):
         f"{eval_source.num_examples - num_bad} images"
         f"{bad_images.describe_left_out(num_bad)})."
     )
-    for name in _FILES:
+    # A network without convolutions has no conv1.png, and drawing may have failed.
+    figures = [
+        name for name in _FIGURES if os.path.exists(os.path.join(workdir, name))
+    ]
+    for name in (*figures, *_FILES):
         print(os.path.join(workdir, name))
-    print("Look at curves.png and conv1.png first. Commands to try next:")
+    advice = f"Look at {' and '.join(figures)} first. " if figures else ""
+    print(f"{advice}Commands to try next:")
     for command in _commands(workdir, _example_path(eval_source, workdir)):
         print("  python -m alexnet_tf." + shlex.join(command))
 

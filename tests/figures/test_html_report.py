@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import types
 
 from matplotlib import image as matplotlib_image
 import numpy as np
@@ -16,11 +17,13 @@ from alexnet_tf.figures import differences
 from alexnet_tf.figures import html_report
 from alexnet_tf.inference import evaluation
 from alexnet_tf.inference import retrieval
+from alexnet_tf.models import alexnet
 from alexnet_tf import plots
 from alexnet_tf import presets
 from alexnet_tf.workdir import append_metrics
 from helpers.commands import command
 from helpers.images import write_image_folder
+from helpers.networks import dense_preset
 from helpers.networks import untrained_classifier
 
 
@@ -142,6 +145,20 @@ def test_page_of_one_step_on_three_images(make_page, tmp_path):
     assert "the 2 nearest of 3 images of images, split train" in (
         " ".join(text.split())
     )
+
+
+def test_kernels_of_a_first_convolution_of_any_name():
+    preset = dataclasses.replace(
+        dense_preset(),
+        layers=(presets.Conv("stem", 4, 3), presets.Dense("fc", None)),
+    )
+    sections = []
+    for own in (preset, dense_preset()):
+        model = alexnet.AlexNet(own, 3)
+        classifier = types.SimpleNamespace(model=model, preset=own)
+        sections.append(html_report._kernels(classifier))
+    [(_, _, content)] = sections[0]
+    assert 'alt="4 kernels of stem"' in content and not sections[1]
 
 
 def test_page_shows_the_evaluated_images(make_page, tmp_path, monkeypatch):

@@ -45,7 +45,7 @@ def test_kernels_shows_kernels_of_conv1(plotted):
     paper_figures.kernels(classifier, "out.png")
     kernels, *others = plotted("kernels")
     np.testing.assert_array_equal(kernels, classifier.model.get_layer("conv1").kernel)
-    assert others == ["out.png", "tiny", 2]
+    assert others == ["out.png", "conv1 of tiny", 2]
 
 
 def test_predictions_shows_the_five_most_probable_classes(plotted, make_source):

@@ -71,6 +71,14 @@ def narrow_preset(name):
     return preset
 
 
+def dense_preset():
+    """Returns a preset without convolutions."""
+    preprocessing = presets.Preprocessing(8, 8, pca_color_std=0.0)
+    recipe = presets.Recipe(batch_size=2, schedule="constant", epochs=1)
+    layers = (presets.Dense("fc", None),)
+    return presets.Preset("dense", layers, preprocessing, recipe)
+
+
 def with_layer_values(preset, name_or_class, **values):
     """Returns a copy of `preset` with new values in some of its layers.
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 import alexnet_tf
 from alexnet_tf.models import alexnet
 from alexnet_tf import presets
+from helpers.networks import dense_preset
 from helpers.networks import narrow_preset
 from helpers.networks import reference_outputs
 from helpers.networks import relative_error
@@ -916,6 +917,29 @@ def test_rejects_layers_of_unknown_classes():
 
 def test_classes_may_be_a_numpy_integer():
     assert alexnet.AlexNet("tiny", classes=np.int64(7)).output_shape == (None, 7)
+
+
+def test_the_first_convolution_may_have_any_name():
+    layers = (
+        presets.Pool("shrink"),
+        presets.Conv("stem", 4, 3),
+        presets.Conv("conv1", 6, 3, groups=2),
+        presets.Dense("fc", None),
+    )
+    preset = presets.check(presets.Preset("own", layers))
+    model = alexnet.AlexNet(preset, 3, input_shape=(16, 16, 3))
+    assert alexnet.first_convolution(model).name == "stem"
+    kernels = alexnet.rgb_kernels(model, preset)
+    np.testing.assert_array_equal(kernels, model.get_layer("stem").kernel)
+    assert alexnet.kernel_towers(model) == 2
+
+
+def test_a_network_without_convolutions_has_no_kernels():
+    model = alexnet.AlexNet(dense_preset(), 3)
+    assert alexnet.first_convolution(model) is None
+    assert alexnet.kernel_towers(model) == 1
+    with pytest.raises(ValueError, match="with a convolution.*Received: dense, which"):
+        alexnet.rgb_kernels(model, dense_preset())
 
 
 @pytest.mark.parametrize("name, red_channel", [("paper", 0), ("caffe", 2)])

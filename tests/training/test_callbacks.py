@@ -23,6 +23,7 @@ from alexnet_tf.training import environment
 from alexnet_tf.training import metrics
 from alexnet_tf.training import optimizers
 from alexnet_tf.workdir import append_metrics
+from helpers.networks import dense_preset
 from helpers.runs import events
 
 
@@ -144,6 +145,17 @@ def test_errors_while_drawing_are_logged(tmp_path, caplog):
     figure_writer._drawn_at -= DRAW_SECONDS
     figure_writer.on_epoch_end(0)
     assert "Could not draw the figures of TensorBoard" in caplog.text
+
+
+def test_a_network_without_convolutions_has_no_kernels_to_draw(tmp_path, caplog):
+    preset = dense_preset()
+    model = alexnet.AlexNet(preset, 10)
+    figure_writer = FigureWriter(str(tmp_path), preset, "source", None, model)
+    figure_writer.on_train_begin()
+    figure_writer.on_epoch_end(0)
+    figure_writer.draw()
+    assert not (tmp_path / "conv1.png").exists()
+    assert "conv1.png" not in caplog.text and "TensorBoard" not in caplog.text
 
 
 def test_drawing_takes_no_more_than_its_share_of_the_time(monkeypatch):

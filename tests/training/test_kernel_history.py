@@ -1,11 +1,11 @@
 """Tests which kernels a run keeps."""
 
-import types
-
 import numpy as np
 import pytest
 
+from alexnet_tf.models import alexnet
 from alexnet_tf.training import kernel_history
+from helpers.networks import dense_preset
 from helpers.networks import untrained_classifier
 
 
@@ -56,9 +56,9 @@ def test_errors_do_not_end_a_run(tmp_path, caplog):
     assert "Could not keep the kernels of epoch 1" in caplog.text
 
 
-def test_a_network_without_conv1_keeps_nothing(tmp_path):
+def test_a_network_without_convolutions_keeps_nothing(tmp_path):
     recorder = kernel_history.KernelRecorder(str(tmp_path), None, False)
-    recorder.set_model(types.SimpleNamespace(layers=[]))
+    recorder.set_model(alexnet.AlexNet(dense_preset(), 10))
     recorder.on_train_begin()
     assert not [*tmp_path.iterdir()]
 

@@ -14,10 +14,12 @@ def test_names_the_results_and_commands_with_paths_that_exist(
     """Paths with spaces are quoted, and an image that is a file is not copied."""
     workdir = tmp_path / "a run"
     workdir.mkdir()
+    for name in ("curves.png", "conv1.png"):
+        (workdir / name).touch()
     source = datasets.load(f"folder:{image_folder}", "train")
     print_summary(METRICS, source, str(workdir))
     image = source.examples().as_numpy_iterator().next()["name"].decode()
-    assert image.startswith(str(image_folder)) and not [*workdir.iterdir()]
+    assert image.startswith(str(image_folder)) and len([*workdir.iterdir()]) == 2
     assert capsys.readouterr().out.splitlines() == [
         "Validation error: top-1 12.50%, top-5 0.00% (center crop, 20 images).",
         *(
@@ -30,6 +32,14 @@ def test_names_the_results_and_commands_with_paths_that_exist(
         "  python -m alexnet_tf.visualize --figure=predictions "
         f"'--weights={workdir}' '--output={workdir}/predictions.png'",
     ]
+
+
+def test_names_only_figures_that_were_drawn(tmp_path, make_source, capsys):
+    (tmp_path / "curves.png").touch()
+    print_summary(METRICS, make_source(3), str(tmp_path))
+    output = capsys.readouterr().out
+    assert f"{tmp_path}/curves.png\n" in output and "conv1.png" not in output
+    assert "\nLook at curves.png first. Commands to try next:\n" in output
 
 
 def test_images_that_are_left_out_are_not_counted(make_source, tmp_path, capsys):
