@@ -46,7 +46,9 @@ class Conv:
     filters: int
     kernel_size: int
     stride: int = 1
-    padding: str | tuple[tuple[int, int], tuple[int, int]] = "same"
+    padding: (
+        Literal["valid", "same"] | tuple[tuple[int, int], tuple[int, int]]
+    ) = "same"
     groups: int = 1
     init: Init = 0.01
     bias: float = 0.0
@@ -598,14 +600,14 @@ _ALL = (
 
 PRESETS = {preset.name: preset for preset in _ALL}
 
-# The choices for those arguments of `override` that are not numbers.
-_CHOICES = {
-    "init": ("he", "torch"),
+# The types of the arguments of `override`.
+_OVERRIDE_TYPES = {
+    "init": Literal["he", "torch"],
+    "dropout": float,
     **{
-        field.name: typing.get_args(field.type)
+        field.name: field.type
         for part in (Preprocessing, Recipe)
         for field in dataclasses.fields(part)
-        if typing.get_origin(field.type) is Literal
     },
 }
 
@@ -691,9 +693,10 @@ def check(preset: Preset) -> Preset:
 
     Raises:
         ValueError: if the name contains other characters than letters, digits and
-            "_.-", a field has the wrong type, a number of the recipe or of the
-            preprocessing is out of range, two layers have the same name, or the last
-            layer is not `Dense(name, None)`.
+            "_.-", a field has the wrong type or is none of its choices, a number of
+            the recipe or of the preprocessing is out of range, two layers have the same
+            name, the last layer is not `Dense(name, None)`, or `layer_lr_multipliers`
+            names anything but a layer with weights.
     """
     if not isinstance(preset, Preset):
         raise ValueError(f"Expected a presets.Preset. Received: {preset!r:.80}.")
@@ -706,9 +709,10 @@ def check(preset: Preset) -> Preset:
     for part, kind in ((preset.preprocessing, Preprocessing), (preset.recipe, Recipe)):
         if not isinstance(part, kind):
             raise ValueError(f"Expected a presets.{kind.__name__}. Received: {part!r}.")
-        _check_types(part, kind.__name__)
+        _check_fields(part, kind.__name__)
         _check_values(vars(part))
     _check_crop(preset.preprocessing)
+    _check_layer_lr_multipliers(preset)
     return preset
 
 
@@ -718,7 +722,7 @@ def _check_layers(layers):
             raise ValueError(
                 f"Expected layers that are one of {LAYER_NAMES}. Received: {layer!r}."
             )
-        _check_types(layer, f"{type(layer).__name__} {layer.name}")
+        _check_fields(layer, f"{type(layer).__name__} {layer.name}")
     names = [layer.name for layer in layers]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -733,18 +737,69 @@ def _check_layers(layers):
         )
 
 
-def _check_types(part, description):
-    """Checks fields of plain types, which can be written as JSON."""
+def _check_fields(part, description):
     for field in dataclasses.fields(part):
-        value, kind = getattr(part, field.name), field.type
-        if kind in (int, float, bool, str):
-            kinds = (int, float) if kind is float else kind
-            is_wrong_boolean = isinstance(value, bool) and kind is not bool
-            if not isinstance(value, kinds) or is_wrong_boolean:
-                raise ValueError(
-                    f"Expected {field.name} of {description} to be of type "
-                    f"{kind.__name__}. Received: {field.name}={value!r}."
-                )
+        value = getattr(part, field.name)
+        _check_type(field.name, value, field.type, f" of {description}")
+
+
+def _check_type(name, value, kind, owner=""):
+    if not _has_type(value, kind):
+        *others, last = _type_names(kind)
+        expected = f"{', '.join(others)} or {last}" if others else last
+        raise ValueError(
+            f"Expected {name}{owner} to be {expected}. Received: {name}={value!r}."
+        )
+
+
+def _has_type(value, kind):
+    """Returns whether a value has a type that can be written as JSON.
+
+    Args:
+        value: the value.
+        kind: a plain type, or a union, Literal or tuple of such types. An integer is a
+            float, too, but a boolean is no number.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        kinds = arguments
+        if arguments[-1] is Ellipsis:
+            kinds = arguments[:1] * len(value)
+        return len(value) == len(kinds) and all(map(_has_type, value, kinds))
+    if arguments:  # This is a union.
+        return any(_has_type(value, argument) for argument in arguments)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def _type_names(kind):
+    """Returns the names of the types of a union, or of a single type, for an error."""
+    if kind is type(None):
+        return ["None"]
+    arguments = typing.get_args(kind)
+    if not arguments:
+        return [f"of type {kind.__name__}"]
+    if typing.get_origin(kind) is tuple:
+        return [f"of type {kind}"]
+    if typing.get_origin(kind) is Literal:
+        return [f'"{choice}"' for choice in arguments]
+    return [name for argument in arguments for name in _type_names(argument)]
+
+
+def _check_layer_lr_multipliers(preset):
+    weighted = Conv | BatchNorm | Dense
+    names = [layer.name for layer in preset.layers if isinstance(layer, weighted)]
+    for name, _, _ in preset.recipe.layer_lr_multipliers:
+        if name not in names:
+            raise ValueError(
+                "Expected layer_lr_multipliers of Recipe to name some of the layers "
+                f"{', '.join(names)}. Received: {name!r}."
+            )
 
 
 def _check_crop(preprocessing):
@@ -819,11 +874,16 @@ def override(preset: Preset, **values) -> Preset:
             ablate: a sequence of parts to remove, as for the function `ablate`.
 
     Raises:
-        ValueError: if a name or a choice is unknown, a number is negative or not
-            finite, a size or a divisor is 0, the dropout rate is not less than 1, the
+        ValueError: if a name or a choice is unknown, a value has the wrong type, a
+            number is negative or not finite, a size or a divisor is 0, the dropout rate is not less than 1, the
             crop is larger than the image, or the preset does not have a part to remove.
     """
-    values = {name: value for name, value in values.items() if value is not None}
+    values = {
+        name: _with_tuples(value) for name, value in values.items() if value is not None
+    }
+    for name, value in values.items():
+        if name in _OVERRIDE_TYPES:
+            _check_type(name, value, _OVERRIDE_TYPES[name])
     _check_values(values)
     init, dropout = values.pop("init", None), values.pop("dropout", None)
     preset = ablate(preset, *values.pop("ablate", ()))
@@ -959,12 +1019,6 @@ def _check_values(values):
             "Expected a dropout rate less than 1. Received: dropout="
             f"{values['dropout']}."
         )
-    for name, choices in _CHOICES.items():
-        if name in values and values[name] not in choices:
-            raise ValueError(
-                f"Expected {name} to be one of {', '.join(choices)}. Received: "
-                f"{name}={values[name]!r}."
-            )
 
 
 def _replace(layers, kind, **values):

@@ -173,7 +173,27 @@ def edited(**changes):
         ({"conv1": {"name": "fc6"}}, "different names.* more than once: fc6"),
         ({"recipe": {"momentum": "0.9"}}, "momentum of Recipe .* type float.*'0.9'"),
         ({"recipe": {"batch_size": 0}}, "batch_size=0"),
-        ({"recipe": {"schedule": "cosine"}}, "schedule to be one of.*'cosine'"),
+        ({"recipe": {"schedule": "cosine"}}, "schedule of Recipe .*plateau.*'cosine'"),
+        ({"recipe": {"boundaries": (1, 2.5)}}, r"boundaries .* type tuple.int.*2.5"),
+        (
+            {"recipe": {"layer_lr_multipliers": (("conv_one", 0, 0.0),)}},
+            "layer_lr_multipliers .* layers conv1, conv2, .* fc8. Received: 'conv_one'",
+        ),
+        (
+            {"recipe": {"layer_lr_multipliers": (("relu1", 0, 0.0),)}},
+            "layer_lr_multipliers .* Received: 'relu1'",
+        ),
+        ({"conv1": {"init": "hee"}}, 'init of Conv conv1 .* float, "he" or "torch".*ee'),
+        ({"conv1": {"padding": "full"}}, 'padding of Conv conv1 .* "valid", "same" or'),
+        ({"conv1": {"padding": ((1, 1), (1,))}}, r"padding of Conv conv1 .*\(1,\)\)"),
+        (
+            {"layers": (presets.Pool("pool", kind="avg"), presets.Dense("fc", None))},
+            "kind of Pool pool to be \"max\" or \"average\". Received: kind='avg'",
+        ),
+        (
+            {"layers": (presets.Dense("fc6", 1.5), presets.Dense("fc7", None))},
+            "units of Dense fc6 to be of type int or None. Received: units=1.5",
+        ),
         ({"preprocessing": {"crop_size": 99}}, "crop_size=99, image_size=73"),
         ({"preprocessing": {"flip": 1}}, "flip of Preprocessing .* type bool"),
         ({"layers": (3, presets.Dense("fc8", None))}, "Conv, ReLU.*Received: 3"),

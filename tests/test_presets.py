@@ -383,6 +383,14 @@ def test_override_rejects_unknown_fields_and_too_large_crops():
         {"schedule": "stp"},
         {"mean": "pixel"},
         {"resize": "long_side"},
+        {"batch_size": 32.5},
+        {"batch_size": True},
+        {"flip": 1},
+        {"learning_rate": "0.1"},
+        {"dropout": "0.5"},
+        {"init": 0.1},
+        {"boundaries": [2, 3.5]},
+        {"channel_mean": (1.0, 2.0)},
     ],
 )
 def test_override_rejects_values_out_of_range(values):
