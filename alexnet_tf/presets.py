@@ -21,6 +21,7 @@ import typing
 from typing import Literal
 
 from alexnet_tf import preset_files
+from alexnet_tf import settings
 
 # The distribution of initial kernels. A number is the standard deviation of a Gaussian
 # with mean 0. "he" is a Gaussian with mean 0 and variance 2 / fan_in (He et al. 2015,
@@ -871,7 +872,7 @@ def override(preset: Preset, **values) -> Preset:
             init: the initialization of all kernels, "he" or "torch". With "he", the
                 biases are initialized to 0; with "torch", they are random too.
             dropout: the dropout rate of all dropout layers.
-            ablate: a sequence of parts to remove, as for the function `ablate`.
+            ablate: the part or parts to remove, as for the function `ablate`.
 
     Raises:
         ValueError: if a name or a choice is unknown, a value has the wrong type, a
@@ -886,7 +887,7 @@ def override(preset: Preset, **values) -> Preset:
             _check_type(name, value, _OVERRIDE_TYPES[name])
     _check_values(values)
     init, dropout = values.pop("init", None), values.pop("dropout", None)
-    preset = ablate(preset, *values.pop("ablate", ()))
+    preset = ablate(preset, *settings.as_names(values.pop("ablate", None)))
     recipe, preprocessing = (
         dataclasses.replace(
             part,

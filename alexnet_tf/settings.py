@@ -1,4 +1,15 @@
-"""The check that a run or an output is continued with unchanged settings."""
+"""Lists of names in arguments, and the check that settings have not changed."""
+
+
+def as_names(value):
+    """Returns a tuple of names.
+
+    Args:
+        value: a name, several names, or None for no names.
+    """
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value or ())
 
 
 def check_same(before, now, description, remedy):

@@ -21,7 +21,7 @@ BASE = {"presets", "protobuf", "published", "files", "settings", "plots"}
 # {module, folder or "commands": the modules and folders that it may import}.
 # The modules of a folder may also import each other.
 ALLOWED_IMPORTS = {
-    "presets": {"preset_files"},
+    "presets": {"preset_files", "settings"},
     "preset_files": set(),
     "files": set(),
     "settings": set(),

@@ -539,6 +539,11 @@ def test_override_ablates_parts_as_ablate_does():
     assert ablated == presets.ablate(presets.get("paper"), "norm", "conv4")
 
 
+def test_override_takes_a_single_part_to_remove():
+    paper = presets.get("paper")
+    assert presets.override(paper, ablate="norm") == presets.ablate(paper, "norm")
+
+
 def test_ablating_a_convolution_removes_its_batch_normalization_too():
     """Other batch normalization remains, also if response normalization is removed."""
     tiny = presets.get("tiny")

@@ -1,8 +1,17 @@
-"""The check that a run or a copy is continued with unchanged settings."""
+"""Names in arguments, and the check that settings have not changed."""
 
 import pytest
 
+from alexnet_tf.settings import as_names
 from alexnet_tf.settings import check_same
+
+
+@pytest.mark.parametrize(
+    "value, names",
+    [("fc8", ("fc8",)), (["fc7", "fc8"], ("fc7", "fc8")), ((), ()), (None, ())],
+)
+def test_a_single_name_stands_for_a_list_of_one(value, names):
+    assert as_names(value) == names
 
 
 def test_check_same_accepts_equal_settings():

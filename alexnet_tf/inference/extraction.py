@@ -17,6 +17,7 @@ from alexnet_tf.inference.classifier import for_image_files
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import compiled_normalization
+from alexnet_tf import settings
 from alexnet_tf.training import out_of_memory
 
 
@@ -98,7 +99,7 @@ def extract_features(
         OSError: if weights or data are missing, or the file cannot be written.
         MemoryError: if the memory does not suffice for a batch.
     """
-    layers = [layers] if isinstance(layers, str) else [*dict.fromkeys(layers or ())]
+    layers = [*dict.fromkeys(settings.as_names(layers))]
     _check_options(pool, on_bad_image, batch_size)
     data = {
         "dataset": dataset, "split": split, "data_dir": data_dir,

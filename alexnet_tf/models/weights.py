@@ -15,6 +15,7 @@ from alexnet_tf.models.readers.stored import StoredArray
 from alexnet_tf.models.readers.stored import transpose_matrix
 from alexnet_tf.models import weight_formats
 from alexnet_tf import published
+from alexnet_tf import settings
 
 _EXTENSIONS = (".npy", ".npz", ".safetensors", ".weights.h5", ".keras")
 
@@ -61,7 +62,7 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
         path: a weights file, the directory of a run, or a name in `published.WEIGHTS`.
             `weight_formats` lists the formats, `layer_names` the names of layers that
             are recognized.
-        skip: the names of layers to skip, such as ("fc8",) if the model has other
+        skip: the name or names of layers to skip, such as "fc8" if the model has other
             classes than the file.
         layout: None for kernels [height, width, in, out] and [in, out], with the rows
             of fc6 in the order H, W, C; "caffe" for kernels [out, in, height, width]
@@ -98,6 +99,7 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
     if layout == "caffe":
         stored = _to_keras_layout(stored, model)
     stored = _name_numbered_parts(stored, targets)
+    skip = settings.as_names(skip)
     _check_skip(skip, targets, stored)
     skipped = {name: None for name in (*targets, *stored) if name in skip}
     for name in skipped:
@@ -431,10 +433,10 @@ def _name_numbered_parts(stored, targets):
 
 def _check_skip(skip, targets, stored):
     unknown = [name for name in skip if name not in {*targets, *stored}]
-    if isinstance(skip, str) or unknown:
+    if unknown:
         raise ValueError(
-            "Expected skip to be a tuple of names of layers of the model or the file. "
-            f"The model has {', '.join(targets)}. Received: {skip=}."
+            "Expected skip to name layers of the model or the file. The model has "
+            f"{', '.join(targets)}. Received: {skip=}."
         )
 
 

@@ -13,6 +13,7 @@ from alexnet_tf.data import pixel_statistics
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf import published
+from alexnet_tf import settings
 from alexnet_tf.workdir import STATISTICS_FILE
 
 _log = logging.getLogger(__name__)
@@ -25,8 +26,8 @@ class FineTuning:
     Attributes:
         weights: the weights to load, as for `load_weights`; None for random
             initialization.
-        reinit: names of layers that keep their random initialization.
-        freeze: names of layers that are not trained.
+        reinit: the name or names of layers that keep their random initialization.
+        freeze: the name or names of layers that are not trained.
         lr_mult: {layer name: the factor that its learning rate is multiplied by}.
         cache_features: whether to compute the outputs of the frozen backbone
             only once, for the center crop of each image. All convolutions must
@@ -45,6 +46,10 @@ class FineTuning:
     cache_features: bool = False
     layout: str | None = None
     mean: str | None = None
+
+    def __post_init__(self):
+        for name in ("reinit", "freeze"):
+            object.__setattr__(self, name, settings.as_names(getattr(self, name)))
 
 
 def freeze_layers(model, plan):

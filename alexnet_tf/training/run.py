@@ -15,6 +15,7 @@ from alexnet_tf.data.data_service import check_dispatcher
 from alexnet_tf.data import datasets
 from alexnet_tf import presets
 from alexnet_tf import published
+from alexnet_tf.settings import as_names
 from alexnet_tf.training import batch_sizes
 from alexnet_tf.training.checkpoints import read_progress
 from alexnet_tf.training import distribution
@@ -121,9 +122,10 @@ def train_dataset(
             of a run. The learning rate is then a tenth of the preset's, unless it is
             given.
         layout: the axis order of a weights file, see `weights.load_weights`.
-        reinit: names of layers that keep their random initialization.
-        freeze: names of layers that are not trained.
-        train_layers: names of the only layers that are trained, instead of `freeze`.
+        reinit: the name or names of layers that keep their random initialization.
+        freeze: the name or names of layers that are not trained.
+        train_layers: the name or names of the only layers that are trained, instead of
+            `freeze`.
         lr_mult: {layer name: the factor that its learning rate is multiplied by}.
         cache_features: whether to compute the outputs of the frozen convolutions once,
             see `FineTuning`.
@@ -163,6 +165,7 @@ def train_dataset(
     _check_exclusive(strategy, num_devices, data_service, cache, cache_features)
     _check_parallelism(parallelism, strategy, num_devices)
     _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult)
+    reinit, freeze, train_layers = map(as_names, (reinit, freeze, train_layers))
     options = TrainingOptions(
         early_stopping_patience, keep_best, class_weights, warmup_epochs,
         reference_batch_size, eval_every,
@@ -246,8 +249,7 @@ def train_dataset(
     )
     frozen = _layers_except(run_preset, train_layers) if train_layers else freeze
     plan = FineTuning(
-        weights, tuple(reinit), tuple(frozen), dict(lr_mult or {}), cache_features,
-        layout, mean,
+        weights, reinit, frozen, dict(lr_mult or {}), cache_features, layout, mean,
     )
     with contextlib.ExitStack() as stack:
         if distribution.is_chief(device_strategy):
@@ -529,8 +531,8 @@ def _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult):
             )
     if reinit and not weights:
         raise ValueError(
-            f"Expected weights. Received: reinit={','.join(reinit)} alone. Without "
-            "weights all layers are initialized at random."
+            f"Expected weights. Received: reinit={','.join(as_names(reinit))} alone. "
+            "Without weights all layers are initialized at random."
         )
     if freeze and train_layers:
         raise ValueError(

@@ -278,7 +278,7 @@ def test_skipped_layers_keep_their_initialization(tmp_path):
     save_lists(tmp_path / "w.npy", arrays)
     model = narrow_model("caffe", classes=3)
     before = model.get_layer("fc8").get_weights()
-    report = load_weights(model, tmp_path / "w.npy", skip=("fc8",))
+    report = load_weights(model, tmp_path / "w.npy", skip="fc8")
     assert report.skipped == ("fc8",) and report.arrays == 14
     assert_weights_equal(model.get_layer("fc8"), before)
     np.testing.assert_array_equal(
@@ -292,12 +292,10 @@ def test_skipped_layers_keep_their_initialization(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "skip, received", [(("fc9",), r"\('fc9',\)"), ("fc8", "'fc8'")]
-)
-def test_rejects_unknown_names_in_skip(tmp_path, skip, received):
+@pytest.mark.parametrize("skip", [("fc9",), "fc9"])
+def test_rejects_unknown_names_in_skip(tmp_path, skip):
     save_weights(narrow_model("caffe"), tmp_path / "w.npy")
-    with pytest.raises(ValueError, match=f"conv1.*fc8. Received: skip={received}"):
+    with pytest.raises(ValueError, match=r"conv1.*fc8. Received: skip=\('fc9',\)"):
         load_weights(narrow_model("caffe"), tmp_path / "w.npy", skip=skip)
 
 

@@ -89,7 +89,7 @@ def test_reinit_layers_are_random_and_other_layers_are_loaded(
     """The learning rate is 0, so that the weights remain the initial ones."""
     path = tmp_path / "w.npy"
     initial = save_random_weights(path)
-    plan = FineTuning(str(path), reinit=("fc8",))
+    plan = FineTuning(str(path), reinit="fc8")
     train_briefly(
         tmp_path / "run", make_source(36), fine_tuning=plan,
         preset=small_preset(learning_rate=0.0, epochs=1),

@@ -8,6 +8,7 @@ import pytest
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf import presets
 from alexnet_tf import training
+from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_network
 from helpers.images import write_image_folder
 from helpers.runs import train_briefly
@@ -94,3 +95,20 @@ def test_a_run_needs_the_file_of_its_preset_only_once(tmp_path):
     assert load_classifier(workdir).preset == preset
     with pytest.raises(ValueError, match="Expected one of the presets"):
         training.train_dataset(data, "own", str(tmp_path / "other"))
+
+
+@pytest.mark.usefixtures("figures_as_text", "simulated_runs")
+def test_a_single_layer_or_part_may_be_a_string(tmp_path):
+    data = write_image_folder(tmp_path / "data")
+    arguments = dict(
+        workdir=str(tmp_path / "run"), eval_split="train", epochs=1, ablate="norm",
+        train_layers="fc8",
+    )
+    training.train_dataset(data, "tiny", **arguments)
+    flags = read_flags(tmp_path / "run")
+    assert (flags["ablate"], flags["train_layers"]) == ("norm", "fc8")
+    # The same run is resumed with lists.
+    arguments |= {"epochs": 2, "ablate": ["norm"], "train_layers": ["fc8"]}
+    training.train_dataset(data, "tiny", **arguments)
+    with pytest.raises(ValueError, match="Received: reinit=fc8 alone"):
+        training.train_dataset(data, "tiny", reinit="fc8")
