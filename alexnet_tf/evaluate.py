@@ -57,6 +57,10 @@ FLAGS = [
         "Split on which the averaging weights of the ensemble are optimized. It must "
         "share no image with --split. Default: equal weights.",
     ),
+    cli.exif_orientation_flag(
+        "Default: not for data sets of TFDS; for image files as in training, if the "
+        "weights are those of a run on image files, and true for other weights."
+    ),
     cli.path_flag("per_class", None, "CSV file to write the errors by class to."),
     cli.integer_flag(
         "confusions", 5, "Number of most frequent confusions to print.", lower_bound=0
@@ -89,6 +93,7 @@ def _evaluate(args):
         scales=[int(scale) for scale in args.scales],
         batch_size=args.batch_size,
         search_split=args.search_split,
+        exif_orientation=args.exif_orientation,
         verbose=cli.progress(),
     )
     if result.ensemble_weights is not None:

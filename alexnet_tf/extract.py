@@ -64,8 +64,8 @@ FLAGS = [
         "the first unreadable image.",
     ),
     cli.exif_orientation_flag(
-        "Only for image files. Default: as in training, if the weights are those of a "
-        "run on image files; true for other weights."
+        "Default: not for data sets of TFDS; for image files as in training, if the "
+        "weights are those of a run on image files, and true for other weights."
     ),
 ]
 

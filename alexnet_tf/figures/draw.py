@@ -13,6 +13,7 @@ from alexnet_tf.figures import explanations
 from alexnet_tf.figures import paper_figures
 from alexnet_tf import files
 from alexnet_tf.inference.classifier import find_run_data
+from alexnet_tf.inference.classifier import for_dataset
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.inference import evaluation
 from alexnet_tf.inference import retrieval
@@ -134,6 +135,7 @@ def draw(
     if figure in _FIGURES_OF_ONE_IMAGE and len(paths) > 1:
         raise ValueError(f"Expected one image for {figure}. Received: {len(paths)}.")
     classifier = load_classifier(weights, preset, layout)
+    classifier = for_dataset(classifier, weights, data.dataset)
     count = count or _DEFAULT_COUNTS.get(figure, _DEFAULT_COUNT)
     if figure == "kernels":
         paper_figures.kernels(classifier, output)

@@ -14,6 +14,7 @@ from alexnet_tf.figures import kernel_epochs
 from alexnet_tf.figures import occlusion
 from alexnet_tf.figures import saliency
 from alexnet_tf.figures import strongest_patches
+from alexnet_tf.inference.classifier import for_dataset
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import find_class
@@ -67,6 +68,7 @@ def draw(
         return
     paths = examples.find_images(images)
     classifier = load_classifier(weights, preset, layout)
+    classifier = for_dataset(classifier, weights, data.dataset)
     if figure == "patches":
         strongest_patches.draw(
             classifier, data.source(), output, layer, unit, count, verbose

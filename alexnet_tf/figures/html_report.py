@@ -18,6 +18,7 @@ from alexnet_tf.figures import internals
 from alexnet_tf.figures import paper_figures
 from alexnet_tf import files
 from alexnet_tf.inference.classifier import find_run_data
+from alexnet_tf.inference.classifier import for_dataset
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.inference import evaluation
 from alexnet_tf.inference import retrieval
@@ -148,6 +149,7 @@ def write_report(
             f"Expected the data set of the run, which {workdir}/flags.txt does not "
             f"name. Received: {dataset=}. Give its name."
         )
+    classifier = for_dataset(classifier, workdir, data.dataset)
     source, train_source = data.source(), data.train_source()
     layer = layer or alexnet.penultimate_layer(classifier.model)
     with tempfile.TemporaryDirectory() as folder:

@@ -284,6 +284,22 @@ def for_image_files(classifier, weights, exif_orientation=None):
     return dataclasses.replace(classifier, preset=preset)
 
 
+def for_dataset(classifier, weights, dataset, exif_orientation=None):
+    """Returns a `Classifier` for the images of a data set.
+
+    For image files it is that of `for_image_files`, so that an image has the same
+    probabilities in a data set as by itself. For a data set of TFDS it is `classifier`,
+    unless `exif_orientation` is given.
+
+    Args:
+        classifier, weights, exif_orientation: see `for_image_files`.
+        dataset: the name of the data set, see `datasets.load`.
+    """
+    if exif_orientation is None and not datasets.has_image_files(dataset):
+        return classifier
+    return for_image_files(classifier, weights, exif_orientation)
+
+
 def _predict_file(classifier, path, top, ten_crop, with_images):
     try:
         with open(path, "rb") as file:

@@ -10,6 +10,7 @@ from alexnet_tf.data import bad_images
 from alexnet_tf.data import preprocess
 from alexnet_tf.data.source import Source
 from alexnet_tf.inference.classifier import find_run_data
+from alexnet_tf.inference.classifier import for_dataset
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import compiled_normalization
@@ -88,6 +89,7 @@ def evaluate(
     scales=(256,),
     batch_size=32,
     search_split=None,
+    exif_orientation=None,
     verbose=1,
 ):
     """Measures a network, or an ensemble, on a split of a named data set.
@@ -114,6 +116,7 @@ def evaluate(
         search_split: the split on which the weights of the ensemble are optimized, see
             `search_weights`. It must share no image with `split`. Default: equal
             weights.
+        exif_orientation: see `classifier.for_dataset`.
         verbose: 1 for a progress bar, 0 for none.
 
     Returns:
@@ -131,7 +134,12 @@ def evaluate(
         weights[0], dataset, split, data_dir, "textures",
         image_key=image_key, label_key=label_key,
     )  # fmt: skip
-    classifiers = _load_classifiers(weights, preset, layout, mean, checkpoint)
+    classifiers = [
+        for_dataset(classifier, path, data.dataset, exif_orientation)
+        for classifier, path in zip(
+            _load_classifiers(weights, preset, layout, mean, checkpoint), weights
+        )
+    ]
     source = data.source()
 
     def measure(source):

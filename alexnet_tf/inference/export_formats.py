@@ -27,6 +27,7 @@ from alexnet_tf.files import atomic_write
 from alexnet_tf.files import check_output
 from alexnet_tf.files import remove_unfinished
 from alexnet_tf.inference.classifier import Classifier
+from alexnet_tf.inference.classifier import for_image_files
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.inference.export_comparison import compare
 from alexnet_tf.inference.export_comparison import compare_int8
@@ -58,6 +59,9 @@ def export(
     calibration_images=100,
 ):
     """Writes a network in another format, as `python -m alexnet_tf.export` does.
+
+    A SavedModel turns image files upright by their EXIF orientation if `predict_files`
+    does so by default.
 
     Args:
         weights, preset, layout, mean, checkpoint: the network, see `load_classifier`.
@@ -110,7 +114,8 @@ def export(
             classifier, weights, calibration_images, **data
         )
         return tflite_int8(classifier, output, images)
-    return writers[format](classifier, output)
+    # The other formats do not decode images.
+    return writers[format](for_image_files(classifier, weights), output)
 
 
 def saved_model(network, path):

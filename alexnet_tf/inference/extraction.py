@@ -13,6 +13,7 @@ from alexnet_tf.data import preprocess
 from alexnet_tf.data.source import PIPELINE_OPTIONS
 from alexnet_tf.inference import feature_files
 from alexnet_tf.inference.classifier import find_run_data
+from alexnet_tf.inference.classifier import for_dataset
 from alexnet_tf.inference.classifier import for_image_files
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
@@ -83,7 +84,8 @@ def extract_features(
         batch_size: the number of images in a batch.
         on_bad_image: "skip" to omit unreadable images and list them in
             `Features.errors`, "error" to stop at the first.
-        exif_orientation: for `images`, see `classifier.for_image_files`.
+        exif_orientation: see `classifier.for_image_files` and
+            `classifier.for_dataset`.
         output: the path of a .npz, .npy or .h5 file to write the features to, see
             `feature_files`. Only one batch of features is then in memory. Default: the
             features are returned.
@@ -113,7 +115,9 @@ def extract_features(
     # An unknown layer is reported before a data set is prepared, which may take hours.
     _feature_model(classifier.model, layers)
     source, has_labels = _open(weights, images, data)
-    if images is not None:
+    if images is None:
+        classifier = for_dataset(classifier, weights, source.name, exif_orientation)
+    else:
         classifier = for_image_files(classifier, weights, exif_orientation)
     blocks = feature_blocks(
         classifier,

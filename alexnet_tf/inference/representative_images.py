@@ -9,6 +9,7 @@ import tensorflow as tf
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import preprocess
 from alexnet_tf.inference.classifier import find_run_data
+from alexnet_tf.inference.classifier import for_dataset
 
 
 def check_source(weights, dataset):
@@ -58,6 +59,7 @@ def load_inputs(
     run = find_run_data(
         weights, dataset, data_dir=data_dir, image_key=image_key, label_key=label_key
     )
+    classifier = for_dataset(classifier, weights, run.dataset)
     source = run.load(split or run.train_split)
     source.check_fits(classifier.preset.preprocessing)
     with bad_images.diagnosing(source, lambda: (0, 0)):

@@ -9,11 +9,16 @@ import tensorflow as tf
 from alexnet_tf.data import datasets
 from alexnet_tf.data import preprocess
 from alexnet_tf.data import resized_copy
+from alexnet_tf.figures import draw
 from alexnet_tf.inference.classifier import Classifier
+from alexnet_tf.inference.classifier import for_dataset
 from alexnet_tf.inference.classifier import for_image_files
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.inference.classifier import predict_files
+from alexnet_tf.inference.evaluation import evaluate
+from alexnet_tf.inference import export_formats
 from alexnet_tf.inference.extraction import extract_features
+from alexnet_tf.inference import representative_images
 from alexnet_tf import presets
 from alexnet_tf.training.run import train_dataset
 from alexnet_tf.workdir import read_flags
@@ -56,6 +61,72 @@ def test_image_files_are_turned_as_in_training(
         preset.preprocessing, exif_orientation=expected
     )
     assert turning.preset == dataclasses.replace(preset, preprocessing=preprocessing)
+
+
+def test_data_sets_of_tfds_are_turned_only_on_request():
+    classifier = load_classifier("tiny_textures")
+    assert for_dataset(classifier, "tiny_textures", "textures") is classifier
+    turning = for_dataset(classifier, "tiny_textures", "textures", True)
+    assert turning.preset.preprocessing.exif_orientation
+
+
+@pytest.fixture
+def turned_list(tmp_path):
+    """A list file of one turned image."""
+    (tmp_path / "turned.jpg").write_bytes(TURNED)
+    (tmp_path / "list.txt").write_text("turned.jpg 9\n")
+    return f"list:{tmp_path}/list.txt"
+
+
+def test_a_list_of_images_is_turned_as_its_images_are(tmp_path, turned_list):
+    data = {"dataset": turned_list, "split": "train", "verbose": 0}
+    path = str(tmp_path / "turned.jpg")
+    expected, stored = (
+        load_classifier("tiny_textures").probabilities(content)
+        for content in (UPRIGHT, JPEG)
+    )
+    assert not np.allclose(expected, stored, rtol=0.1)
+    for given, value in ((None, expected), (False, stored)):
+        result = evaluate(
+            "tiny_textures", protocol="center", exif_orientation=given, **data
+        )
+        np.testing.assert_allclose(result.probabilities, [value], rtol=1e-4)
+        features, of_list = (
+            extract_features("tiny_textures", exif_orientation=given, **options)
+            for options in ({"images": path, "verbose": 0}, data)
+        )
+        np.testing.assert_array_equal(
+            features.features["fc7"], of_list.features["fc7"]
+        )
+
+
+def test_images_for_calibration_and_figures_are_turned(
+    tmp_path, turned_list, monkeypatch
+):
+    classifier = load_classifier("tiny_textures")
+    (image,) = representative_images.load_inputs(
+        classifier, "tiny_textures", 1, dataset=turned_list, split="train"
+    )
+    np.testing.assert_array_equal(image, classifier.center_crop(UPRIGHT))
+    drawn = []
+    monkeypatch.setattr(draw.paper_figures, "activations", lambda *args: (
+        drawn.append(args[0].center_crop(args[1]["image"]))
+    ))  # fmt: skip
+    draw.draw(
+        "activations", str(tmp_path / "a.png"), weights="tiny_textures",
+        dataset=turned_list, split="train",
+    )  # fmt: skip
+    np.testing.assert_array_equal(drawn, [classifier.center_crop(UPRIGHT)])
+
+
+def test_a_saved_model_turns_images_as_predict_does(tmp_path):
+    export_formats.export("tiny_textures", str(tmp_path / "served"))
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    np.testing.assert_allclose(
+        served.encoded([TURNED])[0],
+        load_classifier("tiny_textures").probabilities(UPRIGHT),
+        rtol=1e-3,
+    )
 
 
 @pytest.fixture(scope="module")
