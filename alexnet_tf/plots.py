@@ -66,7 +66,7 @@ def curves(metrics, path, title="", names=tuple(_CURVES)):
 def recorded_metrics(metrics):
     """Returns the names of the metrics to plot, of "loss" and the two errors.
 
-    There are no top-5 errors with fewer than five classes. Earlier versions wrote them
+    There are no top-5 errors with five classes or fewer. Earlier versions wrote them
     for any number of classes, so a resumed run may have some, which are left out.
 
     Args:

@@ -323,8 +323,8 @@ def interval(hits, seed=0):
 def per_class(probabilities, labels):
     """Returns the errors of the classes that have images.
 
-    The result is [(label, number of images, top-1 error, top-5 error), ...]. With fewer
-    than five classes there is no top-5 error, see `metrics.reported_ks`.
+    The result is [(label, number of images, top-1 error, top-5 error), ...]. With
+    five classes or fewer there is no top-5 error, see `metrics.reported_ks`.
     """
     all_hits = [
         hits(probabilities, labels, k)
@@ -372,7 +372,7 @@ def search_weights(all_probabilities, labels, seed=0):
 
     The sum of the weights is 1. The candidates are equal weights, each network alone,
     and 500 uniform random weights; the authors' scripts searched in a similar way (CHM
-    avg-valid.py:27-71). If top-5 errors are equal, or there are fewer than five
+    avg-valid.py:27-71). If top-5 errors are equal, or there are at most five
     classes, the lowest top-1 error decides, then the order of the candidates above.
 
     Args:

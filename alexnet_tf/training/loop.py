@@ -165,7 +165,7 @@ def train(
             epoch.
 
     Returns:
-        {"loss", "top1_error"} on `eval_source` and, with five classes or more,
+        {"loss", "top1_error"} on `eval_source` and, with more than five classes,
         "top5_error": the cross-entropy in nats, and errors in [0, 1]. If `eval_source`
         allows unreadable images, their number is added as "bad_images".
 

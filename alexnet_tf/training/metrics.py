@@ -112,9 +112,10 @@ def names(num_classes):
 def reported_ks(num_classes):
     """Returns the values of k for which a top-k error is reported, (1, 5).
 
-    With fewer than five classes there is no top-5 error, and the result is (1,).
+    With five classes or fewer, in which the top-5 error is always 0, the result is
+    (1,).
 
     Args:
         num_classes: the number of classes.
     """
-    return (1, 5) if num_classes >= 5 else (1,)
+    return (1, 5) if num_classes > 5 else (1,)

@@ -151,7 +151,7 @@ def train_dataset(
             be the path of a mean image, see `pixel_statistics.published`.
 
     Returns:
-        {"loss", "top1_error"}, with five classes or more "top5_error", and with
+        {"loss", "top1_error"}, with more than five classes "top5_error", and with
         `on_bad_image` "skip" the number of "bad_images"; see `loop.train`.
 
     Raises:

@@ -159,9 +159,9 @@ def test_errors_are_exact_and_described_briefly(make_source):
     assert repr(result) == expected
 
 
-def test_errors_of_classes_include_top_5_from_five_classes_on():
+def test_errors_of_classes_include_top_5_with_more_than_five_classes():
     probabilities = np.array([[0.3, 0.2, 0.2, 0.1, 0.1, 0.1]])
-    assert evaluation.per_class(probabilities[:, :5], np.array([4])) == [(4, 1, 1, 0)]
+    assert evaluation.per_class(probabilities[:, :5], np.array([4])) == [(4, 1, 1)]
     (row,) = evaluation.per_class(probabilities, np.array([5]))
     assert row == (5, 1, 1, pytest.approx(1 / 3))  # Three classes tie for two places.
 

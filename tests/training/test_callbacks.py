@@ -110,6 +110,7 @@ def test_logs_of_an_epoch_have_no_validation_of_an_earlier_one(tmp_path):
     append_metrics(str(tmp_path), step=5, epoch=1.0, split="train", **train_line)
     append_metrics(str(tmp_path), step=5, epoch=1, split="eval", **eval_line)
     validation = {f"val_{name}": value for name, value in eval_line.items()}
+    assert metrics.names(5) == ("loss", "top1_error")
     names = metrics.names(10)
     logs = pytest.approx(train_line | validation)
     assert epoch_logs(str(tmp_path), names) == logs
