@@ -33,8 +33,8 @@ FLAGS = [
     cli.mean_flag(),
     cli.checkpoint_flag(),
     *cli.data_flags(
-        "Data set, as for alexnet_tf.train. Default: that of the first run; textures "
-        "for a file.",
+        "Data set, as for alexnet_tf.train. Default: that of the first run or "
+        "published weights; textures for a weights file.",
         "Split to evaluate. Default: the run's eval_split, or validation, or test.",
     ),
     cli.enum_flag(

@@ -38,7 +38,7 @@ FLAGS = [
     ),
     *cli.data_flags(
         "Data set, as for alexnet_tf.train, if no images are given. Default: that of "
-        "the run.",
+        "the run or of the published weights.",
         "Split of the data set. Default: the run's eval_split, or validation, or test.",
     ),
     cli.enum_flag(

@@ -73,8 +73,8 @@ FLAGS = [
         "How embedding places images in two dimensions. tsne requires scikit-learn.",
     ),
     *cli.data_flags(
-        "Data set, as for alexnet_tf.train. Default: that of the run; textures for a "
-        "weights file.",
+        "Data set, as for alexnet_tf.train. Default: that of the run or of the "
+        "published weights; textures for a weights file.",
         "Split to show. Default: the run's eval_split, or validation or test.",
     ),
     cli.integer_flag(

@@ -71,7 +71,8 @@ def draw(
         output: the PNG file to write; for "kernel_epochs", also a GIF file.
         weights, preset, layout: the network, see `load_classifier`.
         dataset, split, data_dir, image_key, label_key: the data, see `datasets.load`.
-            Default: those of the run; the data set "textures" for a weights file.
+            Default: those of the run or of the published weights; the data set
+            "textures" for a weights file.
         images: paths, glob patterns, folders and lists of image files to show instead
             of images of the split, see `image_files.find`; for the figures
             "predictions", "neighbors", "occlusion", "saliency", "guided_backprop" and

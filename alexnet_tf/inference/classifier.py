@@ -393,19 +393,19 @@ def find_run_data(
 ):
     """Returns the `RunData` of a run, in which arguments replace recorded values.
 
+    For downloaded weights it has the data set that they were trained on.
+
     If a different data set is given, everything that the run records about its data is
     ignored. Another spelling of its path does not make it different.
 
     Args:
-        weights: the work directory of a run, a name in `published.WEIGHTS`, or a
-            weights file, which records no data set.
+        weights: the work directory of a run, a name in `published.WEIGHTS`, "imagenet",
+            or a weights file, which records no data set.
         dataset, split, data_dir, image_key, label_key: values of `RunData` that replace
             the run's, or None.
         default_dataset: the data set if neither the run nor `dataset` names one.
     """
-    if weights in published.WEIGHTS and published.WEIGHTS[weights].folder:
-        weights = published.locate(weights)
-    run = read_flags(weights) if os.path.isdir(weights) else {}
+    run = _recorded_flags(weights)
     if dataset and not datasets.is_same(dataset, run.get("dataset", "")):
         run = {"dataset": datasets.canonical_name(dataset)}
     return RunData(
@@ -417,6 +417,17 @@ def find_run_data(
         image_key or run.get("image_key"),
         label_key or run.get("label_key"),
     )
+
+
+def _recorded_flags(weights):
+    """Returns the flags of a run, or those that are known of published weights."""
+    if weights == "imagenet":
+        return {"dataset": "imagenet2012"}
+    row = published.find(weights)
+    if row and not row.folder:
+        return {"dataset": row.dataset}
+    weights = published.locate(weights)
+    return read_flags(weights) if os.path.isdir(weights) else {}
 
 
 @contextlib.contextmanager

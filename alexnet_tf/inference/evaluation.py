@@ -107,8 +107,8 @@ def evaluate(
         layout: the axis order of the files, see `weights.load_weights`.
         mean, checkpoint: see `load_classifier`.
         dataset, split, data_dir, image_key, label_key: the data, see `datasets.load`.
-            Default: those of the first weights if these are a run, and the data set
-            "textures" for other weights.
+            Default: those of the first weights if these are a run or published, and
+            the data set "textures" for a weights file.
         protocol: "center" for the center crop, "ten_crop" for the paper's ten crops,
             "dense" for all positions of the whole image, see `dense_probabilities`.
         scales: one or several sizes of the short side in pixels, for "dense" only.

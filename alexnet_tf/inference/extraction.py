@@ -76,7 +76,8 @@ def extract_features(
         layers: the names of layers, see `alexnet.features`. Default: the penultimate
             layer, which is fc7 for all presets but `cifar10_full`.
         dataset, split, data_dir, image_key, label_key: the data set if there are no
-            `images`, see `datasets.load`. Default: those of the run.
+            `images`, see `datasets.load`. Default: those of the run or of the published
+            weights.
         pool: "mean" to average maps over height and width, so that [N, H, W, C]
             becomes [N, C]; None to keep them.
         ten_crop: whether to average the features over the paper's ten crops (section

@@ -143,6 +143,15 @@ def test_packaged_weights_are_complete_and_small(no_download, name):
     assert_weights_equal(model, classifier.model.get_weights())
 
 
+@pytest.mark.parametrize("name", ["torchvision", "bvlc_alexnet", "imagenet"])
+def test_downloaded_weights_are_for_imagenet(no_download, name):
+    data = find_run_data(name, default_dataset="textures")
+    assert (data.dataset, data.train_split, data.split) == (
+        "imagenet2012", "train", None,
+    )  # fmt: skip
+    assert find_run_data(name, "folder:a").dataset == "folder:a"
+
+
 def test_packaged_weights_have_the_published_error(no_download, textures_data_dir):
     result = inference.evaluate(
         ["tiny_textures"], protocol="center", data_dir=str(textures_data_dir), verbose=0
