@@ -117,14 +117,17 @@ class Classifier:
         """Returns float32 [classes], the probabilities of the classes of one image.
 
         Args:
-            encoded: the bytes of a JPEG, PNG, BMP, GIF or WebP file.
+            encoded: the path of a JPEG, PNG, BMP, GIF or WebP file, its bytes, or an
+                image as uint8 RGB [H, W, 3].
             ten_crop: whether to average over the paper's ten crops (section 4.1)
                 instead of using the center crop.
 
         Raises:
-            ValueError: if the bytes are not an image.
+            ValueError: if `encoded` is not an image.
+            OSError: if the file cannot be read.
         """
         if ten_crop:
+            encoded = _encoded_bytes(encoded)
             with _decoding(encoded):
                 crops = preprocess.ten_crop(
                     encoded, self.preset.preprocessing, self.statistics
@@ -142,7 +145,8 @@ class Classifier:
             top: the number of classes.
 
         Raises:
-            ValueError: if the bytes are not an image, or `top` is less than 1.
+            ValueError: if `encoded` is not an image, or `top` is less than 1.
+            OSError: if the file cannot be read.
         """
         probabilities = self.probabilities(encoded, ten_crop)[np.newaxis]
         return decode_predictions(probabilities, top, self.classes)[0]
@@ -152,9 +156,14 @@ class Classifier:
 
         The crop is an input of the model: the mean is subtracted.
 
+        Args:
+            encoded: see `probabilities`.
+
         Raises:
-            ValueError: if the bytes are not an image.
+            ValueError: if `encoded` is not an image.
+            OSError: if the file cannot be read.
         """
+        encoded = _encoded_bytes(encoded)
         with _decoding(encoded):
             return preprocess.evaluation_image(
                 encoded, self.preset.preprocessing, self.statistics
@@ -165,9 +174,14 @@ class Classifier:
 
         The result is uint8 RGB [image_size, image_size, 3].
 
+        Args:
+            encoded: see `probabilities`.
+
         Raises:
-            ValueError: if the bytes are not an image.
+            ValueError: if `encoded` is not an image.
+            OSError: if the file cannot be read.
         """
+        encoded = _encoded_bytes(encoded)
         with _decoding(encoded):
             square = preprocess.center_square(encoded, self.preset.preprocessing)
         return square.numpy()
@@ -180,7 +194,7 @@ def load_classifier(weights, preset=None, layout=None, mean=None, checkpoint="la
     statistics. A file contains only weights: `preset` names the network, the published
     means of ImageNet are used, and 1000 classes are taken to be those of ImageNet.
 
-        alexnet_tf.inference.load_classifier("torchvision").predict(encoded_image)
+        alexnet_tf.inference.load_classifier("torchvision").predict("cat.jpg")
 
     Args:
         weights: a name in `published.WEIGHTS`, "imagenet" for the published weights of
@@ -428,6 +442,33 @@ def _recorded_flags(weights):
         return {"dataset": row.dataset}
     weights = published.locate(weights)
     return read_flags(weights) if os.path.isdir(weights) else {}
+
+
+def _encoded_bytes(image):
+    """Returns the bytes of an image file, see `Classifier.probabilities`.
+
+    Pixels are encoded as a PNG, which is lossless. In this way they are resized exactly
+    as those of files are.
+    """
+    if isinstance(image, str | os.PathLike):
+        with open(image, "rb") as file:
+            return file.read()
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        if image.ndim == 3 and image.shape[-1] == 3 and image.size:
+            return tf.io.encode_png(image).numpy()
+    elif isinstance(image, bytes) or _is_string_tensor(image):
+        return image
+    received = type(image).__name__
+    if hasattr(image, "dtype"):
+        received += f" of dtype {image.dtype} and shape {image.shape}"
+    raise ValueError(
+        "Expected the path of an image file, its bytes, or an array of RGB pixels, "
+        f"uint8 [H, W, 3]. Received: {received}."
+    )
+
+
+def _is_string_tensor(image):
+    return tf.is_tensor(image) and image.dtype == tf.string
 
 
 @contextlib.contextmanager

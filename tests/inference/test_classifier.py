@@ -200,6 +200,39 @@ def test_a_run_contains_everything_a_classifier_needs(trained):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("ten_crop", [False, True])
+def test_paths_pixels_and_bytes_give_the_same_probabilities(tmp_path, ten_crop):
+    classifier = load_classifier("tiny_textures")
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 76, 3), np.uint8)
+    content = tf.io.encode_png(pixels).numpy()
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    expected = classifier.probabilities(content, ten_crop)
+    for image in (path, str(path), pixels, pixels[::-1, ::-1][::-1, ::-1]):
+        actual = classifier.probabilities(image, ten_crop)
+        np.testing.assert_array_equal(actual, expected)
+    assert classifier.predict(path) == classifier.predict(content)
+    square = classifier.center_square(content)
+    np.testing.assert_array_equal(classifier.center_square(pixels), square)
+
+
+@pytest.mark.parametrize(
+    "image, received",
+    [
+        (np.zeros((9, 9, 3)), r"ndarray of dtype float64 and shape \(9, 9, 3\)"),
+        (np.zeros((1, 9, 9, 3), np.uint8), r"ndarray of .* shape \(1, 9, 9, 3\)"),
+        (np.zeros((0, 9, 3), np.uint8), r"ndarray of .* shape \(0, 9, 3\)"),
+        (None, "NoneType"),
+    ],
+)
+def test_predict_says_which_images_it_takes(image, received):
+    classifier = load_classifier("tiny_textures")
+    with pytest.raises(ValueError, match=f"path of an image.* Received: {received}"):
+        classifier.predict(image)
+    with pytest.raises(FileNotFoundError, match="nowhere.jpg"):
+        classifier.predict("nowhere.jpg")
+
+
 def test_ten_crop_averages_probabilities(trained):
     folder, _, _ = trained
     classifier = load_classifier(str(folder / "run"))
