@@ -108,7 +108,8 @@ def evaluate(
         mean, checkpoint: see `load_classifier`.
         dataset, split, data_dir, image_key, label_key: the data, see `datasets.load`.
             Default: those of the first weights if these are a run or published, and
-            the data set "textures" for a weights file.
+            the data set "textures" for a weights file. If it has the classes of a
+            network in another order, the outputs are put in that order.
         protocol: "center" for the center crop, "ten_crop" for the paper's ten crops,
             "dense" for all positions of the whole image, see `dense_probabilities`.
         scales: one or several sizes of the short side in pixels, for "dense" only.
@@ -141,6 +142,7 @@ def evaluate(
         )
     ]
     source = data.source()
+    classifiers = [_in_class_order(classifier, source) for classifier in classifiers]
 
     def measure(source):
         if protocol == "dense":
@@ -397,12 +399,18 @@ def search_weights(all_probabilities, labels, seed=0):
 def check_fits(classifier, source):
     """Raises a ValueError if a source does not suit the network of a classifier."""
     source.check_fits(classifier.preset.preprocessing)
-    # Weights files and list files have numbers instead of class names.
-    numbers = tuple(str(number) for number in range(len(source.classes)))
     if classifier.classes != source.classes and (
         len(classifier.classes) != len(source.classes)
-        or numbers not in (classifier.classes, source.classes)
+        or _numbers(source) not in (classifier.classes, source.classes)
     ):
+        if sorted(classifier.classes) == sorted(source.classes):
+            raise ValueError(
+                f"Expected a network whose classes are in the order of {source}: "
+                f"{', '.join(source.classes[:3])}. Received: the same classes in "
+                f"another order: {', '.join(classifier.classes[:3])}. Choose the data "
+                "set that it was trained for, or measure the error with "
+                "alexnet_tf.evaluate, which compares classes by name."
+            )
         raise ValueError(
             f"Expected a network with the {len(source.classes)} classes of {source}, "
             f"such as {', '.join(source.classes[:3])}. Received: a network with "
@@ -410,6 +418,31 @@ def check_fits(classifier, source):
             f"{', '.join(classifier.classes[:3])}. Choose the data set that it was "
             "trained for."
         )
+
+
+def _numbers(source):
+    """Returns what weights files and list files have instead of class names."""
+    return tuple(str(number) for number in range(len(source.classes)))
+
+
+def _in_class_order(classifier, source):
+    """Returns a `Classifier` whose outputs are in the order of the source's classes.
+
+    If only the order of the class names differs, the weights of the last layer are
+    changed in place. Otherwise, and for numbers instead of names, the result is
+    `classifier`.
+    """
+    names = classifier.classes
+    # Numbers are positions: the folders 0 to 10 have another order, 0, 1, 10, 2, ...
+    is_numbered = _numbers(source) in (names, source.classes)
+    is_reordered = names != source.classes and sorted(names) == sorted(source.classes)
+    if is_numbered or not is_reordered or len({*names}) < len(names):
+        return classifier
+    order = [names.index(name) for name in source.classes]
+    last = classifier.model.get_layer(classifier.preset.layers[-1].name)
+    kernel, bias = last.get_weights()
+    last.set_weights([kernel[:, order], bias[order]])
+    return dataclasses.replace(classifier, classes=source.classes)
 
 
 def _check_protocol(protocol):

@@ -166,6 +166,40 @@ def test_errors_of_classes_include_top_5_with_more_than_five_classes():
     assert row == (5, 1, 1, pytest.approx(1 / 3))  # Three classes tie for two places.
 
 
+@pytest.mark.parametrize("protocol", ["center", "dense"])
+def test_classes_in_another_order_are_compared_by_name(
+    make_source, monkeypatch, protocol
+):
+    source = dataclasses.replace(make_source(11), classes=tuple("abcdefghij"))
+    reordered = dataclasses.replace(
+        source, classes=source.classes[::-1],
+        read=lambda seed: source.read(seed).map(
+            lambda example: example | {"label": 9 - example["label"]}
+        ),
+    )  # fmt: skip
+    monkeypatch.setattr(
+        evaluation, "load_classifier", lambda *args: dataclasses.replace(
+            untrained_classifier(), classes=source.classes
+        )
+    )  # fmt: skip
+    expected, result = (
+        evaluate_source(monkeypatch, images, protocol) for images in (source, reordered)
+    )
+    np.testing.assert_allclose(
+        result.probabilities[:, ::-1], expected.probabilities, rtol=1e-5
+    )
+    assert result.labels.tolist() == [*range(9, -1, -1), 9]
+    assert result.error(1) == expected.error(1)
+    classifier = evaluation.load_classifier()
+    with pytest.raises(ValueError, match="same classes in another order: "):
+        evaluation.check_fits(classifier, reordered)
+
+
+def evaluate_source(monkeypatch, source, protocol):
+    monkeypatch.setattr(inference.classifier.RunData, "source", lambda data: source)
+    return evaluation.evaluate("w.npz", protocol=protocol, scales=[72], verbose=0)
+
+
 def test_the_most_frequent_confusion_comes_first():
     labels = np.array([0, 1, 1, 1, 2], np.int32)
     probabilities = np.eye(3)[[1, 2, 2, 1, 0]]
