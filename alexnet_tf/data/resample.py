@@ -87,7 +87,10 @@ def crop_window(shape, offset, preprocessing):
 
 
 def resample(images, size, step, translation):
-    """Resamples images [B, H, W, 3] in [0, 255] to uint8 [B, *size, 3].
+    """Resamples images [B, H, W, 3] in [0, 255] to whole gray levels [B, *size, 3].
+
+    The result is uint8. For images of a floating dtype, it is float32 with the same
+    values, and its gradient is computed as if the values were not rounded.
 
     Height and width are resampled one after the other: the image is reshaped to a
     single column, and all values of a row become the channels of one pixel. This has
@@ -114,7 +117,16 @@ def resample(images, size, step, translation):
     pixels = tf.reshape(columns, [shape[0], size[1], size[0], 3])
     # Transposing is faster in float32 than in uint8.
     pixels = tf.transpose(pixels, [0, 2, 1, 3])  # [B, *size, 3]
+    if images.dtype.is_floating:
+        return _round_with_gradient(pixels)
     return tf.cast(tf.round(pixels), tf.uint8)
+
+
+@tf.custom_gradient
+def _round_with_gradient(pixels):
+    """Rounds to the values of uint8, with a straight-through gradient, as float32."""
+    rounded = tf.cast(tf.cast(tf.round(pixels), tf.uint8), tf.float32)
+    return rounded, lambda upstream: upstream
 
 
 def _align_window(position, step, reach):

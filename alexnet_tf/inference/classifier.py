@@ -50,6 +50,9 @@ def preprocess_input(images, preset):
     the order of the preset, and the mean of ImageNet is subtracted. If the preset has
     `divide_by_std`, the result is divided by the standard deviation.
 
+    Resized pixels are rounded to whole gray levels, as in training. The gradient with
+    respect to images of a floating dtype ignores this rounding.
+
     Args:
         images: [..., H, W, 3], RGB in [0, 255] of any dtype; all images have the same
             size. For a Keras tensor, such as `keras.Input((None, None, 3))`, the result

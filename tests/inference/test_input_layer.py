@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import alexnet_tf
 from alexnet_tf import presets
@@ -37,6 +38,30 @@ def test_the_layer_computes_in_float32_under_any_policy():
     images = RGB + np.float32(0.123)
     expected = alexnet_tf.preprocess_input(images, "tiny")
     np.testing.assert_array_equal(model(images), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_ignore_the_rounding_of_pixels(dtype):
+    """Otherwise, there would be no gradient of pixels at all.
+
+    The sum of the crops counts each pixel by its weights in the resized images. Far
+    from the edges, these weights add up to about the ratio of the areas.
+    """
+    images = tf.constant(RGB, dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        crops = alexnet_tf.preprocess_input(images, "caffe")
+        total = tf.reduce_sum(crops)
+    np.testing.assert_array_equal(crops, alexnet_tf.preprocess_input(RGB, "caffe"))
+    gradient = tape.gradient(total, images)
+    assert gradient.dtype == dtype
+    ratio = 256 / 80 * 256 / 90
+    np.testing.assert_allclose(gradient[:, 20:60, 20:70], ratio, rtol=0.03)
+    model = preprocessing_model("caffe", dtype="float32")
+    images = tf.Variable(tf.cast(images, "float32"))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(model(images))
+    np.testing.assert_allclose(tape.gradient(total, images), gradient, rtol=1e-6)
 
 
 def test_a_saved_model_contains_the_preset(tmp_path):
