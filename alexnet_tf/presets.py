@@ -876,8 +876,9 @@ def override(preset: Preset, **values) -> Preset:
 
     Raises:
         ValueError: if a name or a choice is unknown, a value has the wrong type, a
-            number is negative or not finite, a size or a divisor is 0, the dropout rate is not less than 1, the
-            crop is larger than the image, or the preset does not have a part to remove.
+            number is negative or not finite, a size or a divisor is 0, the dropout rate
+            is not less than 1, the crop is larger than the image, or the preset does
+            not have a part to remove.
     """
     values = {
         name: _with_tuples(value) for name, value in values.items() if value is not None

@@ -183,7 +183,7 @@ def edited(**changes):
             {"recipe": {"layer_lr_multipliers": (("relu1", 0, 0.0),)}},
             "layer_lr_multipliers .* Received: 'relu1'",
         ),
-        ({"conv1": {"init": "hee"}}, 'init of Conv conv1 .* float, "he" or "torch".*ee'),
+        ({"conv1": {"init": "hee"}}, 'init of Conv conv1 .* float, "he" or "torch"'),
         ({"conv1": {"padding": "full"}}, 'padding of Conv conv1 .* "valid", "same" or'),
         ({"conv1": {"padding": ((1, 1), (1,))}}, r"padding of Conv conv1 .*\(1,\)\)"),
         (

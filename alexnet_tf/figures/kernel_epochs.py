@@ -103,9 +103,10 @@ def _frame(epoch, kernels):
 
     sheet = plots.kernel_sheet(kernels)
     height, width = sheet.shape[:2]
+    labels = ", ".join(_epoch_labels(epoch, kernels))
     fig = layout.make_figure(
         layout.WIDTH * height / width,
-        f"The kernels of the first convolution: {', '.join(_epoch_labels(epoch, kernels))}",
+        f"The kernels of the first convolution: {labels}",
         _NOTE,
     )
     ax = fig.subplots()

@@ -78,15 +78,15 @@ class FigureWriter(keras.callbacks.Callback):
     """Draws curves.png and conv1.png at the end of epochs.
 
     conv1.png shows the kernels of the first convolution, whatever its name; a network
-    without convolutions has no such file. The callback skips an epoch if less than `DRAW_SECONDS` have passed since the last
-    drawing, or if drawing would take more than `DRAW_SHARE` of the run's time.
-    With each drawing, TensorBoard receives what Keras' callback does not write: the
-    kernels of the first convolution; histograms of all weights and of the gradients of
-    the loss; and the training throughput in images per second, 0 if it was not
-    measured. In the first `KERNEL_EPOCHS` epochs, the kernels are written after
-    each epoch, since they change most then. The gradients are computed on the
-    center crops of the first 32 images of `source`, without dropout or weight
-    decay. An error while drawing is logged, and training continues.
+    without convolutions has no such file. The callback skips an epoch if less than
+    `DRAW_SECONDS` have passed since the last drawing, or if drawing would take more
+    than `DRAW_SHARE` of the run's time. With each drawing, TensorBoard receives what
+    Keras' callback does not write: the kernels of the first convolution; histograms of
+    all weights and of the gradients of the loss; and the training throughput in images
+    per second, 0 if it was not measured. In the first `KERNEL_EPOCHS` epochs, the
+    kernels are written after each epoch, since they change most then. The gradients are
+    computed on the center crops of the first 32 images of `source`, without dropout or
+    weight decay. An error while drawing is logged, and training continues.
 
     Args:
         workdir: an existing directory.

@@ -2,7 +2,8 @@
 
 They are NumPy files in the folder kernels/ of the work directory, such as
 conv1_00003.npy for the kernels after the third epoch and conv1_00000.npy for those
-before training, whatever the convolution is called. A file takes 139 KB with the preset `paper`.
+before training, whatever the convolution is called. A file takes 139 KB with the preset
+`paper`.
 """
 
 import contextlib
@@ -26,10 +27,10 @@ _EPOCHS_PER_DOUBLING = 16
 class KernelRecorder(keras.callbacks.Callback):
     """Writes the kernels of the first convolution at the end of epochs.
 
-    The initial kernels and all of the first 32 epochs are recorded, then every second one up to epoch 64, every
-    fourth one up to epoch 128, and so on, and the last epoch of the run. A network
-    without convolutions has no such files. An error while writing is logged, and
-    training continues.
+    The initial kernels and all of the first 32 epochs are recorded, then every second
+    one up to epoch 64, every fourth one up to epoch 128, and so on, and the last epoch
+    of the run. A network without convolutions has no such files. An error while writing
+    is logged, and training continues.
 
     Args:
         workdir: an existing directory.
@@ -111,4 +112,4 @@ def read_kernels(path):
         reason = f"shape {list(kernels.shape)}"
     except (ValueError, EOFError) as error:
         reason = str(error)
-    raise ValueError(f"{path} is damaged: expected kernels of a convolution ({reason}).")
+    raise ValueError(f"{path} is damaged: expected kernels of images ({reason}).")
