@@ -105,6 +105,7 @@ def resample(images, size, step, translation):
         translation: float32 [2], the negative (y, x) in `images` at which the new
             images begin, in new pixels.
     """
+    images = tf.convert_to_tensor(images)
     shape = tf.shape(images)
     scale = tf.cast(1 / step, tf.float32)
     rows = tf.reshape(images, [shape[0], shape[1], 1, shape[2] * 3])
