@@ -29,7 +29,7 @@ from experiments import run_log
 
 NAME = "dropout_average"
 COLUMNS = (
-    "prediction", "test error", "more than with all units, points", "cross-entropy",
+    "prediction", "test error", "more than with all units", "cross-entropy",
     "same class as with all units", "seeds",
 )  # fmt: skip
 ARM = "wide_base"  # The arm of `confirmations` whose networks are averaged.
@@ -105,7 +105,7 @@ def _row(log, name, prediction, count):
     return (
         name,
         f"{np.mean(errors):.1%}",
-        "-" if prediction == _FULL else f"{mean:+.1f} ({interval})",
+        "-" if prediction == _FULL else f"{mean:+.1f} points ({interval})",
         f"{np.mean(cross_entropies):.3f}",
         f"{np.mean(same_class):.1%}",
         len(errors),
