@@ -241,9 +241,7 @@ def _format_points(differences):
     Args:
         differences: differences of errors, in [-1, 1].
     """
-    points = [100 * difference for difference in differences]
-    mean, half_width = intervals.confidence_interval(points)
-    return f"{mean:+.1f} points ({intervals.format_interval(mean, half_width)})"
+    return intervals.points_summary([100 * difference for difference in differences])
 
 
 def _iterations_row(log):

@@ -213,11 +213,7 @@ def row(comparison, points, seeds, verdict):
     """
     study, arm = comparison
     claim, paper, _ = CLAIMS[arm]
-    measured = "-"
-    if len(points) > 1:
-        mean, half_width = intervals.confidence_interval(points)
-        interval = intervals.format_interval(mean, half_width)
-        measured = f"{mean:+.1f} points ({interval})"
+    measured = intervals.points_summary(points) if len(points) > 1 else "-"
     return f"{claim}; {STUDIES[study].title}", paper, measured, seeds, verdict
 
 

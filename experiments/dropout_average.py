@@ -71,10 +71,9 @@ def _compare(probabilities, full, labels):
     true_probabilities = probabilities[np.arange(len(labels)), labels]
     # The logarithm of a probability that is 0 in float32 is finite.
     true_probabilities = np.maximum(true_probabilities, np.finfo(np.float32).tiny)
-    hits = evaluation.hits(probabilities, labels, 1)
     same_class = probabilities.argmax(axis=1) == full.argmax(axis=1)
     return {
-        "error": float(np.mean(1 - hits, dtype=np.float64)),
+        "error": evaluation.mean_error(evaluation.hits(probabilities, labels, 1)),
         "cross_entropy": float(-np.log(true_probabilities).mean()),
         "same_class": float(same_class.mean()),
     }
@@ -100,12 +99,13 @@ def _row(log, name, prediction, count):
         [*_values(log, prediction, count, key).values()]
         for key in ("error", "cross_entropy", "same_class")
     )
-    mean, half_width = intervals.confidence_interval(_increases(log, prediction, count))
-    interval = intervals.format_interval(mean, half_width)
+    increase = "-"
+    if prediction != _FULL:
+        increase = intervals.points_summary(_increases(log, prediction, count))
     return (
         name,
         f"{np.mean(errors):.1%}",
-        "-" if prediction == _FULL else f"{mean:+.1f} points ({interval})",
+        increase,
         f"{np.mean(cross_entropies):.3f}",
         f"{np.mean(same_class):.1%}",
         len(errors),

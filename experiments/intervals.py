@@ -67,6 +67,16 @@ def format_interval(mean, half_width):
     return f"{mean - half_width:+.1f} to {mean + half_width:+.1f}"
 
 
+def points_summary(points):
+    """Returns the mean of percentage points and its 95% interval, as text.
+
+    Args:
+        points: numbers as for `confidence_interval`.
+    """
+    mean, half_width = confidence_interval(points)
+    return f"{mean:+.1f} points ({format_interval(mean, half_width)})"
+
+
 def paired_differences(before, after):
     """Returns [after - before, ...] for the seeds that occur in both arguments.
 

@@ -232,7 +232,7 @@ def dropout(classifier, source, examples, seed, path):
     full = np.stack([classifier.probabilities(image) for image in encoded])
 
     def error(probabilities):
-        return 1 - evaluation.hits(probabilities, labels, 1).mean()
+        return evaluation.mean_error(evaluation.hits(probabilities, labels, 1))
 
     counts = [2**power for power in range(_NUM_PASSES.bit_length())]
     errors = {

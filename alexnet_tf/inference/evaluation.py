@@ -58,7 +58,7 @@ class Evaluation:
 
     def error(self, k):
         """Returns the top-k error, in [0, 1]."""
-        return _error(hits(self.probabilities, self.labels, k))
+        return mean_error(hits(self.probabilities, self.labels, k))
 
     def interval(self, k):
         """Returns (low, high), the 95% confidence interval of the top-k error."""
@@ -293,7 +293,8 @@ def hits(probabilities, labels, k):
     ).numpy()
 
 
-def _error(hits):
+def mean_error(hits):
+    """Returns the error of `hits`, see the function of this name, in [0, 1]."""
     # 1 - .66 would be .33999999999999997 for 66 hits of 100.
     return float((1 - hits).mean(dtype=np.float64))
 
@@ -336,7 +337,7 @@ def per_class(probabilities, labels):
         (
             int(label),
             int((labels == label).sum()),
-            *(_error(top_k[labels == label]) for top_k in all_hits),
+            *(mean_error(top_k[labels == label]) for top_k in all_hits),
         )
         for label in np.unique(labels)
     ]
