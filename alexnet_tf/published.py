@@ -202,7 +202,7 @@ _ROWS = (
         classes=10,
         top1_error=21.0,
         top5_error=1.42,
-        source="this project, on 5,000 of the 10,000 test images",
+        source="this project, on 5,000 of the 10,000 test images, as JPEGs",
         license="Apache-2.0",
         folder="cifar10_full",
         command="python -m alexnet_tf.train --dataset=cifar10 --preset=cifar10_full",

@@ -196,12 +196,12 @@ def _claim_row(log, arm, key, claim, paper):
     if not base.keys() & ablated.keys():
         return None
     names = ("across", "within") if arm == "spatial_norm" else ("with", "without")
-    measured, seeds, verdict = _compare(base, ablated, names)
+    measured, seeds, verdict = intervals.compare(base, ablated, names)
     if key == _CENTER:
-        ten_crop = intervals.paired_differences(
+        ten_crop = intervals.paired_points(
             errors_at_end(log, "base", _TEN_CROP), errors_at_end(log, arm, _TEN_CROP)
         )
-        measured += f"; ten-crop {_format_points(ten_crop)}"
+        measured += f"; ten-crop {intervals.points_summary(ten_crop)}"
     # A claim with "-" is not made in the paper, and has no verdict.
     return claim, paper, measured, seeds, verdict if paper != "-" else "-"
 
@@ -215,33 +215,7 @@ def _ten_crop_row(log):
     claim = "Ten-crop evaluation has a lower error than the center crop (section 4.1)"
     paper = "1.5 points, ILSVRC-2010 (section 6)"
     names = ("ten-crop", "center crop")
-    return claim, paper, *_compare(ten_crop, center, names)
-
-
-def _compare(errors, other_errors, names):
-    """Returns (text, number of seeds, verdict) for the claim that `errors` are lower.
-
-    Args:
-        errors, other_errors: {seed: error in [0, 1]}.
-        names: the labels of the two mean errors in the text, `errors` first.
-    """
-    seeds = sorted(errors.keys() & other_errors.keys())
-    increases = intervals.paired_differences(errors, other_errors)
-    means = ", ".join(
-        f"{100 * np.mean([of_seeds[seed] for seed in seeds]):.1f}% {name}"
-        for name, of_seeds in zip(names, (errors, other_errors))
-    )
-    verdict = intervals.verdict(*intervals.confidence_interval(increases))
-    return f"{_format_points(increases)}: {means}", len(seeds), verdict
-
-
-def _format_points(differences):
-    """Returns the mean of differences and its interval in percentage points, as text.
-
-    Args:
-        differences: differences of errors, in [-1, 1].
-    """
-    return intervals.points_summary([100 * difference for difference in differences])
+    return claim, paper, *intervals.compare(ten_crop, center, names)
 
 
 def _iterations_row(log):
@@ -287,12 +261,9 @@ def draw(log, path):
     fig = figure.Figure(figsize=(6, 4.4), layout="constrained")
     ax = fig.subplots()
     for row, (arm, key) in enumerate(plotted):
-        increases = [
-            100 * increase
-            for increase in intervals.paired_differences(
-                errors_at_end(log, "base", key), errors_at_end(log, arm, key)
-            )
-        ]
+        increases = intervals.paired_points(
+            errors_at_end(log, "base", key), errors_at_end(log, arm, key)
+        )
         increase_plot.interval(ax, row, increases)
         ax.plot(
             increases, [row + 0.2] * len(increases), ".", color="#999999",

@@ -165,9 +165,7 @@ def rows(log):
 
 
 def _row(name, correct, errors):
-    increases = [
-        100 * difference for difference in intervals.paired_differences(correct, errors)
-    ]
+    increases = intervals.paired_points(correct, errors)
     mean, half_width = intervals.confidence_interval(increases)
     increase = f"{mean:+.1f} ({intervals.format_interval(mean, half_width)})"
     error = f"{100 * np.mean([*errors.values()]):.1f}%"

@@ -18,14 +18,14 @@ module defines these names:
 
 ALL = (
     "relu_tanh", "ablations", "confirmations", "pytorch_confirmations",
-    "dropout_average", "initialization", "blog", "geometries", "dropout_forms",
-    "two_gpus", "needs_imagenet",
+    "response_norm", "dropout_average", "initialization", "blog", "geometries",
+    "dropout_forms", "two_gpus", "needs_imagenet",
 )  # fmt: skip
 
 # `reproduce` trains no runs of these claims: `table.write` computes their rows, those
 # of `dropout_average` from the log of `confirmations`, and those of
-# `pytorch_confirmations` from the log of another command.
+# `pytorch_confirmations` and `response_norm` from the logs of other commands.
 COMPUTED = (
-    "pytorch_confirmations", "dropout_average", "geometries", "dropout_forms",
-    "needs_imagenet",
+    "pytorch_confirmations", "response_norm", "dropout_average", "geometries",
+    "dropout_forms", "needs_imagenet",
 )  # fmt: skip

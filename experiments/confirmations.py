@@ -176,11 +176,10 @@ def increases(log, study, arm, key=_ERROR):
     Returns:
         A list with a number for each seed of which both runs are done.
     """
-    differences = intervals.paired_differences(
+    return intervals.paired_points(
         run_log.final_values(log, f"{study}_base", key),
         run_log.final_values(log, f"{study}_{arm}", key),
     )
-    return [100 * difference for difference in differences]
 
 
 def rows(log):

@@ -116,7 +116,7 @@ def _increases(log, prediction, count):
     """Returns how much higher the errors are than with all units, in points."""
     full = _values(log, _FULL, 1, "error")
     errors = _values(log, prediction, count, "error")
-    return np.multiply(100, intervals.paired_differences(full, errors))
+    return intervals.paired_points(full, errors)
 
 
 def _values(log, prediction, count, key):

@@ -203,7 +203,7 @@ def _row(lines, per_class, epoch):
     """
     errors = {
         start: {
-            line["seed"]: 100 * line["top1_error"]
+            line["seed"]: line["top1_error"]
             for line in lines
             if (line["start"], line["per_class"], line["epoch"])
             == (start, per_class, epoch)
@@ -211,11 +211,11 @@ def _row(lines, per_class, epoch):
         for start in LABELS
     }
     cells = [
-        f"{np.mean([*by_seed.values()]):.1f}% "
-        f"({', '.join(f'{error:.1f}' for error in by_seed.values())})"
+        f"{100 * np.mean([*by_seed.values()]):.1f}% "
+        f"({', '.join(f'{100 * error:.1f}' for error in by_seed.values())})"
         for by_seed in errors.values()
     ]
-    reductions = intervals.paired_differences(errors["fine-tuned"], errors["scratch"])
+    reductions = intervals.paired_points(errors["fine-tuned"], errors["scratch"])
     mean, half_width = intervals.confidence_interval(reductions)
     interval = intervals.format_interval(mean, half_width)
     return f"{per_class:,}", *cells, f"{mean:+.1f} ({interval})"

@@ -77,14 +77,32 @@ def points_summary(points):
     return f"{mean:+.1f} points ({format_interval(mean, half_width)})"
 
 
-def paired_differences(before, after):
-    """Returns [after - before, ...] for the seeds that occur in both arguments.
+def paired_points(before, after):
+    """Returns the differences of errors in percentage points, a list.
 
     Args:
-        before, after: {seed: value} of the two arms.
+        before, after: {seed: error in [0, 1]} of the two arms. Seeds that only one of
+            them has are left out.
     """
     seeds = sorted(before.keys() & after.keys())
-    return [after[seed] - before[seed] for seed in seeds]
+    return [100 * (after[seed] - before[seed]) for seed in seeds]
+
+
+def compare(errors, other_errors, names):
+    """Returns (text, number of seeds, verdict) for the claim that `errors` are lower.
+
+    Args:
+        errors, other_errors: as for `paired_points`.
+        names: the labels of the two mean errors in the text, `errors` first.
+    """
+    seeds = sorted(errors.keys() & other_errors.keys())
+    points = paired_points(errors, other_errors)
+    means = ", ".join(
+        f"{100 * np.mean([of_seeds[seed] for seed in seeds]):.1f}% {name}"
+        for name, of_seeds in zip(names, (errors, other_errors))
+    )
+    text = f"{points_summary(points)}: {means}"
+    return text, len(seeds), verdict(*confidence_interval(points))
 
 
 def verdict(mean, half_width):

@@ -47,7 +47,7 @@ def main(argv=None):
 
 
 def _write_images(args):
-    """Writes the PNG files and the labels of CIFAR-10 into one file."""
+    """Writes the encoded images and the labels of CIFAR-10 into one file."""
     files.check_output("--output", args.output, ".npz")
     arrays = {}
     for split in ("train", "test"):

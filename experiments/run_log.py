@@ -6,7 +6,8 @@ last line with "final": true; a run of `blog` has only the last line. Every line
 has ended. The only run of `two_gpus` measures several arms: before its own last line,
 it has one line with "final": true for each of them.
 
-The log of `pytorch_confirmations` is written by `pytorch_training`: one line per run.
+The log of `pytorch_confirmations` is written by `pytorch_training`, and that of
+`response_norm` by `pytorch_response_norm`: one line per run.
 
 In the log of `confirmations`, a run has only the last line, except for those whose
 averages are in lines of `dropout_average.measure`.

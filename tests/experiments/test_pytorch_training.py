@@ -191,7 +191,7 @@ def test_reads_the_images_that_the_other_command_writes(
     examples = source.take_indices(range(5))
     assert labels.tolist() == [example["label"] for example in examples]
     for image, example in zip(images, examples):
-        # Decoders of JPEGs differ by a few gray levels; CIFAR-10 consists of PNGs.
+        # Decoders of JPEGs differ by a few gray levels.
         expected = tf.io.decode_image(example["image"]).numpy().astype(int)
         np.testing.assert_allclose(image, expected, atol=12)
 

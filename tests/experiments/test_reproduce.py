@@ -87,8 +87,8 @@ def test_verdict_requires_that_the_interval_excludes_zero(mean, half_width, expe
 
 
 def test_differences_are_paired_by_seed():
-    before, after = {0: 1, 2: 5, 3: 7}, {3: 8, 0: 4, 1: 0}
-    assert intervals.paired_differences(before, after) == [3, 1]
+    before, after = {0: 0.25, 2: 0.5, 3: 0.75}, {3: 1.0, 0: 1.0, 1: 0.0}
+    assert intervals.paired_points(before, after) == [75, 25]
 
 
 def test_epochs_to_an_error_are_interpolated():
