@@ -6,7 +6,7 @@
     metrics.csv        the metrics of each epoch (those of training are means over its
                        steps), from Keras' `CSVLogger`, which counts epochs from 0
     network.json       the preset with all its values, the names of the classes, and
-                       the settings of the run, see `run_settings`
+                       the settings of the run, see `network_json`
     best.safetensors   the weights with the lowest validation error, with --keep_best
     data.json          the number of images of each split
     label_counts.json  the number of images of each class, with --class_weights
@@ -26,8 +26,6 @@ import threading
 
 from alexnet_tf.files import lock_folder
 from alexnet_tf.files import write_text
-from alexnet_tf import presets
-from alexnet_tf import published
 from alexnet_tf import settings
 
 STATISTICS_FILE = "statistics.npz"
@@ -158,114 +156,6 @@ def locked(path, reentrant=False):
 def has_checkpoint(path):
     """Returns whether a run has saved a checkpoint in `path`."""
     return os.path.exists(os.path.join(path, "checkpoints", "checkpoint"))
-
-
-def write_network(path, preset, classes, run_settings=None):
-    """Writes network.json.
-
-    Args:
-        path: the work directory.
-        preset: the `presets.Preset` of the network.
-        classes: the names of the classes, in the order of the outputs.
-        run_settings: {name: JSON value}, further settings of the run.
-    """
-    network = {"preset": presets.to_dict(preset), "classes": list(classes)}
-    if run_settings:
-        network["settings"] = run_settings
-    write_text(os.path.join(path, "network.json"), json.dumps(network, indent=1))
-
-
-def read_network(path):
-    """Reads network.json, which `write_network` has written.
-
-    Returns:
-        (the `presets.Preset`, the names of the classes as a tuple).
-
-    Raises:
-        FileNotFoundError: if `path` is not the work directory of a run.
-        ValueError: if the file is damaged.
-    """
-    with _reading_network(path) as network:
-        return presets.from_dict(network["preset"]), tuple(network["classes"])
-
-
-def read_run_settings(path):
-    """Reads the settings that `write_network` has written to network.json.
-
-    The result is empty if there are none, as in the runs of version 0.1. The errors are
-    those of `read_network`.
-    """
-    with _reading_network(path) as network:
-        return dict(network.get("settings", {}))
-
-
-@contextlib.contextmanager
-def _reading_network(path):
-    """Yields the content of network.json, and names the file in errors."""
-    json_path = os.path.join(path, "network.json")
-    if not os.path.exists(json_path):
-        raise FileNotFoundError(
-            f"{path} is not the work directory of a run: it has no network.json."
-        )
-    try:
-        with open(json_path, encoding="utf-8") as file:
-            network = json.load(file)
-        yield network
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{json_path} is damaged or was written by another version: expected a "
-            f"preset and the names of the classes ({error!r})."
-        ) from error
-
-
-def preset_of_weights(weights, preset=None):
-    """Returns the `presets.Preset` of the network that weights belong to.
-
-    The work directory of a run contains its preset, and published weights have one, but
-    a weights file does not name one.
-
-    Args:
-        weights: the work directory of a run, a name in `published.WEIGHTS`, or a
-            weights file.
-        preset: a preset for `presets.get`, required for a weights file and for
-            "imagenet". Otherwise it may be None, or the preset of the weights.
-
-    Raises:
-        ValueError: if `preset` is missing for a weights file, is unknown, or is not
-            that of the weights, or if network.json is damaged.
-        FileNotFoundError: if `weights` is a directory but not that of a run, or if
-            `preset` is None and there is no file of this name.
-    """
-    row = published.find(weights, preset)
-    if row and not row.folder:
-        return presets.get(row.preset)
-    weights = published.locate(weights, preset)
-    if os.path.isdir(weights):
-        run_preset, _ = read_network(weights)
-        is_same = preset in (None, run_preset.name)
-        if not is_same and presets.get(preset).name != run_preset.name:
-            raise ValueError(
-                f"Expected the preset of the run {weights}, {run_preset.name}. "
-                f"Received: preset={preset!r}."
-            )
-        return run_preset
-    if preset is None:
-        _check_exists(weights)
-        raise ValueError(
-            "Expected a preset, because a weights file does not name one. Received: "
-            f"weights={weights} alone. Give preset=caffe for a file of BVLC AlexNet, "
-            "or preset=owt for torchvision's file. The names "
-            f"{', '.join(published.WEIGHTS)} need no preset."
-        )
-    return presets.get(preset)
-
-
-def _check_exists(weights):
-    if not os.path.exists(weights):
-        raise FileNotFoundError(
-            f"{weights} is neither a file, nor the directory of a run, nor the name of "
-            f"published weights: {', '.join(published.WEIGHTS)}."
-        )
 
 
 def write_image_counts(path, counts):

@@ -17,7 +17,9 @@ COMMANDS = {
     "serve_data", "train", "visualize",
 }  # fmt: skip
 
-BASE = {"presets", "protobuf", "published", "files", "settings", "plots"}
+BASE = {
+    "presets", "protobuf", "published", "files", "network_json", "settings", "plots"
+}  # fmt: skip
 # {module, folder or "commands": the modules and folders that it may import}.
 # The modules of a folder may also import each other.
 ALLOWED_IMPORTS = {
@@ -31,6 +33,7 @@ ALLOWED_IMPORTS = {
     "native_messages": set(),
     "onednn": set(),
     "published": {"files"},
+    "network_json": {"files", "presets", "published"},
     "cli": {"native_messages", "onednn", "presets", "published"},
     "data": BASE,
     "models": BASE,
@@ -43,7 +46,9 @@ ALLOWED_IMPORTS = {
 }
 # Modules that the commands may import outside functions. Importing these modules does
 # not import TensorFlow.
-LIGHT_MODULES = {"cli", "data.data_service", "files", "presets", "workdir"}
+LIGHT_MODULES = {
+    "cli", "data.data_service", "files", "network_json", "presets", "workdir"
+}  # fmt: skip
 
 
 def imported_names(path):

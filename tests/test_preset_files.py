@@ -6,9 +6,9 @@ import pathlib
 
 import pytest
 
+from alexnet_tf.network_json import write_network
 from alexnet_tf import preset_files
 from alexnet_tf import presets
-from alexnet_tf.workdir import write_network
 
 OWN_PRESET = """
 import dataclasses

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from alexnet_tf import cli
 from alexnet_tf.data import pixel_statistics
+from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf import train
 from alexnet_tf import training
@@ -23,7 +24,6 @@ from alexnet_tf.training.checkpoints import Progress
 from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import run
 from alexnet_tf.training.run import resolve_preset
-from alexnet_tf.workdir import read_network
 from helpers.commands import command as run_command
 from helpers.images import write_image_folder
 from helpers.runs import layers_of

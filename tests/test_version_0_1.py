@@ -33,11 +33,11 @@ from alexnet_tf.data import datasets
 from alexnet_tf.data import resized_copy
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.inference import retrieval
+from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf.training.run import train_dataset
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_metrics
-from alexnet_tf.workdir import read_network
 
 ARCHIVE = pathlib.Path(__file__).parent / "fixtures" / "version_0_1.tar.gz"
 

@@ -22,12 +22,12 @@ from alexnet_tf.models.labels import imagenet_classes
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
+from alexnet_tf.network_json import preset_of_weights
+from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf import published
 from alexnet_tf.workdir import BEST_WEIGHTS_FILE
-from alexnet_tf.workdir import preset_of_weights
 from alexnet_tf.workdir import read_flags
-from alexnet_tf.workdir import read_network
 from alexnet_tf.workdir import STATISTICS_FILE
 
 _MAX_CLASSES = 100_000

@@ -27,6 +27,9 @@ from alexnet_tf.models.layers import LocalResponseNormalization
 from alexnet_tf.models.layers import SpatialResponseNormalization
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
+from alexnet_tf.network_json import check_same_preset
+from alexnet_tf.network_json import is_run
+from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf import published
 
@@ -53,13 +56,14 @@ def AlexNet(
         AlexNet("paper", classes=10)
         AlexNet("caffe", weights="imagenet")
         AlexNet(weights="torchvision", include_top=False)
+        AlexNet(weights="runs/textures-tiny")
 
     Args:
         preset: a name in `presets.PRESETS`, a file with a preset as for `presets.get`,
-            or a `presets.Preset`. Default: that of published weights, "paper"
-            otherwise.
+            or a `presets.Preset`. Default: that of published weights or of a run,
+            "paper" otherwise.
         classes: the number of outputs of the last layer; ignored without the top.
-            Default: that of published weights, 1000 otherwise.
+            Default: that of published weights or of a run, 1000 otherwise.
         weights: a name in `published.WEIGHTS`, or "imagenet" for the published weights
             of the preset; the path of a weights file or of a run's directory, as for
             `load_weights`; or None for the preset's random initialization. Published
@@ -80,8 +84,8 @@ def AlexNet(
 
     Raises:
         ValueError: if an argument is out of range, the images are too small for a
-            layer, or the published weights belong to another preset, input shape or
-            number of classes.
+            layer, the published weights belong to another preset, input shape or
+            number of classes, or the run has another preset.
         OSError: if the file of the preset cannot be read, or published weights cannot
             be downloaded.
         ValueError, OSError, ModuleNotFoundError: if `weights` cannot be loaded, as for
@@ -91,8 +95,9 @@ def AlexNet(
     if preset is not None:
         preset = presets.get(preset)
     row = published.find(weights, preset)
+    run_preset, run_classes = _network_of_run(weights, row, preset)
     if preset is None:
-        preset = presets.get(row.preset if row else "paper")
+        preset = run_preset or presets.get(row.preset if row else "paper")
     if input_shape is not None:
         input_shape = _to_tuple(input_shape)
     if input_tensor is not None:
@@ -100,7 +105,7 @@ def AlexNet(
     if row and include_top:
         _check_published(row, preset, classes, input_shape)
     if classes is None:
-        classes = row.classes if row else 1000
+        classes = row.classes if row else run_classes or 1000
     if input_shape is None:
         size = preset.preprocessing.crop_size
         input_shape = size, size, 3
@@ -133,6 +138,25 @@ def AlexNet(
         channel_order = preset.preprocessing.channel_order
         load_weights(model, path, skip=skip, channel_order=channel_order)
     return model
+
+
+def _network_of_run(weights, row, preset):
+    """Returns the preset and the number of classes of a run, or None for both.
+
+    Args:
+        weights: the argument of `AlexNet`. The result is None for a weights file and
+            for a directory without network.json.
+        row: the `published.PublishedWeights` of this name, or None.
+        preset: the `presets.Preset` that was given, or None.
+
+    Raises:
+        ValueError: if the run has another preset, or network.json is damaged.
+    """
+    if row or weights is None or not is_run(weights):
+        return None, None
+    run_preset, classes = read_network(weights)
+    check_same_preset(weights, run_preset, preset)
+    return run_preset, len(classes)
 
 
 def features(model, layer="fc7"):

@@ -23,6 +23,7 @@ from alexnet_tf.data import preprocess
 from alexnet_tf.data.source import Source
 from alexnet_tf import files
 from alexnet_tf.models import alexnet
+from alexnet_tf.network_json import write_network
 from alexnet_tf import presets
 from alexnet_tf.training.callbacks import epoch_logs
 from alexnet_tf.training.callbacks import FigureWriter
@@ -60,7 +61,6 @@ from alexnet_tf.workdir import STATISTICS_FILE
 from alexnet_tf.workdir import truncate_metrics
 from alexnet_tf.workdir import verify_image_counts
 from alexnet_tf.workdir import write_image_counts
-from alexnet_tf.workdir import write_network
 
 _log = logging.getLogger(__name__)
 

@@ -13,6 +13,8 @@ import tensorflow as tf
 from alexnet_tf.data.bad_images import BadImageError
 from alexnet_tf.data.data_service import check_dispatcher
 from alexnet_tf.data import datasets
+from alexnet_tf.network_json import preset_of_weights
+from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf import published
 from alexnet_tf.settings import as_names
@@ -29,9 +31,7 @@ from alexnet_tf.training import towers
 from alexnet_tf.workdir import create_or_verify
 from alexnet_tf.workdir import has_checkpoint
 from alexnet_tf.workdir import locked
-from alexnet_tf.workdir import preset_of_weights
 from alexnet_tf.workdir import read_flags
-from alexnet_tf.workdir import read_network
 from alexnet_tf.workdir import verify_image_counts
 
 _log = logging.getLogger(__name__)

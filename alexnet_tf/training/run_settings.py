@@ -9,12 +9,12 @@ import functools
 import json
 import os
 
+from alexnet_tf.network_json import read_network
+from alexnet_tf.network_json import read_run_settings
 from alexnet_tf import settings
 from alexnet_tf.training import optimizers
 from alexnet_tf.training import own_optimizer
 from alexnet_tf.training import stopping
-from alexnet_tf.workdir import read_network
-from alexnet_tf.workdir import read_run_settings
 
 # Settings that may change when a run is resumed. It goes on like a run that began with
 # the new values, see `check_length`.

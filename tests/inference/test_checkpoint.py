@@ -12,9 +12,9 @@ from alexnet_tf import inference
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models.readers.run_directory import WEIGHTS_FILE
 from alexnet_tf.models.weights import save_weights
+from alexnet_tf.network_json import write_network
 from alexnet_tf.workdir import BEST_WEIGHTS_FILE
 from alexnet_tf.workdir import STATISTICS_FILE
-from alexnet_tf.workdir import write_network
 from helpers.commands import command
 from helpers.networks import untrained_classifier
 

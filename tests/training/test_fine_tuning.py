@@ -15,6 +15,7 @@ from alexnet_tf.data import pixel_statistics
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import save_weights
+from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf.training.fine_tuning import compute_features
 from alexnet_tf.training.fine_tuning import FineTuning
@@ -24,7 +25,6 @@ from alexnet_tf.training.fine_tuning import split_backbone
 from alexnet_tf.training import loop
 from alexnet_tf.training.run import train_dataset
 from alexnet_tf.workdir import read_flags
-from alexnet_tf.workdir import read_network
 from alexnet_tf.workdir import STATISTICS_FILE
 from alexnet_tf.workdir import verify_image_counts
 from helpers.images import write_image_folder

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf import training
 from alexnet_tf.workdir import read_flags
-from alexnet_tf.workdir import read_network
 from helpers.images import write_image_folder
 from helpers.runs import train_briefly
 

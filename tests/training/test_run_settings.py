@@ -5,13 +5,13 @@ import functools
 
 import pytest
 
+from alexnet_tf.network_json import write_network
 from alexnet_tf import presets
 from alexnet_tf.training.checkpoints import Progress
 from alexnet_tf.training.fine_tuning import FineTuning
 from alexnet_tf.training import loop
 from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import run_settings
-from alexnet_tf.workdir import write_network
 from helpers.runs import shallow_preset
 
 
