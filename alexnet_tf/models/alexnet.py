@@ -83,9 +83,9 @@ def AlexNet(
         name: the name of the model; None for "alexnet_" and the preset's name.
 
     Raises:
-        ValueError: if an argument is out of range, the images are too small for a
-            layer, the published weights belong to another preset, input shape or
-            number of classes, or the run has another preset.
+        ValueError: if the preset is not valid, an argument is out of range, the images
+            are too small for a layer, the published weights belong to another preset,
+            input shape or number of classes, or the run has another preset.
         OSError: if the file of the preset cannot be read, or published weights cannot
             be downloaded.
         ValueError, OSError, ModuleNotFoundError: if `weights` cannot be loaded, as for
@@ -405,11 +405,6 @@ def _apply(spec, x, classes):
                 bias_initializer=_bias_initializer(spec, x.shape[-1]),
                 name=spec.name,
             )(x)
-        case _:
-            raise ValueError(
-                f"Expected layers that are one of {presets.LAYER_NAMES} in "
-                f"alexnet_tf.presets. Received: {spec!r}."
-            )
 
 
 def _apply_as_convolution(dense, flattened_shape, x):

@@ -378,7 +378,7 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
     """
     recorded = False
     if isinstance(name, presets.Preset):
-        preset = name
+        preset = presets.check(name)
     elif weights:
         recorded = bool(workdir and has_checkpoint(workdir))
         # The weights that a resumed run started from may have been deleted.

@@ -1,10 +1,12 @@
 """Training of networks that a user defines."""
 
+import dataclasses
 import os
 
 import numpy as np
 import pytest
 
+import alexnet_tf
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
@@ -112,3 +114,17 @@ def test_a_single_layer_or_part_may_be_a_string(tmp_path):
     training.train_dataset(data, "tiny", **arguments)
     with pytest.raises(ValueError, match="Received: reinit=fc8 alone"):
         training.train_dataset(data, "tiny", reinit="fc8")
+
+
+def test_presets_that_are_not_valid_are_refused_before_a_run_begins(tmp_path):
+    data = write_image_folder(tmp_path / "data")
+    tiny = presets.get("tiny")
+    preset = dataclasses.replace(
+        tiny, recipe=dataclasses.replace(tiny.recipe, momentum="0.9")
+    )
+    expected = "Expected momentum of Recipe to be of type float.*'0.9'"
+    with pytest.raises(ValueError, match=expected):
+        training.train_dataset(data, preset, tmp_path / "run", eval_split="train")
+    with pytest.raises(ValueError, match=expected):
+        alexnet_tf.AlexNet(preset)
+    assert not (tmp_path / "run").exists()
