@@ -41,19 +41,10 @@ def fit(
     recipe = preset.recipe
     if num_examples < num_replicas:
         return preset
-    has_enough_steps = num_examples // recipe.batch_size >= MIN_STEPS_PER_EPOCH
-    batch_size, learning_rate = recorded
-    is_default = batch_size is not None and (
-        not has_enough_steps
-        or keep_learning_rate
-        or learning_rate == _scaled_learning_rate(recipe, batch_size)
-    )
-    if not is_default:
-        largest = num_examples // MIN_STEPS_PER_EPOCH
-        if has_enough_steps:
-            largest = recipe.batch_size
-        batch_size = max(1, largest // num_replicas) * num_replicas
-        learning_rate = _scaled_learning_rate(recipe, batch_size)
+    batch_size = _default_batch_size(recipe, num_examples, num_replicas)
+    learning_rate = _scaled_learning_rate(recipe, batch_size)
+    if _is_default(*recorded, recipe, num_examples, keep_learning_rate):
+        batch_size, learning_rate = recorded
     if batch_size == recipe.batch_size:
         return preset
     overrides = {"batch_size": batch_size}
@@ -61,10 +52,32 @@ def fit(
         overrides["learning_rate"] = learning_rate
     fitted = presets.override(preset, **overrides)
     reason = f"There are only {num_examples} training images"
-    if has_enough_steps:
+    if _has_enough_steps(recipe, num_examples):
         reason = "The devices share a batch equally"
     _log_change(reason, recipe, fitted.recipe, num_examples // batch_size)
     return fitted
+
+
+def _has_enough_steps(recipe, num_examples):
+    return num_examples // recipe.batch_size >= MIN_STEPS_PER_EPOCH
+
+
+def _default_batch_size(recipe, num_examples, num_replicas):
+    largest = recipe.batch_size
+    if not _has_enough_steps(recipe, num_examples):
+        largest = num_examples // MIN_STEPS_PER_EPOCH
+    return max(1, largest // num_replicas) * num_replicas
+
+
+def _is_default(batch_size, learning_rate, recipe, num_examples, keep_learning_rate):
+    """Returns whether the batch size of the run to resume did not come from a flag."""
+    if batch_size is None:
+        return False
+    return (
+        not _has_enough_steps(recipe, num_examples)
+        or keep_learning_rate
+        or learning_rate == _scaled_learning_rate(recipe, batch_size)
+    )
 
 
 def _scaled_learning_rate(recipe, batch_size):
