@@ -217,7 +217,7 @@ def test_the_command_writes_a_network_of_8_bit_integers(textures_data_dir, tmp_p
         "--split=validation", "--calibration_images=40",
     )  # fmt: skip
     assert code == 0, err
-    same_class = re.search(r"network for (\S+)% of 40 images", out)[1]
+    same_class = re.search(r"network's for (\S+)% of the 40 rep", out)[1]
     assert float(same_class) >= 95
     assert tensor_types(path) == {"int8", "int32"}
     interpreter = tf.lite.Interpreter(model_path=str(path))
