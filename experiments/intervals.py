@@ -64,7 +64,12 @@ def format_interval(mean, half_width):
     """Returns the ends of an interval as text, such as "+0.4 to +3.0"."""
     if math.isinf(half_width):
         return "no interval"
-    return f"{mean - half_width:+.1f} to {mean + half_width:+.1f}"
+    return f"{_signed(mean - half_width)} to {_signed(mean + half_width)}"
+
+
+def _signed(value):
+    """Returns a number with a sign and one decimal, and "+0.0" in place of "-0.0"."""
+    return f"{round(value, 1) + 0.0:+.1f}"
 
 
 def points_summary(points):
@@ -74,7 +79,7 @@ def points_summary(points):
         points: numbers as for `confidence_interval`.
     """
     mean, half_width = confidence_interval(points)
-    return f"{mean:+.1f} points ({format_interval(mean, half_width)})"
+    return f"{_signed(mean)} points ({format_interval(mean, half_width)})"
 
 
 def paired_points(before, after):

@@ -28,12 +28,14 @@ source code, which `alexnet_tf/presets.py` lists; CC2wiki is the wiki of CC2.
 A verdict is about the direction of a claim; the size of the effect may differ from
 the paper's. "Reproduced" means that the whole 95% interval lies on the claim's side
 of zero, "contradicted" that it lies on the other side, and "undecided" that it
-includes zero; for a ratio this applies to its logarithm. An arm is one variant of a
-network or of a recipe, trained with several random seeds. The intervals are Student's
-t intervals of the mean difference between two arms, or two protocols, paired by seed.
+includes zero; for a ratio this applies to its logarithm. Where a corrected p is given,
+the verdict is based on it and not on the interval. An arm is one variant of a network
+or of a recipe, trained with several random seeds. The intervals are Student's t
+intervals of the mean difference between two arms, or two protocols, paired by seed.
 They are not corrected for multiple comparisons. Runs with different seeds differ in
-initialization, order of the images and augmentation, but not in the images themselves.
-The seeds are so few that the width of an interval is only a rough estimate.
+initialization, order of the images and augmentation, but not in the images themselves:
+an interval is about new seeds on these test images and would be wider for new images.
+With 4 to 8 seeds, its width is only a rough estimate.
 """
 
 DEFAULT_COLUMNS = ("claim", "the paper", "measured", "seeds", "verdict")

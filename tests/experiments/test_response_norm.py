@@ -26,13 +26,19 @@ def test_rows_of_a_small_log():
         for seed, error in zip((2000, 2001), both)
     ]
     log += [line("long_norm", 2002, 0.9)]  # The other run of this pair is missing.
-    short, long, longer, both = response_norm.rows(log)
+    rows = response_norm.rows(log)
+    short, long, longer, longer_with_norm, both, short_crops, long_crops = rows
     assert short[2].startswith("+3.0 points (+3.0 to +3.0): 11.0% with, 14.0% without")
     assert short[3:] == (2, "reproduced (corrected p < 0.001)")
     assert long[2].startswith("-0.5 points (-19.6 to +18.6): 10.5% with, 10.0% without")
     assert long[4].startswith("undecided")
     assert longer[2].startswith("+4.0 points (") and longer[4] == "-"
+    assert longer_with_norm[2].startswith("+0.5 points (")
     assert both[2].startswith("+3.5 points (") and both[4] == "-"
+    # Center crops have an error of 50%: 39 points more than ten crops, and 36.
+    assert short_crops[2].startswith("-3.0 points (")
+    assert short_crops[2].endswith("39.0 points with, 36.0 points without")
+    assert long_crops[2].startswith("+0.5 points (")
 
 
 def test_the_log_has_six_pairs_of_each_training():
