@@ -157,7 +157,7 @@ class Dense:
 Layer = (
     Conv | ReLU | Tanh | ResponseNorm | SpatialNorm | BatchNorm | Pool | Dropout | Dense
 )
-_LAYER_NAMES = ", ".join(kind.__name__ for kind in typing.get_args(Layer))
+LAYER_NAMES = ", ".join(kind.__name__ for kind in typing.get_args(Layer))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -655,13 +655,13 @@ def get(preset: str | Preset) -> Preset:
             or a `Preset`, which is returned unchanged.
 
     Raises:
-        ValueError: if there is no preset of this name, the `Preset` or that of the file
-            is not valid, see `check`, the code in a Python file raises an error, or a
-            preset in a Python file has the name of a different preset in `PRESETS`.
+        ValueError: if there is no preset of this name, the file has no valid preset,
+            see `check`, the code in a Python file raises an error, or a preset in a
+            Python file has the name of a different preset in `PRESETS`.
         OSError: if the file cannot be read.
     """
     if isinstance(preset, Preset):
-        return check(preset)
+        return preset
     if isinstance(preset, str) and preset in PRESETS:
         return PRESETS[preset]
     if preset_files.is_file(preset):
@@ -721,8 +721,7 @@ def _check_layers(layers):
     for layer in layers:
         if not isinstance(layer, Layer):
             raise ValueError(
-                f"Expected layers that are one of {_LAYER_NAMES} in "
-                f"alexnet_tf.presets. Received: {layer!r}."
+                f"Expected layers that are one of {LAYER_NAMES}. Received: {layer!r}."
             )
         _check_fields(layer, f"{type(layer).__name__} {layer.name}")
     names = [layer.name for layer in layers]

@@ -23,7 +23,10 @@ _CLAIMS = (
     (relu_tanh, "ReLUs reach 25% training error faster"),
     (ablations, "Crops and flips lower the test error"),
     (ablations, "Ten-crop evaluation has a lower error"),
-    (pytorch_confirmations, "Response normalization lowers the test error"),
+    (
+        pytorch_confirmations,
+        "Response normalization lowers the test error (section 3.3); 10,000 images",
+    ),
     (pytorch_confirmations, "Dropout lowers the test error"),
     (ablations, "Dropout lowers the test error"),
 )
@@ -94,7 +97,7 @@ def results_table():
     rows = []
     for module, start in _CLAIMS:
         log = run_log.read_log(module.NAME)
-        row = next(row for row in module.rows(log) if row[0].startswith(start))
+        (row,) = (row for row in module.rows(log) if row[0].startswith(start))
         text, paper, measured, _, verdict = row
         # What follows the semicolon is only in experiments/README.md.
         rows.append((text, paper, measured.split(";")[0], verdict))

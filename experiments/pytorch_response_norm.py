@@ -148,7 +148,7 @@ class Training:
     """
 
     def __init__(self, images, labels, seed, norm):
-        self._images, self._labels, self._norm = images, labels, norm
+        self._images, self._labels, self.norm = images, labels, norm
         device = images.device
         self.mean = pytorch_training.center_crops(images.float().mean(dim=0)[None])[0]
         self.parameters = {
@@ -210,7 +210,7 @@ class Training:
 
     def _step(self):
         crops, labels = self.crops(self._draws)
-        outputs = self._logits(self.parameters, crops, self._norm)
+        outputs = self._logits(self.parameters, crops, self.norm)
         loss = functional.cross_entropy(outputs, labels)
         gradients = torch.autograd.grad(loss, [*self.parameters.values()])
         self.update(dict(zip(self.parameters, gradients)))
@@ -268,12 +268,11 @@ def _synchronize():
 
 
 @torch.no_grad()
-def errors(training, norm, images, labels):
+def errors(training, images, labels):
     """Returns the top-1 errors (of center crops, of the average of ten crops).
 
     Args:
         training: a `Training`.
-        norm: whether there is response normalization.
         images, labels: the test images and their labels, on the device.
     """
     end = 2 * _MARGIN
@@ -288,7 +287,8 @@ def errors(training, norm, images, labels):
             ]
             crops = (crops.float() - training.mean, crops.flip(2) - training.mean)
             for each in crops:
-                outputs = logits(training.parameters, each.permute(0, 3, 1, 2), norm)
+                inputs = each.permute(0, 3, 1, 2)
+                outputs = logits(training.parameters, inputs, training.norm)
                 views.append(outputs.softmax(dim=1))
         for number, probabilities in enumerate((views[0], sum(views))):
             wrong[number] += (probabilities.argmax(dim=1) != expected).sum()
@@ -315,7 +315,7 @@ def main(images_path, results_path, training_name, first_seed, num_seeds):
     train(trainings, TRAININGS[training_name])
     lines = []
     for (norm, seed), training in zip(arms, trainings):
-        center, ten_crop = errors(training, norm, *data["test"])
+        center, ten_crop = errors(training, *data["test"])
         arm = f"{training_name}_{'norm' if norm else 'no_norm'}"
         line = {"arm": arm, "seed": seed, "final": True, "center_error": center}
         line |= {"ten_crop_error": ten_crop, "processors": processor}

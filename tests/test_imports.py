@@ -17,9 +17,8 @@ COMMANDS = {
     "serve_data", "train", "visualize",
 }  # fmt: skip
 
-BASE = {
-    "presets", "protobuf", "published", "files", "network_json", "settings", "plots"
-}  # fmt: skip
+BASE = {"presets", "protobuf", "published", "files", "settings", "plots"}
+RUNS = BASE | {"network_json", "workdir"}
 # {module, folder or "commands": the modules and folders that it may import}.
 # The modules of a folder may also import each other.
 ALLOWED_IMPORTS = {
@@ -36,13 +35,12 @@ ALLOWED_IMPORTS = {
     "network_json": {"files", "presets", "published"},
     "cli": {"native_messages", "onednn", "presets", "published"},
     "data": BASE,
-    "models": BASE,
-    "workdir": BASE,
-    "training": BASE | {"data", "models", "onednn", "workdir"},
-    "inference": BASE | {"data", "models", "workdir", "training"},
-    "figures": BASE | {"data", "models", "workdir", "training", "inference"},
-    "commands": BASE
-    | {"cli", "data", "models", "workdir", "training", "inference", "figures"},
+    "models": BASE | {"network_json"},
+    "workdir": {"files", "settings"},
+    "training": RUNS | {"data", "models", "onednn"},
+    "inference": RUNS | {"data", "models", "training"},
+    "figures": RUNS | {"data", "models", "training", "inference"},
+    "commands": RUNS | {"cli", "data", "models", "training", "inference", "figures"},
 }
 # Modules that the commands may import outside functions. Importing these modules does
 # not import TensorFlow.

@@ -43,8 +43,23 @@ def test_backbone_of_a_run():
 def test_preset_of_a_run_need_not_have_a_name_of_the_table(run):
     model = alexnet_tf.AlexNet(weights=run)
     assert model.name == "alexnet_my_tiny" and model.output.shape == (None, 5)
-    same = alexnet_tf.AlexNet(network_json.read_network(run)[0], 5, weights=str(run))
+    # A `Preset` is used as it is, even under another name.
+    preset = dataclasses.replace(network_json.read_network(run)[0], name="renamed")
+    same = alexnet_tf.AlexNet(preset, 5, weights=str(run))
+    assert same.name == "alexnet_renamed"
     np.testing.assert_array_equal(same.get_weights()[0], model.get_weights()[0])
+
+
+@pytest.mark.parametrize("preset", [None, "tiny"])
+def test_ablated_parts_of_a_run_are_not_in_its_model(preset, tmp_path):
+    ablated = presets.override(presets.get("tiny"), ablate="norm")
+    network_json.write_network(tmp_path, ablated, ["a", "b", "c"])
+    trained = alexnet_tf.AlexNet(ablated, classes=3)
+    alexnet_tf.save_weights(trained, tmp_path / "weights.safetensors")
+    model = alexnet_tf.AlexNet(preset, weights=tmp_path)
+    assert "norm1" not in [layer.name for layer in model.layers]
+    images = np.random.default_rng(0).normal(0, 60, (2, *model.input_shape[1:]))
+    np.testing.assert_array_equal(model(images), trained(images))
 
 
 @pytest.mark.parametrize("arguments", [{}, {"include_top": False}])

@@ -61,7 +61,8 @@ def AlexNet(
     Args:
         preset: a name in `presets.PRESETS`, a file with a preset as for `presets.get`,
             or a `presets.Preset`. Default: that of published weights or of a run,
-            "paper" otherwise.
+            "paper" otherwise. The name of a run's preset stands for the network of the
+            run, without the parts that were ablated; a `Preset` is used as it is.
         classes: the number of outputs of the last layer; ignored without the top.
             Default: that of published weights or of a run, 1000 otherwise.
         weights: a name in `published.WEIGHTS`, or "imagenet" for the published weights
@@ -83,21 +84,24 @@ def AlexNet(
         name: the name of the model; None for "alexnet_" and the preset's name.
 
     Raises:
-        ValueError: if the preset is not valid, an argument is out of range, the images
-            are too small for a layer, the published weights belong to another preset,
-            input shape or number of classes, or the run has another preset.
+        ValueError: if an argument is out of range, the images are too small for a
+            layer, the published weights belong to another preset, input shape or
+            number of classes, or `preset` names another preset than that of the run.
         OSError: if the file of the preset cannot be read, or published weights cannot
             be downloaded.
         ValueError, OSError, ModuleNotFoundError: if `weights` cannot be loaded, as for
             `load_weights`.
     """
     _check_preset(preset)
-    if preset is not None:
-        preset = presets.get(preset)
-    row = published.find(weights, preset)
-    run_preset, run_classes = _network_of_run(weights, row, preset)
-    if preset is None:
-        preset = run_preset or presets.get(row.preset if row else "paper")
+    named_preset = None if preset is None else presets.get(preset)
+    row = published.find(weights, named_preset)
+    run_preset, run_classes = _network_of_run(weights, row)
+    if not isinstance(preset, presets.Preset):
+        if run_preset:
+            check_same_preset(weights, run_preset, named_preset)
+        preset = (
+            run_preset or named_preset or presets.get(row.preset if row else "paper")
+        )
     if input_shape is not None:
         input_shape = _to_tuple(input_shape)
     if input_tensor is not None:
@@ -140,23 +144,18 @@ def AlexNet(
     return model
 
 
-def _network_of_run(weights, row, preset):
+def _network_of_run(weights, row):
     """Returns the preset and the number of classes of a run, or None for both.
 
     Args:
         weights: the argument of `AlexNet`. The result is None for a weights file and
             for a directory without network.json.
         row: the `published.PublishedWeights` of this name, or None.
-        preset: the `presets.Preset` that was given, or None.
-
-    Raises:
-        ValueError: if the run has another preset, or network.json is damaged.
     """
     if row or weights is None or not is_run(weights):
         return None, None
-    run_preset, classes = read_network(weights)
-    check_same_preset(weights, run_preset, preset)
-    return run_preset, len(classes)
+    preset, classes = read_network(weights)
+    return preset, len(classes)
 
 
 def features(model, layer="fc7"):
@@ -405,6 +404,11 @@ def _apply(spec, x, classes):
                 bias_initializer=_bias_initializer(spec, x.shape[-1]),
                 name=spec.name,
             )(x)
+        case _:
+            raise ValueError(
+                f"Expected layers that are one of {presets.LAYER_NAMES} in "
+                f"alexnet_tf.presets. Received: {spec!r}."
+            )
 
 
 def _apply_as_convolution(dense, flattened_shape, x):

@@ -225,13 +225,18 @@ class TrainingSteps:
                 the paper, the result is its present learning rate for any step.
         """
         if self._has_own_optimizer:
-            return float(self._optimizer.learning_rate)
+            return self._read_learning_rate()
         factor = optimizers.warmup_factor(step, self._warmup_steps)
         return self._learning_rate * factor
 
+    def _read_learning_rate(self):
+        # With several devices, the learning rate is a variable that only TensorFlow
+        # converts; with a function, it is a number.
+        return float(tf.convert_to_tensor(self._optimizer.learning_rate))
+
     def _set_learning_rate(self, value):
         """Sets the learning rate of the paper's optimizer."""
-        found = float(self._optimizer.learning_rate)
+        found = self._read_learning_rate()
         expected = found if self._set_value is None else np.float32(self._set_value)
         if found != expected and not self._has_warned:
             self._has_warned = True

@@ -49,5 +49,5 @@ def test_texts_have_the_differences_from_the_package():
     assert f"{their_mean:.1f}% in PyTorch" in text
     assert f"{mean:.1f}% in the package (5 seeds)" in text
     assert f"has {mean:.1f}% with the first" in ablations.__doc__
-    differences = [mean - their_mean for mean, their_mean in means.values()]
-    assert f"by {min(differences):+.1f} to {max(differences):+.1f} points" in text
+    differences = sorted(mean - their_mean for mean, their_mean in means.values())
+    assert f"higher by {differences[0]:+.1f} to {differences[-1]:+.1f} points" in text

@@ -206,7 +206,7 @@ def test_errors_of_center_crops_and_of_ten_crops():
     images = torch.zeros(4, 32, 32, 3, dtype=torch.uint8)
     images[:2, :3] = images[:2, -3:] = 255
     labels = torch.tensor([1, 1, 0, 0])
-    assert pytorch_response_norm.errors(training, False, images, labels) == [0.5, 0.0]
+    assert pytorch_response_norm.errors(training, images, labels) == [0.5, 0.0]
 
 
 def test_the_command_appends_a_line_for_each_network(tmp_path, monkeypatch):

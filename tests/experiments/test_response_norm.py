@@ -1,7 +1,6 @@
 """The table of `response_norm` is that of its log."""
 
 import numpy as np
-import pytest
 
 from experiments import intervals
 from experiments import response_norm
@@ -39,6 +38,7 @@ def test_rows_of_a_small_log():
     assert short_crops[2].startswith("-3.0 points (")
     assert short_crops[2].endswith("39.0 points with, 36.0 points without")
     assert long_crops[2].startswith("+0.5 points (")
+    assert long_crops[2].endswith("39.5 points with, 40.0 points without")
 
 
 def test_the_log_has_six_pairs_of_each_training():
@@ -66,16 +66,18 @@ def test_verdicts_are_corrected_for_two_comparisons():
     assert rows[1][4] == f"undecided (corrected p = {p_values[1]:.3f})"
 
 
-@pytest.mark.parametrize("training", ["short", "long"])
-def test_figure_has_the_intervals_of_the_table(training, tmp_path, monkeypatch):
+def test_figure_has_the_intervals_of_the_table(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
         response_norm.increase_plot, "interval",
-        lambda ax, row, increases: drawn.append(intervals.points_summary(increases)),
+        lambda ax, row, points, **style: drawn.append(intervals.points_summary(points)),
     )  # fmt: skip
     log = run_log.read_log("response_norm")
     response_norm.draw(log, tmp_path / "plot.png")
-    first = 0 if training == "short" else 2
-    row = response_norm.rows(log)[first // 2]
-    assert row[2].startswith(drawn[first] + ": ")
-    assert row[2].endswith("center crop " + drawn[first + 1])
+    rows = response_norm.rows(log)
+    assert "together" in rows[4][0]
+    expected = []
+    for measured in (rows[0][2], rows[1][2], rows[4][2]):
+        ten_crops, _, rest = measured.partition(": ")
+        expected += [ten_crops, rest.partition("center crop ")[2]]
+    assert drawn == expected

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_tf import presets
+from alexnet_tf.training import distribution
 from alexnet_tf.training import steps
 
 IMAGES = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
@@ -65,6 +66,23 @@ def test_the_schedule_overrides_the_learning_rate_of_a_callback(warmup_steps, ca
     assert training_steps.learning_rate(warmup_steps) == 0.01
     (record,) = caplog.records
     assert "set the learning rate to 0.5, which has no effect" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "learning_rate",
+    [0.25, keras.optimizers.schedules.PiecewiseConstantDecay([5], [0.25, 0.1]),
+     lambda: 0.25],
+    ids=["number", "schedule", "function"],
+)  # fmt: skip
+def test_own_optimizers_keep_their_learning_rate_on_two_devices(learning_rate):
+    strategy = distribution.make_strategy(2)
+    with strategy.scope():
+        optimizer = keras.optimizers.SGD(learning_rate)
+    training_steps = steps.TrainingSteps(
+        None, optimizer, strategy, presets.Recipe(), 0,
+        lr_mult={}, warmup_steps=0, has_own_optimizer=True,
+    )  # fmt: skip
+    assert training_steps.learning_rate(0) == 0.25
 
 
 def test_steps_in_one_call_equal_steps_in_several_calls():
