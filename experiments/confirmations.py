@@ -34,11 +34,11 @@ added.
 Before the first network of 1,024 units was trained, a measurement was added that no
 verdict depends on, see `dropout_average`.
 
-What the plan did not know: in the repetition in PyTorch, the standard deviations are
-1.0 points for PCA color augmentation and 1.7 points for dropout. With 1.7 points, 8
+The following was not in the plan. In the repetition in PyTorch, the standard deviations
+are 1.0 points for PCA color augmentation and 1.7 points for dropout. With 1.7 points, 8
 pairs find a difference of 1.5 points with a probability of only 21% at the strictest
-level. The plan did know, but does not say, that 20 pairs find the paper's .4 points of
-overlapping pooling with a probability of only 11%.
+level, and 20 pairs find the paper's .4 points of overlapping pooling with a probability
+of only 11%.
 """
 
 import dataclasses

@@ -14,7 +14,7 @@ to +0.9 points. The questions and the t tests with Holm's correction are those o
 
 The numbers of pairs were chosen before these runs, when first runs of `confirmations`
 were known: 40 with 10,000 images, 16 with two hidden layers of 1,024 units, and 16 with
-50,000 images, of which lack of time left 8.
+50,000 images, which were reduced to 8 for lack of time.
 
 An undecided comparison still bounds the effect: the intervals of all six comparisons
 for which the paper has a number exclude this number. But the paper measured only

@@ -20,19 +20,17 @@ seed see the same crops for the first 100 epochs, whatever their training.
 """
 
 import dataclasses
-import json
-import platform
 import sys
 
 import torch
 from torch.nn import functional
 
 from experiments import pytorch_training
+from experiments.pytorch_training import CROP
+from experiments.pytorch_training import MARGIN
 
 BATCH_SIZE = 128
-_CROP, _MARGIN = 24, 4  # Center crops begin at pixel 4 of 32.
-_LEARNING_RATE, _BIAS_LEARNING_RATE = 0.001, 0.002
-_MOMENTUM, _WEIGHT_DECAY = 0.9, 0.004
+_LEARNING_RATE, _BIAS_LEARNING_RATE, _WEIGHT_DECAY = 0.001, 0.002, 0.004
 _DECAYED = ("local3.kernel", "local4.kernel", "fc10.kernel")
 
 
@@ -193,7 +191,7 @@ class Training:
         count, device = self._phase.num_images, self._images.device
         options = {"generator": self._generator, "device": device}
         order = torch.randperm(count, **options)
-        offsets = torch.randint(0, 2 * _MARGIN + 1, (count, 2), **options)
+        offsets = torch.randint(0, 2 * MARGIN + 1, (count, 2), **options)
         flips = torch.randint(0, 2, (count, 1), **options)
         draws = torch.cat([order[:, None], offsets, flips], dim=1)
         steps = count // BATCH_SIZE
@@ -218,13 +216,9 @@ class Training:
     def crops(self, draws):
         """Returns (float32 [B, 3, 24, 24], int64 [B]), crops less the mean image."""
         indices, rows, columns, flips = draws.T
-        positions = torch.arange(_CROP, device=draws.device)
-        flipped = torch.where(flips[:, None] == 1, positions.flip(0), positions)
-        rows = rows[:, None] + positions  # [B, 24]
-        columns = columns[:, None] + flipped
-        crops = self._images[
-            indices[:, None, None], rows[:, :, None], columns[:, None]
-        ]  # [B, 24, 24, 3]
+        crops = pytorch_training.take_crops(
+            self._images, indices, rows, columns, flips == 1
+        )
         crops = crops.float() - self.mean
         # In memory, the channels stay last, which suits convolutions on GPUs.
         return crops.permute(0, 3, 1, 2), self._labels[indices]
@@ -233,14 +227,13 @@ class Training:
     def update(self, gradients):
         """Updates the parameters with {name: gradient}, by the paper's rule."""
         for name, parameter in self.parameters.items():
-            gradient, rate = gradients[name], _BIAS_LEARNING_RATE
+            rate, decay = _BIAS_LEARNING_RATE, 0.0
             if name.endswith("kernel"):
                 rate = self._phase.factor * _LEARNING_RATE
             if name in _DECAYED:
-                gradient = gradient + _WEIGHT_DECAY * parameter
+                decay = _WEIGHT_DECAY
             velocity = self._velocities[name]
-            velocity.mul_(_MOMENTUM).sub_(gradient, alpha=rate)
-            parameter.add_(velocity)
+            pytorch_training.update(parameter, velocity, gradients[name], rate, decay)
 
 
 def train(trainings, phases):
@@ -275,15 +268,15 @@ def errors(training, images, labels):
         training: a `Training`.
         images, labels: the test images and their labels, on the device.
     """
-    end = 2 * _MARGIN
-    places = [(_MARGIN, _MARGIN), (0, 0), (0, end), (end, 0), (end, end)]
+    end = 2 * MARGIN
+    places = [(MARGIN, MARGIN), (0, 0), (0, end), (end, 0), (end, end)]
     wrong = torch.zeros(2, dtype=torch.int64, device=images.device)
     for first in range(0, len(images), 500):
         expected = labels[first : first + 500]
         views = []
         for row, column in places:
             crops = images[
-                first : first + 500, row : row + _CROP, column : column + _CROP
+                first : first + 500, row : row + CROP, column : column + CROP
             ]
             crops = (crops.float() - training.mean, crops.flip(2) - training.mean)
             for each in crops:
@@ -299,29 +292,20 @@ def errors(training, images, labels):
 
 
 def main(images_path, results_path, training_name, first_seed, num_seeds):
-    device, processor = "cpu", platform.processor()
-    if torch.cuda.is_available():
-        device, processor = "cuda", torch.cuda.get_device_name()
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
-    data = {
-        split: [torch.from_numpy(array).to(device) for array in arrays]
-        for split in ("train", "test")
-        for arrays in [pytorch_training.read_images(images_path, split)]
-    }
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    data, processor = pytorch_training.load_data(images_path)
     seeds = range(int(first_seed), int(first_seed) + int(num_seeds))
     arms = [(norm, seed) for seed in seeds for norm in (True, False)]
     trainings = [Training(*data["train"], seed, norm) for norm, seed in arms]
     train(trainings, TRAININGS[training_name])
-    lines = []
     for (norm, seed), training in zip(arms, trainings):
-        center, ten_crop = errors(training, *data["test"])
         arm = f"{training_name}_{'norm' if norm else 'no_norm'}"
-        line = {"arm": arm, "seed": seed, "final": True, "center_error": center}
-        line |= {"ten_crop_error": ten_crop, "processors": processor}
-        lines.append(line | {"pytorch": torch.__version__.partition("+")[0]})
-    with open(results_path, "a", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+        center, ten_crop = errors(training, *data["test"])
+        pytorch_training.append_result(
+            results_path, arm, seed, processor,
+            center_error=center, ten_crop_error=ten_crop,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 FIRST_SEED = 1000
 BATCH_SIZE = 64
-_CROP, _MARGIN = 24, 4  # Center crops begin at pixel 4 of 32.
+CROP, MARGIN = 24, 4  # Center crops begin at pixel 4 of 32.
 _LEARNING_RATE, _MOMENTUM, _WEIGHT_DECAY = 0.004, 0.9, 0.004
 _BIAS_FACTOR = 2  # The learning rate of the biases relative to that of the kernels.
 
@@ -198,13 +198,18 @@ def step(parameters, velocities, gradients, learning_rate):
         learning_rate: the learning rate of the kernels.
     """
     for name, parameter in parameters.items():
-        gradient, rate = gradients[name], learning_rate
-        if name.endswith("kernel"):
-            gradient = gradient + _WEIGHT_DECAY * parameter
-        else:
-            rate = _BIAS_FACTOR * learning_rate
-        velocities[name].mul_(_MOMENTUM).sub_(gradient, alpha=rate)
-        parameter.add_(velocities[name])
+        rate, decay = learning_rate, _WEIGHT_DECAY
+        if not name.endswith("kernel"):
+            rate, decay = _BIAS_FACTOR * learning_rate, 0.0
+        update(parameter, velocities[name], gradients[name], rate, decay)
+
+
+def update(parameter, velocity, gradient, learning_rate, weight_decay):
+    """Updates one parameter and its velocity in place, with the paper's rule."""
+    if weight_decay:
+        gradient = gradient + weight_decay * parameter
+    velocity.mul_(_MOMENTUM).sub_(gradient, alpha=learning_rate)
+    parameter.add_(velocity)
 
 
 def gradients_of(parameters, images, labels, arm, masks):
@@ -255,26 +260,36 @@ class Batches:
     def _augment(self, indices):
         shape, device = indices.shape, indices.device
         offsets = torch.randint(
-            0, 2 * _MARGIN + 1, (2, *shape), generator=self._generator, device=device
+            0, 2 * MARGIN + 1, (2, *shape), generator=self._generator, device=device
         )
         flips = torch.rand(shape, generator=self._generator, device=device) < 0.5
         draws = torch.randn((*shape, 3), generator=self._generator, device=device)
-        positions = torch.arange(_CROP, device=device)
-        rows = offsets[0, ..., None] + positions  # [seeds, B, 24]
-        columns = torch.where(flips[..., None], positions.flip(0), positions)
-        columns = offsets[1, ..., None] + columns
-        crops = self._images[
-            indices[..., None, None], rows[..., None], columns[..., None, :]
-        ]  # [seeds, B, 24, 24, 3]
+        crops = take_crops(self._images, indices, *offsets, flips)
         colors = self._color_std * draws @ self._colors  # [seeds, B, 3]
         crops = crops.float() - self.mean + colors[:, :, None, None]
         return crops.permute(0, 1, 4, 2, 3).contiguous()
 
 
+def take_crops(images, indices, rows, columns, flips):
+    """Returns crops [..., 24, 24, 3] of images.
+
+    Args:
+        images: [N, 32, 32, 3].
+        indices: the images of the crops, int64 [...].
+        rows, columns: where the crops begin, int64 [...].
+        flips: whether the crops are flipped, bool [...].
+    """
+    positions = torch.arange(CROP, device=images.device)
+    rows = rows[..., None] + positions  # [..., 24]
+    flipped = torch.where(flips[..., None], positions.flip(0), positions)
+    columns = columns[..., None] + flipped
+    return images[indices[..., None, None], rows[..., None], columns[..., None, :]]
+
+
 def center_crops(images):
     """Returns the center crops [N, 24, 24, 3] of images [N, 32, 32, 3]."""
-    end = _MARGIN + _CROP
-    return images[:, _MARGIN:end, _MARGIN:end]
+    end = MARGIN + CROP
+    return images[:, MARGIN:end, MARGIN:end]
 
 
 def train(study, arm, images, labels, epochs=None):
@@ -352,27 +367,44 @@ def read_images(path, split):
     return np.stack(images), labels
 
 
-def main(images_path, results_path, study_name, *arm_names):
+def load_data(path):
+    """Returns ({split: [images, labels]}, the name of the processor).
+
+    The tensors are on the GPU if there is one.
+
+    Args:
+        path: as for `read_images`.
+    """
     device, processor = "cpu", platform.processor()
     if torch.cuda.is_available():
         device, processor = "cuda", torch.cuda.get_device_name()
     data = {
         split: [torch.from_numpy(array).to(device) for array in arrays]
         for split in ("train", "test")
-        for arrays in [read_images(images_path, split)]
+        for arrays in [read_images(path, split)]
     }
+    return data, processor
+
+
+def append_result(path, arm, seed, processor, **errors):
+    """Appends the line of a run to the file of results."""
+    line = {"arm": arm, "seed": seed, "final": True, **errors, "processors": processor}
+    line["pytorch"] = torch.__version__.partition("+")[0]
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def main(images_path, results_path, study_name, *arm_names):
+    data, processor = load_data(images_path)
     study = STUDIES[study_name]
     images, labels = (array[: study.num_images] for array in data["train"])
     for arm_name in arm_names or study.arms:
         arm = ARMS[arm_name]
         parameters, mean = train(study, arm, images, labels)
         measured = errors(parameters, arm, mean, *data["test"])
-        with open(results_path, "a", encoding="utf-8") as file:
-            for seed, error in enumerate(measured, FIRST_SEED):
-                line = {"arm": f"{study_name}_{arm_name}", "seed": seed, "final": True}
-                line |= {"error": error, "processors": processor}
-                line |= {"pytorch": torch.__version__.partition("+")[0]}
-                file.write(json.dumps(line) + "\n")
+        for seed, error in enumerate(measured, FIRST_SEED):
+            name = f"{study_name}_{arm_name}"
+            append_result(results_path, name, seed, processor, error=error)
         print(study_name, arm_name, f"{np.mean(measured):.4f}", flush=True)
 
 

@@ -1,5 +1,7 @@
 """The networks in PyTorch are those of cuda-convnet's files, and train as they say."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -219,7 +221,7 @@ def test_the_command_appends_a_line_for_each_network(tmp_path, monkeypatch):
     path = tmp_path / "runs.jsonl"
     path.write_text("{}\n")
     module.main("images.npz", path, "short", "5", "2")
-    lines = [module.json.loads(line) for line in path.read_text().splitlines()]
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["arm"], line["seed"]) for line in lines[1:]] == [
         ("short_norm", 5), ("short_no_norm", 5), ("short_norm", 6),
         ("short_no_norm", 6),
