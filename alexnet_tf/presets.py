@@ -194,7 +194,8 @@ class Preprocessing:
         pca_color_epochs: the number of epochs with PCA color augmentation, counted
             from the first; None for all epochs.
         exif_orientation: whether images are turned upright according to the EXIF
-            orientation in their JPEG files.
+            orientation in their JPEG files. `training.train_dataset` sets it to its own
+            argument of this name.
     """
 
     image_size: int = 256
@@ -240,10 +241,9 @@ class Recipe:
         patience: the number of evaluations without a lower validation error after
             which "plateau" divides the learning rate by 10.
         epochs: the maximum number of epochs.
-        layer_lr_multipliers: tuples of (layer name, epoch, factor), sorted by epoch.
-            From this epoch on, the learning rate of the layer is multiplied by the
-            factor, and no longer by the factor of an earlier tuple. A layer with factor
-            0 is not updated at all.
+        layer_lr_multipliers: tuples of (layer name, epoch, factor). From this epoch on,
+            the learning rate of the layer is multiplied by the factor, and no longer by
+            that of an earlier epoch. A layer with factor 0 is not updated at all.
     """
 
     batch_size: int = 128
@@ -274,6 +274,12 @@ class Preset:
     layers: tuple[Layer, ...]
     preprocessing: Preprocessing = Preprocessing()
     recipe: Recipe = Recipe()
+
+    @property
+    def weighted_layers(self) -> tuple[str, ...]:
+        """The names of the layers with weights."""
+        kinds = Conv | BatchNorm | Dense
+        return tuple(layer.name for layer in self.layers if isinstance(layer, kinds))
 
 
 # An input side of 224 pixels gives 55 outputs only if the last window of conv1 extends
@@ -613,7 +619,9 @@ _OVERRIDE_TYPES = {
 }
 
 # The arguments of `override` that must not be 0.
-_POSITIVE = ("batch_size", "image_size", "crop_size", "patience", "pca_color_divisor")
+_POSITIVE = (
+    "batch_size", "epochs", "image_size", "crop_size", "patience", "pca_color_divisor"
+)  # fmt: skip
 
 # The arguments of `override` that are also flags of `alexnet_tf.train`.
 OVERRIDES = (
@@ -793,9 +801,13 @@ def _type_names(kind):
 
 
 def _check_layer_lr_multipliers(preset):
-    weighted = Conv | BatchNorm | Dense
-    names = [layer.name for layer in preset.layers if isinstance(layer, weighted)]
-    for name, _, _ in preset.recipe.layer_lr_multipliers:
+    names = preset.weighted_layers
+    for name, _, factor in preset.recipe.layer_lr_multipliers:
+        if factor < 0:
+            raise ValueError(
+                "Expected layer_lr_multipliers of Recipe to have factors of at least "
+                f"0. Received: {factor} for {name}."
+            )
         if name not in names:
             raise ValueError(
                 "Expected layer_lr_multipliers of Recipe to name some of the layers "
@@ -887,6 +899,7 @@ def override(preset: Preset, **values) -> Preset:
         if name in _OVERRIDE_TYPES:
             _check_type(name, value, _OVERRIDE_TYPES[name])
     _check_values(values)
+    given = dict(values)
     init, dropout = values.pop("init", None), values.pop("dropout", None)
     preset = ablate(preset, *settings.as_names(values.pop("ablate", None)))
     recipe, preprocessing = (
@@ -906,6 +919,7 @@ def override(preset: Preset, **values) -> Preset:
             f"Received: {values}."
         )
     _check_crop(preprocessing)
+    _check_schedule(recipe, preset.recipe, given)
     layers = preset.layers
     if init is not None:
         layers = _replace(layers, Conv | Dense, init=init, bias=0.0)
@@ -1016,10 +1030,35 @@ def _check_values(values):
             raise ValueError(
                 f"Expected {name} to be greater than 0. Received: {name}=0."
             )
-    if values.get("dropout", 0) >= 1:
+    for name in ("dropout", "momentum"):
+        if values.get(name, 0) >= 1:
+            raise ValueError(
+                f"Expected {name} to be less than 1. Received: {name}={values[name]}."
+            )
+
+
+def _check_schedule(recipe, previous, values):
+    """Raises a ValueError if a new value is not used by the schedule.
+
+    Args:
+        recipe: the `Recipe` with the new values.
+        previous: the `Recipe` before.
+        values: the arguments of `override`.
+    """
+    for name, schedule in (("boundaries", "step"), ("patience", "plateau")):
+        # flags.txt, which can be given as a flagfile, has all values of the preset.
+        is_new = name in values and values[name] != getattr(previous, name)
+        if is_new and recipe.schedule != schedule:
+            raise ValueError(
+                f"Expected schedule={schedule} for {name}. Received: "
+                f"{name}={values[name]}, schedule={recipe.schedule}, which does not "
+                f"use it. Give schedule={schedule}, or leave {name} out."
+            )
+    if recipe.schedule == "step" and not recipe.boundaries and "schedule" in values:
         raise ValueError(
-            "Expected a dropout rate less than 1. Received: dropout="
-            f"{values['dropout']}."
+            "Expected boundaries for schedule=step, the epochs before which the "
+            "learning rate is divided by 10. Received: none. Give boundaries, or "
+            "schedule=constant."
         )
 
 

@@ -1,4 +1,4 @@
-"""Lists of names in arguments, and the check that settings have not changed."""
+"""Checks of arguments and settings, and lists of names in arguments."""
 
 
 def as_names(value):
@@ -10,6 +10,35 @@ def as_names(value):
     if isinstance(value, str):
         return (value,)
     return tuple(value or ())
+
+
+def check_integer(name, value, minimum):
+    """Raises a ValueError unless a value is an integer of at least `minimum`.
+
+    Args:
+        name: the name of the argument.
+        value: the value. A boolean is not an integer.
+        minimum: the smallest value.
+    """
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if not (is_integer and value >= minimum):
+        raise ValueError(
+            f"Expected {name} to be an integer of at least {minimum}. Received: "
+            f"{name}={value!r}."
+        )
+
+
+def check_choice(name, value, choices):
+    """Raises a ValueError unless a value is one of several.
+
+    Args:
+        name: the name of the argument.
+        value: the value.
+        choices: the strings that it may be, or None.
+    """
+    if value not in choices:
+        expected = " or ".join(f'"{choice}"' if choice else "None" for choice in choices)
+        raise ValueError(f"Expected {name} to be {expected}. Received: {name}={value!r}.")
 
 
 def check_same(before, now, description, remedy):

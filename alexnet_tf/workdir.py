@@ -22,7 +22,6 @@ import contextlib
 import json
 import os
 import shlex
-import threading
 
 from alexnet_tf.files import lock_folder
 from alexnet_tf.files import write_text
@@ -43,10 +42,6 @@ _RENAMED_VALUES = {
     ("preset", "cifar10_quick"): "cifar10_full",
     ("schedule", "dexp"): "stepped_exponential",
 }
-
-
-# {real path of a locked work directory: the thread that has locked it}
-_locking_threads = {}
 
 
 class WorkDirectoryInUse(ValueError):
@@ -117,7 +112,7 @@ def _check_same_flags(path, before, now, may_change, resolved):
 
 
 @contextlib.contextmanager
-def locked(path, reentrant=False):
+def locked(path):
     """Locks the work directory for this run until the body ends.
 
     The operating system releases the lock when the process ends, even if it is killed.
@@ -125,17 +120,11 @@ def locked(path, reentrant=False):
 
     Args:
         path: the directory; it is created if it does not exist.
-        reentrant: whether this thread may have locked the directory already. The lock
-            is then released where it was taken.
 
     Raises:
         WorkDirectoryInUse: if another run has locked the directory.
         PermissionError: if the directory cannot be created or opened.
     """
-    real_path, thread = os.path.realpath(path), threading.get_ident()
-    if reentrant and _locking_threads.get(real_path) == thread:
-        yield
-        return
     with contextlib.ExitStack() as stack:
         try:
             os.makedirs(path, exist_ok=True)
@@ -148,8 +137,6 @@ def locked(path, reentrant=False):
             ) from error
         except OSError as error:
             raise _not_writable_error(path, error) from error
-        _locking_threads[real_path] = thread
-        stack.callback(_locking_threads.pop, real_path, None)
         yield
 
 

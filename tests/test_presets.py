@@ -328,9 +328,9 @@ def test_override_without_values_changes_nothing():
 def test_override_replaces_values_of_recipe_and_preprocessing():
     """The argument names are names of fields; 0 and False are values, unlike None."""
     paper = presets.get("paper")
-    changed = presets.override(paper, learning_rate=0.5, flip=False, epochs=0)
+    changed = presets.override(paper, learning_rate=0.5, flip=False, momentum=0)
     assert changed.recipe == dataclasses.replace(
-        paper.recipe, learning_rate=0.5, epochs=0
+        paper.recipe, learning_rate=0.5, momentum=0
     )
     assert changed.preprocessing == dataclasses.replace(
         paper.preprocessing, flip=False
@@ -384,6 +384,8 @@ def test_override_rejects_unknown_fields_and_too_large_crops():
         {"mean": "pixel"},
         {"resize": "long_side"},
         {"batch_size": 32.5},
+        {"epochs": 0},
+        {"momentum": 1},
         {"batch_size": True},
         {"flip": 1},
         {"learning_rate": "0.1"},
@@ -397,6 +399,23 @@ def test_override_rejects_values_out_of_range(values):
     """The error message contains the name of the value."""
     with pytest.raises(ValueError, match=next(iter(values))):
         presets.override(presets.get("paper"), **values)
+
+
+@pytest.mark.parametrize(
+    "name, values, message",
+    [
+        ("paper", {"boundaries": (2, 3)}, "schedule=step for boundaries.*=plateau"),
+        (
+            "paper", {"schedule": "constant", "patience": 2},
+            "schedule=plateau for patience.*schedule=constant",
+        ),
+        ("code2012", {"patience": 2}, "schedule=plateau for patience.*schedule=step"),
+        ("paper", {"schedule": "step"}, "boundaries for schedule=step.*none"),
+    ],
+)  # fmt: skip
+def test_override_rejects_values_that_the_schedule_does_not_use(name, values, message):
+    with pytest.raises(ValueError, match=message):
+        presets.override(presets.get(name), **values)
 
 
 def test_override_replaces_the_given_values_only():

@@ -428,7 +428,8 @@ def test_a_small_data_set_has_small_batches_unless_a_run_has_others(
     """A tenth of 12 images is 1; the first run had batches of 6."""
     batches = []
 
-    def train_without_steps(preset, *_, **__):
+    def train_without_steps(preset, *_, record_flags, **__):
+        record_flags()
         batches.append(preset.recipe.batch_size)
         return {"loss": 1.0, "top1_error": 0.25}
 

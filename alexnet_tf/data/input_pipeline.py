@@ -1,5 +1,6 @@
 """Input pipelines, which turn streams of encoded images into batches."""
 
+import contextlib
 import dataclasses
 import functools
 import threading
@@ -7,6 +8,7 @@ import threading
 import numpy as np
 import tensorflow as tf
 
+from alexnet_tf.data import bad_images
 from alexnet_tf.data import interleaving
 from alexnet_tf.data import preprocess
 from alexnet_tf.data.source import PADDING_LABEL
@@ -246,6 +248,26 @@ def index_from_name(name):
         name: string [], the name of the image.
     """
     return tf.strings.to_hash_bucket_fast(name, 2**62)
+
+
+@contextlib.contextmanager
+def diagnosing(source, order, first, count):
+    """Replaces errors of `training_batches` by errors that name the image.
+
+    Args:
+        source: the `Source` that the pipeline reads.
+        order: (seed, epoch, shuffle_buffer), which determine the order of the images;
+            None if a data service reads them, in an order that is not known.
+        first, count: the position in that order of the first requested image, and the
+            number of requested images.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        examples = source.examples()
+        if order:
+            examples = shuffled(source, *order, first).take(count)
+        raise bad_images.diagnose(error, source, examples) from error
 
 
 class ReleasableIterator:

@@ -20,6 +20,11 @@ from alexnet_tf.workdir import BEST_WEIGHTS_FILE
 
 _log = logging.getLogger(__name__)
 
+# The attributes of `Progress` that a checkpoint contains, in this order.
+_SAVED = (
+    "step", "errors", "totals", "bad_images", "has_changed_weights", "epoch_totals"
+)  # fmt: skip
+
 
 class Progress(tf.train.experimental.PythonState):
     """The progress of a run, which a checkpoint contains besides the variables.
@@ -31,8 +36,9 @@ class Progress(tf.train.experimental.PythonState):
             without an evaluation.
         totals: the sum of `metrics.batch_sums` since the last logged line.
         bad_images: the number of unreadable images in the current epoch.
-        has_changed_weights: whether callbacks have changed the weights since the last
-            step, at the end of the run.
+        has_changed_weights: whether callbacks may have changed the weights since the
+            last step.
+        epoch_totals: the sum of `metrics.batch_sums` in the current epoch.
         saved: the `position` at the newest checkpoint; None if there is none. It is not
             saved itself.
     """
@@ -43,6 +49,7 @@ class Progress(tf.train.experimental.PythonState):
         self.totals = [0.0] * 4
         self.bad_images = 0
         self.has_changed_weights = False
+        self.epoch_totals = [0.0] * 4
         self.saved = None
 
     @property
@@ -73,17 +80,25 @@ class Progress(tf.train.experimental.PythonState):
         self.step += steps
         self.has_changed_weights = False
         self.bad_images += steps * batch_size - int(sums[:, 3].sum())
-        self.totals = list(self.totals + sums.sum(axis=0, dtype=np.float64))
+        total = sums.sum(axis=0, dtype=np.float64)
+        self.totals = list(self.totals + total)
+        self.epoch_totals = list(self.epoch_totals + total)
+
+    def end_epoch(self):
+        """Prepares the counts of the next epoch."""
+        self.bad_images, self.epoch_totals = 0, [0.0] * 4
+
+    def mark_changed_weights(self):
+        """Records that callbacks may have changed the weights since the last step."""
+        self.has_changed_weights, self.saved = True, None
 
     def serialize(self):
-        state = [self.step, self.errors, self.totals, self.bad_images]
-        return json.dumps([*state, self.has_changed_weights])
+        return json.dumps([getattr(self, name) for name in _SAVED])
 
     def deserialize(self, string_value):
-        # Checkpoints of earlier versions have four values.
-        state = [*json.loads(string_value), False][:5]
-        self.step, self.errors, self.totals, self.bad_images = state[:4]
-        self.has_changed_weights = state[4]
+        # Checkpoints of earlier versions have fewer values.
+        for name, value in zip(_SAVED, json.loads(string_value)):
+            setattr(self, name, value)
 
 
 def read_progress(workdir):
@@ -221,8 +236,7 @@ class CheckpointSaver:
         """
         if all(map(np.array_equal, saved_weights, self._model.get_weights())):
             return
-        self.progress.has_changed_weights = True
-        self.progress.saved = None
+        self.progress.mark_changed_weights()
         self.save()
 
     def save_best(self):

@@ -7,6 +7,7 @@ import numpy as np
 
 from alexnet_tf.data import bad_images
 from alexnet_tf.files import write_text
+from alexnet_tf.workdir import has_checkpoint
 
 _BATCH_SIZE = 4096
 
@@ -30,6 +31,28 @@ def balanced_weights(counts):
     present = counts > 0
     weights[present] = counts.sum() / (np.count_nonzero(present) * counts[present])
     return weights.astype(np.float32)
+
+
+def run_counts(source, workdir, chief):
+    """Returns the number of images of each class for a run, int64 [classes].
+
+    Counting reads the whole split, so only the chief counts, before the other workers,
+    and only in a new run.
+
+    Args:
+        source: the `Source` to train on.
+        workdir: the work directory, in which the result is written.
+        chief: whether this worker is the chief.
+
+    Raises:
+        ValueError: as for `read_counts`.
+        OSError: as for `count_labels`.
+    """
+    if has_checkpoint(workdir) or not chief:
+        return read_counts(workdir)
+    counts = count_labels(source)
+    write_counts(workdir, counts)
+    return counts
 
 
 def count_labels(source):

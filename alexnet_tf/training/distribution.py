@@ -162,6 +162,27 @@ def worker_count_and_index(strategy):
     return len(resolver.cluster_spec().as_dict()["worker"]), resolver.task_id
 
 
+def distribute_batches(strategy, batch_size, make_batches, **kwargs):
+    """Distributes the batches that `make_batches` returns over all devices.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`.
+        batch_size: the number of images in a batch, over all devices.
+        make_batches: a function of `input_pipeline` that returns batches.
+        **kwargs: further arguments of `make_batches`.
+    """
+    num_workers, worker_index = worker_count_and_index(strategy)
+    return strategy.distribute_datasets_from_function(
+        lambda _: make_batches(
+            batch_size=batch_size,
+            num_replicas=strategy.num_replicas_in_sync,
+            num_workers=num_workers,
+            worker_index=worker_index,
+            **kwargs,
+        )
+    )
+
+
 def is_chief(strategy):
     """Returns whether this process is the worker that writes the run's files."""
     return worker_count_and_index(strategy)[1] == 0

@@ -1,6 +1,7 @@
 """Fine-tuning: initial weights, frozen layers, and features computed once."""
 
 import dataclasses
+import functools
 import logging
 import os
 
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import bad_images
+from alexnet_tf.data import input_pipeline
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.weights import load_weights
@@ -17,6 +19,8 @@ from alexnet_tf import settings
 from alexnet_tf.workdir import STATISTICS_FILE
 
 _log = logging.getLogger(__name__)
+
+_FEATURE_BATCH_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,19 +56,18 @@ class FineTuning:
             object.__setattr__(self, name, settings.as_names(getattr(self, name)))
 
 
-def freeze_layers(model, plan):
-    """Freezes the layers of `model` that `plan.freeze` names.
+def check_plan(plan, preset):
+    """Raises a ValueError if a `FineTuning` does not suit a preset.
+
+    The error is raised if `reinit`, `freeze` or `lr_mult` names a layer that does not
+    exist or has no weights, if all layers would be frozen, if `reinit` or `lr_mult`
+    names a frozen layer, or if there are no weights for `reinit`, `layout` or `mean`.
 
     Args:
-        model: the model.
         plan: a `FineTuning`.
-
-    Raises:
-        ValueError: if `reinit`, `freeze` or `lr_mult` names a layer that does not
-            exist or has no weights, if all layers would be frozen, or if `reinit`
-            or `lr_mult` names a frozen layer.
+        preset: a `presets.Preset`.
     """
-    names = [layer.name for layer in model.layers if layer.weights]
+    names = preset.weighted_layers
     for field in ("reinit", "freeze", "lr_mult"):
         unknown = [name for name in getattr(plan, field) if name not in names]
         if unknown:
@@ -86,6 +89,27 @@ def freeze_layers(model, plan):
                 f"{field}={','.join(frozen)}, frozen by freeze="
                 f"{','.join(plan.freeze)}. Remove them from one of the two."
             )
+    _check_weights(plan)
+
+
+def _check_weights(plan):
+    given = [name for name in ("reinit", "layout", "mean") if getattr(plan, name)]
+    if given and not plan.weights:
+        value = ",".join(settings.as_names(getattr(plan, given[0])))
+        raise ValueError(
+            f"Expected weights. Received: {given[0]}={value} alone. Without weights, "
+            "all layers are initialized at random, and the mean is that of the "
+            "training split."
+        )
+
+
+def freeze_layers(model, plan):
+    """Freezes the layers of `model` that `plan.freeze` names.
+
+    Args:
+        model: the model.
+        plan: a `FineTuning`.
+    """
     for name in plan.freeze:
         model.get_layer(name).trainable = False
 
@@ -216,3 +240,29 @@ def compute_features(backbone, batches, source):
     # GPU memory might be too small for the features.
     with tf.device("CPU:0"):
         return tf.constant(features), tf.constant(labels)
+
+
+def cached_feature_batches(model, source, eval_source, preprocessing, statistics):
+    """Computes the features of all images with the frozen layers of `model`.
+
+    Returns:
+        (head, training_batches, evaluation_batches): the model of the other layers, and
+        functions with the same role as those of `input_pipeline`.
+    """
+    backbone, head = split_backbone(model)
+    _log.info("Computing the features of all images once.")
+    train_features, eval_features = (
+        compute_features(
+            backbone,
+            input_pipeline.evaluation_batches(
+                split_source, preprocessing, statistics, batch_size=_FEATURE_BATCH_SIZE
+            ),
+            split_source,
+        )
+        for split_source in (source, eval_source)
+    )
+    return (
+        head,
+        functools.partial(input_pipeline.cached_training_batches, *train_features),
+        functools.partial(input_pipeline.cached_evaluation_batches, *eval_features),
+    )

@@ -5,51 +5,43 @@
 
 import contextlib
 import functools
-import logging
-import math
 import os
 import signal
-import sys
-import threading
 import time
 
 import keras
 import tensorflow as tf
 
-from alexnet_tf.data import bad_images
 from alexnet_tf.data import input_pipeline
 from alexnet_tf.data import pixel_statistics
-from alexnet_tf.data import preprocess
-from alexnet_tf.data.source import Source
 from alexnet_tf import files
 from alexnet_tf.models import alexnet
 from alexnet_tf.network_json import write_network
-from alexnet_tf import presets
-from alexnet_tf.training.callbacks import epoch_logs
 from alexnet_tf.training.callbacks import FigureWriter
 from alexnet_tf.training.callbacks import keras_callbacks
 from alexnet_tf.training.checkpoints import CheckpointSaver
+from alexnet_tf.training import checks
 from alexnet_tf.training import class_weights
 from alexnet_tf.training import distribution
 from alexnet_tf.training import environment
-from alexnet_tf.training.fine_tuning import compute_features
+from alexnet_tf.training.fine_tuning import cached_feature_batches
 from alexnet_tf.training.fine_tuning import FineTuning
 from alexnet_tf.training.fine_tuning import freeze_layers
 from alexnet_tf.training.fine_tuning import initial_statistics
 from alexnet_tf.training.fine_tuning import load_initial_weights
-from alexnet_tf.training.fine_tuning import split_backbone
 from alexnet_tf.training.kernel_history import KernelRecorder
 from alexnet_tf.training import metrics
-from alexnet_tf.training import optimizers
 from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import out_of_memory
-from alexnet_tf.training import own_optimizer
 from alexnet_tf.training.precision import warn_if_slower
 from alexnet_tf.training import progress_bar
 from alexnet_tf.training import run_settings
+from alexnet_tf.training.signals import SignalRecorder
+from alexnet_tf.training.signals import TrainingInterrupted
 from alexnet_tf.training.step_timer import StepTimer
 from alexnet_tf.training import steps
 from alexnet_tf.training import stopping
+from alexnet_tf.training import summary
 from alexnet_tf.training import towers
 from alexnet_tf.training import validation
 from alexnet_tf.workdir import append_environment
@@ -62,28 +54,7 @@ from alexnet_tf.workdir import truncate_metrics
 from alexnet_tf.workdir import verify_image_counts
 from alexnet_tf.workdir import write_image_counts
 
-_log = logging.getLogger(__name__)
 
-_FEATURE_BATCH_SIZE = 64
-
-
-def _locking_workdir(function):
-    """Decorates `train`: the chief locks the work directory during the call."""
-
-    @functools.wraps(function)
-    def train_locked(preset, source, eval_source, workdir, **kwargs):
-        strategy = kwargs.get("strategy") or tf.distribute.get_strategy()
-        lock = contextlib.nullcontext()
-        if distribution.is_chief(strategy):
-            # `train_dataset` has locked it, to write flags.txt.
-            lock = locked(workdir, reentrant=True)
-        with lock:
-            return function(preset, source, eval_source, workdir, **kwargs)
-
-    return train_locked
-
-
-@_locking_workdir
 def train(
     preset,
     source,
@@ -104,6 +75,7 @@ def train(
     log_steps=100,
     max_bad_images=0,
     callbacks=(),
+    record_flags=None,
 ):
     """Trains `preset` on `source` and returns the metrics of the last evaluation.
 
@@ -152,17 +124,23 @@ def train(
         max_bad_images: the number of unreadable images that an epoch or an evaluation
             may skip, if the sources come from `Source.allow_bad_images`. Metrics then
             have the key "bad_images".
-        callbacks: further `keras.callbacks.Callback` objects, called in the chief only.
-            `on_train_batch_begin` is not called, and `on_train_batch_end` is called
-            once for several steps. `stop_training` ends the run after the current
+        callbacks: a `keras.callbacks.Callback` or several. As in Keras, each of several
+            workers calls its callbacks; those that write files should do so in one
+            worker. A resumed run does not restore them. `on_train_batch_begin` and
+            `on_train_batch_end` are called once for several steps, and the methods for
+            evaluations are not called. `stop_training` ends the run after the current
             epoch. A changed learning rate has an effect only on an `optimizer` of your
             own; the schedule of the preset overrides it with a warning. With
             `tower_devices`, the weights of their `model` are those of the last
-            checkpoint or the last end of an epoch. The last checkpoint has the weights
-            that `on_train_end` leaves, for example those that
+            checkpoint or the last end of an epoch, and changes of the weights have an
+            effect only in `on_epoch_end` and `on_train_end`. The last checkpoint has
+            the weights that `on_train_end` leaves, for example those that
             `EarlyStopping(restore_best_weights=True)` restores. A larger number of
             epochs continues from them. The returned metrics are those of the last
             epoch.
+        record_flags: a function without arguments that the chief calls once the
+            arguments have been checked and the work directory is locked.
+            `train_dataset` writes flags.txt with it.
 
     Returns:
         {"loss", "top1_error"} on `eval_source` and, with more than five classes,
@@ -183,164 +161,187 @@ def train(
         MemoryError: if the memory does not suffice for a batch.
         TrainingInterrupted: after SIGINT or SIGTERM, once everything is saved.
     """
-    # ---- 1. Checks and statistics ----------------------------------------------
+    # ---- 1. Checks -------------------------------------------------------------
     strategy = strategy or tf.distribute.get_strategy()
     fine_tuning, options = fine_tuning or FineTuning(), options or TrainingOptions()
-    chief = distribution.is_chief(strategy)
-    mean_over_workers = functools.partial(distribution.all_reduce_mean, strategy)
-    _check_inputs(preset, strategy, source, eval_source)
-    _check_options(preset, options, fine_tuning, optimizer, augment)
-    if tower_devices:
-        towers.check(
-            preset, precision, optimizer is not None, fine_tuning.cache_features,
-            has_strategy=strategy is not tf.distribute.get_strategy(),
-        )
-    _check_data_service(data_service, source)
+    callbacks = keras.tree.flatten(() if callbacks is None else callbacks)
+    checks.check_numbers(
+        seed=seed, shuffle_buffer=shuffle_buffer, log_steps=log_steps,
+        max_bad_images=max_bad_images, checkpoint_minutes=checkpoint_minutes,
+    )
+    checks.check_objects(preset, source, eval_source, callbacks)
+    checks.check_data(preset, source, eval_source, strategy, data_service)
+    checks.check_options(
+        preset, strategy, tower_devices, precision, fine_tuning, options, optimizer,
+        augment,
+    )
     has_own_optimizer, preprocessing = optimizer is not None, preset.preprocessing
     recipe = run_settings.effective_recipe(preset.recipe, options, has_own_optimizer)
     steps_per_epoch = source.num_examples // recipe.batch_size
+    chief = distribution.is_chief(strategy)
+    mean_over_workers = functools.partial(distribution.all_reduce_mean, strategy)
     verbose = progress_bar.verbosity() if chief else 0
-    if chief:
-        warn_if_slower(precision)
-    with distribution.chief_first(strategy):
-        statistics = _run_statistics(
-            fine_tuning, source, preprocessing, workdir, verbose
-        )
-        label_counts = _run_label_counts(options, source, workdir, chief)
 
-    # ---- 2. Model and optimizer ------------------------------------------------
-    keras.utils.set_random_seed(seed)
-    placement = tf.device(towers.HOST) if tower_devices else contextlib.nullcontext()
-    with strategy.scope(), steps.dtype_policy(precision), placement:
-        model = alexnet.AlexNet(
-            preset, len(source.classes), classifier_activation=None
-        )
-        freeze_layers(model, fine_tuning)
-        optimizer = steps.make_optimizer(model, recipe, precision, optimizer)
-    num_devices = len(tower_devices or range(strategy.num_replicas_in_sync))
-    _log_summary(model, recipe, source, eval_source, num_devices, steps_per_epoch)
-
-    # ---- 3. Checkpoint to resume from ------------------------------------------
-    saver = CheckpointSaver(workdir, model, optimizer)
-    progress, resuming = saver.progress, has_checkpoint(workdir)
-    image_counts = {str(s): s.num_examples for s in (source, eval_source)}
-    settings = run_settings.describe(
-        seed, precision, shuffle_buffer, fine_tuning, options, augment,
-        optimizer if has_own_optimizer else None,
-    )
-    if resuming:
-        run_settings.check_same(workdir, preset, settings)
-        saver.restore(repair=chief)
-        verify_image_counts(workdir, image_counts)
-        run_settings.check_length(workdir, recipe, options, progress, steps_per_epoch)
-    else:
-        load_initial_weights(model, fine_tuning, preprocessing.channel_order)
-    saver.check_same_position(mean_over_workers)
-    if chief:
-        if not resuming:
-            _describe_data(workdir, image_counts, statistics)
-        write_network(workdir, preset, source.classes, settings)
-        files.remove_unfinished(workdir)
-        saver.remove_unfinished()
-        truncate_metrics(workdir, progress.step, progress.errors)
-
-    # ---- 4. Input pipelines ----------------------------------------------------
-    training_batches = functools.partial(
-        input_pipeline.training_batches, source, preprocessing, statistics,
-        shuffle_buffer=shuffle_buffer, data_service=data_service, augment=augment,
-    )
-    evaluation_batches = functools.partial(
-        input_pipeline.evaluation_batches, eval_source, preprocessing, statistics
-    )
-    head, head_optimizer = model, optimizer
-    if tower_devices:
-        head = towers.Towers(model, optimizer, tower_devices)
-        head_optimizer = head.optimizer
-    if fine_tuning.cache_features:
-        head, training_batches, evaluation_batches = _cached_feature_batches(
-            model, source, eval_source, preprocessing, statistics
-        )
-    distributed = functools.partial(_distributed, strategy, recipe.batch_size)
-    # The evaluation and its pipeline are made only once, because tracing their
-    # functions takes a second.
-    validation_batches = distributed(evaluation_batches)
-    evaluate = validation.evaluator(head, strategy)
-    training_steps = steps.TrainingSteps(
-        head, head_optimizer, strategy, recipe, seed,
-        class_weights.balanced_weights(label_counts),
-        lr_mult=fine_tuning.lr_mult, has_own_optimizer=has_own_optimizer,
-        warmup_steps=options.warmup_epochs * steps_per_epoch,
-    )
-
-    # ---- 5. Callbacks, metrics and signals -------------------------------------
-    figure_writer = FigureWriter(workdir, preset, source, statistics, model)
-    metric_names, resumed = metrics.names(len(source.classes)), progress.step > 0
-    kernel_recorder = KernelRecorder(workdir, preset, resumed)
-    progress_callbacks = [
-        *keras_callbacks(workdir, metric_names, resumed), figure_writer, kernel_recorder
-    ]
-    clock = progress_bar.RunClock(recipe, options, steps_per_epoch, eval_source)
-    bar = progress_bar.ProgressBar(clock, progress)
-    callback_list = keras.callbacks.CallbackList(
-        [*progress_callbacks, *callbacks, bar] if chief else [],
-        model=model, verbose=verbose, epochs=recipe.epochs, steps=steps_per_epoch,
-    )
-
-    def log_metrics(**values):
+    with contextlib.ExitStack() as stack:
+        # ---- 2. Work directory and statistics ----------------------------------
         if chief:
-            append_metrics(workdir, step=progress.step, **values)
+            stack.enter_context(locked(workdir))
+            if record_flags:
+                record_flags()
+            warn_if_slower(precision)
+        with distribution.chief_first(strategy):
+            statistics = _run_statistics(
+                fine_tuning, source, preprocessing, workdir, verbose
+            )
+            weights_of_classes = None
+            if options.class_weights:
+                weights_of_classes = class_weights.balanced_weights(
+                    class_weights.run_counts(source, workdir, chief)
+                )
 
-    def update_model():
+        # ---- 3. Model and optimizer --------------------------------------------
+        keras.utils.set_random_seed(seed)
+        placement = contextlib.nullcontext()
         if tower_devices:
-            head.update_model()
+            placement = tf.device(towers.HOST)
+        with strategy.scope(), steps.dtype_policy(precision), placement:
+            model = alexnet.AlexNet(
+                preset, len(source.classes), classifier_activation=None
+            )
+            freeze_layers(model, fine_tuning)
+            optimizer = steps.make_optimizer(model, recipe, precision, optimizer)
+        num_devices = len(tower_devices or range(strategy.num_replicas_in_sync))
+        summary.log_beginning(model, recipe, source, eval_source, num_devices)
 
-    def save():
+        # ---- 4. Checkpoint to resume from --------------------------------------
+        saver = CheckpointSaver(workdir, model, optimizer)
+        progress, resuming = saver.progress, has_checkpoint(workdir)
+        image_counts = {str(s): s.num_examples for s in (source, eval_source)}
+        settings = run_settings.describe(
+            seed, precision, shuffle_buffer, fine_tuning, options, augment,
+            optimizer if has_own_optimizer else None,
+        )
+        if resuming:
+            run_settings.check_same(workdir, preset, settings)
+            saver.restore(repair=chief)
+            verify_image_counts(workdir, image_counts)
+            run_settings.check_length(
+                workdir, recipe, options, progress, steps_per_epoch
+            )
+        else:
+            load_initial_weights(model, fine_tuning, preprocessing.channel_order)
+        saver.check_same_position(mean_over_workers)
         if chief:
-            update_model()
-            saver.save()
+            if not resuming:
+                _describe_data(workdir, image_counts, statistics)
+            write_network(workdir, preset, source.classes, settings)
+            files.remove_unfinished(workdir)
+            saver.remove_unfinished()
+            truncate_metrics(workdir, progress.step, progress.errors)
 
-    def stop_if_asked():
-        # A signal to any of the workers stops all of them.
-        if mean_over_workers(bool(signals.received)):
-            save()
-            raise TrainingInterrupted(
-                signals.received or signal.SIGTERM, progress.step
+        # ---- 5. Input pipelines ------------------------------------------------
+        training_batches = functools.partial(
+            input_pipeline.training_batches, source, preprocessing, statistics,
+            shuffle_buffer=shuffle_buffer, data_service=data_service, augment=augment,
+        )
+        evaluation_batches = functools.partial(
+            input_pipeline.evaluation_batches, eval_source, preprocessing, statistics
+        )
+        head = model
+        if tower_devices:
+            head = towers.Towers(model, optimizer, tower_devices)
+        if fine_tuning.cache_features:
+            head, training_batches, evaluation_batches = cached_feature_batches(
+                model, source, eval_source, preprocessing, statistics
             )
+        distributed = functools.partial(
+            distribution.distribute_batches, strategy, recipe.batch_size
+        )
+        # The evaluation and its pipeline are made only once, because tracing their
+        # functions takes a second.
+        validation_batches = distributed(evaluation_batches)
+        evaluate = validation.evaluator(head, strategy)
+        training_steps = steps.TrainingSteps(
+            head, optimizer, strategy, recipe, seed, weights_of_classes,
+            lr_mult=fine_tuning.lr_mult, has_own_optimizer=has_own_optimizer,
+            warmup_steps=options.warmup_epochs * steps_per_epoch,
+        )
 
-    def validate():
-        with clock.measure_evaluation():
-            measured = evaluate(
-                validation_batches, eval_source, recipe.batch_size,
-                on_step=stop_if_asked,
+        # ---- 6. Callbacks, metrics and signals ---------------------------------
+        figure_writer = FigureWriter(workdir, preset, source, statistics, model)
+        metric_names, resumed = metrics.names(len(source.classes)), progress.step > 0
+        kernel_recorder = KernelRecorder(workdir, preset, resumed)
+        clock = progress_bar.RunClock(recipe, options, steps_per_epoch, eval_source)
+        first_callbacks, last_callbacks = [], []
+        if chief:
+            first_callbacks = [
+                *keras_callbacks(workdir, metric_names, resumed),
+                figure_writer, kernel_recorder,
+            ]
+            last_callbacks = [progress_bar.ProgressBar(clock, progress)]
+        callback_list = keras.callbacks.CallbackList(
+            [*first_callbacks, *callbacks, *last_callbacks],
+            model=model, verbose=verbose, epochs=recipe.epochs, steps=steps_per_epoch,
+        )
+
+        def log_metrics(**values):
+            if chief:
+                append_metrics(workdir, step=progress.step, **values)
+
+        def update_model():
+            if tower_devices:
+                head.update_model()
+
+        def save():
+            if chief:
+                update_model()
+                saver.save()
+
+        def stop_if_asked():
+            # A signal to any of the workers stops all of them.
+            if mean_over_workers(bool(signals.received)):
+                save()
+                raise TrainingInterrupted(
+                    signals.received or signal.SIGTERM, progress.step
+                )
+
+        def validate():
+            with clock.measure_evaluation():
+                measured = evaluate(
+                    validation_batches, eval_source, recipe.batch_size,
+                    on_step=stop_if_asked,
+                )
+            num_bad = measured.get("bad_images", 0)
+            _check_bad_images(eval_source, num_bad, max_bad_images)
+            saver.check_evaluation(measured)
+            log_metrics(
+                split="eval", epoch=progress.step // steps_per_epoch, **measured
             )
-        _check_bad_images(eval_source, measured.get("bad_images", 0), max_bad_images)
-        saver.check_evaluation(measured)
-        log_metrics(split="eval", epoch=progress.step // steps_per_epoch, **measured)
-        return measured["top1_error"]
+            return measured
 
-    def save_if_best():
-        if chief and options.keep_best and progress.is_best(steps_per_epoch):
-            saver.save_best()
+        def save_if_best():
+            if chief and options.keep_best and progress.is_best(steps_per_epoch):
+                update_model()
+                saver.save_best()
 
-    # ---- 6. Epochs -------------------------------------------------------------
-    timer = StepTimer(mean_over_workers=mean_over_workers)
-    saved_at, first_epoch = time.monotonic(), len(progress.errors)
-    save_if_best()  # The run may have been killed before it saved its best weights.
-    with (
-        _SignalRecorder() as signals,
-        distribution.detecting_lost_workers(strategy),
-        out_of_memory.suggesting_smaller_batch(
-            recipe.batch_size, strategy.num_replicas_in_sync,
-            lambda: workdir if has_checkpoint(workdir) else None,
-        ),
-    ):  # fmt: skip
+        # ---- 7. Epochs ---------------------------------------------------------
+        timer = StepTimer(mean_over_workers=mean_over_workers)
+        saved_at, first_epoch = time.monotonic(), len(progress.errors)
+        save_if_best()  # The run may have been killed before it saved its best weights.
+        signals = stack.enter_context(SignalRecorder())
+        stack.enter_context(distribution.detecting_lost_workers(strategy))
+        stack.enter_context(
+            out_of_memory.suggesting_smaller_batch(
+                recipe.batch_size, strategy.num_replicas_in_sync,
+                lambda: workdir if has_checkpoint(workdir) else None,
+            )
+        )
         while True:
             epoch = len(progress.errors)
             errors = stopping.without_extra_evaluations(
                 progress.errors, recipe.epochs, options.eval_every
             )
             reason = stopping.end_reason(recipe, errors, options)
-            # Only the chief has the callbacks that set `stop_training`.
             if reason or mean_over_workers(model.stop_training):
                 break
             training_steps.begin_epoch(epoch, errors)
@@ -354,7 +355,7 @@ def train(
                 callback_list.on_train_begin()
             callback_list.on_epoch_begin(epoch)
 
-            # ---- 6a. Training steps --------------------------------------------
+            # ---- 7a. Training steps --------------------------------------------
             step = progress.step - epoch * steps_per_epoch
             batches = input_pipeline.ReleasableIterator(
                 distributed(
@@ -367,7 +368,11 @@ def train(
                 count = min(timer.count, steps_until_log, steps_per_epoch - step)
                 order = None if data_service else (seed, epoch, shuffle_buffer)
                 requested = step * recipe.batch_size, count * recipe.batch_size
-                with timer.measure(count), _diagnosing(source, order, *requested):
+                callback_list.on_train_batch_begin(step)
+                with (
+                    timer.measure(count),
+                    input_pipeline.diagnosing(source, order, *requested),
+                ):
                     sums = training_steps.run(batches.iterator, progress.step, count)
                 saver.check_finite(sums, progress.step)
                 step += count
@@ -390,23 +395,32 @@ def train(
                 stop_if_asked()
             batches.close()
 
-            # ---- 6b. Validation ------------------------------------------------
+            # ---- 7b. Validation ------------------------------------------------
             is_due = stopping.is_evaluated(epoch + 1, recipe.epochs, options.eval_every)
-            progress.errors.append(validate() if is_due else None)
-            progress.bad_images = 0
-            if chief:
-                update_model()
-                callback_list.on_epoch_end(epoch, epoch_logs(workdir, metric_names))
+            measured = validate() if is_due else {}
+            progress.errors.append(measured.get("top1_error"))
+            logs = metrics.mean_metrics(progress.epoch_totals, len(source.classes))
+            logs |= {f"val_{name}": measured[name] for name in metric_names if measured}
+            logs["learning_rate"] = training_steps.learning_rate(progress.step - 1)
+            progress.end_epoch()
             save_if_best()
+            update_model()
+            callback_list.on_epoch_end(epoch, logs)
+            if callbacks:
+                progress.mark_changed_weights()
+                if tower_devices:
+                    head.read_model()
 
-        # ---- 7. End of the run -------------------------------------------------
+        # ---- 8. End of the run -------------------------------------------------
         if progress.errors[-1] is None:  # A callback has ended the run.
-            progress.errors[-1] = validate()
+            measured = validate()
+            progress.errors[-1] = measured["top1_error"]
+            progress.has_changed_weights = False
             save_if_best()
         save()
         if len(progress.errors) > first_epoch:
             saved_weights = model.get_weights() if chief else []
-            callback_list.on_train_end()
+            callback_list.on_train_end(logs)
             if chief:
                 saver.save_changed_weights(saved_weights)
         elif chief:
@@ -416,146 +430,6 @@ def train(
         mean_over_workers(0)  # A worker that exits early would be reported as lost.
     last = [line for line in read_metrics(workdir) if line["split"] == "eval"][-1]
     return {name: last[name] for name in (*metric_names, "bad_images") if name in last}
-
-
-class TrainingInterrupted(Exception):
-    """A signal has stopped training, and the state is saved.
-
-    Attributes:
-        signum: the number of the signal, such as `signal.SIGTERM`.
-    """
-
-    def __init__(self, signum, step):
-        super().__init__(
-            f"Stopped by {signal.Signals(signum).name} after step {step}; the same "
-            "command resumes from there."
-        )
-        self.signum = signum
-
-
-class _SignalRecorder:
-    """Records the first SIGINT or SIGTERM; the second one ends the process.
-
-    Outside the main thread, where Python allows no signal handlers, it records nothing.
-    """
-
-    def __enter__(self):
-        self.received = None
-        self._previous = {}
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._previous[signum] = signal.signal(signum, self._record)
-        return self
-
-    def _record(self, signum, frame):
-        del frame
-        self.received = signum
-        print(
-            "\nSaving a checkpoint. Press Ctrl-C again to quit immediately.",
-            file=sys.stderr,
-        )
-        self._restore_handlers()
-
-    def _restore_handlers(self):
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-
-    def __exit__(self, *unused):
-        self._restore_handlers()
-
-
-@contextlib.contextmanager
-def _diagnosing(source, order, first, count):
-    """Replaces errors of the training pipeline by errors that name the image.
-
-    Args:
-        source: the `Source` that the pipeline reads.
-        order: (seed, epoch, shuffle_buffer), which determine the order of the images;
-            None if a data service reads them, in an order that is not known.
-        first, count: the position in that order of the first requested image, and the
-            number of requested images.
-    """
-    try:
-        yield
-    except tf.errors.OpError as error:
-        examples = source.examples()
-        if order:
-            examples = input_pipeline.shuffled(source, *order, first).take(count)
-        raise bad_images.diagnose(error, source, examples) from error
-
-
-def _check_objects(preset, source, eval_source):
-    for name, value, kind in (
-        ("preset", preset, presets.Preset),
-        ("source", source, Source),
-        ("eval_source", eval_source, Source),
-    ):
-        if not isinstance(value, kind):
-            raise ValueError(
-                f"Expected {name} to be a {kind.__name__}. Received: {name}={value!r}. "
-                "Call alexnet_tf.training.train_dataset(dataset, preset), which takes "
-                "names."
-            )
-
-
-def _check_options(preset, options, fine_tuning, optimizer, augment):
-    if optimizer is not None:
-        own_optimizer.check_exclusive(options, fine_tuning)
-    elif options.early_stopping_patience and preset.recipe.schedule == "plateau":
-        raise ValueError(
-            "Expected another schedule than plateau for early_stopping_patience. "
-            f"Received: early_stopping_patience={options.early_stopping_patience}, "
-            "schedule=plateau, which itself ends training at the fourth plateau. Leave "
-            "early_stopping_patience out, or give a schedule such as constant."
-        )
-    if augment is not None:
-        preprocess.check_augment(augment, preset.preprocessing)
-        if fine_tuning.cache_features:
-            raise ValueError(
-                "Expected augment or cache_features. Received: both. Cached features "
-                "are those of the center crop, which is not augmented."
-            )
-
-
-def _check_data_service(data_service, source):
-    if data_service and source.in_process:
-        raise ValueError(
-            "Expected a data set of image files or TFRecord files for a data service. "
-            f"Received: data_service={data_service}, {source}, whose ArrayRecord files "
-            "only this process can read. Leave the data service out."
-        )
-
-
-def _check_inputs(preset, strategy, source, eval_source):
-    _check_objects(preset, source, eval_source)
-    batch_size, replicas = preset.recipe.batch_size, strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        multiple = max(1, batch_size // replicas) * replicas
-        raise ValueError(
-            f"Expected a batch that {replicas} devices can share equally. Received: "
-            f"batch_size={batch_size}. Use batch_size={multiple} or another multiple "
-            f"of {replicas}, or num_devices={math.gcd(batch_size, replicas)}."
-        )
-    if batch_size > source.num_examples:
-        raise ValueError(
-            f"Expected at least one full batch in {source}. Received: "
-            f"{source.num_examples} images, batch_size={batch_size}. Use a smaller "
-            "batch_size."
-        )
-    if len(source.classes) < 2:
-        raise ValueError(
-            f"Expected at least two classes in {source}. Received: "
-            f"{', '.join(source.classes) or 'none'}, with which every answer is right. "
-            "Add images of another class."
-        )
-    if source.classes != eval_source.classes:
-        raise ValueError(
-            f"Expected the same classes in {source} and {eval_source}. Received: "
-            f"{len(source.classes)} and {len(eval_source.classes)} classes, or the "
-            "same number with different names. Use splits of one data set."
-        )
-    source.check_fits(preset.preprocessing)
-    eval_source.check_fits(preset.preprocessing)
 
 
 def _run_statistics(fine_tuning, source, preprocessing, workdir, verbose):
@@ -568,64 +442,10 @@ def _run_statistics(fine_tuning, source, preprocessing, workdir, verbose):
     return pixel_statistics.load_or_compute(source, preprocessing, workdir, verbose)
 
 
-def _run_label_counts(options, source, workdir, chief):
-    """Returns the number of images of each class; None if the loss is not weighted.
-
-    Counting reads the whole split, so only the chief counts, before the other workers.
-    """
-    if options.class_weights is None:
-        return None
-    if has_checkpoint(workdir) or not chief:
-        return class_weights.read_counts(workdir)
-    counts = class_weights.count_labels(source)
-    class_weights.write_counts(workdir, counts)
-    return counts
-
-
 def _describe_data(workdir, image_counts, statistics):
     """Writes the files that describe the data."""
     write_image_counts(workdir, image_counts)
     pixel_statistics.write(statistics, os.path.join(workdir, STATISTICS_FILE))
-
-
-def _distributed(strategy, batch_size, make_batches, **kwargs):
-    """Distributes the batches that `make_batches` returns over all devices."""
-    num_workers, worker_index = distribution.worker_count_and_index(strategy)
-    return strategy.distribute_datasets_from_function(
-        lambda _: make_batches(
-            batch_size=batch_size,
-            num_replicas=strategy.num_replicas_in_sync,
-            num_workers=num_workers,
-            worker_index=worker_index,
-            **kwargs,
-        )
-    )
-
-
-def _cached_feature_batches(model, source, eval_source, preprocessing, statistics):
-    """Computes the features of all images with the frozen layers of `model`.
-
-    Returns:
-        (head, training_batches, evaluation_batches): the model of the other layers, and
-        functions with the same role as those of `input_pipeline`.
-    """
-    backbone, head = split_backbone(model)
-    _log.info("Computing the features of all images once.")
-    train_features, eval_features = (
-        compute_features(
-            backbone,
-            input_pipeline.evaluation_batches(
-                split_source, preprocessing, statistics, batch_size=_FEATURE_BATCH_SIZE
-            ),
-            split_source,
-        )
-        for split_source in (source, eval_source)
-    )
-    return (
-        head,
-        functools.partial(input_pipeline.cached_training_batches, *train_features),
-        functools.partial(input_pipeline.cached_evaluation_batches, *eval_features),
-    )
 
 
 def _check_bad_images(source, count, max_bad_images):
@@ -635,35 +455,3 @@ def _check_bad_images(source, count, max_bad_images):
             f"Received: {count}. Repair them (--on_bad_image=error names the first "
             "one), or raise --max_bad_images."
         )
-
-
-def _log_optimizer(model):
-    inner_optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if not isinstance(inner_optimizer, optimizers.MomentumSGD):
-        name, count = type(inner_optimizer).__name__, model.count_params()
-        _log.info("%s: %d parameters. Optimizer: %s.", model.name, count, name)
-        return
-    kernels, others = [], []
-    for variable in model.trainable_variables:
-        (kernels if inner_optimizer.is_decayed(variable) else others).append(variable)
-    _log.info(
-        "%s: %d parameters. Weight decay of %g on %d of them, in %d kernels, and none "
-        "on %d others that are trained.",
-        model.name, model.count_params(), inner_optimizer.kernel_decay,
-        sum(v.shape.num_elements() for v in kernels), len(kernels),
-        sum(v.shape.num_elements() for v in others),
-    )
-
-
-def _log_summary(model, recipe, source, eval_source, num_devices, steps_per_epoch):
-    _log_optimizer(model)
-    frozen = [layer.name for layer in model.layers if not layer.trainable]
-    if frozen:
-        _log.info("Frozen: %s.", ", ".join(frozen))
-    _log.info(
-        "%d training images of %d classes (%s), %d validation images (%s). %d steps "
-        "per epoch, %d images per step on %d device(s), at most %d epoch(s).",
-        source.num_examples, len(source.classes), source,
-        eval_source.num_examples, eval_source,
-        steps_per_epoch, recipe.batch_size, num_devices, recipe.epochs,
-    )

@@ -157,10 +157,12 @@ def multipliers(recipe, epoch, kernel_learning_rate):
     bias_multiplier = recipe.bias_lr_multiplier
     if kernel_learning_rate and not recipe.bias_lr_follows_schedule:
         bias_multiplier *= recipe.learning_rate / kernel_learning_rate
-    # Entries are sorted by epoch: later ones for a layer override earlier ones.
+    # Later epochs of a layer override earlier ones.
     layer_multipliers = {
         layer: factor
-        for layer, first_epoch, factor in recipe.layer_lr_multipliers
+        for layer, first_epoch, factor in sorted(
+            recipe.layer_lr_multipliers, key=lambda entry: entry[1]
+        )
         if first_epoch <= epoch
     }
     return bias_multiplier, layer_multipliers

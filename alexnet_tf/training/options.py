@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from alexnet_tf import settings
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
@@ -45,18 +47,9 @@ class TrainingOptions:
             ("reference_batch_size", 1), ("eval_every", 1),
         ):  # fmt: skip
             value = getattr(self, name)
-            is_default = value == getattr(type(self), name)
-            is_integer = isinstance(value, int) and not isinstance(value, bool)
-            if not is_default and not (is_integer and value >= minimum):
-                raise ValueError(
-                    f"Expected {name} to be an integer of at least {minimum}. "
-                    f"Received: {name}={value!r}."
-                )
-        if self.class_weights not in (None, "balanced"):
-            raise ValueError(
-                'Expected class_weights="balanced" or None. Received: class_weights='
-                f"{self.class_weights!r}."
-            )
+            if value != getattr(type(self), name):
+                settings.check_integer(name, value, minimum)
+        settings.check_choice("class_weights", self.class_weights, ("balanced", None))
 
     def changed(self):
         """Returns {name: value} of the options that are not at their defaults."""

@@ -23,7 +23,7 @@ def make(optimizer):
     Raises:
         ValueError: if `optimizer` is something else, if the function returns something
             else or an optimizer that another model uses, or if the optimizer averages
-            the weights.
+            the weights or accumulates gradients.
     """
     if isinstance(optimizer, keras.optimizers.Optimizer):
         made = type(optimizer).from_config(optimizer.get_config())
@@ -40,13 +40,25 @@ def make(optimizer):
             f"each call. Received: a function that returned {made!r}, which another "
             "model uses."
         )
-    if made.use_ema:
+    _check_unsupported(getattr(made, "inner_optimizer", made))
+    return made
+
+
+def _check_unsupported(optimizer):
+    if optimizer.use_ema:
         raise ValueError(
             "Expected an optimizer that does not average the weights. Received: "
-            f"{type(made).__name__}(use_ema=True). Leave use_ema out, because the "
+            f"{type(optimizer).__name__}(use_ema=True). Leave use_ema out, because the "
             "average would not be used."
         )
-    return made
+    steps = optimizer.gradient_accumulation_steps
+    if steps:
+        raise ValueError(
+            "Expected an optimizer that does not accumulate gradients, because Keras "
+            "cannot do so on several devices. Received: "
+            f"{type(optimizer).__name__}(gradient_accumulation_steps={steps}). Use a "
+            "larger batch_size."
+        )
 
 
 def describe(optimizer):

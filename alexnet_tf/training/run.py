@@ -17,6 +17,7 @@ from alexnet_tf.network_json import preset_of_weights
 from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf import published
+from alexnet_tf import settings
 from alexnet_tf.settings import as_names
 from alexnet_tf.training import batch_sizes
 from alexnet_tf.training.checkpoints import read_progress
@@ -30,7 +31,6 @@ from alexnet_tf.training.summary import print_summary
 from alexnet_tf.training import towers
 from alexnet_tf.workdir import create_or_verify
 from alexnet_tf.workdir import has_checkpoint
-from alexnet_tf.workdir import locked
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import verify_image_counts
 
@@ -162,9 +162,12 @@ def train_dataset(
         FloatingPointError, MemoryError, TrainingInterrupted: as in `loop.train`.
     """
     _check_name(dataset)
+    settings.check_choice("strategy", strategy, ("mirrored", "multi_worker"))
+    settings.check_choice("parallelism", parallelism, ("data", "towers"))
+    settings.check_choice("on_bad_image", on_bad_image, ("error", "skip"))
     _check_exclusive(strategy, num_devices, data_service, cache, cache_features)
     _check_parallelism(parallelism, strategy, num_devices)
-    _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult)
+    _check_fine_tuning(weights, layout, reinit, freeze, train_layers, lr_mult)
     reinit, freeze, train_layers = map(as_names, (reinit, freeze, train_layers))
     options = TrainingOptions(
         early_stopping_patience, keep_best, class_weights, warmup_epochs,
@@ -251,11 +254,7 @@ def train_dataset(
     plan = FineTuning(
         weights, reinit, frozen, dict(lr_mult or {}), cache_features, layout, mean,
     )
-    with contextlib.ExitStack() as stack:
-        if distribution.is_chief(device_strategy):
-            stack.enter_context(locked(workdir))
-            create_or_verify(workdir, flags, _MAY_CHANGE, resolved, check)
-        stack.enter_context(_advising_on_bad_images(workdir))
+    with _advising_on_bad_images(workdir):
         measured = loop.train(
             run_preset, source, eval_source, workdir,
             fine_tuning=plan, options=options, optimizer=optimizer, augment=augment,
@@ -264,6 +263,9 @@ def train_dataset(
             shuffle_buffer=shuffle_buffer, data_service=data_service,
             checkpoint_minutes=checkpoint_minutes, log_steps=log_steps,
             max_bad_images=max_bad_images, callbacks=callbacks,
+            record_flags=functools.partial(
+                create_or_verify, workdir, flags, _MAY_CHANGE, resolved, check
+            ),
         )
     if distribution.is_chief(device_strategy):
         print_summary(measured, eval_source, workdir)
@@ -376,25 +378,41 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
             and the errors of `presets.override`.
         FileNotFoundError: if `weights` is a directory, but not that of a run.
     """
-    recorded = False
+    recorded = has_divided_rate = False
     if isinstance(name, presets.Preset):
         preset = presets.check(name)
     elif weights:
         recorded = bool(workdir and has_checkpoint(workdir))
         # The weights that a resumed run started from may have been deleted.
         preset = preset_of_weights(workdir if recorded else weights, name)
-        # The recipe of the run that trained the weights is not that of this run.
-        recipe = presets.PRESETS.get(preset.name, preset).recipe
-        preset = dataclasses.replace(preset, recipe=recipe)
+        recipe = _own_recipe(preset, name)
+        if recipe:
+            preset = dataclasses.replace(preset, recipe=recipe)
+        has_divided_rate = recorded and recipe is None
     else:
         default = "tiny" if dataset == "textures" else "paper"
         preset, recorded = _get_preset(name or default, dataset, workdir)
     if recorded:
         # The preset in the work directory does not have the ablated parts any more.
         overrides["ablate"] = None
-    if weights and overrides.get("learning_rate") is None:
+    is_given = overrides.get("learning_rate") is not None
+    if weights and not (is_given or has_divided_rate):
         overrides["learning_rate"] = preset.recipe.learning_rate / _FINE_TUNING_DIVISOR
     return presets.override(preset, **overrides)
+
+
+def _own_recipe(preset, name):
+    """Returns the recipe of a preset, without the overrides of the run it comes from.
+
+    The result is None for a preset of which only the run is known.
+
+    Args:
+        preset: the `presets.Preset` of the run.
+        name: the argument `preset` of `train_dataset`.
+    """
+    if preset.name in presets.PRESETS:
+        return presets.PRESETS[preset.name].recipe
+    return None if name in (None, preset.name) else presets.get(name).recipe
 
 
 def _get_preset(name, dataset, workdir):
@@ -454,11 +472,7 @@ def _preset_flags(preset, overrides):
 
 def _layers_except(preset, trained):
     """Returns the names of all layers with weights that are not in `trained`."""
-    names = [
-        layer.name
-        for layer in preset.layers
-        if isinstance(layer, presets.Conv | presets.BatchNorm | presets.Dense)
-    ]
+    names = preset.weighted_layers
     unknown = [name for name in trained if name not in names]
     if unknown:
         raise ValueError(
@@ -494,10 +508,6 @@ def _check_exclusive(strategy, num_devices, data_service, cache, cache_features)
 
 
 def _check_parallelism(parallelism, strategy, num_devices):
-    if parallelism not in ("data", "towers"):
-        raise ValueError(
-            f'Expected parallelism "data" or "towers". Received: {parallelism=}.'
-        )
     if parallelism == "towers" and strategy == "multi_worker":
         raise ValueError(
             "Expected --parallelism=towers or --strategy=multi_worker. Received: both. "
@@ -518,7 +528,7 @@ def _check_not_both(flag, other_flags, reason):
             )
 
 
-def _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult):
+def _check_fine_tuning(weights, layout, reinit, freeze, train_layers, lr_mult):
     for name, value in (
         ("weights", weights), ("reinit", reinit), ("freeze", freeze),
         ("train_layers", train_layers), ("lr_mult", lr_mult),
@@ -529,11 +539,12 @@ def _check_fine_tuning(weights, reinit, freeze, train_layers, lr_mult):
             raise ValueError(
                 f"Expected a value, or no --{name}. Received: an empty --{name}."
             )
-    if reinit and not weights:
-        raise ValueError(
-            f"Expected weights. Received: reinit={','.join(as_names(reinit))} alone. "
-            "Without weights all layers are initialized at random."
-        )
+    for name, value in (("reinit", reinit), ("layout", layout)):
+        if value and not weights:
+            raise ValueError(
+                f"Expected weights. Received: {name}={','.join(as_names(value))} "
+                "alone. Without weights, all layers are initialized at random."
+            )
     if freeze and train_layers:
         raise ValueError(
             "Expected --freeze or --train_layers. Received: both. Each of them says "

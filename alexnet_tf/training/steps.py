@@ -43,7 +43,7 @@ def make_optimizer(model, recipe, precision, optimizer=None):
     """
     if optimizer is None:
         optimizer = optimizers.MomentumSGD(
-            recipe.learning_rate, recipe.momentum, recipe.weight_decay
+            recipe.learning_rate, float(recipe.momentum), recipe.weight_decay
         )
     else:
         optimizer = own_optimizer.make(optimizer)
@@ -160,12 +160,14 @@ class TrainingSteps:
     """The training steps of a run, with the learning rate of each epoch and step.
 
     The schedule sets the learning rate before each call of the graph, because a resumed
-    run could not repeat what a callback has set, and on several workers only one has
-    callbacks. The first time that a callback has changed it, a warning is logged.
+    run could not repeat what a callback has set. The first time that a callback has
+    changed it, a warning is logged.
 
     Args:
-        model, optimizer, strategy, recipe, seed, class_weights: as for
-            `make_run_steps`.
+        model: as for `make_run_steps`.
+        optimizer: the optimizer from `make_optimizer`, which callbacks see. `Towers`
+            have another one in addition, with the same learning rate.
+        strategy, recipe, seed, class_weights: as for `make_run_steps`.
         lr_mult: as for `set_multipliers`.
         warmup_steps: the number of steps of the warm-up, see
             `optimizers.warmup_factor`.
@@ -178,11 +180,12 @@ class TrainingSteps:
         lr_mult, warmup_steps, has_own_optimizer,
     ):
         self._optimizer, self._recipe, self._lr_mult = optimizer, recipe, lr_mult
+        self._applied = model.optimizer if isinstance(model, Towers) else optimizer
         self._warmup_steps, self._has_own_optimizer = warmup_steps, has_own_optimizer
         self._learning_rate, self._multipliers = None, None
         self._set_value, self._has_warned = None, False
         self._make_run_steps = functools.partial(
-            make_run_steps, model, optimizer, strategy, recipe, seed, class_weights
+            make_run_steps, model, self._applied, strategy, recipe, seed, class_weights
         )
 
     def begin_epoch(self, epoch, errors):
@@ -198,7 +201,7 @@ class TrainingSteps:
         )
         if not self._has_own_optimizer:
             self._set_learning_rate(self._learning_rate)
-            set_multipliers(self._optimizer, *self._multipliers, self._lr_mult)
+            set_multipliers(self._applied, *self._multipliers, self._lr_mult)
         if self._multipliers != previous_multipliers:
             self._run_steps = self._make_run_steps()
 
@@ -245,7 +248,8 @@ class TrainingSteps:
                 "schedule of the preset sets it to %g. Give an optimizer of your own "
                 "to let callbacks change its learning rate.", found, value,
             )  # fmt: skip
-        self._optimizer.learning_rate = self._set_value = value
+        self._optimizer.learning_rate = self._applied.learning_rate = value
+        self._set_value = value
 
 
 def _assign_updates(scope, variables):

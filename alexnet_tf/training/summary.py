@@ -1,15 +1,64 @@
-"""The last lines of a run: its validation error, its files, and commands to try."""
+"""The first and the last lines of a run.
 
+The first ones say what is trained on which images; the last ones are the validation
+error, the paths of the results, and commands to try.
+"""
+
+import logging
 import os
 import shlex
 
 from alexnet_tf.data import bad_images
 from alexnet_tf import files
 from alexnet_tf.training import metrics
+from alexnet_tf.training import optimizers
+
+_log = logging.getLogger(__name__)
 
 _FIGURES = ("curves.png", "conv1.png")
 _FILES = ("metrics.jsonl", "checkpoints")
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
+
+
+def log_beginning(model, recipe, source, eval_source, num_devices):
+    """Logs the number of parameters, the optimizer, the data and the recipe.
+
+    Args:
+        model: the model, compiled with its optimizer.
+        recipe: the `presets.Recipe` that is applied.
+        source, eval_source: as for `loop.train`.
+        num_devices: the number of devices.
+    """
+    _log_optimizer(model)
+    frozen = [layer.name for layer in model.layers if not layer.trainable]
+    if frozen:
+        _log.info("Frozen: %s.", ", ".join(frozen))
+    _log.info(
+        "%d training images of %d classes (%s), %d validation images (%s). %d steps "
+        "per epoch, %d images per step on %d device(s), at most %d epoch(s).",
+        source.num_examples, len(source.classes), source,
+        eval_source.num_examples, eval_source,
+        source.num_examples // recipe.batch_size, recipe.batch_size, num_devices,
+        recipe.epochs,
+    )
+
+
+def _log_optimizer(model):
+    inner_optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not isinstance(inner_optimizer, optimizers.MomentumSGD):
+        name, count = type(inner_optimizer).__name__, model.count_params()
+        _log.info("%s: %d parameters. Optimizer: %s.", model.name, count, name)
+        return
+    kernels, others = [], []
+    for variable in model.trainable_variables:
+        (kernels if inner_optimizer.is_decayed(variable) else others).append(variable)
+    _log.info(
+        "%s: %d parameters. Weight decay of %g on %d of them, in %d kernels, and none "
+        "on %d others that are trained.",
+        model.name, model.count_params(), inner_optimizer.kernel_decay,
+        sum(v.shape.num_elements() for v in kernels), len(kernels),
+        sum(v.shape.num_elements() for v in others),
+    )
 
 
 def print_summary(measured, eval_source, workdir):

@@ -63,7 +63,7 @@ class Towers:
             self.optimizer = TowerSGD.from_config(optimizer.get_config())
             self.optimizer.build(self.trainable_variables)
         self._halves = [*self._halves_of_weights(), *self._halves_of_velocities()]
-        self._take_over_model()
+        self.read_model()
         _log.info("Towers: %s.", "; ".join(self._on_each_device(self._describe)))
 
     @property
@@ -122,6 +122,14 @@ class Towers:
         optimizer.iterations.assign(self.optimizer.iterations)
         optimizer.learning_rate = self.optimizer.learning_rate.numpy()
 
+    def read_model(self):
+        """Copies the weights, and the state of the optimizer, from the model."""
+        for variable, halves in self._halves:
+            sizes = [half.shape[-1] for half in halves]
+            for half, value in zip(halves, tf.split(variable.value, sizes, axis=-1)):
+                half.assign(value)
+        self.optimizer.iterations.assign(self._optimizer_of_model.iterations)
+
     def _halves_of_weights(self):
         """Yields (variable of the model, its halves)."""
         for layer in self.layers:
@@ -136,14 +144,6 @@ class Towers:
         halves = self.optimizer.momentums
         pairs = zip(halves[::2], halves[1::2])
         yield from zip(self._optimizer_of_model.momentums, pairs)
-
-    def _take_over_model(self):
-        """Copies the state of the model and its optimizer to the towers."""
-        for variable, halves in self._halves:
-            sizes = [half.shape[-1] for half in halves]
-            for half, value in zip(halves, tf.split(variable.value, sizes, axis=-1)):
-                half.assign(value)
-        self.optimizer.iterations.assign(self._optimizer_of_model.iterations)
 
     def _describe(self, tower):
         count = sum(

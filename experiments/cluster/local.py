@@ -24,7 +24,7 @@ def start(num_workers, train_flags, outputs):
         outputs: for each worker an open file for its stdout and stderr, or None to
             print them in this terminal.
     """
-    addresses = [f"localhost:{port}" for port in _free_ports(num_workers)]
+    addresses = [f"localhost:{port}" for port in free_ports(num_workers)]
     command = [sys.executable, "-m", "alexnet_tf.train", "--strategy=multi_worker"]
     return [
         subprocess.Popen(
@@ -51,7 +51,8 @@ def config(addresses, index):
     )
 
 
-def _free_ports(count):
+def free_ports(count):
+    """Returns `count` different ports of this machine that are free."""
     # All ports are opened before one is closed, so that no port is returned twice.
     servers = [socket.create_server(("localhost", 0)) for _ in range(count)]
     ports = [server.getsockname()[1] for server in servers]

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_tf.data.source import PADDING_LABEL
-from alexnet_tf.training import loop
+from alexnet_tf.training import distribution
 from alexnet_tf.training import metrics
 from alexnet_tf.training import steps
 from alexnet_tf.training import validation
@@ -30,7 +30,7 @@ def simulate_steps(monkeypatch):
 def simulate_runs(monkeypatch):
     """Makes training runs read no images and compute no network."""
     simulate_steps(monkeypatch)
-    monkeypatch.setattr(loop, "_distributed", lambda *_, **__: [])
+    monkeypatch.setattr(distribution, "distribute_batches", lambda *_, **__: [])
 
 
 @contextlib.contextmanager

@@ -14,15 +14,12 @@ from alexnet_tf import presets
 from alexnet_tf.training import callbacks
 from alexnet_tf.training.callbacks import _write_histogram
 from alexnet_tf.training.callbacks import DRAW_SECONDS
-from alexnet_tf.training.callbacks import epoch_logs
 from alexnet_tf.training.callbacks import FigureWriter
 from alexnet_tf.training.callbacks import histogram
 from alexnet_tf.training.callbacks import loss_gradients
 from alexnet_tf.training import distribution
 from alexnet_tf.training import environment
-from alexnet_tf.training import metrics
 from alexnet_tf.training import optimizers
-from alexnet_tf.workdir import append_metrics
 from helpers.networks import dense_preset
 from helpers.runs import events
 
@@ -102,35 +99,6 @@ def test_environment_contains_the_command_as_it_was_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/x/alexnet_tf/train.py", "--dataset=a b"])
     command = environment.describe()["command"]
     assert command == "python -m alexnet_tf.train '--dataset=a b'"
-
-
-def test_logs_of_an_epoch_have_no_validation_of_an_earlier_one(tmp_path):
-    train_line = dict(loss=3.0, top1_error=0.9, top5_error=0.5, learning_rate=0.1)
-    eval_line = dict(loss=2.0, top1_error=0.8, top5_error=0.4)
-    append_metrics(str(tmp_path), step=5, epoch=1.0, split="train", **train_line)
-    append_metrics(str(tmp_path), step=5, epoch=1, split="eval", **eval_line)
-    validation = {f"val_{name}": value for name, value in eval_line.items()}
-    assert metrics.names(5) == ("loss", "top1_error")
-    names = metrics.names(10)
-    logs = pytest.approx(train_line | validation)
-    assert epoch_logs(str(tmp_path), names) == logs
-    train_line["loss"] = 1.0
-    append_metrics(str(tmp_path), step=10, epoch=2.0, split="train", **train_line)
-    assert epoch_logs(str(tmp_path), names) == pytest.approx(train_line)
-    del train_line["top5_error"]
-    assert epoch_logs(str(tmp_path), metrics.names(4)) == pytest.approx(train_line)
-
-
-def test_logs_of_an_epoch_are_means_over_its_steps(tmp_path):
-    """Two epochs of 7 steps, with a line every 3 steps of an epoch."""
-    for step, loss in ((3, 9.0), (6, 9.0), (7, 9.0), (10, 4.0), (13, 2.0), (14, 10.0)):
-        append_metrics(
-            str(tmp_path), step=step, split="train", epoch=step / 7, loss=loss,
-            top1_error=loss / 10, learning_rate=1 / step,
-        )
-    logs = epoch_logs(str(tmp_path), metrics.names(4))
-    expected = {"loss": 4.0, "top1_error": 0.4, "learning_rate": 1 / 14}
-    assert logs == pytest.approx(expected)
 
 
 def test_errors_while_drawing_are_logged(tmp_path, caplog):

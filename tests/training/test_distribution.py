@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import keras
@@ -95,6 +96,54 @@ def list_files(path):
 def test_two_workers_equal_one_process(flags, tmp_path):
     """Dropout is disabled, because each device draws different masks."""
     assert_equals_one_process([*flags, "--dropout=0"], 2, tmp_path)
+
+
+CALLBACK_SCRIPT = """
+import sys
+import keras
+import tensorflow as tf
+from alexnet_tf import training
+folder, workdir = sys.argv[1:]
+callback = keras.callbacks.LearningRateScheduler(lambda epoch, lr: 0.1 * lr)
+results = []
+callback.on_train_end = lambda logs=None: results.append(
+    (float(tf.convert_to_tensor(callback.model.optimizer.learning_rate)),
+     callback.model.get_weights())
+)
+training.train_dataset(
+    f"folder:{folder}", "tiny", workdir, eval_split="train[:7]", epochs=2, batch_size=6,
+    mean="channel", strategy="multi_worker", callbacks=callback,
+    optimizer=lambda: keras.optimizers.SGD(0.05),
+)
+learning_rate, weights = results[0]
+print("result", learning_rate, *[repr(float(abs(array).sum())) for array in weights])
+"""
+
+
+@pytest.mark.large
+def test_callbacks_change_all_workers(image_folder, tmp_path):
+    """Each worker calls them, so that the learning rates and weights stay the same."""
+    from experiments.cluster import local
+
+    addresses = [f"localhost:{port}" for port in local.free_ports(2)]
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable, "-c", CALLBACK_SCRIPT,
+                str(image_folder), str(tmp_path / "run"),
+            ],
+            env=os.environ | {"TF_CONFIG": local.config(addresses, index)},
+            stdout=subprocess.PIPE, text=True,
+        )
+        for index in range(2)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    first, second = (
+        [line for line in output.splitlines() if line.startswith("result")]
+        for output in outputs
+    )
+    assert first == second
+    assert float(first[0].split()[1]) == pytest.approx(0.05 * 0.1**2)
 
 
 @pytest.mark.large

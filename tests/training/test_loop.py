@@ -17,21 +17,24 @@ import tensorflow as tf
 
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import input_pipeline
+from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
 from alexnet_tf.training import callbacks
 from alexnet_tf.training.checkpoints import CheckpointSaver
 from alexnet_tf.training.checkpoints import Progress
 from alexnet_tf.training import distribution
+from alexnet_tf.training.fine_tuning import FineTuning
 from alexnet_tf.training import loop
+from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import steps
 from alexnet_tf.training import validation
-from alexnet_tf.workdir import locked
 from alexnet_tf.workdir import read_metrics
 from alexnet_tf.workdir import WorkDirectoryInUse
 from helpers.runs import CallAtStep
 from helpers.runs import events
 from helpers.runs import final_arrays
 from helpers.runs import run_metrics
+from helpers.runs import run_weights
 from helpers.runs import shallow_preset
 from helpers.runs import train_briefly
 from helpers.simulation import simulated_runs
@@ -316,6 +319,113 @@ def test_a_run_that_a_callback_stopped_can_be_resumed(
     assert_same_metrics(straight, resumed)
 
 
+class RecordLogs(keras.callbacks.Callback):
+    """Records the calls of its methods: (name, number of an epoch or step, logs)."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.calls.append(("batch_begin", batch, logs))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.calls.append(("epoch_end", epoch, logs))
+
+    def on_train_end(self, logs=None):
+        self.calls.append(("train_end", None, logs))
+
+    def of(self, name):
+        """Returns the (number, logs) of all calls of one method."""
+        return [call[1:] for call in self.calls if call[0] == name]
+
+
+@pytest.mark.usefixtures("simulated_runs")
+def test_logs_of_an_epoch_are_means_over_its_steps(tmp_path, make_source):
+    """The first epochs are not evaluated. The run is stopped in one of them."""
+    source, record, preset = make_source(36), RecordLogs(), shallow_preset(epochs=3)
+    arguments = dict(
+        preset=preset, log_steps=1,
+        options=TrainingOptions(eval_every=3), callbacks=record,
+    )  # fmt: skip
+    stop = CallAtStep(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(loop.TrainingInterrupted):
+        train_briefly(tmp_path, source, **arguments | {"callbacks": [record, stop]})
+    measured = train_briefly(tmp_path, source, **arguments)
+    assert [step for step, _ in record.of("batch_begin")] == [0, 1, 2, 0, 1, 2, 0, 1, 2]
+    epochs = record.of("epoch_end")
+    assert [epoch for epoch, _ in epochs] == [0, 1, 2]
+    lines = [m for m in read_metrics(str(tmp_path)) if m["split"] == "train"]
+    for epoch, logs in epochs:
+        of_steps = lines[3 * epoch : 3 * epoch + 3]
+        for name in ("loss", "top1_error", "top5_error"):
+            mean = np.mean([line[name] for line in of_steps])
+            assert logs[name] == pytest.approx(mean)
+        assert logs["learning_rate"] == preset.recipe.learning_rate
+        assert ("val_loss" in logs) == (epoch == 2)
+    assert epochs[2][1]["val_loss"] == measured["loss"]
+    assert record.of("train_end") == [(None, epochs[2][1])]
+
+
+@pytest.mark.usefixtures("simulated_runs")
+def test_the_best_weights_are_those_that_were_evaluated(tmp_path, make_source):
+    """The callback sets all weights to 0 when the first and best epoch ends."""
+
+    class SetToZero(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.evaluated = self.model.get_weights()
+            self.model.set_weights([0 * array for array in self.evaluated])
+
+    callback = SetToZero()
+    arguments = dict(
+        preset=shallow_preset(epochs=1), options=TrainingOptions(keep_best=True)
+    )
+    train_briefly(tmp_path, make_source(24), callbacks=[callback], **arguments)
+    assert not any(map(np.any, run_weights(tmp_path)))
+    # A run that is resumed from the changed weights does not take them for the best.
+    train_briefly(tmp_path, make_source(24), **arguments)
+    best = load_classifier(str(tmp_path), checkpoint="best").model.get_weights()
+    for array, evaluated in zip(best, callback.evaluated, strict=True):
+        np.testing.assert_array_equal(array, evaluated)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"seed": -1}, "seed to be an integer of at least 0.*seed=-1"),
+        ({"log_steps": 0}, "log_steps.*at least 1.*log_steps=0"),
+        ({"shuffle_buffer": 2.5}, "shuffle_buffer to be an integer.*=2.5"),
+        ({"max_bad_images": True}, "max_bad_images to be an integer.*=True"),
+        ({"checkpoint_minutes": -1}, "checkpoint_minutes to be a number.*=-1"),
+        ({"precision": "float16"}, '"mixed_float16". Received: precision=.float16'),
+        ({"callbacks": ["x"]}, "keras.callbacks.Callback objects. Received: 'x'"),
+        (
+            {"fine_tuning": FineTuning(lr_mult={"fc88": 2.0})},
+            "lr_mult to name some of the layers conv1, .*lr_mult=fc88",
+        ),
+        ({"fine_tuning": FineTuning(layout="caffe")}, "weights. .*layout=caffe alone"),
+        ({"fine_tuning": FineTuning(reinit="fc8")}, "weights. .*reinit=fc8 alone"),
+        ({"optimizer": "adam"}, "Keras optimizer, or a function.*'adam'"),
+    ],
+)
+def test_rejects_wrong_arguments_before_anything_is_written(
+    tmp_path, make_source, changes, message
+):
+    with pytest.raises(ValueError, match=message):
+        loop.train(
+            shallow_preset(), make_source(36), make_source(36), str(tmp_path / "run"),
+            **changes,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_rejects_a_preset_that_is_not_valid(tmp_path, make_source):
+    recipe = dataclasses.replace(shallow_preset().recipe, schedule="cosine")
+    preset = dataclasses.replace(shallow_preset(), recipe=recipe)
+    with pytest.raises(ValueError, match="schedule of Recipe to be .*'cosine'"):
+        train_briefly(tmp_path, make_source(36), preset=preset)
+
+
 @pytest.mark.usefixtures("simulated_runs")
 def test_two_runs_cannot_use_one_work_directory(tmp_path, make_source):
     """A run is already in the directory when another one begins there."""
@@ -332,8 +442,7 @@ def test_two_runs_cannot_use_one_work_directory(tmp_path, make_source):
         thread.join()
 
     call = CallAtStep(1, begin_second_run)
-    with locked(str(tmp_path / ".." / tmp_path.name)):
-        expected = train_briefly(tmp_path, source, preset=preset, callbacks=[call])
+    expected = train_briefly(tmp_path, source, preset=preset, callbacks=[call])
     assert len(errors) == 1 and f"workdir={tmp_path}, in which a run is" in errors[0]
     assert train_briefly(tmp_path, source, preset=preset) == expected
 

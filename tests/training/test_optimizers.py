@@ -132,6 +132,19 @@ def test_constant_does_not_change_until_training_ends():
     assert learning_rates("constant", 3) == [0.01, 0.01, 0.01, None]
 
 
+def test_the_latest_multiplier_of_a_layer_counts_in_any_order():
+    entries = (("conv1", 72, 0.0), ("conv1", 67, 0.1), ("fc8", 0, 2.0))
+    recipe = presets.Recipe(layer_lr_multipliers=entries)
+    by_epoch = {
+        epoch: optimizers.multipliers(recipe, epoch, 0.01)[1] for epoch in (66, 67, 72)
+    }
+    assert by_epoch == {
+        66: {"fc8": 2.0},
+        67: {"conv1": 0.1, "fc8": 2.0},
+        72: {"conv1": 0.0, "fc8": 2.0},
+    }
+
+
 def test_step_divides_by_ten_at_the_boundaries():
     np.testing.assert_allclose(
         learning_rates("step", 5, boundaries=(2, 4))[:5],

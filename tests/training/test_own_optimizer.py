@@ -46,10 +46,20 @@ def test_an_instance_is_copied_and_a_function_is_called():
         ("adam", "function that returns one. Received: 'adam'"),
         (lambda: 3, "Received: 3"),
         (keras.optimizers.SGD(use_ema=True), "average.*SGD\\(use_ema=True\\)"),
+        (
+            lambda: keras.optimizers.SGD(gradient_accumulation_steps=3),
+            "several devices.*SGD\\(gradient_accumulation_steps=3\\).*larger batch_size",
+        ),
     ],
 )
 def test_rejects_objects_that_are_not_usable_optimizers(optimizer, message):
     with pytest.raises(ValueError, match=message):
+        own_optimizer.make(optimizer)
+
+
+def test_rejects_settings_inside_a_loss_scale_optimizer():
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(use_ema=True))
+    with pytest.raises(ValueError, match="Received: SGD.use_ema=True"):
         own_optimizer.make(optimizer)
 
 

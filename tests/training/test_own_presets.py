@@ -99,6 +99,33 @@ def test_a_run_needs_the_file_of_its_preset_only_once(tmp_path):
 
 
 @pytest.mark.usefixtures("figures_as_text", "simulated_runs")
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_run_from_weights_of_an_own_preset_can_be_resumed(tmp_path, by_name):
+    """Its learning rate is a tenth of that of the preset, and is not divided again.
+
+    If the preset is given, its recipe is used and not that of the first run.
+    """
+    data, file = write_image_folder(tmp_path / "data"), tmp_path / "own.py"
+    file.write_text(
+        "import dataclasses\nfrom alexnet_tf import presets\n"
+        'OWN = dataclasses.replace(presets.get("tiny"), name="own")\n'
+    )
+    name, first, second = f"{file}:OWN", str(tmp_path / "a"), str(tmp_path / "b")
+    arguments = dict(eval_split="train", batch_size=4)
+    training.train_dataset(
+        data, name, first, epochs=1, learning_rate=0.02, **arguments
+    )
+    for epochs in (1, 2):
+        training.train_dataset(
+            data, name if by_name else None, second, weights=first, epochs=epochs,
+            **arguments,
+        )
+    recipe = read_network(second)[0].recipe
+    assert recipe.learning_rate == pytest.approx(0.001 if by_name else 0.002)
+    assert recipe.epochs == 2
+
+
+@pytest.mark.usefixtures("figures_as_text", "simulated_runs")
 def test_a_single_layer_or_part_may_be_a_string(tmp_path):
     data = write_image_folder(tmp_path / "data")
     arguments = dict(

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,6 +17,7 @@ from alexnet_tf.training import towers
 from alexnet_tf.workdir import read_flags
 from helpers import networks
 from helpers.runs import final_arrays
+from helpers.runs import run_weights
 from helpers.runs import small_preset
 
 # The first device is that of operations without a device.
@@ -170,6 +172,35 @@ def test_frozen_layers_are_not_trained():
 
 @pytest.mark.usefixtures("figures_as_text")
 @pytest.mark.large
+def test_callbacks_change_the_weights_but_not_the_learning_rate(
+    image_folder, tmp_path, caplog
+):
+    """The weights that the callback sets to 0 stay near 0 in the second epoch."""
+
+    class SetToZero(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                weights = self.model.get_weights()
+                self.model.set_weights([0 * array for array in weights])
+                self.model.optimizer.learning_rate = 5.0
+
+    sizes = {}
+    for parallelism in ("towers", "data"):
+        train_dataset(
+            f"folder:{image_folder}", two_tower_preset(), tmp_path / parallelism,
+            parallelism=parallelism, train_split="train", eval_split="train",
+            batch_size=10, epochs=2, callbacks=SetToZero(), dropout=0.0,
+        )
+        assert "set the learning rate to 5, which has no effect" in caplog.text
+        caplog.clear()
+        arrays = run_weights(tmp_path / parallelism)
+        sizes[parallelism] = [np.abs(array).sum() for array in arrays]
+    assert sizes["towers"] == pytest.approx(sizes["data"], rel=1e-4, abs=1e-6)
+    assert 0 < sum(sizes["data"]) < 10
+
+
+@pytest.mark.usefixtures("figures_as_text")
+@pytest.mark.large
 def test_a_run_with_towers_is_resumed_without_them(image_folder, tmp_path):
     kwargs = dict(
         preset=two_tower_preset(), train_split="train", eval_split="train", seed=1,
@@ -214,7 +245,7 @@ def test_rejects_batch_normalization():
 @pytest.mark.parametrize(
     "kwargs, message",
     [
-        ({"parallelism": "model"}, 'Expected parallelism "data" or "towers"'),
+        ({"parallelism": "model"}, 'parallelism to be "data" or "towers"'),
         ({"num_devices": 3}, "Expected --num_devices=2 .* Received: --num_devices=3"),
         ({"strategy": "multi_worker"}, "multi_worker. Received: both"),
     ],
