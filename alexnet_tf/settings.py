@@ -37,8 +37,10 @@ def check_choice(name, value, choices):
         choices: the strings that it may be, or None.
     """
     if value not in choices:
-        expected = " or ".join(f'"{choice}"' if choice else "None" for choice in choices)
-        raise ValueError(f"Expected {name} to be {expected}. Received: {name}={value!r}.")
+        names = (f'"{choice}"' if choice else "None" for choice in choices)
+        raise ValueError(
+            f"Expected {name} to be {' or '.join(names)}. Received: {name}={value!r}."
+        )
 
 
 def check_same(before, now, description, remedy):

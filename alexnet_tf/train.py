@@ -233,7 +233,8 @@ _PRESET_FLAGS = [
         lower_bound=0,
     ),
     cli.float_flag(
-        "momentum", None, "Momentum of the update rule.", lower_bound=0, upper_bound=0.999
+        "momentum", None, "Momentum of the update rule.",
+        lower_bound=0, upper_bound=0.999,
     ),
     cli.float_flag(
         "weight_decay", None, "Weight decay of the kernels in the update rule.",

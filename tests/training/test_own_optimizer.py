@@ -48,7 +48,7 @@ def test_an_instance_is_copied_and_a_function_is_called():
         (keras.optimizers.SGD(use_ema=True), "average.*SGD\\(use_ema=True\\)"),
         (
             lambda: keras.optimizers.SGD(gradient_accumulation_steps=3),
-            "several devices.*SGD\\(gradient_accumulation_steps=3\\).*larger batch_size",
+            "several devices.*gradient_accumulation_steps=3\\).*larger batch_size",
         ),
     ],
 )
