@@ -1,5 +1,7 @@
 """Checks of arguments and settings, and lists of names in arguments."""
 
+import difflib
+
 
 def as_names(value):
     """Returns a tuple of names.
@@ -10,6 +12,17 @@ def as_names(value):
     if isinstance(value, str):
         return (value,)
     return tuple(value or ())
+
+
+def suggest(name, names):
+    """Returns " Did you mean NAME?" if a name is similar to one of `names`, else "".
+
+    Args:
+        name: the name that was received.
+        names: the names that exist.
+    """
+    similar = difflib.get_close_matches(str(name), names, n=1)
+    return f" Did you mean {similar[0]}?" if similar else ""
 
 
 def check_integer(name, value, minimum):

@@ -22,8 +22,13 @@ RUNS = BASE | {"network_json", "workdir"}
 # {module, folder or "commands": the modules and folders that it may import}.
 # The modules of a folder may also import each other.
 ALLOWED_IMPORTS = {
-    "presets": {"preset_files", "settings"},
-    "preset_files": set(),
+    "preset_types": set(),
+    "preset_checks": {"preset_types"},
+    "preset_files": {"preset_types"},
+    "preset_changes": {"preset_checks", "preset_files", "preset_types", "settings"},
+    "presets": {
+        "preset_changes", "preset_checks", "preset_files", "preset_types", "settings"
+    },
     "files": set(),
     "settings": set(),
     "plots": set(),

@@ -4,8 +4,11 @@ import dataclasses
 import json
 import pathlib
 
+import numpy as np
 import pytest
 
+from alexnet_tf.inference import classifier
+from alexnet_tf.models import alexnet
 from alexnet_tf.network_json import write_network
 from alexnet_tf import preset_files
 from alexnet_tf import presets
@@ -49,6 +52,47 @@ def test_a_json_file_has_the_form_of_network_json(tmp_path, python_file):
     assert presets.get(f"{tmp_path}/network.json") == preset
     (tmp_path / "own.json").write_text(json.dumps(presets.to_dict(preset)))
     assert presets.get(f"{tmp_path}/own.json") == preset
+
+
+def test_an_own_preset_may_have_a_name_of_version_0_1(tmp_path):
+    """Caffe has another network that is called cifar10_quick."""
+    preset = dataclasses.replace(presets.get("tiny"), name="cifar10_quick")
+    assert presets.from_dict(presets.to_dict(preset)) == preset
+    write_network(str(tmp_path), preset, ["a", "b"])
+    assert presets.get(tmp_path / "network.json") == preset
+
+
+@pytest.mark.parametrize("name", ["nowhere.json", "nowhere.py:OWN"])
+def test_a_missing_file_is_reported_in_words(name):
+    with pytest.raises(FileNotFoundError, match="preset file nowhere.* does not exist"):
+        presets.get(name)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"channel_order": "BGR"}, 'channel_order of Preprocessing.*"bgr".*BGR'),
+        ({"crop_size": 300}, "crop no larger than the image.*crop_size=300"),
+        ({"channel_mean": [1.0, 2.0, 3.0]}, "channel_mean of Preprocessing"),
+    ],
+)
+def test_preset_objects_are_checked(changes, message):
+    tiny = presets.get("tiny")
+    preprocessing = dataclasses.replace(tiny.preprocessing, **changes)
+    preset = dataclasses.replace(tiny, preprocessing=preprocessing)
+    with pytest.raises(ValueError, match=message):
+        alexnet.AlexNet(preset)
+    with pytest.raises(ValueError, match=message):
+        classifier.preprocess_input(np.zeros((4, 4, 3)), preset)
+
+
+def test_similar_names_are_suggested():
+    with pytest.raises(ValueError, match="preset='cafe'. Did you mean caffe[?]"):
+        presets.get("cafe")
+    with pytest.raises(ValueError, match="Received: epoch=3. Did you mean epochs[?]"):
+        presets.override(presets.get("tiny"), epoch=3)
+    with pytest.raises(ValueError, match="Received: verbose=0[.]$"):
+        presets.override(presets.get("tiny"), verbose=0)
 
 
 def test_preprocessing_and_recipe_in_json_have_defaults(tmp_path):

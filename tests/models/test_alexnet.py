@@ -911,7 +911,7 @@ def test_rejects_layers_of_unknown_classes():
     """Without an error, the layers before the unknown one would be lost."""
     layers = (*narrow_preset("tiny").layers[:3], "norm", presets.Dense("fc2", None))
     preset = presets.Preset("own", layers)
-    with pytest.raises(ValueError, match="one of Conv, ReLU.*Dense .*Received: 'norm'"):
+    with pytest.raises(ValueError, match="one of Conv, ReLU.*Dense.*Received: 'norm'"):
         alexnet.AlexNet(preset, input_shape=(96, 96, 3))
 
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_tf.models import alexnet
+from alexnet_tf import preset_changes
 from alexnet_tf import presets
 from alexnet_tf.training import optimizers
 
@@ -228,8 +229,8 @@ def test_plateau_ends_after_the_last_epoch():
 def test_decay_applies_to_the_kernels_of_each_layer(name):
     """The layers have only 8 filters or units, because building them is then fast."""
     preset = presets.get(name)
-    layers = presets._replace(preset.layers, presets.Conv, filters=8)
-    layers = presets._replace(layers, presets.Dense, units=8)
+    layers = preset_changes.replace_fields(preset.layers, presets.Conv, filters=8)
+    layers = preset_changes.replace_fields(layers, presets.Dense, units=8)
     preset = dataclasses.replace(preset, layers=(*layers[:-1], preset.layers[-1]))
     model = alexnet.AlexNet(preset, classes=8)
     weighted = [layer for layer in model.layers if layer.weights]
