@@ -17,7 +17,7 @@ _NAME = "network.json"
 
 def is_run(path):
     """Returns whether `path` is a directory with a network.json."""
-    return os.path.exists(os.path.join(path, _NAME))
+    return os.path.exists(os.path.join(os.path.expanduser(path), _NAME))
 
 
 def write_network(path, preset, classes, run_settings=None):
@@ -62,7 +62,7 @@ def read_run_settings(path):
 @contextlib.contextmanager
 def _reading_network(path):
     """Yields the content of network.json, and names the file in errors."""
-    json_path = os.path.join(path, _NAME)
+    json_path = os.path.join(os.path.expanduser(path), _NAME)
     if not is_run(path):
         raise FileNotFoundError(
             f"{path} is not the work directory of a run: it has no network.json."

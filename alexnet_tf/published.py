@@ -260,6 +260,8 @@ def _find_imagenet(preset):
 def locate(weights, preset=None):
     """Returns the path of published weights, or `weights` if it is anything else.
 
+    In a string that is a path, ~ is replaced by the home directory.
+
     Weights that are neither in this package nor in Keras' cache are downloaded.
 
     Args:
@@ -271,7 +273,9 @@ def locate(weights, preset=None):
         OSError: as for `download`.
     """
     row = find(weights, preset)
-    return weights if row is None else download(row.name)
+    if row is not None:
+        return download(row.name)
+    return os.path.expanduser(weights) if isinstance(weights, str) else weights
 
 
 def download(name):

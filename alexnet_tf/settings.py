@@ -78,11 +78,9 @@ def check_same(before, now, description, remedy):
     if changed:
         expected, received = (
             " ".join(
-                f"{name}={values[name]}"
+                f"no {name}" if values.get(name) is None else f"{name}={values[name]}"
                 for name in changed
-                if values.get(name) is not None
             )
-            or "nothing"
             for values in (before, now)
         )
         raise ValueError(

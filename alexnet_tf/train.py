@@ -375,6 +375,8 @@ def _train(args):
     try:
         train_dataset(**arguments_of(args))
     except TrainingInterrupted as interrupted:
+        if sys.stdout.isatty():
+            print()  # The progress bar has not ended its line.
         print(interrupted, file=sys.stderr)
         sys.exit(128 + interrupted.signum)
     except BadImageError as error:

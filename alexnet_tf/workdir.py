@@ -98,17 +98,37 @@ def _check_same_flags(path, before, now, may_change, resolved):
     # named. If they are unchanged, the flags that differ were given when the run began,
     # and are missing now.
     deciding = [name for name in changed if name in ("dataset", "preset", "weights")]
-    named = given or deciding or changed
+    named = given or deciding if deciding else changed
     expected, received = (
         {f"--{name}": shlex.quote(values[name]) for name in named if name in values}
         for values in (before, now)
     )
-    if not given:
-        received = {name: f"{value} (default)" for name, value in received.items()}
+    for name in received:
+        if name.removeprefix("--") not in given:
+            received[name] += " (default)"
+    flags_path = shlex.quote(os.path.join(path, "flags.txt"))
     settings.check_same(
         expected, received, f"the settings of the run in {path}",
-        "Give the same flags to resume it, or another --workdir to start a new run.",
+        f"Give the same flags to resume it, which --flagfile={flags_path} does, or "
+        "another --workdir to start a new run.",
     )
+
+
+def check_writable(path):
+    """Raises a PermissionError if a work directory cannot be created or written to.
+
+    Args:
+        path: the directory, which may not exist.
+    """
+    folder = os.path.abspath(path)
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+        reason = f"{folder} is not a directory that may be written to"
+        raise PermissionError(
+            f"The work directory {path} cannot be written to ({reason}). Give another "
+            "--workdir."
+        )
 
 
 @contextlib.contextmanager

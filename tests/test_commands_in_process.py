@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import runpy
 import subprocess
 import sys
 
@@ -57,6 +58,15 @@ def test_every_command_prints_its_help(command, capsys):
     output = capsys.readouterr().out
     assert module.__doc__ in output
     assert "--data_dir:" in output or "--dispatcher:" in output or "--layout:" in output
+
+
+def test_the_package_lists_its_commands(capsys):
+    """Each has its own first line, such as "Trains AlexNet."."""
+    runpy.run_module("alexnet_tf", run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    listed = [line.split()[2] for line in lines if "python -m" in line]
+    assert sorted(listed) == [f"alexnet_tf.{command}" for command in COMMANDS]
+    assert "  python -m alexnet_tf.train        Trains AlexNet." in lines
 
 
 def test_each_run_has_its_own_flags():

@@ -33,6 +33,7 @@ ALLOWED_IMPORTS = {
     "settings": set(),
     "plots": set(),
     "protobuf": set(),
+    "__main__": set(),
     "lazy": set(),
     "native_messages": set(),
     "onednn": set(),

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from alexnet_tf.workdir import append_metrics
+from alexnet_tf.workdir import check_writable
 from alexnet_tf.workdir import create_or_verify
 from alexnet_tf.workdir import locked
 from alexnet_tf.workdir import read_flags
@@ -69,6 +70,13 @@ def test_names_the_flags_that_have_changed(tmp_path):
             ["preset", "learning_rate", "data"],
             "--preset=tiny. Received: --preset=paper (default). Give",
         ),
+        # Another value is given, and one that was given then is missing.
+        (
+            {"data": "list:b.txt", "learning_rate": 0.01},
+            ["preset", "learning_rate"],
+            "=0.05 --data='list:my a.txt'. Received: --learning_rate=0.01 (default) "
+            "--data=list:b.txt. Give the same flags to resume it, which --flagfile=",
+        ),
         (
             {"preset": "tiny", "learning_rate": 0.05, "data": "list:my b.txt"},
             ["preset", "learning_rate"],
@@ -83,6 +91,18 @@ def test_names_only_flags_that_were_given(tmp_path, now, resolved, message):
     with pytest.raises(ValueError) as error:
         create_or_verify(str(tmp_path), {**before, **now}, resolved=resolved)
     assert message in str(error.value)
+
+
+def test_a_directory_that_cannot_be_created_is_found_early(tmp_path, monkeypatch):
+    """The test may be run by a user who may write everywhere."""
+    check_writable(str(tmp_path / "new" / "run"))
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PermissionError, match=f"{tmp_path}/file is not a directory"):
+        check_writable(str(tmp_path / "file" / "run"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match=f"{tmp_path} is not a directory that"):
+        check_writable(str(tmp_path / "new" / "run"))
 
 
 def test_flags_are_not_written_if_a_check_fails(tmp_path):

@@ -113,7 +113,7 @@ def published(preprocessing, mean=None):
             "Expected no mean for a preset that subtracts constants. Received: "
             f"mean={mean}. Leave it out."
         )
-    mean_image = mean_file.read(mean)
+    mean_image = mean_file.read(os.path.expanduser(mean))
     if mean_image.shape != statistics.mean_image.shape:
         raise ValueError(
             f"Expected a mean image of {preprocessing.image_size} x "

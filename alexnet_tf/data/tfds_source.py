@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import logging
 import os
 
 import tensorflow as tf
@@ -20,6 +21,8 @@ from alexnet_tf.data.source import SPLIT_ERRORS
 from alexnet_tf.data.source import unknown_split_error
 from alexnet_tf.data import tfds_errors
 from alexnet_tf.data import tfds_features
+
+_log = logging.getLogger(__name__)
 
 # `resized_copy.prepare` writes its settings to this file, beside the records.
 SETTINGS_FILE = "prepare.json"
@@ -202,6 +205,11 @@ def _prepared_builder(name, data_dir, image_key, label_key):
         tfds_errors.check_data_dir(name, data_dir)
     # The check comes first, since a download may take hours.
     keys = tfds_features.find_keys(builder, image_key, label_key)
+    if data_dir and not os.path.exists(os.path.expanduser(data_dir)):
+        _log.warning(
+            "%s does not exist. It is created now, and %s is prepared in it.",
+            data_dir, name,
+        )  # fmt: skip
     _prepare(builder)
     if array_records.is_array_record(builder):
         array_records.check_installed(builder)

@@ -17,17 +17,23 @@ from alexnet_tf.training import towers
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
-def check_numbers(*, seed, shuffle_buffer, log_steps, max_bad_images, **minutes):
+def check_numbers(
+    *, seed, shuffle_buffer, log_steps, max_bad_images, verbose, **minutes
+):
     """Raises a ValueError if a number is out of range.
 
     Args:
-        seed, shuffle_buffer, log_steps, max_bad_images: as for `loop.train`.
+        seed, shuffle_buffer, log_steps, max_bad_images, verbose: as for `loop.train`.
         **minutes: {name: a number of minutes}.
     """
     settings.check_integer("seed", seed, 0)
     settings.check_integer("shuffle_buffer", shuffle_buffer, 1)
     settings.check_integer("log_steps", log_steps, 1)
     settings.check_integer("max_bad_images", max_bad_images, 0)
+    if verbose not in ("auto", 0, 1, 2):
+        raise ValueError(
+            f'Expected verbose to be "auto", 0, 1 or 2. Received: {verbose=}.'
+        )
     for name, value in minutes.items():
         if not (isinstance(value, int | float) and value >= 0):
             raise ValueError(

@@ -75,6 +75,7 @@ def train(
     log_steps=100,
     max_bad_images=0,
     callbacks=(),
+    verbose="auto",
     record_flags=None,
 ):
     """Trains `preset` on `source` and returns the metrics of the last evaluation.
@@ -138,6 +139,8 @@ def train(
             `EarlyStopping(restore_best_weights=True)` restores. A larger number of
             epochs continues from them. The returned metrics are those of the last
             epoch.
+        verbose: what is printed, as for `fit` of Keras: 0 nothing, 1 a progress bar, 2
+            one line per epoch; "auto" for 1 in a terminal or notebook, and 2 elsewhere.
         record_flags: a function without arguments that the chief calls once the
             arguments have been checked and the work directory is locked.
             `train_dataset` writes flags.txt with it.
@@ -164,10 +167,12 @@ def train(
     # ---- 1. Checks -------------------------------------------------------------
     strategy = strategy or tf.distribute.get_strategy()
     fine_tuning, options = fine_tuning or FineTuning(), options or TrainingOptions()
+    workdir = os.path.expanduser(workdir)
     callbacks = keras.tree.flatten(() if callbacks is None else callbacks)
     checks.check_numbers(
         seed=seed, shuffle_buffer=shuffle_buffer, log_steps=log_steps,
-        max_bad_images=max_bad_images, checkpoint_minutes=checkpoint_minutes,
+        max_bad_images=max_bad_images, verbose=verbose,
+        checkpoint_minutes=checkpoint_minutes,
     )
     checks.check_objects(preset, source, eval_source, callbacks)
     checks.check_data(preset, source, eval_source, strategy, data_service)
@@ -180,7 +185,7 @@ def train(
     steps_per_epoch = source.num_examples // recipe.batch_size
     chief = distribution.is_chief(strategy)
     mean_over_workers = functools.partial(distribution.all_reduce_mean, strategy)
-    verbose = progress_bar.verbosity() if chief else 0
+    verbose = progress_bar.verbosity(verbose) if chief else 0
 
     with contextlib.ExitStack() as stack:
         # ---- 2. Work directory and statistics ----------------------------------
@@ -423,7 +428,7 @@ def train(
             callback_list.on_train_end(logs)
             if chief:
                 saver.save_changed_weights(saved_weights)
-        elif chief:
+        elif verbose:
             print(run_settings.describe_end(workdir, recipe, progress.errors, reason))
         if chief:
             figure_writer.draw()

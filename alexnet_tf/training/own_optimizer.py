@@ -15,16 +15,19 @@ def make(optimizer):
     """Returns a new Keras optimizer. It must be called within the strategy's scope.
 
     Args:
-        optimizer: a `keras.optimizers.Optimizer`, of which a copy is made from its
+        optimizer: a name such as "adam", for the optimizer with the defaults of Keras;
+            a `keras.optimizers.Optimizer`, of which a copy is made from its
             configuration, or a function without arguments that returns a new one.
             Settings that are not in the configuration, such as those of
             `exclude_from_weight_decay`, require a function.
 
     Raises:
-        ValueError: if `optimizer` is something else, if the function returns something
-            else or an optimizer that another model uses, or if the optimizer averages
-            the weights or accumulates gradients.
+        ValueError: if `optimizer` is something else or an unknown name, if the function
+            returns something else or an optimizer that another model uses, or if the
+            optimizer averages the weights or accumulates gradients.
     """
+    if isinstance(optimizer, str):
+        optimizer = keras.optimizers.get(optimizer)
     if isinstance(optimizer, keras.optimizers.Optimizer):
         made = type(optimizer).from_config(optimizer.get_config())
     else:

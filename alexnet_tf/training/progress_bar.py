@@ -10,12 +10,14 @@ import keras
 from alexnet_tf.training import stopping
 
 
-def verbosity():
-    """Returns the `verbose` of Keras' progress bars that suits the output.
+def verbosity(verbose="auto"):
+    """Returns the `verbose` of Keras' progress bars for that of `loop.train`.
 
-    The result is 1 for a bar in a terminal or a notebook. Elsewhere a bar cannot be
-    redrawn, and with 2, Keras prints one line per epoch.
+    For "auto", the result is 1 for a bar in a terminal or a notebook. Elsewhere a bar
+    cannot be redrawn, and with 2, Keras prints one line per epoch.
     """
+    if verbose != "auto":
+        return verbose
     # The output of a notebook is not a terminal, but its IPython kernel redraws a line.
     return 1 if sys.stdout.isatty() or "ipykernel" in sys.modules else 2
 

@@ -29,6 +29,7 @@ from alexnet_tf.training import own_optimizer
 from alexnet_tf.training import run_settings
 from alexnet_tf.training.summary import print_summary
 from alexnet_tf.training import towers
+from alexnet_tf.workdir import check_writable
 from alexnet_tf.workdir import create_or_verify
 from alexnet_tf.workdir import has_checkpoint
 from alexnet_tf.workdir import read_flags
@@ -85,6 +86,7 @@ def train_dataset(
     optimizer=None,
     augment=None,
     callbacks=(),
+    verbose="auto",
     **overrides,
 ):
     """Trains a network on a named data set and returns its validation metrics.
@@ -130,7 +132,7 @@ def train_dataset(
         cache_features: whether to compute the outputs of the frozen convolutions once,
             see `FineTuning`.
         precision, seed, shuffle_buffer, data_service, checkpoint_minutes, log_steps,
-            max_bad_images, optimizer, augment, callbacks: see `loop.train`.
+            max_bad_images, optimizer, augment, callbacks, verbose: see `loop.train`.
         early_stopping_patience, keep_best, class_weights, warmup_epochs,
             reference_batch_size, eval_every: see `TrainingOptions`.
         strategy: "mirrored" for the devices of this machine, "multi_worker" if this
@@ -180,10 +182,11 @@ def train_dataset(
     if data_service is not None:
         check_dispatcher(data_service)
     mean = _pop_mean_file(overrides, weights)
+    workdir = workdir and os.path.expanduser(workdir)
     run_preset = resolve_preset(dataset, preset, weights, workdir, **overrides)
     if weights == "imagenet":
         weights = published.find(weights, run_preset.name).name
-    workdir = os.fspath(workdir or default_workdir(dataset, run_preset.name))
+    workdir = workdir or default_workdir(dataset, run_preset.name)
     dataset = _spelling_of_run(dataset, workdir)
     turns_images = _resolve_exif_orientation(exif_orientation, dataset, workdir)
     run_preset = presets.override(run_preset, exif_orientation=bool(turns_images))
@@ -196,6 +199,8 @@ def train_dataset(
         device_strategy = distribution.make_strategy(num_devices)
     else:
         device_strategy = distribution.make_multi_worker_strategy()
+    if distribution.is_chief(device_strategy):
+        check_writable(workdir)  # Preparing the data may take hours.
     # The chief may have to prepare the data.
     with distribution.chief_first(device_strategy):
         splits = datasets.training_splits(dataset, train_split, eval_split, data_dir)
@@ -262,12 +267,12 @@ def train_dataset(
             precision=precision,
             shuffle_buffer=shuffle_buffer, data_service=data_service,
             checkpoint_minutes=checkpoint_minutes, log_steps=log_steps,
-            max_bad_images=max_bad_images, callbacks=callbacks,
+            max_bad_images=max_bad_images, callbacks=callbacks, verbose=verbose,
             record_flags=functools.partial(
                 create_or_verify, workdir, flags, _MAY_CHANGE, resolved, check
             ),
         )
-    if distribution.is_chief(device_strategy):
+    if verbose and distribution.is_chief(device_strategy):
         print_summary(measured, eval_source, workdir)
     return measured
 

@@ -77,6 +77,17 @@ def levels_and_labels(source):
 EXPECTED = {gray_level(index): index % 3 for index in range(COUNT)}
 
 
+def test_warns_of_a_directory_that_does_not_exist(tmp_path, monkeypatch, caplog):
+    """It may be misspelled, and downloads may take hours."""
+    monkeypatch.setattr(tfds_source, "_prepare", lambda builder: None)
+    for folder in (tmp_path, tmp_path / "tdfs"):
+        tfds_source._prepared_builder("textures", str(folder), None, None)
+    assert caplog.messages == [
+        f"{tmp_path}/tdfs does not exist. It is created now, and textures is prepared "
+        "in it."
+    ]
+
+
 def test_integers_without_names_are_classes(make_data_set):
     data_dir = make_data_set(
         {"image": IMAGE, "label": np.uint8},

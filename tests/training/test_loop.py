@@ -405,7 +405,8 @@ def test_the_best_weights_are_those_that_were_evaluated(tmp_path, make_source):
         ),
         ({"fine_tuning": FineTuning(layout="caffe")}, "weights. .*layout=caffe alone"),
         ({"fine_tuning": FineTuning(reinit="fc8")}, "weights. .*reinit=fc8 alone"),
-        ({"optimizer": "adam"}, "Keras optimizer, or a function.*'adam'"),
+        ({"optimizer": 3}, "Keras optimizer, or a function.*Received: 3"),
+        ({"verbose": 3}, '"auto", 0, 1 or 2. Received: verbose=3'),
     ],
 )
 def test_rejects_wrong_arguments_before_anything_is_written(

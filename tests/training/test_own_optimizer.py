@@ -38,12 +38,14 @@ def test_an_instance_is_copied_and_a_function_is_called():
     assert made.get_config() == original.get_config()
     from_function = own_optimizer.make(keras.optimizers.Nadam)
     assert isinstance(from_function, keras.optimizers.Nadam)
+    assert isinstance(own_optimizer.make("adamw"), keras.optimizers.AdamW)
 
 
 @pytest.mark.parametrize(
     "optimizer, message",
     [
-        ("adam", "function that returns one. Received: 'adam'"),
+        (0.1, "function that returns one. Received: 0.1"),
+        ("adams", "adams"),
         (lambda: 3, "Received: 3"),
         (keras.optimizers.SGD(use_ema=True), "average.*SGD\\(use_ema=True\\)"),
         (

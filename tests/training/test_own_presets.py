@@ -126,6 +126,24 @@ def test_a_run_from_weights_of_an_own_preset_can_be_resumed(tmp_path, by_name):
 
 
 @pytest.mark.usefixtures("figures_as_text", "simulated_runs")
+def test_the_home_directory_and_verbose(tmp_path, monkeypatch, capfd):
+    """The paths of weights and of work directories may begin with ~."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    data = write_image_folder(tmp_path / "data")
+    arguments = dict(eval_split="train", epochs=1, batch_size=4, verbose=0)
+    training.train_dataset(data, "tiny", "~/a", **arguments)
+    for _ in range(2):  # The second call finds the finished run.
+        training.train_dataset(data, workdir="~/b", weights="~/a", **arguments)
+    assert capfd.readouterr().out == ""
+    assert not (tmp_path / "~").exists()
+    assert read_network(tmp_path / "b") == read_network("~/b")
+    assert read_flags(tmp_path / "b")["weights"] == "~/a"
+    training.train_dataset(data, "tiny", "~/a", **arguments | {"verbose": 2})
+    assert "has already finished" in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("figures_as_text", "simulated_runs")
 def test_a_single_layer_or_part_may_be_a_string(tmp_path):
     data = write_image_folder(tmp_path / "data")
     arguments = dict(

@@ -113,3 +113,4 @@ def test_a_notebook_gets_a_bar_that_is_redrawn(monkeypatch):
     assert progress_bar.verbosity() == 2
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
     assert progress_bar.verbosity() == 1
+    assert [progress_bar.verbosity(value) for value in (0, 1, 2)] == [0, 1, 2]

@@ -74,7 +74,7 @@ PRESET = shallow_preset()
         (PRESET, {"precision": "mixed_bfloat16"}, "precision=float32. Received: preci"),
         (PRESET, {"fine_tuning": FineTuning(freeze=("fc7",))}, r"freeze=\['fc7'\]"),
         (PRESET, {"options": TrainingOptions(warmup_epochs=2)}, ": warmup_epochs=2. G"),
-        (PRESET, {"augment": describe}, "nothing. Received: augment=.*describe"),
+        (PRESET, {"augment": describe}, "no augment. Received: augment=.*describe"),
     ],
 )
 def test_rejects_another_preset_and_other_settings(
