@@ -95,15 +95,24 @@ class _PathsParser(flags.ListParser):
         return [os.path.expanduser(path) for path in super().parse(argument)]
 
 
-def weights_flags(help=WEIGHTS_HELP, **options):
+def weights_flags(help=WEIGHTS_HELP, required=False):
     """Describes --weights, --preset and --layout, which name a trained network.
 
     Args:
         help: the help text of --weights.
-        **options: for `absl.flags.DEFINE`, such as `required=True`.
+        required: whether --weights must be given.
     """
+    checks = [
+        check_flag(
+            "weights",
+            lambda weights: weights is not None,
+            "Give the work directory of a run, a weights file, or a name such as "
+            "tiny_textures or torchvision.",
+        )
+    ]
     return [
-        path_flag("weights", None, help, **options),
+        path_flag("weights", None, help),
+        *(checks if required else []),
         string_flag(
             "preset",
             None,

@@ -74,3 +74,11 @@ def test_path_flags_expand_the_home_directory(monkeypatch):
     argument = values["weights"].serialize()
     values(["test", argument])
     assert values["weights"].serialize() == argument
+
+
+def test_a_command_without_weights_says_what_to_give():
+    message = "--weights=None: Give the work directory of a run, a weights file, or"
+    with pytest.raises(flags.IllegalFlagValueError, match=message):
+        cli.parse(cli.weights_flags(required=True), ["predict", "--preset=owt"])
+    args = cli.parse(cli.weights_flags(), ["visualize"])
+    assert args.weights is None
