@@ -11,9 +11,6 @@ import tensorflow_datasets as tfds
 from alexnet_tf.data import class_folders
 from alexnet_tf.data.folder_contents import find_file
 from alexnet_tf.data.folder_contents import log_once
-from alexnet_tf.data.source import check_not_empty
-from alexnet_tf.data.source import default_training_splits
-from alexnet_tf.data.source import evaluation_split
 from alexnet_tf.data.source import example_name
 from alexnet_tf.data.source import fetch_file
 from alexnet_tf.data.source import label_limit
@@ -21,8 +18,11 @@ from alexnet_tf.data.source import MAX_CLASSES
 from alexnet_tf.data.source import read_files
 from alexnet_tf.data.source import ReadFrom
 from alexnet_tf.data.source import Source
-from alexnet_tf.data.source import SPLIT_ERRORS
-from alexnet_tf.data.source import unknown_split_error
+from alexnet_tf.data.splits import check_not_empty
+from alexnet_tf.data.splits import default_training_splits
+from alexnet_tf.data.splits import evaluation_split
+from alexnet_tf.data.splits import SPLIT_ERRORS
+from alexnet_tf.data.splits import unknown_split_error
 from alexnet_tf.data.text_lines import read_lines
 
 PREFIXES = ("folder:", "list:")

@@ -12,13 +12,13 @@ import tensorflow_datasets as tfds
 
 from alexnet_tf.data import array_records
 from alexnet_tf.data import interleaving
-from alexnet_tf.data.source import check_not_empty
-from alexnet_tf.data.source import default_training_splits
-from alexnet_tf.data.source import evaluation_split
 from alexnet_tf.data.source import ReadFrom
 from alexnet_tf.data.source import Source
-from alexnet_tf.data.source import SPLIT_ERRORS
-from alexnet_tf.data.source import unknown_split_error
+from alexnet_tf.data.splits import check_not_empty
+from alexnet_tf.data.splits import default_training_splits
+from alexnet_tf.data.splits import evaluation_split
+from alexnet_tf.data.splits import SPLIT_ERRORS
+from alexnet_tf.data.splits import unknown_split_error
 from alexnet_tf.data import tfds_errors
 from alexnet_tf.data import tfds_features
 
