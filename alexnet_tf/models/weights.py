@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from alexnet_tf import files
+from alexnet_tf.models import flattened_maps
 from alexnet_tf.models.layer_names import to_caffe_names
 from alexnet_tf.models.readers.stored import printable
 from alexnet_tf.models.readers.stored import StoredArray
@@ -96,8 +97,6 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
         _check_network(file.network, model)
         stored, layout = _rename(file, layout, targets)
         stored = _match_channels(stored, file.channel_order, channel_order)
-    if layout == "caffe":
-        stored = _to_keras_layout(stored, model)
     stored = _name_numbered_parts(stored, targets)
     skip = settings.as_names(skip)
     _check_skip(skip, targets, stored)
@@ -105,6 +104,8 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
     for name in skipped:
         targets.pop(name, None)
         stored.pop(name, None)
+    if layout == "caffe":
+        stored = _to_keras_layout(stored, model, targets)
     _check_layers_match(targets, stored, model, path, layout)
     with weight_formats.errors_naming(path):
         arrays = {
@@ -310,27 +311,56 @@ def _match_channels(stored, file_order, channel_order):
     return stored | {"conv1": stored["conv1"] | {"kernel": reversed_kernel}}
 
 
-def _to_keras_layout(stored, model):
+def _to_keras_layout(stored, model, targets):
     """Returns stored arrays with the order of axes of `model`.
 
     Args:
         stored: {layer: {part: `StoredArray`}} with kernels [out, in, ...].
         model: the model into which the arrays are loaded.
+        targets: {layer: {part: variable}} of the layers of `model` to be loaded.
+
+    Raises:
+        ValueError: if the order of the inputs of a fully connected layer is not known.
     """
-    flattened_shapes = {
-        next_layer.name: layer.input.shape[1:]
-        for layer, next_layer in zip(model.layers, model.layers[1:])
-        if isinstance(layer, keras.layers.Flatten)
-    }
+    maps_shapes = _find_maps_shapes(stored, model, targets)
     return {
         name: {
-            part: _transpose(array, flattened_shapes.get(name))
+            part: _transpose(array, maps_shapes.get(name))
             if len(array.shape) > 1
             else array
             for part, array in parts.items()
         }
         for name, parts in stored.items()
     }
+
+
+def _find_maps_shapes(stored, model, targets):
+    """Returns {layer: shape of the maps that are flattened for it, or None}.
+
+    Only layers whose kernels have two axes and fit the kernels of the file are in the
+    result; others are rejected later.
+    """
+    outer_inputs = flattened_maps.find_outer_inputs(model)
+    shapes = {}
+    for name, layer in _leaf_layers(model):
+        kernel = stored.get(name, {}).get("kernel")
+        variable = targets.get(name, {}).get("kernel")
+        if kernel is None or variable is None or len(kernel.shape) != 2:
+            continue
+        if tuple(variable.shape) == _transpose_shape(kernel.shape):
+            try:
+                shapes[name] = flattened_maps.find_shape(
+                    layer, kernel.shape[1], outer_inputs
+                )
+            except flattened_maps.UnknownOrder as reason:
+                raise ValueError(
+                    f"Expected Flatten or Reshape between the maps and {name}, so that "
+                    "the inputs of its kernel can be put in the order of "
+                    f"{model.name}. Received: {reason}. Load the file into a model of "
+                    "AlexNet, write it with save_weights and load that file, which has "
+                    "the order height, width, channel."
+                ) from None
+    return shapes
 
 
 def _transpose(kernel, flattened_shape):
