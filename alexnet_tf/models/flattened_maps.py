@@ -18,8 +18,9 @@ def find_shape(layer, num_inputs, outer_inputs):
     """Returns the shape (positions, 1, channels) of the maps before a layer.
 
     The number of positions is height times width, because their order is the same in
-    both layouts. The result is None if the inputs of the layer are not flattened maps, so that their
-    order is that of another fully connected layer, of channels or of an input.
+    both layouts. The result is None if the inputs of the layer are not flattened maps,
+    so that their order is that of another fully connected layer, of channels or of an
+    input.
 
     Args:
         layer: a layer with a kernel [num_inputs, out].
