@@ -25,6 +25,7 @@ import keras
 from alexnet_tf.models.layers import GroupedConv2D
 from alexnet_tf.models.layers import LocalResponseNormalization
 from alexnet_tf.models.layers import SpatialResponseNormalization
+from alexnet_tf.models import weight_formats
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
 from alexnet_tf.network_json import check_same_preset
@@ -100,6 +101,8 @@ def AlexNet(
     _check_preset(preset)
     named_preset = None if preset is None else presets.get(preset)
     row = published.find(weights, named_preset)
+    if weights is not None and row is None:
+        weights = weight_formats.to_path(weights)
     run_preset, run_classes = _network_of_run(weights, row)
     if not isinstance(preset, presets.Preset):
         if run_preset:

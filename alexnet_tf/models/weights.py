@@ -1,7 +1,6 @@
 """Loads the weights of a model from a file, and saves them to a file."""
 
 import dataclasses
-import os
 import shutil
 import zipfile
 
@@ -125,7 +124,7 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
         for part, variable in parts.items():
             variable.assign(arrays[name][part])
     return Report(
-        os.fspath(path),
+        path,
         {
             name: sum(array.size for array in parts.values())
             for name, parts in arrays.items()
@@ -154,7 +153,7 @@ def save_weights(model, path):
             name, or, in the formats of Keras, bfloat16.
         OSError: if the file cannot be written.
     """
-    path = os.fspath(path)
+    path = weight_formats.to_path(path)
     if not path.endswith(_EXTENSIONS):
         raise ValueError(
             f"Expected a path that ends in one of {' '.join(_EXTENSIONS)}. "
@@ -227,7 +226,7 @@ def _locate(weights, model=None):
     row = published.find(weights)
     if row is not None and model is not None:
         weight_checks.check_published(row, model)
-    return published.locate(weights)
+    return weight_formats.to_path(published.locate(weights))
 
 
 def _variables(model):

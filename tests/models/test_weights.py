@@ -4,6 +4,7 @@ import io
 import os
 import pathlib
 import resource
+import shutil
 import tracemalloc
 import zipfile
 
@@ -426,6 +427,77 @@ def test_rejects_integers(tmp_path):
     np.savez(tmp_path / "w.npz", **flat_arrays(arrays))
     with pytest.raises(ValueError, match="conv1.kernel.npy is of type int32"):
         load_weights(narrow_model("caffe"), tmp_path / "w.npz")
+
+
+# ---- Paths and names -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, suggestion",
+    [
+        ("torchvison", "torchvision"),
+        ("DEFAULT", "torchvision"),
+        ("IMAGENET1K_V1", "torchvision"),
+        ("ImageNet", "imagenet"),
+        ("bvlc-alexnet", "bvlc_alexnet"),
+    ],
+)
+def test_a_name_close_to_one_of_published_weights_is_suggested(name, suggestion):
+    message = f"at {name}. The published weights are torchvision, .* mean {suggestion}"
+    for load in (
+        lambda: alexnet_tf.AlexNet("tiny", weights=name),
+        lambda: load_weights(narrow_model("owt"), name),
+        lambda: read_shapes(name),
+    ):
+        with pytest.raises(FileNotFoundError, match=rf"{message}\?"):
+            load()
+
+
+def test_names_like_no_published_weights_get_the_list_of_names(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        read_shapes("xyz")
+    assert str(error.value).endswith("tiny_textures, cifar10_full.")
+    with pytest.raises(FileNotFoundError) as error:
+        read_shapes(str(tmp_path / "torchvision"))
+    assert str(error.value).endswith(f"exists at {tmp_path / 'torchvision'}.")
+
+
+def test_addresses_are_not_downloaded():
+    address = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
+    with pytest.raises(FileNotFoundError, match="Addresses are not downloaded: .*torch"):
+        alexnet_tf.AlexNet("tiny", weights=address)
+
+
+@pytest.mark.parametrize("weights", [True, 1, ["a.npy"], np.zeros(3)])
+def test_rejects_weights_that_are_not_a_path(weights):
+    for load in (
+        lambda: alexnet_tf.AlexNet("tiny", weights=weights),
+        lambda: load_weights(narrow_model("caffe"), weights),
+        lambda: save_weights(narrow_model("caffe"), weights),
+    ):
+        with pytest.raises(ValueError, match="Expected a path of weights or a name .*Re"):
+            load()
+
+
+def test_a_tilde_stands_for_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    saved = alexnet_tf.AlexNet("tiny", 4)
+    save_weights(saved, "~/w.npz")
+    assert os.listdir(tmp_path) == ["w.npz"]
+    path = pathlib.Path("~/w.npz")
+    model = alexnet_tf.AlexNet("tiny", 4, weights=path)
+    assert_weights_equal(model, saved.get_weights())
+    assert load_weights(model, path).path == str(tmp_path / "w.npz")
+    assert read_shapes("~/w.npz")["fc8"]["bias"] == (4,)
+
+
+def test_a_tilde_in_the_path_of_a_run_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    shutil.copytree(alexnet_tf.download("tiny_textures"), tmp_path / "run")
+    model = alexnet_tf.AlexNet(weights="~/run")
+    assert model.name == "alexnet_tiny" and model.output.shape == (None, 10)
 
 
 # ---- Damaged and malicious files -------------------------------------------
