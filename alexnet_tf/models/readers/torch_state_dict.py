@@ -7,6 +7,7 @@ checkpoint, a dict that contains this dict under one of several keys.
 import numpy as np
 
 from alexnet_tf.models.readers.stored import check_dtype
+from alexnet_tf.models.readers.stored import from_bfloat16
 from alexnet_tf.models.readers.stored import group_by_layer
 from alexnet_tf.models.readers.stored import part_name
 from alexnet_tf.models.readers.stored import StoredArray
@@ -93,9 +94,6 @@ def _stored_array(tensor, buffer, positions):
             positions[storage.key] + first * storage.item_size,
             tuple(step * storage.item_size for step in tensor.strides),
         )
-        if storage.number_type == "bfloat16":
-            # The elements are the upper halves of float32 numbers.
-            return (array.astype("<u4") << 16).view("<f4")
-        return array
+        return from_bfloat16(array) if storage.number_type == "bfloat16" else array
 
     return StoredArray(tensor.shape, read)
