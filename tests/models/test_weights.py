@@ -443,7 +443,7 @@ def test_rejects_integers(tmp_path):
     ],
 )
 def test_a_name_close_to_one_of_published_weights_is_suggested(name, suggestion):
-    message = f"at {name}. The published weights are torchvision, .* mean {suggestion}"
+    message = f"at {name}. The published weights are torch.* Did you mean {suggestion}"
     for load in (
         lambda: alexnet_tf.AlexNet("tiny", weights=name),
         lambda: load_weights(narrow_model("owt"), name),
@@ -464,7 +464,7 @@ def test_names_like_no_published_weights_get_the_list_of_names(tmp_path):
 
 def test_addresses_are_not_downloaded():
     address = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
-    with pytest.raises(FileNotFoundError, match="Addresses are not downloaded: .*torch"):
+    with pytest.raises(FileNotFoundError, match="Addresses are not downloaded"):
         alexnet_tf.AlexNet("tiny", weights=address)
 
 
@@ -475,7 +475,7 @@ def test_rejects_weights_that_are_not_a_path(weights):
         lambda: load_weights(narrow_model("caffe"), weights),
         lambda: save_weights(narrow_model("caffe"), weights),
     ):
-        with pytest.raises(ValueError, match="Expected a path of weights or a name .*Re"):
+        with pytest.raises(ValueError, match="Expected a path of weights or a name"):
             load()
 
 
