@@ -58,16 +58,7 @@ def check_published(row, model):
     for spec in specs:
         if spec.name not in layers:
             continue
-        if spec is first:
-            expected = {"padding": spec.padding}
-            received = {"padding": _padding(layers, spec.name)}
-        elif isinstance(spec, presets.ResponseNorm | presets.SpatialNorm):
-            expected = {key: vars(spec)[key] for key in _CONSTANTS if key in vars(spec)}
-            received = {
-                key: getattr(layers[spec.name], key, None) for key in expected
-            }
-        else:
-            continue
+        expected, received = _settings(spec, layers, spec is first)
         if received != expected:
             raise ValueError(
                 f"Expected {spec.name} with {_as_text(expected)} for the weights "
@@ -77,9 +68,23 @@ def check_published(row, model):
             )
 
 
-def _padding(layers, name):
-    padding_layer = layers.get(f"pad_{name}", layers[name])
-    return getattr(padding_layer, "padding", None)
+def _settings(spec, layers, is_first):
+    """Returns the settings that a preset and a model have for a layer, two dicts.
+
+    Args:
+        spec: the layer of the preset.
+        layers: {name: layer} of the model.
+        is_first: whether `spec` is the first convolution.
+    """
+    layer = layers[spec.name]
+    if is_first:
+        padding_layer = layers.get(f"pad_{spec.name}", layer)
+        received = getattr(padding_layer, "padding", None)
+        return {"padding": spec.padding}, {"padding": received}
+    if not isinstance(spec, presets.ResponseNorm | presets.SpatialNorm):
+        return {}, {}
+    expected = {key: vars(spec)[key] for key in _CONSTANTS if key in vars(spec)}
+    return expected, {key: getattr(layer, key, None) for key in expected}
 
 
 def _as_text(settings):
