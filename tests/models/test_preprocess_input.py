@@ -45,7 +45,8 @@ def test_pixels_cause_no_warning(images):
     ],
 )
 def test_rejects_integers_that_are_not_pixels(images, received):
-    with pytest.raises(ValueError, match=rf"pixels in \[0, 255\]. Received: {received}"):
+    message = rf"pixels in \[0, 255\]. Received: {received}"
+    with pytest.raises(ValueError, match=message):
         alexnet_tf.preprocess_input(images, "tiny")
 
 
