@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import warnings
 
 import keras
 import numpy as np
@@ -53,6 +54,9 @@ def preprocess_input(images, preset):
     Resized pixels are rounded to whole gray levels, as in training. The gradient with
     respect to images of a floating dtype ignores this rounding.
 
+    Outside of a `tf.function`, the values are checked too. If all are between 0 and 1,
+    as in the convention of torchvision, there is a warning.
+
     Args:
         images: [..., H, W, 3], RGB in [0, 255] of any dtype; all images have the same
             size. For a Keras tensor, such as `keras.Input((None, None, 3))`, the result
@@ -60,7 +64,8 @@ def preprocess_input(images, preset):
         preset: a preset for `presets.get`, such as a name in `presets.PRESETS`.
 
     Raises:
-        ValueError: if there is no such preset, or the images are not RGB.
+        ValueError: if there is no such preset, the images are not RGB, or integers are
+            not in [0, 255].
     """
     preset = presets.get(preset)
     if keras.utils.is_keras_tensor(images):
@@ -71,6 +76,7 @@ def preprocess_input(images, preset):
         raise ValueError(
             f"Expected RGB images [..., H, W, 3]. Received: shape {images.shape}."
         )
+    _check_range(images)
     preprocessing = preset.preprocessing
     batch_shape = tf.concat([[-1], tf.shape(images)[-3:]], axis=0)
     crops = preprocess.center_crop(
@@ -81,6 +87,35 @@ def preprocess_input(images, preset):
     size = preprocessing.crop_size
     shape = [*images.shape[:-3], size, size, 3]
     return tf.reshape(crops, [-1 if side is None else side for side in shape])
+
+
+def _check_range(images):
+    """Warns of images in [0, 1], and rejects integers that are no pixels.
+
+    The values are not known while a function is traced, and are not checked then.
+
+    Args:
+        images: a tensor.
+    """
+    dtype = images.dtype
+    has_other_values = dtype.is_floating or dtype.is_integer and dtype != tf.uint8
+    if not has_other_values or not tf.executing_eagerly() or 0 in images.shape:
+        return
+    least, largest = float(tf.reduce_min(images)), float(tf.reduce_max(images))
+    if dtype.is_integer and not 0 <= least <= largest <= 255:
+        raise ValueError(
+            "Expected pixels in [0, 255]. Received: integers from "
+            f"{least:.0f} to {largest:.0f}. Convert images of 16 bits by dividing them "
+            "by 257."
+        )
+    # The images may be black, and then the largest value is 0.
+    if dtype.is_floating and 0 <= least and 0 < largest <= 1:
+        warnings.warn(
+            "The images have values from 0 to 1, which are rounded to 0 and 1. "
+            "preprocess_input expects pixels from 0 to 255: multiply the images by "
+            "255.",
+            stacklevel=3,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,7 @@ import keras
 from alexnet_tf.models.layers import GroupedConv2D
 from alexnet_tf.models.layers import LocalResponseNormalization
 from alexnet_tf.models.layers import SpatialResponseNormalization
+from alexnet_tf.models import weight_formats
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
 from alexnet_tf.network_json import check_same_preset
@@ -32,6 +33,9 @@ from alexnet_tf.network_json import is_run
 from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf import published
+
+# The layers are [B, H, W, C] whatever `keras.config.image_data_format` returns.
+_DATA_FORMAT = "channels_last"
 
 
 def AlexNet(
@@ -72,15 +76,17 @@ def AlexNet(
             `include_top` is False, weights of the top are skipped.
         include_top: whether to include the top: the fully connected layers and
             their dropout layers.
-        classifier_activation: "softmax", or None for logits; ignored without the
-            top.
+        classifier_activation: "softmax", or None for logits; without weights also the
+            name of any other activation of Keras, such as "sigmoid". Ignored without
+            the top.
         input_shape: (height, width, 3), or None for the preset's crop size. The
             first fully connected layer adapts to it. Without the top, height and
             width may be None.
         input_tensor: a Keras tensor [B, height, width, 3] to use as the input instead
-            of a new `keras.Input`, such as the output of another model.
+            of a new `keras.Input`, such as the output of another model. Integers are
+            converted to float32.
         pooling: without the top, "avg" or "max" for the mean or the maximum of each
-            map, float32 [B, channels]; None for the maps.
+            map, float32 [B, channels]; None for the maps. Ignored with the top.
         name: the name of the model; None for "alexnet_" and the preset's name.
 
     Raises:
@@ -95,6 +101,8 @@ def AlexNet(
     _check_preset(preset)
     named_preset = None if preset is None else presets.get(preset)
     row = published.find(weights, named_preset)
+    if weights is not None and row is None:
+        weights = weight_formats.to_path(weights)
     run_preset, run_classes = _network_of_run(weights, row)
     if not isinstance(preset, presets.Preset):
         if run_preset:
@@ -113,15 +121,20 @@ def AlexNet(
     if input_shape is None:
         size = preset.preprocessing.crop_size
         input_shape = size, size, 3
-    _check_arguments(input_shape, classes, include_top, classifier_activation, pooling)
+    _check_input_shape(input_shape, include_top)
+    if include_top:
+        _check_top(classes, classifier_activation, weights)
+    else:
+        _check_pooling(pooling)
 
     if input_tensor is None:
         inputs = x = keras.Input(input_shape, name="input")
     else:
-        inputs, x = _sources(input_tensor), input_tensor
+        inputs, x = _sources(input_tensor), _as_floats(input_tensor)
     for spec in preset.layers if include_top else _without_top(preset.layers):
         if isinstance(spec, presets.Dense) and len(x.shape) == 4:
-            x = keras.layers.Flatten(name="flatten")(x)  # [B, H * W * C]
+            # [B, H * W * C]
+            x = keras.layers.Flatten(_DATA_FORMAT, name="flatten")(x)
         _check_pool_input(spec, x, input_shape)
         x = _apply(spec, x, classes)
     if include_top:
@@ -158,7 +171,7 @@ def _network_of_run(weights, row):
     return preset, len(classes)
 
 
-def features(model, layer="fc7"):
+def features(model, layer=None):
     """Returns a `keras.Model` from the input of `model` to the outputs of a layer.
 
     If the next layer is a ReLU or tanh, the outputs are those of this activation, as
@@ -170,11 +183,30 @@ def features(model, layer="fc7"):
 
     Args:
         model: a model that `AlexNet` built.
-        layer: the name of the layer.
+        layer: the name of the layer, or a list of names, for which the outputs are
+            {name: output}. Default: `penultimate_layer`, which is fc7 for AlexNet, if
+            the model has the top, and the last layer otherwise.
 
     Raises:
         ValueError: if `model` has no layer of this name.
     """
+    if layer is None:
+        layer = _default_features(model)
+    if isinstance(layer, str):
+        outputs, suffix = _activated_output(model, layer), layer
+    else:
+        outputs = {name: _activated_output(model, name) for name in layer}
+        suffix = "features"
+    return keras.Model(model.input, outputs, name=f"{model.name}_{suffix}")
+
+
+def _default_features(model):
+    last = model.layers[-1].name
+    return penultimate_layer(model) if last == "prob" else last
+
+
+def _activated_output(model, layer):
+    """Returns the output of a layer, or of the activation that directly follows it."""
     names = [model_layer.name for model_layer in model.layers]
     if layer not in names:
         raise ValueError(
@@ -184,9 +216,7 @@ def features(model, layer="fc7"):
     index = names.index(layer)
     if index + 1 < len(names) and is_activation(model.layers[index + 1]):
         index += 1
-    return keras.Model(
-        model.input, model.layers[index].output, name=f"{model.name}_{layer}"
-    )
+    return model.layers[index].output
 
 
 def is_activation(layer):
@@ -364,7 +394,7 @@ def _apply_global_pooling(pooling, x):
         "avg": keras.layers.GlobalAveragePooling2D,
         "max": keras.layers.GlobalMaxPooling2D,
     }[pooling]
-    return layer_class(name=f"{pooling}_pool")(x)
+    return layer_class(_DATA_FORMAT, name=f"{pooling}_pool")(x)
 
 
 def _apply(spec, x, classes):
@@ -423,7 +453,7 @@ def _apply_as_convolution(dense, flattened_shape, x):
     """
     height, width, channels = flattened_shape or (1, 1, x.shape[-1])
     convolution = keras.layers.Conv2D(
-        dense.units, (height, width), name=dense.name
+        dense.units, (height, width), data_format=_DATA_FORMAT, name=dense.name
     )
     x = convolution(x)
     kernel, bias = dense.get_weights()
@@ -437,7 +467,9 @@ def _apply_convolution(spec, x):
     padding = spec.padding
     fan_in = spec.kernel_size**2 * x.shape[-1] // spec.groups
     if not isinstance(padding, str):
-        x = keras.layers.ZeroPadding2D(padding, name=f"pad_{spec.name}")(x)
+        x = keras.layers.ZeroPadding2D(
+            padding, _DATA_FORMAT, name=f"pad_{spec.name}"
+        )(x)
         padding = "valid"
     return GroupedConv2D(
         spec.filters,
@@ -456,7 +488,9 @@ def _apply_pooling(spec, x):
         "max": keras.layers.MaxPooling2D,
         "average": keras.layers.AveragePooling2D,
     }[spec.kind]
-    return layer_class(spec.size, spec.stride, spec.padding, name=spec.name)(x)
+    return layer_class(
+        spec.size, spec.stride, spec.padding, _DATA_FORMAT, name=spec.name
+    )(x)
 
 
 def _kernel_initializer(init):
@@ -549,7 +583,14 @@ def _sources(input_tensor):
     return inputs[0] if len(inputs) == 1 else inputs
 
 
-def _check_arguments(input_shape, classes, include_top, activation, pooling):
+def _as_floats(input_tensor):
+    """Returns a Keras tensor as float32 if it holds integers."""
+    if keras.backend.is_float_dtype(input_tensor.dtype):
+        return input_tensor
+    return keras.ops.cast(input_tensor, "float32")
+
+
+def _check_input_shape(input_shape, include_top):
     if len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(
             "Expected an input shape with 3 channels, (height, width, 3). Received: "
@@ -563,25 +604,40 @@ def _check_arguments(input_shape, classes, include_top, activation, pooling):
                 "Expected a height and a width in pixels, positive integers or None. "
                 f"Received: input_shape={input_shape}."
             )
-    if pooling is not None and (include_top or pooling not in ("avg", "max")):
-        raise ValueError(
-            'Expected pooling="avg" or "max" with include_top=False, or None. '
-            f"Received: {pooling=}, {include_top=}."
-        )
     if include_top and None in input_shape:
         raise ValueError(
             "Expected a fixed height and width, which the fully connected "
             f"layers need. Received: input_shape={input_shape}. Pass both, or "
             "omit these layers with include_top=False."
         )
+
+
+def _check_pooling(pooling):
+    if pooling not in (None, "avg", "max"):
+        raise ValueError(
+            f'Expected pooling="avg", "max" or None. Received: {pooling=}.'
+        )
+
+
+def _check_top(classes, activation, weights):
     is_integer = isinstance(classes, numbers.Integral) and classes is not True
-    if include_top and not (is_integer and classes > 0):
+    if not (is_integer and classes > 0):
         raise ValueError(
             "Expected the number of classes to be a positive integer. Received: "
             f"{classes=}."
         )
-    if activation not in ("softmax", None):
+    if activation in ("softmax", None):
+        return
+    if weights is not None:
         raise ValueError(
-            'Expected classifier_activation "softmax" or None. '
-            f"Received: classifier_activation={activation!r}."
+            'Expected classifier_activation "softmax" or None for a model with '
+            f"weights. Received: classifier_activation={activation!r}, {weights=}. "
+            "Build the model without weights, and load them with load_weights."
         )
+    try:
+        keras.activations.get(activation)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            'Expected classifier_activation "softmax", None or the name of another '
+            f"activation of Keras. Received: classifier_activation={activation!r}."
+        ) from error

@@ -373,7 +373,8 @@ class GroupedConv2D(keras.layers.Conv2D):
             the results; "native" runs one grouped operation, the gradient of which
             requires oneDNN on a CPU; "auto" is "native" if there is a GPU, except in
             `portable_convolutions`, and "split" otherwise.
-        **kwargs: keyword arguments of `keras.layers.Conv2D`.
+        **kwargs: keyword arguments of `keras.layers.Conv2D`. `data_format` may only be
+            "channels_last", the default.
 
     Raises:
         ValueError: if `implementation` is unknown, `data_format` is not
@@ -382,6 +383,10 @@ class GroupedConv2D(keras.layers.Conv2D):
     """
 
     def __init__(self, *args, implementation="auto", **kwargs):
+        # The default of Keras is `keras.config.image_data_format`. The data format is
+        # the fifth positional argument.
+        if len(args) < 5 and kwargs.get("data_format") is None:
+            kwargs["data_format"] = "channels_last"
         super().__init__(*args, **kwargs)
         if implementation not in ("auto", "split", "native"):
             raise ValueError(

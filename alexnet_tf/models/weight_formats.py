@@ -22,6 +22,7 @@ bytes can state a shape that takes terabytes. Therefore arrays are not read befo
 """
 
 import contextlib
+import difflib
 import os
 import zipfile
 
@@ -43,6 +44,7 @@ from alexnet_tf.models.readers import torch_legacy
 from alexnet_tf.models.readers import torch_tar
 from alexnet_tf.models.readers import torch_zip
 from alexnet_tf.models.readers import unread_formats
+from alexnet_tf import published
 
 # The format of a file is recognized by this many bytes at its beginning.
 _HEADER_SIZE = 512
@@ -52,24 +54,44 @@ _MAX_REASON_LENGTH = 500
 # after the 9 bytes of a frame in pickles of protocol 4 and 5.
 _MAGIC_END = 32
 _PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
+# {name of weights in torchvision, in lowercase: name in `published.WEIGHTS`}.
+_NAMES_ELSEWHERE = {"default": "torchvision", "imagenet1k_v1": "torchvision"}
 
 
 def open_weights(path):
     """Returns the `stored.StoredWeights` of a file or a run.
 
     Args:
-        path: a weights file, or the directory of a run.
+        path: a weights file, or the directory of a run, see `to_path`.
 
     Raises:
         FileNotFoundError: if there is no such file or directory, or the directory has
             no checkpoint.
         ModuleNotFoundError: if the format requires a package that is not installed.
-        ValueError: if the format is unknown, the file cannot be read or is damaged, or
-            it holds something other than weights.
+        ValueError: if `path` is not a path, the format is unknown, the file cannot be
+            read or is damaged, or it holds something other than weights.
     """
-    path = os.fspath(path)
+    path = to_path(path)
     with errors_naming(path):
         return _choose_reader(path)(path)
+
+
+def to_path(path):
+    """Returns a path as a str in which ~ is replaced by the user's home directory.
+
+    Args:
+        path: a str, or an object that stands for a path, such as a `pathlib.Path`.
+
+    Raises:
+        ValueError: if `path` is anything else.
+    """
+    try:
+        return os.path.expanduser(os.fsdecode(path))
+    except TypeError:
+        raise ValueError(
+            "Expected a path of weights or a name of published weights, one of "
+            f"{', '.join(published.WEIGHTS)}. Received: {path!r:.80}."
+        ) from None
 
 
 @contextlib.contextmanager
@@ -129,7 +151,7 @@ def _choose_reader(path):
         return run_directory.open_directory
     if not os.path.isfile(path):
         raise FileNotFoundError(
-            f"No weights file or run directory exists at {path}."
+            f"No weights file or run directory exists at {path}.{_advice(path)}"
         )
     with open(path, "rb") as file:
         header = file.read(_HEADER_SIZE)
@@ -158,6 +180,20 @@ def _choose_reader(path):
         if reader.recognizes(path):
             return reader.open_file
     raise ValueError("it has none of the formats of weights files")
+
+
+def _advice(path):
+    """Returns sentences for a path that does not exist and may be meant as a name."""
+    names = f" The published weights are {', '.join(published.WEIGHTS)}."
+    if "://" in path:
+        return f" Addresses are not downloaded: download the file yourself.{names}"
+    if os.path.basename(path) != path:
+        return ""
+    known = [*published.WEIGHTS, "imagenet", *_NAMES_ELSEWHERE]
+    matches = difflib.get_close_matches(path.lower(), known, n=1)
+    for match in matches:
+        return f"{names} Did you mean {_NAMES_ELSEWHERE.get(match, match)}?"
+    return names
 
 
 def _choose_archive_reader(path):

@@ -1,7 +1,6 @@
 """Loads the weights of a model from a file, and saves them to a file."""
 
 import dataclasses
-import os
 import shutil
 import zipfile
 
@@ -9,10 +8,12 @@ import keras
 import numpy as np
 
 from alexnet_tf import files
+from alexnet_tf.models import flattened_maps
 from alexnet_tf.models.layer_names import to_caffe_names
 from alexnet_tf.models.readers.stored import printable
 from alexnet_tf.models.readers.stored import StoredArray
 from alexnet_tf.models.readers.stored import transpose_matrix
+from alexnet_tf.models import weight_checks
 from alexnet_tf.models import weight_formats
 from alexnet_tf import published
 from alexnet_tf import settings
@@ -59,11 +60,13 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
 
     Args:
         model: a `keras.Model` whose layers have Caffe's names.
-        path: a weights file, the directory of a run, or a name in `published.WEIGHTS`.
-            `weight_formats` lists the formats, `layer_names` the names of layers that
-            are recognized.
+        path: a weights file, the directory of a run, or a name in `published.WEIGHTS`,
+            for which the normalization and the first convolution of `model` have to be
+            those of the weights' preset. `weight_formats` lists the formats,
+            `layer_names` the names of layers that are recognized.
         skip: the name or names of layers to skip, such as "fc8" if the model has other
-            classes than the file.
+            classes than the file. The file's own names are accepted too, such as
+            "classifier.6" for files of PyTorch.
         layout: None for kernels [height, width, in, out] and [in, out], with the rows
             of fc6 in the order H, W, C; "caffe" for kernels [out, in, height, width]
             and [out, in], with the columns of fc6 in the order C, H, W. The argument is
@@ -82,30 +85,33 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
         OSError: if published weights cannot be downloaded.
         ValueError: if `layout`, a name in `skip` or the format is unknown,
             `channel_order` is required and not given, the layers of the file and of the
-            model differ, one of the two is CaffeNet and the other is AlexNet, a value
-            is not finite, or the file cannot be read, is damaged or malicious.
+            model differ, one of the two is CaffeNet and the other is AlexNet, the model
+            has other constants than published weights need, the order of the inputs of
+            a fully connected layer cannot be found, a value is not finite, or the file
+            cannot be read, is damaged or malicious.
     """
     if layout not in (None, "caffe"):
         raise ValueError(
             f'Expected layout None or "caffe". Received: {layout=}.'
         )
     targets = _variables(model)
-    path = published.locate(path)
+    path = _locate(path, model)
     file = weight_formats.open_weights(path)
     with weight_formats.errors_naming(path):
-        _check_network(file.network, model)
-        stored, layout = _rename(file, layout, targets)
+        weight_checks.check_network(file.network, model)
+        stored, layout, names = _rename(file, layout, targets)
         stored = _match_channels(stored, file.channel_order, channel_order)
-    if layout == "caffe":
-        stored = _to_keras_layout(stored, model)
     stored = _name_numbered_parts(stored, targets)
-    skip = settings.as_names(skip)
-    _check_skip(skip, targets, stored)
+    skip = weight_checks.resolve_skip(settings.as_names(skip), targets, stored, names)
     skipped = {name: None for name in (*targets, *stored) if name in skip}
     for name in skipped:
         targets.pop(name, None)
         stored.pop(name, None)
-    _check_layers_match(targets, stored, model, path, layout)
+    if layout == "caffe":
+        stored = _to_keras_layout(stored, model, targets)
+    weight_checks.check_layers_match(
+        _shapes(targets), _shapes(stored), model.name, path, layout
+    )
     with weight_formats.errors_naming(path):
         arrays = {
             name: {
@@ -118,7 +124,7 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
         for part, variable in parts.items():
             variable.assign(arrays[name][part])
     return Report(
-        os.fspath(path),
+        path,
         {
             name: sum(array.size for array in parts.values())
             for name, parts in arrays.items()
@@ -147,7 +153,7 @@ def save_weights(model, path):
             name, or, in the formats of Keras, bfloat16.
         OSError: if the file cannot be written.
     """
-    path = os.fspath(path)
+    path = weight_formats.to_path(path)
     if not path.endswith(_EXTENSIONS):
         raise ValueError(
             f"Expected a path that ends in one of {' '.join(_EXTENSIONS)}. "
@@ -183,14 +189,44 @@ def read_shapes(path):
         ValueError: if the format is unknown, or the file cannot be read, is damaged or
             malicious.
     """
-    path = published.locate(path)
+    path = _locate(path)
     file = weight_formats.open_weights(path)
     with weight_formats.errors_naming(path):
-        stored, _ = _rename(file, None, ())
+        stored, _, _ = _rename(file, None, ())
     return {
         name: {part: array.shape for part, array in parts.items()}
         for name, parts in stored.items()
     }
+
+
+def _locate(weights, model=None):
+    """Returns the path of weights.
+
+    Args:
+        weights: the argument `path` of `load_weights`.
+        model: the model into which published weights are loaded, which is compared
+            with their preset; None to compare nothing.
+
+    Raises:
+        ValueError: if the weights are published ones and the model does not fit, or if
+            they are "imagenet", which means other weights for each preset.
+    """
+    if isinstance(weights, str) and weights == "imagenet":
+        rows = [
+            row
+            for row in published.WEIGHTS.values()
+            if row.dataset == "imagenet2012"
+        ]
+        raise ValueError(
+            "Expected the name of one set of weights, such as "
+            f"{', '.join(f'{row.name} for {row.preset}' for row in rows)}. Received: "
+            "'imagenet', which depends on the preset. Pass one of these names, or "
+            f'build the model by AlexNet("{rows[0].preset}", weights="imagenet").'
+        )
+    row = published.find(weights)
+    if row is not None and model is not None:
+        weight_checks.check_published(row, model)
+    return weight_formats.to_path(published.locate(weights))
 
 
 def _variables(model):
@@ -248,29 +284,10 @@ def _check_can_be_read(model, path):
                 )
 
 
-def _check_network(network, model):
-    """Raises an error if a file of AlexNet is loaded into CaffeNet, or vice versa.
-
-    The two have weights of the same shapes, but CaffeNet pools before it normalizes.
-
-    Args:
-        network: the name of the network in the file, or None.
-        model: the model into which the weights are loaded.
-    """
-    names = [layer.name for layer in model.layers]
-    if network not in ("AlexNet", "CaffeNet") or not {"norm1", "pool1"} <= {*names}:
-        return
-    pools_first = names.index("pool1") < names.index("norm1")
-    if pools_first != (network == "CaffeNet"):
-        raise ValueError(
-            f"it holds the weights of {network}, and {model.name} "
-            f"{'pools before' if pools_first else 'pools after'} it normalizes. Choose "
-            f"the preset {network.lower().replace('alexnet', 'caffe')}"
-        )
-
-
 def _rename(file, layout, kept_names):
-    """Returns stored layers under the names of Caffe, and the layout of the kernels.
+    """Returns stored layers under the names of Caffe, their layout, and the names.
+
+    The names are {name in the file: name of Caffe}.
 
     Args:
         file: a `stored.StoredWeights`.
@@ -290,7 +307,7 @@ def _rename(file, layout, kept_names):
     if is_torch:
         layout = "caffe"
     layers = {names[name]: parts for name, parts in file.layers.items()}
-    return layers, file.layout or layout
+    return layers, file.layout or layout, names
 
 
 def _match_channels(stored, file_order, channel_order):
@@ -310,27 +327,56 @@ def _match_channels(stored, file_order, channel_order):
     return stored | {"conv1": stored["conv1"] | {"kernel": reversed_kernel}}
 
 
-def _to_keras_layout(stored, model):
+def _to_keras_layout(stored, model, targets):
     """Returns stored arrays with the order of axes of `model`.
 
     Args:
         stored: {layer: {part: `StoredArray`}} with kernels [out, in, ...].
         model: the model into which the arrays are loaded.
+        targets: {layer: {part: variable}} of the layers of `model` to be loaded.
+
+    Raises:
+        ValueError: if the order of the inputs of a fully connected layer is not known.
     """
-    flattened_shapes = {
-        next_layer.name: layer.input.shape[1:]
-        for layer, next_layer in zip(model.layers, model.layers[1:])
-        if isinstance(layer, keras.layers.Flatten)
-    }
+    maps_shapes = _find_maps_shapes(stored, model, targets)
     return {
         name: {
-            part: _transpose(array, flattened_shapes.get(name))
+            part: _transpose(array, maps_shapes.get(name))
             if len(array.shape) > 1
             else array
             for part, array in parts.items()
         }
         for name, parts in stored.items()
     }
+
+
+def _find_maps_shapes(stored, model, targets):
+    """Returns {layer: shape of the maps that are flattened for it, or None}.
+
+    Only layers whose kernels have two axes and fit the kernels of the file are in the
+    result; others are rejected later.
+    """
+    outer_inputs = flattened_maps.find_outer_inputs(model)
+    shapes = {}
+    for name, layer in _leaf_layers(model):
+        kernel = stored.get(name, {}).get("kernel")
+        variable = targets.get(name, {}).get("kernel")
+        if kernel is None or variable is None or len(kernel.shape) != 2:
+            continue
+        if tuple(variable.shape) == weight_checks.transpose_shape(kernel.shape):
+            try:
+                shapes[name] = flattened_maps.find_shape(
+                    layer, kernel.shape[1], outer_inputs
+                )
+            except flattened_maps.UnknownOrder as reason:
+                raise ValueError(
+                    f"Expected Flatten or Reshape between the maps and {name}, so that "
+                    "the inputs of its kernel can be put in the order of "
+                    f"{model.name}. Received: {reason}. Load the file into a model of "
+                    "AlexNet, write it with save_weights and load that file, which has "
+                    "the order height, width, channel."
+                ) from None
+    return shapes
 
 
 def _transpose(kernel, flattened_shape):
@@ -348,12 +394,7 @@ def _transpose(kernel, flattened_shape):
             return array.transpose(2, 3, 1, 0)
         return transpose_matrix(array, flattened_shape)
 
-    return StoredArray(_transpose_shape(kernel.shape), read)
-
-
-def _transpose_shape(shape):
-    outputs, inputs, *window = shape
-    return (*window, inputs, outputs)
+    return StoredArray(weight_checks.transpose_shape(kernel.shape), read)
 
 
 def _read(name, stored, dtype):
@@ -431,64 +472,9 @@ def _name_numbered_parts(stored, targets):
     return renamed
 
 
-def _check_skip(skip, targets, stored):
-    unknown = [name for name in skip if name not in {*targets, *stored}]
-    if unknown:
-        raise ValueError(
-            "Expected skip to name layers of the model or the file. The model has "
-            f"{', '.join(targets)}. Received: {skip=}."
-        )
-
-
-def _check_layers_match(targets, stored, model, path, layout):
-    """Raises an error that lists the differing layers of the model and the file."""
-    model_shapes, file_shapes = _shapes(targets), _shapes(stored)
-    if model_shapes == file_shapes:
-        return
-    rows = [("layer", "model", "file")]
-    for name in {**model_shapes, **file_shapes}:
-        if model_shapes.get(name) != file_shapes.get(name):
-            # A file may have any number of names, of any length and with control
-            # characters, so the message contains only a part of them.
-            short_name = repr(name)[1:-1][:40]
-            rows.append(
-                (
-                    short_name,
-                    _describe(model_shapes, name),
-                    _describe(file_shapes, name),
-                )
-            )
-    table = "\n".join("  {:10s} {:42s} {}".format(*row) for row in rows[:20])
-    raise ValueError(
-        f"The weights file does not have the layers of {model.name}: {path} differs "
-        f"in {len(rows) - 1}:\n{table}\nChoose the preset and the number of "
-        "classes of the file, or pass the names of the layers to skip as skip."
-        f"{'' if layout else _hint(model_shapes, file_shapes)}"
-    )
-
-
 def _shapes(layers):
     """Returns {layer: {part: shape}} of variables or of `StoredArray`s."""
     return {
         name: {part: tuple(array.shape) for part, array in parts.items()}
         for name, parts in layers.items()
     }
-
-
-def _describe(layers, name):
-    if name not in layers:
-        return "missing"
-    return "  ".join(
-        f"{part} {'x'.join(map(str, shape))}"
-        for part, shape in layers[name].items()
-    )
-
-
-def _hint(model_shapes, file_shapes):
-    """Returns advice to set `layout` if a kernel fits after transposition, else ""."""
-    for name in model_shapes.keys() & file_shapes.keys():
-        file_kernel = file_shapes[name].get("kernel", ())
-        model_kernel = model_shapes[name].get("kernel")
-        if len(file_kernel) > 1 and model_kernel == _transpose_shape(file_kernel):
-            return ' The kernels fit in the order [out, in, ...]: pass layout="caffe".'
-    return ""

@@ -694,6 +694,76 @@ def test_mixed_precision_gives_float32_outputs(dtype_policy):
     assert not np.array_equal(probabilities, expected)
 
 
+@pytest.mark.parametrize("name", ["tiny", "cifar10_full", "code2012", "owt"])
+def test_the_data_format_of_keras_does_not_change_the_model(
+    channels_first_by_default, name
+):
+    preset = narrow_preset(name)
+    keras.utils.set_random_seed(1)
+    model = alexnet.AlexNet(preset, 7, input_shape=(96, 96, 3))
+    pooled = alexnet.AlexNet(preset, include_top=False, pooling="max")
+    convolutional = alexnet.to_fully_convolutional(model)
+    keras.config.set_image_data_format("channels_last")
+    keras.utils.set_random_seed(1)
+    expected = alexnet.AlexNet(preset, 7, input_shape=(96, 96, 3))
+    images = noise(2, 96, 96, 3)
+    np.testing.assert_array_equal(model(images), expected(images))
+    assert pooled.output.shape == (None, expected.get_layer("flatten").input.shape[-1])
+    outputs = convolutional(images)[:, 0, 0]
+    np.testing.assert_allclose(outputs, expected(images), atol=1e-5)
+
+
+def test_the_last_activation_may_be_any_one_of_keras():
+    images = noise(4, 64, 64, 3)
+    logits = tiny(classifier_activation=None)(images)
+    outputs = tiny(classifier_activation="sigmoid")(images)
+    np.testing.assert_allclose(outputs, keras.ops.sigmoid(logits), rtol=1e-5)
+    assert outputs.dtype == "float32"
+
+
+def test_arguments_for_the_other_kind_of_top_are_ignored():
+    assert tiny(pooling="avg").output.shape == (None, 10)
+    model = tiny(include_top=False, classifier_activation="sigmoid", classes=-1)
+    assert model.output.shape == (None, 1, 1, 32)
+
+
+def test_an_input_of_integers_is_converted():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("uint8")
+    model = tiny(input_tensor=keras.Input((64, 64, 3), dtype="uint8"))
+    np.testing.assert_array_equal(model(pixels), tiny()(pixels.astype("float32")))
+
+
+def test_default_features_are_those_of_the_penultimate_layer():
+    images = noise(2, 64, 64, 3)
+    model = tiny()
+    fc7 = alexnet.features(model)
+    assert fc7.name == "alexnet_tiny_fc7"
+    np.testing.assert_array_equal(fc7(images), alexnet.features(model, "fc7")(images))
+    assert fc7.output.shape == (None, 128)
+    cifar10 = alexnet.AlexNet("cifar10_full", 10)
+    assert alexnet.features(cifar10).name == "alexnet_cifar10_full_pool3"
+
+
+@pytest.mark.parametrize("pooling, shape", [(None, (1, 1, 32)), ("avg", (32,))])
+def test_default_features_without_top_are_those_of_the_last_layer(pooling, shape):
+    model = tiny(include_top=False, pooling=pooling)
+    images = noise(2, 64, 64, 3)
+    outputs = alexnet.features(model)(images)
+    assert outputs.shape == (2, *shape)
+    np.testing.assert_array_equal(outputs, model(images))
+
+
+def test_features_of_several_layers_have_their_names():
+    model, images = tiny(), noise(2, 64, 64, 3)
+    outputs = alexnet.features(model, ["conv1", "fc7"])(images)
+    assert [*outputs] == ["conv1", "fc7"]
+    for name, output in outputs.items():
+        expected = alexnet.features(model, name)(images)
+        np.testing.assert_array_equal(output, expected)
+    with pytest.raises(ValueError, match="layers input, .*layer='fc9'"):
+        alexnet.features(model, ["fc7", "fc9"])
+
+
 def test_model_without_top_has_the_convolutions_only():
     """The outputs are the maps of pool5."""
     model = alexnet.AlexNet("paper", include_top=False)
@@ -794,7 +864,6 @@ def test_saved_model_loads_in_safe_mode(tmp_path):
         (dict(input_shape=(64.0, 64, 3)), r"positive integers.*\(64.0, 64, 3\)"),
         (dict(input_shape=(0, 64, 3)), r"positive integers.*\(0, 64, 3\)"),
         (dict(preset=10), "name of a preset.*preset=10. .*pass classes=10"),
-        (dict(pooling="avg"), "pooling='avg', include_top=True"),
         (dict(pooling="mean", include_top=False), "pooling='mean'"),
         (dict(input_tensor=np.zeros((1, 64, 64, 3))), "Keras tensor.*ndarray"),
         (
@@ -804,9 +873,11 @@ def test_saved_model_loads_in_safe_mode(tmp_path):
         (dict(input_shape=(None, None, 3)), r"\(None, None, 3\).*include_top=False"),
         (dict(input_shape=(64, None, 3)), r"\(64, None, 3\).*include_top=False"),
         (
-            dict(classifier_activation="sigmoid"),
-            "classifier_activation='sigmoid'",
+            dict(classifier_activation="sigmoid", weights="tiny_textures"),
+            "classifier_activation='sigmoid', weights='tiny_textures'.*load_weights",
         ),
+        (dict(classifier_activation="sigmod"), "classifier_activation='sigmod'"),
+        (dict(classifier_activation=3), "classifier_activation=3"),
     ],
 )
 def test_rejects_arguments_out_of_range(arguments, message):

@@ -692,6 +692,14 @@ def test_rejects_constants_that_would_give_wrong_layers(make, received):
         make()
 
 
+def test_convolutions_are_channels_last_by_default(channels_first_by_default):
+    maps = random_array(1, 5, 5, 6)
+    assert GroupedConv2D(4, 3, groups=2)(maps).shape == (1, 3, 3, 4)
+    assert GroupedConv2D(4, 3, 1, "same", "channels_last")(maps).shape == (1, 5, 5, 4)
+    with pytest.raises(ValueError, match="data_format=channels_first"):
+        GroupedConv2D(4, 3, 1, "same", "channels_first")
+
+
 @pytest.mark.parametrize("layer", [LRN, Spatial])
 @pytest.mark.parametrize("shape", [(2, 6), (2, 5, 6), (2, 3, 5, 5, 6)])
 def test_norms_reject_inputs_that_are_not_maps(layer, shape):

@@ -11,11 +11,14 @@ import tensorflow as tf
 
 import alexnet_tf
 from alexnet_tf import inference
-from alexnet_tf import published
 from alexnet_tf.inference.classifier import find_run_data
 from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf import presets
+from alexnet_tf import published
 from helpers.commands import command
+from helpers.networks import with_layer_values
 from helpers.weight_arrays import assert_weights_equal
+from helpers.weight_arrays import copy_weights
 from helpers.weight_arrays import TORCHVISION_NAMES
 
 PACKAGED = ("tiny_textures", "cifar10_full")
@@ -120,6 +123,50 @@ def test_named_weights_without_top_take_any_size(save_as_torchvision):
 def test_arguments_that_do_not_fit_a_name_are_rejected(no_download, arguments, message):
     with pytest.raises(ValueError, match=message):
         alexnet_tf.AlexNet(**arguments)
+
+
+@pytest.mark.parametrize(
+    "layer, values, message",
+    [
+        ("norm1", dict(bias=1.0), "norm1 with bias=2.0.*tiny, with bias=1.0"),
+        ("norm2", dict(alpha=2e-5), "norm2 with .*alpha=0.0001.*with .*alpha=2e-05"),
+        ("norm2", dict(groups=2), "norm2 with .*groups=1.*with .*groups=2"),
+        ("conv1", dict(padding="same"), r"padding=\(\(0, 3\).*padding=same"),
+    ],
+)
+def test_models_with_other_constants_do_not_load_published_weights(
+    no_download, layer, values, message
+):
+    tiny = alexnet_tf.PRESETS["tiny"]
+    other = with_layer_values(tiny, layer, **values)
+    model = alexnet_tf.AlexNet(other, 10)
+    before = copy_weights(model)
+    with pytest.raises(ValueError, match=f"{message}.*preset tiny, or pass the path"):
+        alexnet_tf.load_weights(model, "tiny_textures")
+    assert_weights_equal(model, before)
+    alexnet_tf.load_weights(model, alexnet_tf.download("tiny_textures"))
+
+
+def test_the_networks_of_caffe_are_told_from_that_of_the_paper(no_download):
+    for preset, weights, message in [
+        ("paper", "bvlc_alexnet", r"conv1 with padding=valid.*\(\(0, 3\), \(0, 3\)\)"),
+        ("paper", "bvlc_caffenet", "conv1 with padding=valid"),
+    ]:
+        model = alexnet_tf.AlexNet(preset, include_top=False)
+        with pytest.raises(ValueError, match=message):
+            alexnet_tf.load_weights(model, weights, skip=("fc6", "fc7", "fc8"))
+
+
+def test_models_without_some_layers_load_published_weights(no_download):
+    """The weights of the other layers may be loaded on purpose."""
+    model = alexnet_tf.AlexNet(presets.ablate(alexnet_tf.PRESETS["tiny"], "norm"), 10)
+    assert alexnet_tf.load_weights(model, "tiny_textures").arrays == 16
+
+
+def test_imagenet_is_not_the_name_of_one_set_of_weights(no_download):
+    message = "torchvision for owt.*Pass one of these names, or build the model by Alex"
+    with pytest.raises(ValueError, match=message):
+        alexnet_tf.load_weights(alexnet_tf.AlexNet("tiny", 10), "imagenet")
 
 
 def test_without_weights_the_defaults_are_the_preset_paper_and_1000_classes():

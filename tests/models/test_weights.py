@@ -4,6 +4,7 @@ import io
 import os
 import pathlib
 import resource
+import shutil
 import tracemalloc
 import zipfile
 
@@ -295,8 +296,86 @@ def test_skipped_layers_keep_their_initialization(tmp_path):
 @pytest.mark.parametrize("skip", [("fc9",), "fc9"])
 def test_rejects_unknown_names_in_skip(tmp_path, skip):
     save_weights(narrow_model("caffe"), tmp_path / "w.npy")
-    with pytest.raises(ValueError, match=r"conv1.*fc8. Received: skip=\('fc9',\)"):
+    message = r"conv1.*fc8. The file has conv1.*fc8. Received: skip=\('fc9',\)"
+    with pytest.raises(ValueError, match=message):
         load_weights(narrow_model("caffe"), tmp_path / "w.npy", skip=skip)
+
+
+def test_skip_takes_the_names_in_the_file(tmp_path):
+    arrays, _, _ = reference_arrays("owt")
+    state = flat_arrays(to_caffe_layout(arrays), "weight", names=TORCHVISION_NAMES)
+    safetensors.numpy.save_file(state, tmp_path / "a.safetensors")
+    model = narrow_model("owt", classes=3)
+    report = load_weights(model, tmp_path / "a.safetensors", skip="classifier.6")
+    assert report.skipped == ("fc8",) and report.arrays == 14
+    message = r"model has conv1.*The file has .*classifier.6.*skip=\('classifier.7'"
+    with pytest.raises(ValueError, match=message):
+        load_weights(model, tmp_path / "a.safetensors", skip="classifier.7")
+
+
+# ---- Advice on files that do not fit ---------------------------------------
+
+
+def advice(model, path, **options):
+    """Returns the last line of the error message for a file that does not fit."""
+    with pytest.raises(ValueError, match="does not have the layers of") as error:
+        load_weights(model, path, **options)
+    return str(error.value).splitlines()[-1]
+
+
+def test_advice_on_another_number_of_classes_names_the_last_layer(tmp_path):
+    """fc7 is square, so that it fits after transposition too."""
+    arrays = dict(reference_arrays("caffe")[0])
+    arrays["fc7"] = np.eye(20, dtype="f4"), np.zeros(20, "f4")
+    arrays["fc8"] = np.zeros((20, 7), "f4"), np.zeros(7, "f4")
+    path = tmp_path / "w.npy"
+    save_lists(path, arrays)
+    preset = networks.narrow_preset("caffe")
+    preset = networks.with_layer_values(preset, "fc7", units=20)
+    side = networks.SIDES["caffe"]
+    model = alexnet.AlexNet(preset, 3, input_shape=(side, side, 3))
+    line = advice(model, path)
+    assert "layout" not in line
+    assert "Build the model with classes=7, or keep fc8 as it is" in line
+    assert f"call load_weights(model, {str(path)!r}, skip='fc8')" in line
+    assert "--reinit=fc8" in line
+    assert load_weights(model, str(path), skip="fc8").skipped == ("fc8",)
+
+
+def test_advice_on_the_layout_and_the_classes_of_a_file(tmp_path):
+    arrays, _, _ = reference_arrays("caffe")
+    path = tmp_path / "caffe.npz"
+    np.savez(path, **flat_arrays(to_caffe_layout(arrays)))
+    line = advice(narrow_model("caffe", classes=3), path)
+    assert 'pass layout="caffe". Only the last layer differs' in line
+    assert "classes=7" in line
+    line = advice(narrow_model("caffe", classes=3), path, layout="caffe")
+    assert line.startswith("Only the last layer differs")
+
+
+def test_advice_names_the_preset_that_a_file_belongs_to(tmp_path):
+    save_weights(alexnet_tf.AlexNet("tiny", 4), tmp_path / "w.npz")
+    model = alexnet_tf.AlexNet("cifar10_full", 10)
+    assert advice(model, tmp_path / "w.npz") == (
+        "The file has the layers of the preset tiny."
+    )
+
+
+def test_advice_on_other_layers_names_the_call_that_skips_them(tmp_path):
+    arrays = dict(reference_arrays("caffe")[0])
+    del arrays["fc7"]
+    save_lists(tmp_path / "w.npy", arrays)
+    line = advice(narrow_model("caffe"), tmp_path / "w.npy")
+    assert line.startswith("Choose the preset and the number of classes of the file")
+    assert line.endswith("skip=(...)) with the names of the layers to leave out.")
+
+
+def test_alexnet_gives_the_same_advice_for_the_classes_of_a_run():
+    path = alexnet_tf.download("tiny_textures")
+    with pytest.raises(ValueError) as error:
+        alexnet_tf.AlexNet("tiny", 5, weights=path)
+    line = str(error.value).splitlines()[-1]
+    assert f"without weights and call load_weights(model, {path!r}, skip='fc8')" in line
 
 
 @pytest.mark.parametrize("saved_top", [True, False])
@@ -348,6 +427,77 @@ def test_rejects_integers(tmp_path):
     np.savez(tmp_path / "w.npz", **flat_arrays(arrays))
     with pytest.raises(ValueError, match="conv1.kernel.npy is of type int32"):
         load_weights(narrow_model("caffe"), tmp_path / "w.npz")
+
+
+# ---- Paths and names -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, suggestion",
+    [
+        ("torchvison", "torchvision"),
+        ("DEFAULT", "torchvision"),
+        ("IMAGENET1K_V1", "torchvision"),
+        ("ImageNet", "imagenet"),
+        ("bvlc-alexnet", "bvlc_alexnet"),
+    ],
+)
+def test_a_name_close_to_one_of_published_weights_is_suggested(name, suggestion):
+    message = f"at {name}. The published weights are torch.* Did you mean {suggestion}"
+    for load in (
+        lambda: alexnet_tf.AlexNet("tiny", weights=name),
+        lambda: load_weights(narrow_model("owt"), name),
+        lambda: read_shapes(name),
+    ):
+        with pytest.raises(FileNotFoundError, match=rf"{message}\?"):
+            load()
+
+
+def test_names_like_no_published_weights_get_the_list_of_names(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        read_shapes("xyz")
+    assert str(error.value).endswith("tiny_textures, cifar10_full.")
+    with pytest.raises(FileNotFoundError) as error:
+        read_shapes(str(tmp_path / "torchvision"))
+    assert str(error.value).endswith(f"exists at {tmp_path / 'torchvision'}.")
+
+
+def test_addresses_are_not_downloaded():
+    address = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
+    with pytest.raises(FileNotFoundError, match="Addresses are not downloaded"):
+        alexnet_tf.AlexNet("tiny", weights=address)
+
+
+@pytest.mark.parametrize("weights", [True, 1, ["a.npy"], np.zeros(3)])
+def test_rejects_weights_that_are_not_a_path(weights):
+    for load in (
+        lambda: alexnet_tf.AlexNet("tiny", weights=weights),
+        lambda: load_weights(narrow_model("caffe"), weights),
+        lambda: save_weights(narrow_model("caffe"), weights),
+    ):
+        with pytest.raises(ValueError, match="Expected a path of weights or a name"):
+            load()
+
+
+def test_a_tilde_stands_for_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    saved = alexnet_tf.AlexNet("tiny", 4)
+    save_weights(saved, "~/w.npz")
+    assert os.listdir(tmp_path) == ["w.npz"]
+    path = pathlib.Path("~/w.npz")
+    model = alexnet_tf.AlexNet("tiny", 4, weights=path)
+    assert_weights_equal(model, saved.get_weights())
+    assert load_weights(model, path).path == str(tmp_path / "w.npz")
+    assert read_shapes("~/w.npz")["fc8"]["bias"] == (4,)
+
+
+def test_a_tilde_in_the_path_of_a_run_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    shutil.copytree(alexnet_tf.download("tiny_textures"), tmp_path / "run")
+    model = alexnet_tf.AlexNet(weights="~/run")
+    assert model.name == "alexnet_tiny" and model.output.shape == (None, 10)
 
 
 # ---- Damaged and malicious files -------------------------------------------

@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 
 from alexnet_tf.models.readers import npy
+from alexnet_tf.models.readers.stored import check_count
 from alexnet_tf.models.readers.stored import check_dtype
 from alexnet_tf.models.readers.stored import group_by_layer
 from alexnet_tf.models.readers.stored import printable
@@ -16,6 +17,7 @@ from alexnet_tf.models.readers.stored import StoredWeights
 def open_file(path):
     """Returns the `StoredWeights` of a .npz file, like `npy.open_file`."""
     with zipfile.ZipFile(path) as archive:
+        check_count(len(archive.infolist()))
         arrays = {
             member.filename.removesuffix(".npy"): _member(path, archive, member)
             for member in archive.infolist()

@@ -1,5 +1,8 @@
 """Reads .onnx files, which hold a protobuf message ModelProto.
 
+The elements of arrays may be in other files in the folder of the model, as recent
+versions of PyTorch write them (see `onnx_external`).
+
 The arrays of weights are the initializers of the graph. `onnx_graph` finds out which of
 them belongs to which layer. The numbers of the fields are those of onnx/onnx.proto of
 onnx/onnx at f754691.
@@ -7,11 +10,13 @@ onnx/onnx at f754691.
 
 import hashlib
 import math
+import os
 
 import numpy as np
 
 from alexnet_tf import files
 from alexnet_tf import protobuf
+from alexnet_tf.models.readers.onnx_external import ExternalFiles
 from alexnet_tf.models.readers.onnx_graph import find_layers
 from alexnet_tf.models.readers.onnx_graph import find_network
 from alexnet_tf.models.readers.onnx_graph import Node
@@ -30,6 +35,7 @@ _OTHER_TYPES = {
 # {name of a float type: the number of the field of its numbers, if they are not raw}.
 _NUMBERS_FIELDS = {"float32": 4, "float16": 5, "float64": 10}
 _RAW_DATA = 9
+_SEGMENT, _EXTERNAL_DATA, _DATA_LOCATION = 3, 13, 14
 
 # {name of an attribute that `onnx_graph` uses: the number of the field of its value}.
 _ATTRIBUTE_FIELDS = {
@@ -58,17 +64,18 @@ def open_file(path):
     message = memoryview(files.map_file(path))
     _check_trained(message)
     reader = protobuf.Reader()
+    external = ExternalFiles(os.path.dirname(os.path.abspath(path)), reader)
     graphs = [value for number, value in reader.fields(message) if number == 7]
     if len(graphs) != 1:
         raise ValueError(f"it has {len(graphs)} graphs instead of one")
     name, nodes, tensors = "", [], []
     for number, value in reader.fields(graphs[0]):
         if number == 1:
-            nodes.append(_read_node(reader, value))
+            nodes.append(_read_node(reader, value, external))
         elif number == 2:
             name = protobuf.to_text(value)
         elif number == 5:
-            tensors.append(_read_tensor(reader, value))
+            tensors.append(_read_tensor(reader, value, external))
     layers, layout = find_layers(nodes, tensors)
     return StoredWeights(layers, layout, find_network(nodes, name))
 
@@ -100,7 +107,7 @@ def _check_trained(message):
         )
 
 
-def _read_node(reader, message):
+def _read_node(reader, message, external):
     """Returns the `onnx_graph.Node` for a NodeProto."""
     node = Node("", [], [], {})
     for number, value in reader.fields(message):
@@ -111,11 +118,11 @@ def _read_node(reader, message):
         elif number == 4:
             node = node._replace(operator=protobuf.to_text(value))
         elif number == 5:
-            node.attributes.update(_read_attribute(reader, value))
+            node.attributes.update(_read_attribute(reader, value, external))
     return node
 
 
-def _read_attribute(reader, message):
+def _read_attribute(reader, message, external):
     """Returns {name: value} for an AttributeProto, {} for one that is not used."""
     name, values = "", {}
     for number, value in reader.fields(message):
@@ -133,13 +140,19 @@ def _read_attribute(reader, message):
         case 3:
             return {name: protobuf.to_integer(value)}
         case 5:
-            return {name: _read_tensor(reader, value)}
+            return {name: _read_tensor(reader, value, external)}
         case 8:
             return {name: protobuf.to_shape(values[number])}
 
 
-def _read_tensor(reader, message):
-    """Returns the `onnx_graph.Tensor` for a TensorProto."""
+def _read_tensor(reader, message, external):
+    """Returns the `onnx_graph.Tensor` for a TensorProto.
+
+    Args:
+        reader: the `protobuf.Reader` of the file.
+        message: the TensorProto.
+        external: the `ExternalFiles` of the model.
+    """
     name, type_number, values = "", 0, {}
     for number, value in reader.fields(message):
         if number == 2:
@@ -148,19 +161,18 @@ def _read_tensor(reader, message):
             name = protobuf.to_text(value)
         else:
             values.setdefault(number, []).append(value)
-    # The fields are segment, external_data and data_location.
-    if 3 in values or 13 in values or values.get(14, [0])[-1] != 0:
-        raise ValueError(
-            "its arrays are in another file. Save it as one file, for example with "
-            "torch.onnx.export(..., external_data=False)"
-        )
+    if _SEGMENT in values:
+        raise ValueError("its arrays are divided into segments")
     shape = protobuf.to_shape(values.get(1, []))
-    if type_number in _FLOAT_TYPES:
-        dtype_name, dtype = _FLOAT_TYPES[type_number]
-        read = _make_read(shape, values, dtype_name, dtype)
-    else:
+    if type_number not in _FLOAT_TYPES:
         dtype_name = _OTHER_TYPES.get(type_number, f"number {type_number}")
-        read = None
+        return Tensor(name, dtype_name, StoredArray(shape, None))
+    dtype_name, dtype = _FLOAT_TYPES[type_number]
+    if _EXTERNAL_DATA in values or values.get(_DATA_LOCATION, [0])[-1] != 0:
+        entries = values.get(_EXTERNAL_DATA, [])
+        read = external.make_read(entries, shape, dtype)
+    else:
+        read = _make_read(shape, values, dtype_name, dtype)
     return Tensor(name, dtype_name, StoredArray(shape, read))
 
 

@@ -107,9 +107,15 @@ class PickleMachine:
         """Returns the key of a dict for an object that the pickle uses as a key."""
         return to_str(value)
 
-    def reject_function(self, module, name):
-        """Raises an error for a function that is not in `functions`."""
-        raise UnsupportedPickle(f"the function {quote(module)}.{quote(name)}")
+    def find_function(self, module, name):
+        """Returns the `Function` of a name.
+
+        Raises:
+            UnsupportedPickle: if there is none in `functions`.
+        """
+        if (module, name) not in self.functions:
+            raise UnsupportedPickle(f"the function {quote(module)}.{quote(name)}")
+        return Function(self.functions[module, name])
 
     # ---- Instructions -------------------------------------------------------
 
@@ -134,9 +140,7 @@ class PickleMachine:
 
     def execute_marked(self, instruction):
         """Executes an instruction of `_MARKED`."""
-        if not self.marks or self.marks[-1] > len(self.stack):
-            raise UnsupportedPickle("an instruction without its mark")
-        items = self.pop_many(len(self.stack) - self.marks.pop())
+        items = self.pop_marked()
         if instruction == b"t":
             self.stack.append(tuple(items))
         elif instruction == b"e":
@@ -187,10 +191,8 @@ class PickleMachine:
 
     def push_function(self, module, name):
         if not isinstance(module, str) or not isinstance(name, str):
-            module = name = "?"
-        if (module, name) not in self.functions:
-            self.reject_function(module, name)
-        self.stack.append(Function(self.functions[module, name]))
+            raise UnsupportedPickle("the function of a name that is not a string")
+        self.stack.append(self.find_function(module, name))
 
     def push_result(self, function, arguments):
         if not isinstance(function, Function):
@@ -256,6 +258,12 @@ class PickleMachine:
     def pop(self):
         self.top()
         return self.stack.pop()
+
+    def pop_marked(self):
+        """Removes and returns all items above the last mark."""
+        if not self.marks or self.marks[-1] > len(self.stack):
+            raise UnsupportedPickle("an instruction without its mark")
+        return self.pop_many(len(self.stack) - self.marks.pop())
 
     def pop_many(self, count):
         if count > len(self.stack):

@@ -11,6 +11,8 @@ from alexnet_tf.models.readers import unsupported
 # The number of rows that `transpose_matrix` transposes at once.
 _BLOCK_ROWS = 64
 _DTYPES = ("float16", "float32", "float64")
+# The networks of this package have at most 18 arrays.
+_MAX_ARRAYS = 1000
 
 # {name of a layer's array in files: its name in Keras}.
 _PARTS = {
@@ -88,6 +90,21 @@ def group_by_layer(arrays):
     return layers
 
 
+def check_count(count):
+    """Raises a ValueError if a file has more arrays than any network that is expected.
+
+    A file of a few megabytes can have a million arrays without elements, and each takes
+    time and memory.
+
+    Args:
+        count: the number of arrays.
+    """
+    if count > _MAX_ARRAYS:
+        raise ValueError(
+            f"it has {count:,} arrays, more than the limit of {_MAX_ARRAYS:,}"
+        )
+
+
 def part_name(name):
     """Returns "kernel" or "bias" for the name of an array, None for other names."""
     return _PARTS.get(name)
@@ -105,6 +122,12 @@ def check_dtype(name, dtype_name):
             f"{printable(name)} is of type {printable(dtype_name)} instead of one of "
             f"{', '.join(_DTYPES)}"
         )
+
+
+def from_bfloat16(bits):
+    """Returns float32 numbers for an array, uint16, of the bits of bfloat16 numbers."""
+    # The bits are the upper halves of those of float32 numbers.
+    return (bits.astype("<u4") << 16).view("<f4")
 
 
 def transpose_matrix(matrix, maps_shape=None):

@@ -2,6 +2,9 @@
 
 `pickle_machine` explains why no function is called. These pickles do not contain the
 elements of tensors: a tensor is a view of a storage, an array elsewhere in the file.
+
+Training checkpoints also hold objects of other classes, such as flags and the states of
+random number generators. They are not needed, and a mark stands for each of them.
 """
 
 import dataclasses
@@ -28,16 +31,6 @@ _NUMBER_TYPES = {
     "Bool": ("bool", 1),
 }
 _TENSOR_FUNCTIONS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
-# Functions for other values in training checkpoints, which are not needed: flags, the
-# milestones of a schedule, and NumPy's numbers such as the best accuracy.
-_IGNORED_FUNCTIONS = {
-    ("argparse", "Namespace"),
-    ("collections", "Counter"),
-    ("_codecs", "encode"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-}
 # The pickle of a network of eight layers has about 1 KB of text.
 _MAX_TEXT_SIZE = 4_000_000
 # The limit for an integer as text, in characters.
@@ -89,6 +82,26 @@ class Tensor:
     strides: tuple[int, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unknown:
+    """A class or function that is not called, or an object that it would return.
+
+    Attributes:
+        name: its name, shortened.
+    """
+
+    name: str
+
+    def error(self):
+        """Returns the error for a file that cannot be read without the object."""
+        return ValueError(
+            f"it refers to the class or function {self.name}, whose code would have to "
+            "be run to read it. If you trust the origin of the file, load it with "
+            "PyTorch, and save the weights alone by "
+            "torch.save(model.state_dict(), path)"
+        )
+
+
 class TorchMachine(PickleMachine):
     """Executes pickles of PyTorch.
 
@@ -107,7 +120,6 @@ class TorchMachine(PickleMachine):
             for kind in _NUMBER_TYPES
             for suffix in ("Storage", "Tensor")
         },
-        **{function: "ignored" for function in _IGNORED_FUNCTIONS},
     }
     max_text_size = _MAX_TEXT_SIZE
 
@@ -120,9 +132,13 @@ class TorchMachine(PickleMachine):
     def run(self):
         """Returns the object that is pickled at `position`, and moves it past it.
 
+        The result has a `Tensor` in place of each tensor, and an `Unknown` in place of
+        each object of other classes than those of tensors, numbers, strings, lists,
+        tuples and dicts.
+
         Raises:
-            ValueError: if the pickle holds something other than tensors, numbers and
-                strings in dicts and lists, or is damaged.
+            ValueError: if the pickle is damaged, or has an instruction for other
+                objects than those that PyTorch saves.
         """
         try:
             return super().run()
@@ -143,12 +159,31 @@ class TorchMachine(PickleMachine):
                 return make_tensor(*arguments)
             case "_rebuild_tensor_v2", (Storage(), _, _, _, _, _):
                 return make_tensor(*arguments[:4])
-            case "_rebuild_parameter", (Tensor() as tensor, _, _):
+            case "_rebuild_parameter", (Tensor() | Unknown() as tensor, _, _):
                 return tensor
-            case "ignored", _:
-                return function
+            case "OrderedDict", (Unknown() as unknown,):
+                return unknown
             case _:
                 raise UnsupportedPickle(f"unsupported arguments of {function}")
+
+    def find_function(self, module, name):
+        if (module, name) in self.functions:
+            return super().find_function(module, name)
+        return Unknown(printable(f"{module}.{name}"))
+
+    def push_result(self, function, arguments):
+        if isinstance(function, Unknown):
+            self.stack.append(function)
+        else:
+            super().push_result(function, arguments)
+
+    def extend(self, items):
+        if not isinstance(self.top(), Unknown):
+            super().extend(items)
+
+    def update(self, items):
+        if not isinstance(self.top(), Unknown):
+            super().update(items)
 
     def make_dict(self, pairs):
         # A small pickle can use one list many times, and each result takes memory.
@@ -164,12 +199,18 @@ class TorchMachine(PickleMachine):
 
     def set_state(self, target, state):
         # The state of the dict of weights holds the versions of PyTorch's modules.
-        if not isinstance(target, dict) and target != "ignored":
+        if not isinstance(target, dict | Unknown):
             raise UnsupportedPickle("the state of an object of another type")
 
     def to_key(self, value):
         # The states of optimizers have the numbers of the weights as keys.
-        return value if type(value) is int else to_str(value)
+        if value is None or type(value) in (bool, int, float):
+            return value
+        if isinstance(value, tuple | Unknown):
+            # No entry is looked up by such a key. To hash it could take forever: a
+            # small pickle can make a tuple of tuples with any number of items.
+            return object()
+        return to_str(value)
 
     def execute_extra(self, instruction):
         match instruction:
@@ -182,6 +223,16 @@ class TorchMachine(PickleMachine):
                 self.stack.append(_to_int(self.read_line()))
             case b"\x81":  # NEWOBJ
                 self.push_result(*self.pop_many(2))
+            case b"\x92":  # NEWOBJ_EX
+                function, arguments, _ = self.pop_many(3)
+                self.push_result(function, arguments)
+            case b"\x8f":  # EMPTY_SET
+                self.stack.append(Unknown("set"))
+            case b"\x90":  # ADDITEMS
+                self.extend(self.pop_marked())
+            case b"\x91":  # FROZENSET
+                self.pop_marked()
+                self.stack.append(Unknown("frozenset"))
             case _:
                 super().execute_extra(instruction)
 
@@ -194,6 +245,8 @@ class TorchMachine(PickleMachine):
                 pass
             case str() | bytes() | memoryview():
                 return self.find_tensor(to_str(identifier))
+            case _, Unknown() as unknown, *_:
+                raise unknown.error()
             case _:
                 raise UnsupportedPickle("an unsupported persistent ID")
         if to_str(tag) != "storage":
@@ -228,15 +281,6 @@ class TorchMachine(PickleMachine):
         if added_storage != storage:
             raise UnsupportedPickle("two different storages with the same key")
         return added_storage
-
-    def reject_function(self, module, name):
-        full_name = printable(f"{module}.{name}")
-        raise ValueError(
-            f"it refers to the class or function {full_name}, whose code would have to "
-            "be run to read it. If you trust the origin of the file, load it with "
-            "PyTorch, and save the weights alone by "
-            "torch.save(model.state_dict(), path)"
-        )
 
 
 def make_tensor(storage, offset, shape, strides):

@@ -7,11 +7,13 @@ checkpoint, a dict that contains this dict under one of several keys.
 import numpy as np
 
 from alexnet_tf.models.readers.stored import check_dtype
+from alexnet_tf.models.readers.stored import from_bfloat16
 from alexnet_tf.models.readers.stored import group_by_layer
 from alexnet_tf.models.readers.stored import part_name
 from alexnet_tf.models.readers.stored import StoredArray
 from alexnet_tf.models.readers.stored import StoredWeights
 from alexnet_tf.models.readers.torch_pickle import Tensor
+from alexnet_tf.models.readers.torch_pickle import Unknown
 
 # The names of the weights in checkpoints, in the order in which they are looked for.
 _CHECKPOINT_KEYS = (
@@ -27,13 +29,15 @@ def stored_weights(checkpoint, buffer, positions):
     """Returns the `StoredWeights` in an object that PyTorch saved.
 
     Args:
-        checkpoint: the object, with a `torch_pickle.Tensor` in place of each tensor.
+        checkpoint: the object, with a `torch_pickle.Tensor` in place of each tensor,
+            and a `torch_pickle.Unknown` in place of objects of unknown classes.
         buffer: a memory map of the file.
         positions: {key of a storage: position of its elements in the file}. The
             elements of all storages must be within the file.
 
     Raises:
-        ValueError: if the object has no weights, or they have unsupported types.
+        ValueError: if the object has no weights, they have unsupported types, or an
+            object of an unknown class is in the place of a tensor.
     """
     tensors = _find_tensors(checkpoint)
     arrays = {}
@@ -49,6 +53,8 @@ def stored_weights(checkpoint, buffer, positions):
 
 def _find_tensors(checkpoint):
     """Returns {name: `Tensor`} of the weights in a checkpoint."""
+    if isinstance(checkpoint, Unknown):
+        raise checkpoint.error()
     if not isinstance(checkpoint, dict):
         raise ValueError(
             f"it holds an object of type {type(checkpoint).__name__} instead of a dict "
@@ -63,11 +69,23 @@ def _find_tensors(checkpoint):
                 if isinstance(name, str) and isinstance(value, Tensor)
             }
             if tensors:
+                _check_all_known(candidate)
                 return tensors
+    for value in (*candidates, *checkpoint.values()):
+        if isinstance(value, Unknown):
+            raise value.error()
     raise ValueError(
         "it has no tensors, neither directly nor in a dict called "
         f"{', '.join(_CHECKPOINT_KEYS)}"
     )
+
+
+def _check_all_known(state):
+    """Raises an error if an object of an unknown class is in the place of a tensor."""
+    for name, value in state.items():
+        if isinstance(value, Unknown) and isinstance(name, str):
+            if part_name(name.rpartition(".")[2]) is not None:
+                raise value.error()
 
 
 def _is_array_of_layer(name, tensor):
@@ -93,9 +111,6 @@ def _stored_array(tensor, buffer, positions):
             positions[storage.key] + first * storage.item_size,
             tuple(step * storage.item_size for step in tensor.strides),
         )
-        if storage.number_type == "bfloat16":
-            # The elements are the upper halves of float32 numbers.
-            return (array.astype("<u4") << 16).view("<f4")
-        return array
+        return from_bfloat16(array) if storage.number_type == "bfloat16" else array
 
     return StoredArray(tensor.shape, read)

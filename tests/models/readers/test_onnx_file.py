@@ -1,6 +1,7 @@
 """ONNX files of all exporters are read; quantized and incomplete ones are rejected."""
 
 import hashlib
+import os
 import tracemalloc
 
 from hypothesis import given, settings, strategies as st
@@ -206,19 +207,122 @@ def test_rejects_quantized_networks(tmp_path, quantized):
     assert "it is quantized" in message and "such as bvlcalexnet-12.onnx" in message
 
 
-def test_rejects_arrays_in_other_files(tmp_path):
-    arrays = onnx_arrays()
+def external_model(changes=(), data_name="weights.data", **kwargs):
+    """Returns a ModelProto whose arrays are in another file, and the file's bytes.
+
+    Args:
+        changes: {key: value} that replace entries for the kernel of conv1; None to
+            leave an entry out.
+        data_name: the name of the other file.
+        **kwargs: keyword arguments of `onnx_arrays`.
+    """
+    data, tensors = b"", []
+    for layer, parts in onnx_arrays(**kwargs).items():
+        for part, array in zip("wb", parts):
+            data += bytes(-len(data) % 64)
+            entries = {
+                "location": data_name, "offset": len(data), "length": array.nbytes,
+            }  # fmt: skip
+            if (layer, part) == ("conv1", "w"):
+                entries |= dict(changes)
+            number_type = {"float32": 1, "float16": 10}[array.dtype.name]
+            message = fields(1, array.shape) + field(2, number_type)
+            message += field(8, f"{layer}_{part}_0")
+            for key, value in entries.items():
+                if value is not None:
+                    message += field(13, field(1, key) + field(2, str(value)))
+            tensors.append(message + field(14, 1))
+            data += array.tobytes()
     nodes = network_nodes("caffe", lambda layer: [f"{layer}_w_0", f"{layer}_b_0"])
-    for external in (
-        field(13, field(1, "location") + field(2, "../../secret")),
-        field(14, 1),
-        field(3, field(1, 0) + field(2, 7)),  # A segment of a larger array.
-    ):
-        kernel = fields(1, arrays["conv1"][0].shape) + field(2, 1)
-        kernel += field(8, "conv1_w_0") + external
-        message = reason(tmp_path, onnx_model(nodes, [kernel]))
-        assert "arrays are in another file" in message
-        assert "external_data=False" in message and "secret" not in message
+    return onnx_model(nodes, tensors), data
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_reads_arrays_in_another_file(tmp_path, monkeypatch, dtype):
+    content, data = external_model(dtype=dtype)
+    (tmp_path / "weights.data").write_bytes(data)
+    path = write(tmp_path, content)
+    for path in (path, path.name):  # A path without a folder, too.
+        monkeypatch.chdir(tmp_path)
+        model = narrow_model("caffe")
+        assert load_weights(model, path).arrays == 16
+        assert_weights_are(model, reference_arrays("caffe")[0], dtype)
+
+
+def test_offset_and_length_of_external_data_may_be_missing(tmp_path):
+    content, data = external_model({"offset": None, "length": None})
+    (tmp_path / "weights.data").write_bytes(data)
+    model = narrow_model("caffe")
+    load_weights(model, write(tmp_path, content))
+    assert_weights_are(model, reference_arrays("caffe")[0])
+
+
+OTHER_FOLDER = "not in a file in its folder.*external_data=False"
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"location": "../secret"}, OTHER_FOLDER),
+        ({"location": "/etc/passwd"}, OTHER_FOLDER),
+        ({"location": "sub/secret"}, OTHER_FOLDER),
+        ({"location": "sub\\secret"}, OTHER_FOLDER),
+        ({"location": "C:secret"}, OTHER_FOLDER),
+        ({"location": ".."}, OTHER_FOLDER),
+        ({"location": "."}, OTHER_FOLDER),
+        ({"location": ""}, OTHER_FOLDER),
+        ({"location": None}, OTHER_FOLDER),
+        ({"location": "a\0b"}, OTHER_FOLDER),
+        ({"location": "none.data"}, "none.data, which is missing"),
+        ({"location": "link"}, "link to another folder"),
+        ({"location": "sub"}, "not a regular file"),
+        ({"location": "pipe"}, "not a regular file"),
+        ({"location": "empty"}, "empty is incomplete: it has 0 bytes"),
+        ({"offset": 10**9}, "weights.data is incomplete"),
+        ({"offset": 10**18}, "offset or length is not a number"),
+        ({"offset": -4}, "offset or length is not a number"),
+        ({"offset": "1e3"}, "offset or length is not a number"),
+        ({"offset": "\u0661"}, "offset or length is not a number"),
+        ({"length": 4}, "a length of 4 bytes for an array of"),
+        ({"length": 10**15}, "a length of 1000000000000000 bytes"),
+        ({"length": -1}, "offset or length is not a number"),
+    ],
+)
+def test_rejects_arrays_in_files_elsewhere_or_of_another_size(
+    tmp_path, changes, message
+):
+    folder = tmp_path / "model"
+    (folder / "sub").mkdir(parents=True)
+    content, data = external_model(changes)
+    (folder / "weights.data").write_bytes(data)
+    (folder / "empty").write_bytes(b"")
+    for secret in (tmp_path / "secret", folder / "sub/secret"):
+        secret.write_bytes(data)
+    (folder / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(ValueError, match=message):
+        load_weights(narrow_model("caffe"), write(folder, content))
+
+
+def test_a_link_within_the_folder_is_followed(tmp_path):
+    content, data = external_model(data_name="link")
+    (tmp_path / "weights.data").write_bytes(data)
+    (tmp_path / "link").symlink_to("weights.data")
+    model = narrow_model("caffe")
+    load_weights(model, write(tmp_path, content))
+    assert_weights_are(model, reference_arrays("caffe")[0])
+
+
+def test_rejects_segments_of_arrays_and_negative_shapes(tmp_path):
+    nodes = network_nodes("caffe", lambda layer: [f"{layer}_w_0", f"{layer}_b_0"])
+    kernel = fields(1, (16, 3, 11, 11)) + field(2, 1) + field(8, "conv1_w_0")
+    segment = kernel + field(3, field(1, 0) + field(2, 7))
+    assert "divided into segments" in reason(tmp_path, onnx_model(nodes, [segment]))
+    (tmp_path / "a").write_bytes(bytes(100))
+    negative = fields(1, (-1, 3)) + field(2, 1) + field(8, "fc8_w_0")
+    negative += field(13, field(1, "location") + field(2, "a"))
+    message = reason(tmp_path, onnx_model(nodes, [negative]))
+    assert "it has an array of shape (-1, 3)" in message
 
 
 def test_rejects_the_untrained_networks_of_the_model_zoo(tmp_path, monkeypatch):

@@ -1,8 +1,11 @@
 """The pickles of PyTorch are read without calling anything, and with bounded memory."""
 
+import argparse
 import collections
 import os
+import pathlib
 import pickle
+import re
 import struct
 import tracemalloc
 
@@ -14,6 +17,8 @@ from alexnet_tf.models.readers import safe_pickle
 from alexnet_tf.models.readers.torch_pickle import Storage
 from alexnet_tf.models.readers.torch_pickle import Tensor
 from alexnet_tf.models.readers.torch_pickle import TorchMachine
+from alexnet_tf.models.readers.torch_pickle import Unknown
+from alexnet_tf.models.readers.torch_state_dict import stored_weights
 from helpers.torch_files import Encoder
 from helpers.torch_files import Global
 from helpers.torch_files import Raw
@@ -112,22 +117,53 @@ class Module:
     [
         (Calls(os.system, "false"), "posix.system"),
         (Calls(eval, "1"), "(__builtin__|builtins).eval"),
-        (collections.OrderedDict(a=Calls(eval, "1")), "(__builtin__|builtins).eval"),
         (Calls(collections.OrderedDict, Calls(os.system, "false")), "posix.system"),
         (Module(), f"{__name__}.Module"),
-        (np.ones(1, "f4"), "numpy._core.multiarray._reconstruct"),
+        (np.ones(1), "numpy._core.(multiarray._reconstruct|numeric._frombuffer)"),
         (np.ma.array([1.0]), "numpy.ma.*_mareconstruct"),
+        ({1, 2}, "(__builtin__|builtins).set|set"),
+        (frozenset([1]), "(__builtin__|builtins).frozenset|frozenset"),
+        (pathlib.PurePosixPath("a/b"), "pathlib.*PurePosixPath"),
+        (collections.defaultdict(list, a=[1]), "collections.defaultdict"),
+        (collections.Counter("aab"), "collections.Counter"),
+        (collections.deque([1, 2]), "collections.deque"),
+        (argparse.Namespace(lr=0.1), "argparse.Namespace"),
+        (np.float64(56.5), "numpy._core.multiarray.scalar"),
     ],
 )
-def test_rejects_other_classes_and_functions_by_name(value, name):
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_mark_stands_for_objects_of_other_classes(value, name, protocol):
+    """Beside weights they are harmless, in the place of weights they are rejected."""
+    loaded = load(pickle.dumps({"a": value, "b": 1}, protocol))
+    assert loaded["b"] == 1
+    assert isinstance(loaded["a"], Unknown)
+    assert re.fullmatch(name, loaded["a"].name)
+    for checkpoint in (loaded, {"state_dict": loaded}, loaded["a"]):
+        with pytest.raises(ValueError, match="class or function|no tensors"):
+            stored_weights(checkpoint, b"", {})
+    with pytest.raises(ValueError, match=f"class or function ({name}), whose code"):
+        stored_weights(loaded, b"", {})
+
+
+def test_nothing_is_called(tmp_path):
+    path = tmp_path / "called"
+    value = [Calls(open, str(path), "w"), {1: Calls(eval, "1/0")}]
     for protocol in (2, 4):
-        with pytest.raises(ValueError, match=f"class or function {name}"):
-            load(pickle.dumps(value, protocol))
+        load(pickle.dumps(value, protocol))
+    assert not path.exists()
+
+
+def test_keys_may_be_of_any_type():
+    value = {0.5: "a", None: "b", False: "c", (1, (2,)): "d", ("e",): "f", "g": "h"}
+    loaded = load(pickle.dumps(value, 2))
+    assert [*loaded.values()] == [*"abcdfh"]
+    assert (loaded[0.5], loaded[None], loaded[False], loaded["g"]) == (*"abch",)
+    assert len(load(pickle.dumps({Module(): 1, frozenset(): 2}, 4))) == 2
 
 
 def test_the_error_for_a_whole_module_says_what_to_do():
     with pytest.raises(ValueError) as error:
-        load(pickle.dumps(Module(), 2))
+        stored_weights(load(pickle.dumps(Module(), 2)), b"", {})
     assert f"class or function {__name__}.Module, whose" in str(error.value)
     assert "by torch.save(model.state_dict(), path)" in str(error.value)
 
@@ -194,11 +230,15 @@ HUGE = Raw(b"\x8a\xff" + b"\x7f" * 255)
         (ENCODER.call("torch._utils", "_rebuild_parameter", 5, 6, 7), "unsupported"),
         (b"X\x0b\x00\x00\x00OrderedDict)R", "an unsupported function call"),
         (b"]}b", "the state of an object"),
-        (b"})K\x01s", "not a string"),
+        (b"}]K\x01s", "not a string"),
+        (b"}ctorch\nFloatStorage\nK\x01s", "not a string"),
+        (b"]K\x01\x90", "an instruction without its mark"),
+        (ENCODER.encode(("storage", Global("a", "b"), "0", "cpu", 6)) + b"Q",
+         "class or function a.b"),
         (b"I12a\n", "an invalid integer"),
         (b"I" + b"1" * 30 + b"\n", "an invalid integer"),
         (b"G\x00", "an item of 8 bytes, of which only"),
-        (b"]\x8c\x01a\x93", "class or function \\?"),
+        (b"]\x8c\x01a\x93", "the function of a name that is not a string"),
         (b"0", "the instruction b'0'"),
     ],
 )  # fmt: skip
@@ -223,7 +263,7 @@ TEXT = struct.pack("<I", 1_500_000) + "é".encode() * 750_000
         # and as a persistent ID.
         (
             b")" + b"q\x00h\x00\x86" * 20_000 + b"\x8c\x01a\x93",
-            "class or function \\?",
+            "the function of a name that is not a string",
         ),
         (
             b")" + b"q\x00h\x00\x86" * 20_000 + b"q\x00"
@@ -243,6 +283,26 @@ def test_rejects_pickle_bombs(pickled, message):
     try:
         with pytest.raises(ValueError, match=message):
             load(b"\x80\x02" + pickled + b".")
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        # A tuple of tuples with 2^20,000 leaves as a key, and as the arguments of a
+        # class.
+        b"}" + b")" + b"q\x00h\x00\x86" * 20_000 + b"K\x01s",
+        b"ca\nb\n" + b")" + b"q\x00h\x00\x86" * 20_000 + b"R",
+        b"ca\nb\n" * 90_000,
+    ],
+    ids=["key", "arguments", "classes"],
+)  # fmt: skip
+def test_unknown_objects_take_little_memory(pickled):
+    tracemalloc.start()
+    try:
+        load(b"\x80\x02" + pickled + b".")
         assert tracemalloc.get_traced_memory()[1] < 20e6
     finally:
         tracemalloc.stop()

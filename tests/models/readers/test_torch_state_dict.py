@@ -217,6 +217,43 @@ def test_ignores_flags_and_numpy_numbers_in_checkpoints(tmp_path):
     check_weights(tmp_path / "a.pth")
 
 
+def unknown(*arguments):
+    """Returns the instructions that call a class of a user."""
+    call = torch_files.Encoder(Style()).call("project.tools", "Thing", *arguments)
+    return torch_files.Raw(call)
+
+
+@each_format
+def test_ignores_objects_of_other_classes_beside_the_weights(tmp_path, save):
+    extras = {
+        "best": unknown(1.5),
+        "paths": [unknown("a", "b")],
+        "milestones": {0.5: 1, (1, 2): unknown(), None: 3},
+    }
+    save(tmp_path / "a.pth", {"state_dict": state_dict(), **extras})
+    check_weights(tmp_path / "a.pth")
+    save(tmp_path / "b.pth", state_dict() | extras)
+    check_weights(tmp_path / "b.pth")
+    save(tmp_path / "c.pth", {"model": unknown(), "weights": state_dict()})
+    check_weights(tmp_path / "c.pth")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        unknown(),
+        {"model": unknown(), "optimizer": {"m": np.ones(3, "f4")}},
+        {"state_dict": {"fc8.bias": np.ones(3, "f4"), "fc8.weight": unknown()}},
+        {"fc8.bias": np.ones(3, "f4"), "fc8.weight": unknown()},
+    ],
+)
+def test_rejects_objects_of_other_classes_in_the_place_of_weights(tmp_path, value):
+    torch_files.save_zip(tmp_path / "a.pth", value)
+    message = "a.pth: it refers to the class or function project.tools.Thing, whose"
+    with pytest.raises(ValueError, match=message):
+        load_weights(owt_model(), tmp_path / "a.pth")
+
+
 @pytest.mark.parametrize(
     "value, message",
     [

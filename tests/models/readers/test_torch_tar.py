@@ -85,8 +85,8 @@ def describe_tensor(*integers, key=1000, storage_key=0, dimensions=None):
         ({"tensors": describe_tensor(3, dimensions=1)}, "it holds an item of 8 bytes"),
         ({"pickle": ENCODER.encode("7") + b"Q."}, "it .* an unknown tensor"),
         ({"pickle": b"cposix\nsystem\n."}, "it refers to the .* posix.system"),
-        ({"tensors": b"cposix\nsystem\n."}, "it refers to the .* posix.system"),
-        ({"storages": b"cposix\nsystem\n."}, "it refers to the .* posix.system"),
+        ({"tensors": b"cposix\nsystem\n."}, "it holds something other than a num"),
+        ({"storages": b"cposix\nsystem\n."}, "it holds something other than a num"),
     ],
 )
 def test_rejects_members_with_wrong_values(tmp_path, changes, message):
