@@ -8,7 +8,6 @@ from typing import Literal
 
 from alexnet_tf.preset_types import Dense
 from alexnet_tf.preset_types import Layer
-from alexnet_tf.preset_types import LAYER_NAMES
 from alexnet_tf.preset_types import Preprocessing
 from alexnet_tf.preset_types import Preset
 from alexnet_tf.preset_types import Recipe
@@ -50,8 +49,10 @@ def check(preset: Preset) -> Preset:
 def _check_layers(layers):
     for layer in layers:
         if not isinstance(layer, Layer):
+            names = (kind.__name__ for kind in typing.get_args(Layer))
             raise ValueError(
-                f"Expected layers that are one of {LAYER_NAMES}. Received: {layer!r}."
+                f"Expected layers that are one of {', '.join(names)}. Received: "
+                f"{layer!r}."
             )
         _check_fields(layer, f"{type(layer).__name__} {layer.name}")
     names = [layer.name for layer in layers]

@@ -4,7 +4,6 @@ The sources are cited by the abbreviations of `presets`.
 """
 
 import dataclasses
-import typing
 from typing import Literal
 
 # The distribution of initial kernels. A number is the standard deviation of a Gaussian
@@ -141,7 +140,6 @@ class Dense:
 Layer = (
     Conv | ReLU | Tanh | ResponseNorm | SpatialNorm | BatchNorm | Pool | Dropout | Dense
 )
-LAYER_NAMES = ", ".join(kind.__name__ for kind in typing.get_args(Layer))
 
 
 @dataclasses.dataclass(frozen=True)

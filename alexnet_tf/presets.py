@@ -28,7 +28,6 @@ from alexnet_tf.preset_types import Conv
 from alexnet_tf.preset_types import Dense
 from alexnet_tf.preset_types import Dropout
 from alexnet_tf.preset_types import Layer
-from alexnet_tf.preset_types import LAYER_NAMES
 from alexnet_tf.preset_types import Pool
 from alexnet_tf.preset_types import Preprocessing
 from alexnet_tf.preset_types import Preset
@@ -41,7 +40,7 @@ from alexnet_tf import settings
 
 # Own presets are written with these names.
 __all__ = (
-    "BatchNorm", "Conv", "Dense", "Dropout", "Layer", "LAYER_NAMES", "Pool",
+    "BatchNorm", "Conv", "Dense", "Dropout", "Layer", "Pool",
     "Preprocessing", "Preset", "Recipe", "ReLU", "ResponseNorm", "SpatialNorm", "Tanh",
     "PRESETS", "OVERRIDES", "ablate", "check", "from_dict", "get", "override",
     "to_dict",

@@ -434,11 +434,6 @@ def _apply(spec, x, classes):
                 bias_initializer=_bias_initializer(spec, x.shape[-1]),
                 name=spec.name,
             )(x)
-        case _:
-            raise ValueError(
-                f"Expected layers that are one of {presets.LAYER_NAMES} in "
-                f"alexnet_tf.presets. Received: {spec!r}."
-            )
 
 
 def _apply_as_convolution(dense, flattened_shape, x):

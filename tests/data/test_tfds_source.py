@@ -82,7 +82,11 @@ def test_warns_of_a_directory_that_does_not_exist(tmp_path, monkeypatch, caplog)
     monkeypatch.setattr(tfds_source, "_prepare", lambda builder: None)
     for folder in (tmp_path, tmp_path / "tdfs"):
         tfds_source._prepared_builder("textures", str(folder), None, None)
-    messages = [r.getMessage() for r in caplog.records if r.name == tfds_source.__name__]
+    messages = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == tfds_source.__name__
+    ]
     assert messages == [
         f"{tmp_path}/tdfs does not exist. It is created now, and textures is prepared "
         "in it."

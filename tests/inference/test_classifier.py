@@ -148,7 +148,7 @@ def test_features_of_a_network_without_top():
     model = alexnet_tf.AlexNet("tiny", include_top=False)
     assert alexnet_tf.features(model, "pool5").output.shape == (None, 1, 1, 32)
     with pytest.raises(ValueError, match="conv1.*layer='fc7'"):
-        alexnet_tf.features(model)
+        alexnet_tf.features(model, "fc7")
 
 
 # ---- load_classifier -----------------------------------------------------------
