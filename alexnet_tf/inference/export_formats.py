@@ -35,7 +35,7 @@ from alexnet_tf.inference.export_comparison import compare_int8
 from alexnet_tf.inference.export_comparison import noise_images
 from alexnet_tf.inference.export_comparison import noise_inputs
 from alexnet_tf.inference.export_comparison import run_model
-from alexnet_tf.inference.export_comparison import TOLERANCE
+from alexnet_tf.inference.export_comparison import tolerance
 from alexnet_tf.inference.export_comparison import TOLERANCE_8_BITS
 from alexnet_tf.inference.integer_network import quantizable_copy
 from alexnet_tf.inference import litert_files
@@ -193,7 +193,9 @@ def saved_model(network, path):
         model, inputs = _plain_model(network), _noise_inputs(network)
         model.export(temporary, format="tf_saved_model", verbose=False)
         served = tf.saved_model.load(temporary)
-        return compare(served.serve(inputs), run_model(model, inputs))
+        return compare(
+            served.serve(inputs), run_model(model, inputs), tolerance(model)
+        )
 
 
 def _saved_classifier(classifier, path):
@@ -229,9 +231,10 @@ def _saved_classifier(classifier, path):
     files = [tf.io.encode_jpeg(image).numpy() for image in images]
     expected = np.stack([classifier.probabilities(file) for file in files])
     inputs = _noise_inputs(classifier)
+    limit = tolerance(classifier.model)
     return max(
-        compare(served.encoded(files), expected),
-        compare(served.pixels(images), run_model(classifier.model, inputs)),
+        compare(served.encoded(files), expected, limit),
+        compare(served.pixels(images), run_model(classifier.model, inputs), limit),
         key=lambda comparison: comparison.difference,
     )
 
@@ -269,7 +272,7 @@ def keras_file(network, path):
                 f"says: {' '.join(str(error).split())[:300]}"
             ) from error
         outputs = run_model(_plain_model(loaded), inputs)
-        return compare(outputs, run_model(model, inputs))
+        return compare(outputs, run_model(model, inputs), tolerance(model))
 
 
 def tflite(network, path, eight_bits=False):
@@ -293,11 +296,11 @@ def tflite(network, path, eight_bits=False):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
     configure = store_weights_in_8_bits if eight_bits else None
-    tolerance = TOLERANCE_8_BITS if eight_bits else TOLERANCE
+    limit = TOLERANCE_8_BITS if eight_bits else tolerance(model)
     with _write_to_new_path(path) as temporary:
         litert_files.convert(model, temporary, configure)
         outputs = litert_files.run(temporary, inputs)
-        return compare(outputs, run_model(model, inputs), tolerance)
+        return compare(outputs, run_model(model, inputs), limit)
 
 
 def tflite_int8(network, path, images):
@@ -387,7 +390,7 @@ def onnx(network, path):
             ) from error
         (model_input,) = session.get_inputs()
         (outputs,) = session.run(None, {model_input.name: inputs})
-        return compare(outputs, expected)
+        return compare(outputs, expected, tolerance(model))
 
 
 @contextlib.contextmanager

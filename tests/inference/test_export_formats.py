@@ -243,6 +243,18 @@ def test_a_keras_file_is_loaded_by_keras(tmp_path, monkeypatch):
         export_formats.keras_file(own, tmp_path / "b.h5")
 
 
+def test_exports_networks_of_half_precision(tmp_path):
+    """The exported operations round differently, by more than those of float32."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        classifier = load_classifier("tiny_textures")
+        comparison = export_formats.saved_model(classifier, tmp_path / "saved")
+    finally:
+        keras.config.set_dtype_policy(previous)
+    assert 1e-5 < comparison.difference < 0.02
+
+
 def test_a_keras_file_that_cannot_be_loaded_is_not_kept(tmp_path):
     class Unregistered(keras.layers.Layer):
         def call(self, x):
