@@ -141,6 +141,13 @@ def test_visualize_draws_each_figure(run, tmp_path, figure):
     assert image.shape[1] == width and image.std() > 0.05
 
 
+def test_draw_expands_tildes(run, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(run.parent))
+    draw.draw("kernels", "~/kernels.PNG", weights="~/run")
+    assert (run.parent / "kernels.PNG").read_bytes().startswith(b"\x89PNG")
+
+
 def test_training_keeps_the_kernels_of_its_epochs(run):
     classifier = load_classifier(str(run))
     paths = kernel_history.recorded_epochs(run)

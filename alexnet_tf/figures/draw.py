@@ -110,6 +110,9 @@ def draw(
         ModuleNotFoundError: if scikit-learn is not installed, for the projection "tsne"
             only.
     """
+    output, index, index_output, weights = map(
+        files.expand_home, (output, index, index_output, weights)
+    )
     images = [images] if isinstance(images, str | os.PathLike) else list(images)
     if figure not in FIGURES:
         raise ValueError(
@@ -186,7 +189,7 @@ def receptive_field_table(weights, preset=None, layout=None):
 
 def _check_arguments(figure, output, weights, count, index, index_output):
     arguments.check_weights(figure, weights)
-    arguments.check_output(output)
+    arguments.check_output(output, ".png")
     arguments.check_count(count)
     if index and index_output:
         raise ValueError(

@@ -127,6 +127,6 @@ def _check_arguments(figure, output, weights, preset, count):
         )
     if figure != "architecture":
         arguments.check_weights(figure, weights)
-    is_animation = figure == "kernel_epochs" and str(output).endswith(".gif")
-    arguments.check_output(output, ".gif" if is_animation else ".png")
+    extensions = (".png", ".gif") if figure == "kernel_epochs" else (".png",)
+    arguments.check_output(output, *extensions)
     arguments.check_count(count)

@@ -27,6 +27,7 @@ from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import readable_name
 from alexnet_tf import plots
 from alexnet_tf import presets
+from alexnet_tf import published
 from alexnet_tf.training import metrics
 from alexnet_tf.training.checkpoints import read_progress
 from alexnet_tf.workdir import has_checkpoint
@@ -131,17 +132,15 @@ def write_report(
         The path of the page.
 
     Raises:
-        ValueError: if the run records no data set and none is given, the data has
-            other classes than the network, the index does not fit, or an image is
-            unreadable.
+        ValueError: if `workdir` is the name of published weights, the run records no
+            data set and none is given, the data has other classes than the network, the
+            index does not fit, or an image is unreadable.
         OSError: if the run, its data, the index or the folder of the output are
             missing.
     """
-    if not os.path.isdir(workdir):
-        raise FileNotFoundError(
-            f"The run does not exist: {workdir}. Give the work directory of a run."
-        )
-    output = output or os.path.join(workdir, "report.html")
+    workdir = os.fspath(files.expand_home(workdir))
+    _check_run(workdir)
+    output = files.expand_home(output) or os.path.join(workdir, "report.html")
     files.check_output("output", output)
     classifier = load_classifier(workdir)
     data = find_run_data(
@@ -156,13 +155,28 @@ def write_report(
     source, train_source = data.source(), data.train_source()
     layer = layer or alexnet.penultimate_layer(classifier.model)
     with tempfile.TemporaryDirectory() as folder:
-        path = index or os.path.join(folder, "index.npz")
+        path = files.expand_home(index) or os.path.join(folder, "index.npz")
         if not index:
             train_source = train_source.subsample(_MAX_INDEXED)
             retrieval.build_index(path, classifier, train_source, layer, verbose)
         text = page(workdir, classifier, source, train_source, path, layer, verbose)
     files.write_text(output, text)
     return output
+
+
+def _check_run(workdir):
+    """Raises an error if there is no directory of a run."""
+    if os.path.isdir(workdir):
+        return
+    if workdir in published.WEIGHTS or workdir == "imagenet":
+        raise ValueError(
+            "Expected the work directory of a run, whose metrics a report shows. "
+            f"Received: {workdir}, the name of published weights. Evaluate them with "
+            "alexnet_tf.evaluate, and draw them with alexnet_tf.visualize."
+        )
+    raise FileNotFoundError(
+        f"The run does not exist: {workdir}. Give the work directory of a run."
+    )
 
 
 def page(workdir, classifier, source, train_source, index, layer, verbose=0):

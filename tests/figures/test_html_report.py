@@ -318,7 +318,20 @@ def test_rejects_folders_that_are_not_runs(tmp_path):
     assert code == 1 and "network.json" in error
     code, _, error = command("report", tmp_path / "none")
     assert code == 1 and f"The run does not exist: {tmp_path}/none." in error
+    code, _, error = command("report", "tiny_textures")
+    assert code == 1 and "the work directory of a run, whose metrics" in error
+    assert "Received: tiny_textures, the name of published weights." in error
     assert command("report")[0] == 1
+
+
+def test_a_tilde_stands_for_the_home_directory(run_with_report, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(run_with_report.parent))
+    monkeypatch.setattr(html_report, "page", lambda workdir, *_: f"page of {workdir}")
+    output = str(run_with_report.parent / "other.html")
+    assert html_report.write_report("~/run", output="~/other.html") == output
+    with open(output, encoding="utf-8") as file:
+        assert file.read() == f"page of {run_with_report}"
 
 
 def test_rejects_output_folder_that_does_not_exist(run_with_report, tmp_path):

@@ -243,16 +243,23 @@ def test_a_keras_file_is_loaded_by_keras(tmp_path, monkeypatch):
         export_formats.keras_file(own, tmp_path / "b.h5")
 
 
-def test_exports_networks_of_half_precision(tmp_path):
-    """The exported operations round differently, by more than those of float32."""
+def test_exports_of_half_precision_have_a_larger_tolerance(tmp_path, monkeypatch):
+    """With oneDNN, which tests do without, the errors of bfloat16 are about 0.005."""
+    tolerances, compare = [], export_formats.compare
+    monkeypatch.setattr(
+        export_formats, "compare",
+        lambda *args: tolerances.append(args[2]) or compare(*args),
+    )  # fmt: skip
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         classifier = load_classifier("tiny_textures")
-        comparison = export_formats.saved_model(classifier, tmp_path / "saved")
+        export_formats.saved_model(classifier, tmp_path / "saved")
+        export_formats.saved_model(classifier.model, tmp_path / "model")
+        export_formats.keras_file(classifier, tmp_path / "a.keras")
     finally:
         keras.config.set_dtype_policy(previous)
-    assert 1e-5 < comparison.difference < 0.02
+    assert tolerances == [0.05] * 4
 
 
 def test_a_keras_file_that_cannot_be_loaded_is_not_kept(tmp_path):

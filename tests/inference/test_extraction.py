@@ -331,6 +331,16 @@ def test_rejects_images_that_were_resized_differently(make_source):
         next(blocks)
 
 
+def test_a_tilde_in_the_output_stands_for_the_home_directory(
+    setup, tmp_path, monkeypatch
+):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    setup.extract(setup.paths()[:2], output="~/a.npy")
+    assert np.load(tmp_path / "a.npy").shape == (2, 128)
+    assert sorted(os.listdir(tmp_path)) == ["a.names.txt", "a.npy"]
+
+
 @pytest.fixture(params=["mixed_float16", "mixed_bfloat16"])
 def half_precision(request):
     """Sets the dtype policy of new layers to one of half precision."""
