@@ -27,7 +27,7 @@ _NOTICES_WITHOUT_GPU = (
     rb"Could not find cuda drivers on your machine, GPU will not be used\.",
     rb"failed call to cuInit: ",
 )
-# Notices of LiteRT, which have no date and place, when `export` converts and runs files.
+# Notices of LiteRT, without date and place, when `export` converts and runs files.
 _NOTICES_OF_LITERT = (
     rb"fully_quantize: \d+, inference_type: \d+, input_inference_type: \w+, ",
     rb"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\.",

@@ -131,7 +131,8 @@ class _Figure:
         if not self._rows:
             return None
         with files.atomic_write(self._path) as temporary:
-            plots.predictions([("", self._rows)], temporary, "The most probable classes")
+            title = "The most probable classes"
+            plots.predictions([("", self._rows)], temporary, title)
         if self._count == len(self._rows):
             return self._path
         return f"{self._path}: the first {len(self._rows)} of {self._count:,} images"

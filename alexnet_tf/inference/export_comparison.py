@@ -9,8 +9,8 @@ import numpy as np
 # to all classes.
 TOLERANCE = 1e-3
 TOLERANCE_8_BITS = 0.5
-# Other operations than those of the network round differently. Networks with the
-# policy mixed_float16 have had errors up to 0.0007, and with mixed_bfloat16 up to 0.007.
+# Other operations than those of the network round differently. Networks with the policy
+# mixed_float16 have had errors up to 0.0007, and those with mixed_bfloat16 up to 0.007.
 _TOLERANCES_OF_DTYPES = {"float16": 0.01, "bfloat16": 0.05}
 
 # The height and width of images of noise for networks that accept any size.

@@ -255,7 +255,7 @@ def keras_file(network, path):
 
     Raises:
         ValueError: if `path` does not end in .keras, or the model cannot be loaded
-            again, for instance because a class of its layers is not registered.
+            again, because it has Lambda layers or a class that is not registered.
     """
     check_output("path", path, ".keras")
     model, inputs = _plain_model(network), _noise_inputs(network)
@@ -263,13 +263,13 @@ def keras_file(network, path):
         saved = network.model if isinstance(network, Classifier) else network
         saved.save(temporary)
         try:
-            # The functions of Lambda layers are those of this model.
-            loaded = keras.saving.load_model(temporary, compile=False, safe_mode=False)
+            loaded = keras.saving.load_model(temporary, compile=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                "Keras cannot load the file of this network again. Register the classes "
-                "of its layers with keras.saving.register_keras_serializable. Keras "
-                f"says: {' '.join(str(error).split())[:300]}"
+                "Keras cannot load the file of this network again. Register the "
+                "classes of its layers with keras.saving.register_keras_serializable, "
+                "and replace Lambda layers by such classes. Keras says: "
+                f"{' '.join(str(error).split())[:300]}"
             ) from error
         outputs = run_model(_plain_model(loaded), inputs)
         return compare(outputs, run_model(model, inputs), tolerance(model))

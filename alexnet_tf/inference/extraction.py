@@ -228,8 +228,8 @@ def _feature_function(model, layers, pool):
     """Returns a function from float32 [B, crops, H, W, 3] to {layer: float32 [B, ...]}.
 
     Layers with a dtype policy such as mixed_bfloat16 have outputs of other dtypes,
-    which files and NumPy do not support. The function averages over the crops and, if `pool` is "mean", over the height and
-    width of maps.
+    which files and NumPy do not support. The function averages over the crops and, if
+    `pool` is "mean", over the height and width of maps.
     """
     feature_model = _feature_model(model, layers)
     crop_shape = model.input.shape[1:]

@@ -392,7 +392,7 @@ def test_rejects_impossible_numbers_of_classes(tmp_path, kernel, bias):
 def test_names_the_layer_that_a_file_lacks(tmp_path):
     model = alexnet_tf.AlexNet("tiny", include_top=False)
     save_weights(model, tmp_path / "tl.npz")
-    with pytest.raises(ValueError, match="tl.npz has no layer fc8, .* preset tiny. .*5"):
+    with pytest.raises(ValueError, match="tl.npz has no layer fc8, .* preset tiny."):
         load_classifier(str(tmp_path / "tl.npz"), "tiny")
 
 
