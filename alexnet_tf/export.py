@@ -1,8 +1,7 @@
 """Writes a trained network in a format that other programs run.
 
     python -m alexnet_tf.export --weights=runs/textures-tiny --output=served
-    python -m alexnet_tf.export --weights=runs/textures-tiny --format=tflite \\
-        --output=tiny.tflite
+    python -m alexnet_tf.export --weights=runs/textures-tiny --output=tiny.tflite
     python -m alexnet_tf.export --weights=runs/textures-tiny --format=tflite_int8 \\
         --output=tiny_int8.tflite
 
@@ -20,10 +19,12 @@ FLAGS = [
     cli.checkpoint_flag(),
     cli.enum_flag(
         "format",
-        "saved_model",
-        ["saved_model", "tflite", "tflite_8_bits", "tflite_int8", "onnx"],
-        "Format to write. A saved_model takes encoded images or RGB pixels of any "
-        "size; the other formats take preprocessed pixels. tflite_8_bits stores the "
+        None,
+        ["saved_model", "keras", "tflite", "tflite_8_bits", "tflite_int8", "onnx"],
+        "Format to write. Default: keras, tflite or onnx if --output ends in .keras, "
+        ".tflite or .onnx; saved_model for other names. A saved_model takes encoded "
+        "images or RGB pixels of any size; the other formats take preprocessed pixels. "
+        "keras is a file for keras.saving.load_model. tflite_8_bits stores the "
         "weights in 8 bits (dynamic range quantization); its input and output are "
         "float32. tflite_int8 computes with 8-bit "
         "integers only; its input and output are int8, and no operation stays in "
@@ -55,10 +56,11 @@ FLAGS = [
 def _export(args):
     from alexnet_tf.inference import export_formats
 
+    format = export_formats.find_format(args.output, args.format)
     comparison = export_formats.export(
         args.weights,
         args.output,
-        args.format,
+        format,
         preset=args.preset,
         layout=args.layout,
         mean=args.mean,
@@ -71,10 +73,10 @@ def _export(args):
         calibration_images=args.calibration_images,
     )
     print(
-        f"{args.output}: {args.format}, probabilities within "
+        f"{args.output}: {format}, probabilities within "
         f"{comparison.difference:.1e} of the network's."
     )
-    if args.format == "tflite_int8":
+    if format == "tflite_int8":
         print(
             f"The predicted class equals the network's for {comparison.same_class:.1%} "
             f"of the {comparison.num_images} representative images."

@@ -35,6 +35,16 @@ def map_file(path):
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
+def expand_home(path):
+    """Returns a path with the home directory in place of a ~ at its beginning.
+
+    Other paths, and values that are not paths, are returned as they are.
+    """
+    if isinstance(path, str | os.PathLike) and os.fspath(path).startswith("~"):
+        return os.path.expanduser(path)
+    return path
+
+
 @contextlib.contextmanager
 def atomic_write(path):
     """Yields a temporary path that replaces `path` if the body raises no error.
@@ -46,28 +56,32 @@ def atomic_write(path):
     once.
 
     Args:
-        path: the file to write, or a directory that does not exist yet.
+        path: the file to write, or a directory that does not exist yet. A ~ is
+            expanded. If it is a symbolic link, its target is written and the link
+            stays.
 
     Raises:
         OSError: if the folder of `path` does not exist or cannot be written to, if the
             body writes nothing, or if a device or an existing directory would be
             replaced. On Windows, also if another program has `path` open.
     """
+    path = os.path.abspath(expand_home(path))
     _check_no_device(path)
-    folder, name = os.path.split(os.path.abspath(path))
-    temporary = tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    folder = tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
+    # The extension of a link may differ from that of its target.
+    temporary = os.path.join(folder, os.path.basename(path))
     try:
-        yield os.path.join(temporary, name)
-        _replace(os.path.join(temporary, name), path)
+        yield temporary
+        _replace(temporary, target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_no_device(path):
     """Raises an error for /dev/null or NUL, which a file would replace."""
-    is_replaceable = (
-        os.path.isfile(path) or os.path.isdir(path) or os.path.islink(path)
-    )
+    is_replaceable = os.path.isfile(path) or os.path.isdir(path)
     if os.path.exists(path) and not is_replaceable:
         raise OSError(
             f"{path} is a device or a pipe, which a file must not replace. Give the "
@@ -122,28 +136,36 @@ def remove_unfinished(folder, name="*"):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def check_output(name, path, suffix=""):
+def check_output(name, path, *suffixes):
     """Raises an error if an output file cannot be written, before any work is done.
 
     Args:
         name: the name of the argument or of the flag that gives the path.
-        path: the path of the file.
-        suffix: the file name extension that the path must have, such as ".html"; by
-            default, any is accepted.
+        path: the path of the file. A ~ is expanded.
+        *suffixes: the file name extensions that the path may have, such as ".html", in
+            lower or upper case. Without any, all are accepted.
 
     Raises:
-        ValueError: if `path` does not end in `suffix`.
-        OSError: if the folder of `path` does not exist, or `path` is a folder.
+        ValueError: if `path` does not end in one of `suffixes`.
+        OSError: if the folder of `path` does not exist or cannot be written to, or
+            `path` is a folder.
     """
-    path = os.fspath(path)
-    if not path.endswith(suffix):
+    path = os.fspath(expand_home(path))
+    if suffixes and not path.lower().endswith(suffixes):
         raise ValueError(
-            f"Expected {name} to end in {suffix}. Received: {name}={path!r}."
+            f"Expected {name} to end in {' or '.join(suffixes)}. Received: "
+            f"{name}={path!r}."
         )
-    folder = os.path.dirname(path) or "."
+    # A link is kept, and its target is written.
+    folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
         raise FileNotFoundError(
             f"The folder of {name} does not exist: {folder}. Create it first."
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"The folder of {name} cannot be written to: {folder}. Choose another one, "
+            "or change its permissions."
         )
     if os.path.isdir(path):
         raise IsADirectoryError(

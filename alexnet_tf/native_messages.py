@@ -27,6 +27,11 @@ _NOTICES_WITHOUT_GPU = (
     rb"Could not find cuda drivers on your machine, GPU will not be used\.",
     rb"failed call to cuInit: ",
 )
+# Notices of LiteRT, without date and place, when `export` converts and runs files.
+_NOTICES_OF_LITERT = (
+    rb"fully_quantize: \d+, inference_type: \d+, input_inference_type: \w+, ",
+    rb"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\.",
+)
 # These files exist if the driver of an NVIDIA GPU is installed; the last one is that of
 # the Windows Subsystem for Linux.
 _GPU_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia", "/dev/dxg")
@@ -74,7 +79,8 @@ def is_notice(line, has_gpu):
     """
     patterns = _NOTICES if has_gpu else _NOTICES + _NOTICES_WITHOUT_GPU
     prefix = rb"(WARNING: |[IWE]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] )"
-    return re.match(prefix + rb"(" + rb"|".join(patterns) + rb")", line) is not None
+    pattern = prefix + rb"(" + rb"|".join(patterns) + rb")"
+    return re.match(rb"|".join([pattern, *_NOTICES_OF_LITERT]), line) is not None
 
 
 def _run_filter(read_end, original):

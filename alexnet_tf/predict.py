@@ -18,6 +18,9 @@ from alexnet_tf import files
 
 # TensorFlow is imported in the functions that need it: --help must not wait for it.
 
+# A figure of 400 images would take more than ten minutes.
+MAX_FIGURE_IMAGES = 60
+
 FLAGS = [
     *cli.weights_flags(required=True),
     cli.mean_flag(),
@@ -38,8 +41,9 @@ FLAGS = [
         "output",
         None,
         "File to write: .png for the images with their most probable classes as bars, "
-        "as on the left of the paper's Fig. 4, or .csv for a table with a line for "
-        "each class.",
+        "as on the left of the paper's Fig. 4, at most the first "
+        f"{MAX_FIGURE_IMAGES}, or .csv for a table with a line for each class. With a "
+        "table, the predictions are not printed too, unless --json is given.",
     ),
 ]
 
@@ -63,37 +67,103 @@ def _print_error(prediction, as_json):
     )
 
 
-def _write_table(path, predictions):
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "rank", "id", "name", "probability", "error"])
-        for prediction in predictions:
-            for rank, row in enumerate(prediction.classes, 1):
-                writer.writerow([prediction.path, rank, *row, ""])
-            if prediction.error is not None:
-                writer.writerow([prediction.path, "", "", "", "", prediction.error])
+class _Printer:
+    """Prints predictions as a table or as JSON objects."""
+
+    def __init__(self, as_json):
+        self._as_json, self._has_head = as_json, False
+
+    def add(self, prediction):
+        if prediction.error is not None:
+            return
+        if not self._as_json and not self._has_head:
+            print(f"rank  {'id':10s} {'name':30s} probability")
+            self._has_head = True
+        _print_classes(prediction, self._as_json)
+
+    def finish(self):
+        """Does nothing: there is no file."""
 
 
-def _write_figure(path, predictions):
-    from alexnet_tf import plots
+class _Table:
+    """Collects predictions, and writes a table of them."""
 
-    rows = [
-        (os.path.basename(prediction.path), prediction.image, prediction.classes, None)
-        for prediction in predictions
-        if prediction.error is None
+    def __init__(self, path):
+        self._path, self._predictions = path, []
+
+    def add(self, prediction):
+        self._predictions.append(prediction)
+
+    def finish(self):
+        """Writes the file, and returns a line about it."""
+        with (
+            files.atomic_write(self._path) as temporary,
+            open(temporary, "w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(["file", "rank", "id", "name", "probability", "error"])
+            for prediction in self._predictions:
+                writer.writerows(_table_rows(prediction))
+        count = len(self._predictions)
+        num_bad = sum(each.error is not None for each in self._predictions)
+        unreadable = f", {num_bad:,} unreadable" if num_bad else ""
+        return f"{count:,} image{'s' * (count > 1)}{unreadable}: {self._path}"
+
+
+class _Figure:
+    """Collects predictions, and draws the first of them."""
+
+    def __init__(self, path):
+        self._path, self._rows, self._count = path, [], 0
+
+    def add(self, prediction):
+        if prediction.error is not None:
+            return
+        self._count += 1
+        if self._count <= MAX_FIGURE_IMAGES:
+            name = os.path.basename(prediction.path)
+            self._rows.append((name, prediction.image, prediction.classes, None))
+
+    def finish(self):
+        """Writes the file, and returns a line about it; None if it has no images."""
+        from alexnet_tf import plots
+
+        if not self._rows:
+            return None
+        with files.atomic_write(self._path) as temporary:
+            title = "The most probable classes"
+            plots.predictions([("", self._rows)], temporary, title)
+        if self._count == len(self._rows):
+            return self._path
+        return f"{self._path}: the first {len(self._rows)} of {self._count:,} images"
+
+
+def _table_rows(prediction):
+    if prediction.error is not None:
+        return [[prediction.path, "", "", "", "", prediction.error]]
+    return [
+        [prediction.path, rank, *row, ""]
+        for rank, row in enumerate(prediction.classes, 1)
     ]
-    plots.predictions([("", rows)], path, "The most probable classes")
+
+
+def _make_outputs(args):
+    """Returns objects that print or write predictions, as the flags ask."""
+    if not args.output:
+        return [_Printer(args.json)]
+    files.check_output("--output", args.output, ".png", ".csv")
+    if args.output.lower().endswith(".png"):
+        return [_Printer(args.json), _Figure(args.output)]
+    return [*([_Printer(True)] if args.json else []), _Table(args.output)]
 
 
 def _predict(args, patterns):
-    """Prints all predictions, and returns whether all files could be read."""
+    """Prints or writes all predictions, and returns whether all files could be read."""
     from alexnet_tf.inference.classifier import predict_files
 
     if not patterns:
         raise app.UsageError("Expected image files. Received: none.")
-    if args.output:
-        files.check_output("--output", args.output)
-    is_table = (args.output or "").endswith(".csv")
+    outputs = _make_outputs(args)
     predictions = predict_files(
         args.weights,
         patterns,
@@ -103,26 +173,19 @@ def _predict(args, patterns):
         checkpoint=args.checkpoint,
         top=args.top,
         ten_crop=args.ten_crop,
-        with_images=bool(args.output) and not is_table,
+        with_images=any(isinstance(output, _Figure) for output in outputs),
         exif_orientation=args.exif_orientation,
     )
-    head = None if args.json else f"rank  {'id':10s} {'name':30s} probability"
-    written, all_read = [], True
+    all_read = True
     for prediction in predictions:
-        if args.output:
-            written.append(prediction)
         if prediction.error is not None:
             _print_error(prediction, args.json)
             all_read = False
-            continue
-        if head:
-            print(head)
-            head = None
-        _print_classes(prediction, args.json)
-    if is_table or any(prediction.error is None for prediction in written):
-        (_write_table if is_table else _write_figure)(args.output, written)
+        for output in outputs:
+            output.add(prediction)
+    for line in filter(None, [output.finish() for output in outputs]):
         # With --json, the lines of the output are JSON objects.
-        print(args.output, file=sys.stderr if args.json else sys.stdout)
+        print(line, file=sys.stderr if args.json else sys.stdout)
     return all_read
 
 

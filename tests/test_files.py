@@ -7,12 +7,14 @@ import contextlib
 import errno
 import fcntl
 import os
+import pathlib
 import stat
 
 import pytest
 
 from alexnet_tf.files import atomic_write
 from alexnet_tf.files import check_output
+from alexnet_tf.files import expand_home
 from alexnet_tf.files import lock_folder
 from alexnet_tf.files import map_file
 from alexnet_tf.files import remove_unfinished
@@ -99,7 +101,56 @@ def test_check_output_rejects_paths_that_cannot_be_written(tmp_path):
         check_output("--output", str(tmp_path))
     with pytest.raises(ValueError, match="--output to end in .png"):
         check_output("--output", str(tmp_path / "a.jpg"), ".png")
-    check_output("--output", tmp_path / "a.png", ".png")
+    with pytest.raises(ValueError, match="to end in .png or .csv. Received: .*a.jpg"):
+        check_output("--output", tmp_path / "a.jpg", ".png", ".csv")
+    for name in ("a.png", "a.PNG", "a.csv"):
+        check_output("--output", tmp_path / name, ".png", ".csv")
+    check_output("--output", tmp_path / "a.any")
+
+
+def test_check_output_rejects_folders_that_cannot_be_written_to(tmp_path, monkeypatch):
+    """The superuser, who may run the tests, is allowed to write everywhere."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.png").symlink_to("folder/a.png")
+    monkeypatch.setattr(os, "access", lambda path, mode: path == str(tmp_path))
+    for name in ("folder/a.png", "link.png"):
+        with pytest.raises(PermissionError, match="of --output cannot .*/folder. Ch"):
+            check_output("--output", tmp_path / name)
+    check_output("--output", tmp_path / "a.png")
+
+
+def test_a_tilde_stands_for_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for path in ("~/a.txt", pathlib.Path("~/a.txt")):
+        assert expand_home(path) == str(tmp_path / "a.txt")
+        write_text(path, "text")
+        assert (tmp_path / "a.txt").read_text() == "text"
+        os.remove(tmp_path / "a.txt")
+        check_output("--output", path)
+    for other in (pathlib.Path("a"), "a/~", None, 5):
+        assert expand_home(other) is other
+    with pytest.raises(FileNotFoundError, match=f"exist: {tmp_path}/none. Create"):
+        check_output("--output", "~/none/a.txt")
+
+
+def test_a_link_is_kept_and_its_target_is_written(tmp_path):
+    for folder in ("links", "files"):
+        (tmp_path / folder).mkdir()
+    for name in ("old", "new"):
+        (tmp_path / "links" / f"{name}.txt").symlink_to(f"../files/{name}")
+    (tmp_path / "files" / "old").write_text("old")
+    for name in ("old", "new"):
+        with atomic_write(tmp_path / "links" / f"{name}.txt") as temporary:
+            # The file is renamed, which works only within a file system.
+            assert temporary.startswith(f"{tmp_path}/files/.{name}.")
+            assert os.path.basename(temporary) == f"{name}.txt"
+            with open(temporary, "w") as file:
+                file.write("text")
+        assert (tmp_path / "links" / f"{name}.txt").is_symlink()
+        assert (tmp_path / "files" / name).read_text() == "text"
+    assert sorted(os.listdir(tmp_path / "links")) == ["new.txt", "old.txt"]
+    assert sorted(os.listdir(tmp_path / "files")) == ["new", "old"]
 
 
 def test_a_device_is_not_replaced_by_a_file(tmp_path):
@@ -108,8 +159,8 @@ def test_a_device_is_not_replaced_by_a_file(tmp_path):
         write_text(str(tmp_path / "pipe"), "text")
     assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
     (tmp_path / "link").symlink_to("pipe")
-    write_text(str(tmp_path / "link"), "text")  # Only the link is replaced.
-    assert (tmp_path / "link").read_text() == "text"
+    with pytest.raises(OSError, match="/link is a device or a pipe"):
+        write_text(str(tmp_path / "link"), "text")
     assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
 
 

@@ -17,6 +17,9 @@ NOTICES = (
     "E0000 00:00:1795655946.426810   20304 util.cc:131] oneDNN supports DT_UINT8 only "
     "on platforms with AVX-512. Falling back to the default Eigen-based implementation "
     "if present.",
+    "fully_quantize: 0, inference_type: 6, input_inference_type: INT8, "
+    "output_inference_type: INT8",
+    "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.",
 )
 GPU_NOTICES = (
     "I0000 00:00:1795655933.736826   20304 cudart_stub.cc:31] Could not find cuda "
@@ -27,6 +30,8 @@ GPU_NOTICES = (
 OTHER_LINES = (
     "E0000 00:00:1795655935.320908   20304 cuda_dnn.cc:52] Could not load library.",
     "free(): invalid pointer",
+    "INFO: Initialized TensorFlow Lite runtime for another device.",
+    "error: fully_quantize: 0, inference_type: 6, input_inference_type: INT8, ",
     "the word oneDNN custom operations are on. You may see slightly different",
     "",
 )

@@ -108,6 +108,10 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
+# Figures that are laid out by `layout`.
+OTHER_LAYOUT = (*explanations.FIGURES, "architecture", "kernel_epochs")
+
+
 def visualize(run, figure, *args):
     """Returns (exit status, output, last error line) of the command visualize."""
     code, out, err = command(
@@ -126,7 +130,7 @@ def visualize(run, figure, *args):
         pytest.param("dropout", marks=pytest.mark.large),
         *(
             pytest.param(name, marks=pytest.mark.large)
-            for name in explanations.FIGURES
+            for name in OTHER_LAYOUT
         ),
     ],
 )  # fmt: skip
@@ -137,8 +141,15 @@ def test_visualize_draws_each_figure(run, tmp_path, figure):
     assert code == 0, error
     assert out.splitlines()[-1] == str(path)
     image = matplotlib_image.imread(path)[..., :3]
-    width = 900 if figure in explanations.FIGURES else 960
+    width = 900 if figure in OTHER_LAYOUT else 960
     assert image.shape[1] == width and image.std() > 0.05
+
+
+def test_draw_expands_tildes(run, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(run.parent))
+    draw.draw("kernels", "~/kernels.PNG", weights="~/run")
+    assert (run.parent / "kernels.PNG").read_bytes().startswith(b"\x89PNG")
 
 
 def test_training_keeps_the_kernels_of_its_epochs(run):

@@ -45,20 +45,21 @@ def check_weights(figure, weights):
         )
 
 
-def check_output(output, extension=".png"):
+def check_output(output, *extensions):
     """Raises an error if a figure cannot be written to `output`.
 
     Args:
         output: the path of the file.
-        extension: the extension that it must have.
+        *extensions: the extensions that it may have.
 
     Raises:
         ValueError: if there is no path, or it has another extension.
-        OSError: if the folder of the file does not exist, or the path is a folder.
+        OSError: if the folder of the file does not exist or cannot be written to, or
+            the path is a folder.
     """
     if not output:
         raise ValueError(f"Expected a PNG file to write. Received: {output=}.")
-    files.check_output("output", output, extension)
+    files.check_output("output", output, *extensions)
 
 
 def check_count(count):

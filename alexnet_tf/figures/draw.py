@@ -1,4 +1,4 @@
-"""Draws the figures of `paper_figures` from the names of weights and data sets.
+"""Draws the figures of this package from the names of weights and data sets.
 
     from alexnet_tf.figures import draw
     draw.draw("kernels", "kernels.png", weights="runs/textures-tiny")
@@ -7,9 +7,12 @@
 import os
 import tempfile
 
+from alexnet_tf.figures import architecture
 from alexnet_tf.figures import arguments
+from alexnet_tf.figures import embedding
 from alexnet_tf.figures import examples
 from alexnet_tf.figures import explanations
+from alexnet_tf.figures import kernel_epochs
 from alexnet_tf.figures import paper_figures
 from alexnet_tf import files
 from alexnet_tf.inference.classifier import find_run_data
@@ -19,6 +22,7 @@ from alexnet_tf.inference import evaluation
 from alexnet_tf.inference import retrieval
 from alexnet_tf.models import alexnet
 from alexnet_tf.models import receptive_fields
+from alexnet_tf import presets
 
 FIGURES = (
     "kernels",
@@ -31,10 +35,17 @@ FIGURES = (
     "normalization",
     "receptive_fields",
     *explanations.FIGURES,
+    "architecture",
+    "kernel_epochs",
 )
 # These figures show one random example of the split, or the only one of `images`.
 _FIGURES_OF_ONE_IMAGE = ("crops", "activations", "normalization", "receptive_fields")
-_DEFAULT_COUNTS = {"predictions": 9, "dropout": 200}
+_DEFAULT_COUNTS = {
+    "predictions": 9,
+    "dropout": 200,
+    "occlusion": 3,
+    "embedding": embedding.DEFAULT_COUNT,
+}
 _DEFAULT_COUNT = 8
 _MAX_PREDICTIONS = 1000  # Images of a split among which "predictions" chooses.
 
@@ -66,8 +77,8 @@ def draw(
     """Draws one figure of a network, as `python -m alexnet_tf.visualize` does.
 
     Args:
-        figure: one of `FIGURES`, each a function of `paper_figures` or a module that
-            `explanations` calls.
+        figure: one of `FIGURES`, each a function of `paper_figures` or a module of its
+            own.
         output: the PNG file to write; for "kernel_epochs", also a GIF file.
         weights, preset, layout: the network, see `load_classifier`.
         dataset, split, data_dir, image_key, label_key: the data, see `datasets.load`.
@@ -110,6 +121,9 @@ def draw(
         ModuleNotFoundError: if scikit-learn is not installed, for the projection "tsne"
             only.
     """
+    output, index, index_output, weights = map(
+        files.expand_home, (output, index, index_output, weights)
+    )
     images = [images] if isinstance(images, str | os.PathLike) else list(images)
     if figure not in FIGURES:
         raise ValueError(
@@ -123,22 +137,29 @@ def draw(
         weights, dataset, split, data_dir, "textures",
         image_key=image_key, label_key=label_key,
     )  # fmt: skip
-    if figure in explanations.FIGURES:
-        explanations.draw(
-            figure, output, data, weights=weights, preset=preset, layout=layout,
-            images=images, class_name=class_name, layer=layer, unit=unit,
-            projection=projection, count=count, seed=seed, verbose=verbose,
-        )  # fmt: skip
-        return
-    _check_arguments(figure, output, weights, count, index, index_output)
+    _check_arguments(figure, output, weights, preset, count, index, index_output)
     retrieval.check_metric(metric)
+    embedding.check_projection(projection)
+    count = count or _DEFAULT_COUNTS.get(figure, _DEFAULT_COUNT)
+    if figure == "kernel_epochs":
+        kernel_epochs.draw(weights, output, count)
+        return
+    if figure == "architecture":
+        _draw_architecture(weights, preset, layout, output)
+        return
     paths = examples.find_images(images)
     if figure in _FIGURES_OF_ONE_IMAGE and len(paths) > 1:
         raise ValueError(f"Expected one image for {figure}. Received: {len(paths)}.")
     classifier = load_classifier(weights, preset, layout)
     classifier = for_dataset(classifier, weights, data.dataset)
-    count = count or _DEFAULT_COUNTS.get(figure, _DEFAULT_COUNT)
-    if figure == "kernels":
+    image_classifier = examples.for_images(classifier, weights, paths)
+    if figure in explanations.FIGURES:
+        explanations.draw(
+            figure, output, data, paths, image_classifier, class_name=class_name,
+            layer=layer, unit=unit, projection=projection, count=count, seed=seed,
+            verbose=verbose,
+        )  # fmt: skip
+    elif figure == "kernels":
         paper_figures.kernels(classifier, output)
     elif figure == "norms":
         paper_figures.norms(classifier, seed, output)
@@ -150,15 +171,14 @@ def draw(
         _, queries = examples.load(data, paths, count, seed)
         layer = layer or alexnet.penultimate_layer(classifier.model)
         _draw_neighbors(
-            classifier, examples.for_images(classifier, weights, paths),
-            data.train_source(), queries, layer, metric, index, index_output, output,
-            verbose,
+            classifier, image_classifier, data.train_source(), queries, layer,
+            metric, index, index_output, output, verbose,
         )  # fmt: skip
     else:
         num_examples = 1 if figure in _FIGURES_OF_ONE_IMAGE else count
         _draw_examples(
-            figure, examples.for_images(classifier, weights, paths),
-            *examples.load(data, paths, num_examples, seed), count, seed, output,
+            figure, image_classifier, *examples.load(data, paths, num_examples, seed),
+            count, seed, output,
         )  # fmt: skip
 
 
@@ -184,9 +204,17 @@ def receptive_field_table(weights, preset=None, layout=None):
     return "\n".join(lines)
 
 
-def _check_arguments(figure, output, weights, count, index, index_output):
-    arguments.check_weights(figure, weights)
-    arguments.check_output(output)
+def _check_arguments(figure, output, weights, preset, count, index, index_output):
+    """Raises an error before any work is done."""
+    if figure == "architecture" and not (weights or preset):
+        raise ValueError(
+            "Expected the preset or the weights of a network for architecture. "
+            f"Received: {preset=}, {weights=}."
+        )
+    if figure != "architecture":
+        arguments.check_weights(figure, weights)
+    extensions = (".png", ".gif") if figure == "kernel_epochs" else (".png",)
+    arguments.check_output(output, *extensions)
     arguments.check_count(count)
     if index and index_output:
         raise ValueError(
@@ -195,6 +223,17 @@ def _check_arguments(figure, output, weights, count, index, index_output):
         )
     if index_output:
         files.check_output("index_output", index_output, ".npz")
+
+
+def _draw_architecture(weights, preset, layout, output):
+    """Draws the architecture of weights or, without weights, of a preset."""
+    if weights:
+        classifier = load_classifier(weights, preset, layout)
+        model, name = classifier.model, classifier.preset.name
+    else:
+        spec = presets.get(preset)
+        model, name = alexnet.AlexNet(spec), spec.name
+    architecture.draw(model, f"The layers of preset {name}", output)
 
 
 def _draw_examples(figure, classifier, source, shown, count, seed, output):

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import html
 import io
+import math
 import os
 import tempfile
 
@@ -26,7 +27,10 @@ from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import readable_name
 from alexnet_tf import plots
 from alexnet_tf import presets
+from alexnet_tf import published
 from alexnet_tf.training import metrics
+from alexnet_tf.training.checkpoints import read_progress
+from alexnet_tf.workdir import has_checkpoint
 from alexnet_tf.workdir import read_environments
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import read_metrics
@@ -128,17 +132,15 @@ def write_report(
         The path of the page.
 
     Raises:
-        ValueError: if the run records no data set and none is given, the data has
-            other classes than the network, the index does not fit, or an image is
-            unreadable.
+        ValueError: if `workdir` is the name of published weights, the run records no
+            data set and none is given, the data has other classes than the network, the
+            index does not fit, or an image is unreadable.
         OSError: if the run, its data, the index or the folder of the output are
             missing.
     """
-    if not os.path.isdir(workdir):
-        raise FileNotFoundError(
-            f"The run does not exist: {workdir}. Give the work directory of a run."
-        )
-    output = output or os.path.join(workdir, "report.html")
+    workdir = os.fspath(files.expand_home(workdir))
+    _check_run(workdir)
+    output = files.expand_home(output) or os.path.join(workdir, "report.html")
     files.check_output("output", output)
     classifier = load_classifier(workdir)
     data = find_run_data(
@@ -153,13 +155,28 @@ def write_report(
     source, train_source = data.source(), data.train_source()
     layer = layer or alexnet.penultimate_layer(classifier.model)
     with tempfile.TemporaryDirectory() as folder:
-        path = index or os.path.join(folder, "index.npz")
+        path = files.expand_home(index) or os.path.join(folder, "index.npz")
         if not index:
             train_source = train_source.subsample(_MAX_INDEXED)
             retrieval.build_index(path, classifier, train_source, layer, verbose)
         text = page(workdir, classifier, source, train_source, path, layer, verbose)
     files.write_text(output, text)
     return output
+
+
+def _check_run(workdir):
+    """Raises an error if there is no directory of a run."""
+    if os.path.isdir(workdir):
+        return
+    if workdir in published.WEIGHTS or workdir == "imagenet":
+        raise ValueError(
+            "Expected the work directory of a run, whose metrics a report shows. "
+            f"Received: {workdir}, the name of published weights. Evaluate them with "
+            "alexnet_tf.evaluate, and draw them with alexnet_tf.visualize."
+        )
+    raise FileNotFoundError(
+        f"The run does not exist: {workdir}. Give the work directory of a run."
+    )
 
 
 def page(workdir, classifier, source, train_source, index, layer, verbose=0):
@@ -182,9 +199,13 @@ def page(workdir, classifier, source, train_source, index, layer, verbose=0):
         classifier, source, "center", verbose=verbose
     )
     log_lines = read_metrics(workdir)
+    progress = read_progress(workdir) if has_checkpoint(workdir) else None
     preset = classifier.preset
     sections = [
-        ("Result", *_result(classifier, source, probabilities, labels, log_lines)),
+        (
+            "Result",
+            *_result(classifier, source, probabilities, labels, log_lines, progress),
+        ),
         ("Curves", *_curves(log_lines, preset.name, source.name)),
         *_kernels(classifier),
         *_predictions(classifier, source, probabilities, labels),
@@ -368,7 +389,12 @@ def _gallery(elements):
     return f'<div class="gallery">{"".join(elements)}</div>\n'
 
 
-def _result(classifier, source, probabilities, labels, log_lines):
+def _result(classifier, source, probabilities, labels, log_lines, progress):
+    """Returns an explanation and a table of the errors.
+
+    Args:
+        progress: the `Progress` of the evaluated checkpoint; None if it is not known.
+    """
     left_out = bad_images.describe_left_out(source.num_bad_images)
     count = f"{len(labels):,} images{left_out}"
     rows = [
@@ -376,34 +402,61 @@ def _result(classifier, source, probabilities, labels, log_lines):
         ("parameters", f"{classifier.model.count_params():,}"),
         ("measured on", f"{source}, {count}, center crop"),
     ]
+    if progress:
+        rows.append(("checkpoint", f"after step {progress.step:,}"))
     for k in metrics.reported_ks(len(source.classes)):
         hits = evaluation.hits(probabilities, labels, k)
         low, high = evaluation.interval(hits)
         error = f"{1 - hits.mean():.2%} (95% interval {low:.2%} to {high:.2%})"
         rows.append((f"top-{k} error", error))
-    train_metrics = [line for line in log_lines if line["split"] == "train"]
-    if train_metrics:
-        last = train_metrics[-1]
-        # Evaluations and log intervals of one step have no throughput.
-        throughputs = [
-            line["images_per_second"]
-            for line in log_lines
-            if line.get("images_per_second")
-        ]
-        rows += [
-            ("top-1 error in training", f"{last['top1_error']:.2%}"),
-            ("epochs", f"{last['epoch']:g}"),
-            ("steps", f"{last['step']:,}"),
-            (
-                "images per second",
-                f"{np.median(throughputs):,.0f}" if throughputs else "-",
-            ),
-        ]
-    return (
+    explanation = (
         "The top-k error is the share of the images whose true class is not among the "
-        "k most probable classes.",
-        _table(rows),
+        "k most probable classes."
     )
+    last_step = max([line["step"] for line in log_lines], default=0)
+    if progress and progress.step < last_step:
+        explanation += (
+            " The run was interrupted: all predictions are those of the checkpoint "
+            f"after step {progress.step:,}, but the curves and the rows about training "
+            f"reach step {last_step:,}."
+        )
+    return explanation, _table(rows + _training_rows(log_lines))
+
+
+def _training_rows(log_lines):
+    """Returns rows of a table about the training, none if it recorded no metrics."""
+    train_metrics = [line for line in log_lines if line["split"] == "train"]
+    if not train_metrics:
+        return []
+    last = train_metrics[-1]
+    error, epoch = _last_epoch_error(train_metrics)
+    # Evaluations and log intervals of one step have no throughput.
+    throughputs = [
+        line["images_per_second"] for line in log_lines if line.get("images_per_second")
+    ]
+    return [
+        ("top-1 error in training", f"{error:.2%} (mean of epoch {epoch})"),
+        ("epochs", f"{last['epoch']:g}"),
+        ("steps", f"{last['step']:,}"),
+        (
+            "images per second",
+            f"{np.median(throughputs):,.0f}" if throughputs else "-",
+        ),
+    ]
+
+
+def _last_epoch_error(train_metrics):
+    """Returns the mean top-1 error in training in the last epoch, and its number.
+
+    A line has the mean of the steps since the line before it. The last epoch may be
+    incomplete.
+    """
+    # An epoch of 2/3 + 1/3 may be a little more than 1.
+    epochs = [math.ceil(line["epoch"] - 1e-6) for line in train_metrics]
+    steps = np.diff([0, *(line["step"] for line in train_metrics)])
+    in_last = np.array(epochs) == epochs[-1]
+    errors = np.array([line["top1_error"] for line in train_metrics])
+    return np.average(errors[in_last], weights=steps[in_last]), epochs[-1]
 
 
 def _curves(log_lines, preset_name, source_name):
@@ -418,9 +471,9 @@ def _curves(log_lines, preset_name, source_name):
         )
         plotted.append(_plot(draw_figure, title))
     explanation = (
-        "There is a point for each epoch. Augmentation, and dropout if there is any, "
-        "make the task harder in training. The errors may therefore be higher than in "
-        "validation."
+        "A point of the training curve is the mean of the steps since the point before "
+        "it. Augmentation, and dropout if there is any, make the task harder in "
+        "training. The errors may therefore be higher than in validation."
     )
     return explanation, _gallery(plotted)
 

@@ -107,13 +107,15 @@ def activations(classifier, encoded):
         encoded: the bytes of the image file.
     """
     model = classifier.model
-    names = alexnet.activation_names(model)
-    outputs = [alexnet.features(model, name).output for name in names]
-    extractor = keras.Model(model.input, [*outputs, model.output])
+    outputs = {
+        name: alexnet.features(model, name).output
+        for name in alexnet.activation_names(model)
+    }
+    extractor = keras.Model(model.input, {**outputs, "prob": model.output})
     crop = classifier.center_crop(encoded)[tf.newaxis]
     values = extractor(crop, training=False)
     return {
-        name: output.numpy()[0] for name, output in zip([*names, "prob"], values)
+        name: values[name].numpy()[0].astype(np.float32) for name in (*outputs, "prob")
     }
 
 

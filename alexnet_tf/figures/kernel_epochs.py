@@ -38,7 +38,7 @@ def draw(workdir, path, count=DEFAULT_COUNT):
             f"the folder kernels. Received: {workdir}, which has none. Runs of older "
             "versions, weights files and published weights have no such folder."
         )
-    if str(path).endswith(".gif"):
+    if str(path).lower().endswith(".gif"):
         frames = [
             _frame(epoch, kernel_history.read_kernels(file))
             for epoch, file in paths.items()

@@ -288,6 +288,9 @@ def draw_receptive_fields(classifier, path, example=None):
     Args:
         classifier, path: see the module docstring.
         example: an example of a source to draw the fields on. Default: gray.
+
+    Raises:
+        ValueError: if no layer sees more than one pixel.
     """
     rows, size = [], None
     for field in receptive_fields.receptive_fields(classifier.model):
@@ -297,6 +300,11 @@ def draw_receptive_fields(classifier, path, example=None):
             label = f"{field.layer}: {field.size} x {field.size}"
             rows.append((label, first, first + field.size - 1))
         size = field.size
+    if not rows:
+        raise ValueError(
+            "Expected a network with a convolution or a pooling over more than one "
+            f"pixel. Received: {classifier.preset.name}, which has none."
+        )
     side = classifier.model.input.shape[1]
     title = (
         f"Pixels that the central output of a layer of {classifier.preset.name} sees\n"

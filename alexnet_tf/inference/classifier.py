@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import itertools
 import os
 import warnings
 
@@ -16,6 +17,8 @@ from alexnet_tf.data import datasets
 from alexnet_tf.data import image_files
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
+from alexnet_tf.files import expand_home
+from alexnet_tf.inference.image_arguments import encoded_bytes
 from alexnet_tf.inference.input_layer import PreprocessInput
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import decode_predictions
@@ -32,6 +35,7 @@ from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import STATISTICS_FILE
 
 _MAX_CLASSES = 100_000
+_MAX_CROPS = 32  # The largest number of crops in a batch.
 
 # Retrieval indexes written by version 0.1 contain fingerprints that were computed with
 # these names.
@@ -154,9 +158,14 @@ class Classifier:
     def probabilities(self, encoded, ten_crop=False):
         """Returns float32 [classes], the probabilities of the classes of one image.
 
+        For a list of N images the result is float32 [N, classes]. They are computed in
+        batches, which takes less time than one by one.
+
         Args:
-            encoded: the path of a JPEG, PNG, BMP, GIF or WebP file, its bytes, or an
-                image as uint8 RGB [H, W, 3].
+            encoded: the path of a JPEG, PNG, BMP, GIF or WebP file; its bytes; an image
+                of Pillow; or pixels as a uint8 array or tensor, RGB [H, W, 3], RGB and
+                an alpha channel, which is ignored, [H, W, 4], or gray [H, W] or
+                [H, W, 1]. A list or tuple of these for several images.
             ten_crop: whether to average over the paper's ten crops (section 4.1)
                 instead of using the center crop.
 
@@ -164,19 +173,19 @@ class Classifier:
             ValueError: if `encoded` is not an image.
             OSError: if the file cannot be read.
         """
-        if ten_crop:
-            encoded = _encoded_bytes(encoded)
-            with _decoding(encoded):
-                crops = preprocess.ten_crop(
-                    encoded, self.preset.preprocessing, self.statistics
-                )
-        else:
-            crops = self.center_crop(encoded)[tf.newaxis]
-        with compiled_normalization():
-            return np.mean(self.model(crops, training=False), axis=0)
+        if not isinstance(encoded, list | tuple):
+            return self._run(self._crops(encoded, ten_crop)[tf.newaxis])[0]
+        batches = _split(encoded, ten_crop)
+        outputs = [np.zeros([0, len(self.classes)], np.float32)]
+        for batch in batches:
+            crops = tf.stack([self._crops(image, ten_crop) for image in batch])
+            outputs.append(self._run(crops, len(batches[0])))
+        return np.concatenate(outputs)
 
     def predict(self, encoded, top=5, ten_crop=False):
         """Returns [(id, name, probability), ...] of the most probable classes.
+
+        For a list of images the result is a list of such lists.
 
         Args:
             encoded, ten_crop: see `probabilities`.
@@ -186,8 +195,37 @@ class Classifier:
             ValueError: if `encoded` is not an image, or `top` is less than 1.
             OSError: if the file cannot be read.
         """
-        probabilities = self.probabilities(encoded, ten_crop)[np.newaxis]
-        return decode_predictions(probabilities, top, self.classes)[0]
+        probabilities = self.probabilities(encoded, ten_crop)
+        if isinstance(encoded, list | tuple):
+            return decode_predictions(probabilities, top, self.classes)
+        return decode_predictions(probabilities[np.newaxis], top, self.classes)[0]
+
+    def _crops(self, encoded, ten_crop):
+        """Returns the crops of an image, float32 [1 or 10, crop, crop, 3]."""
+        if not ten_crop:
+            return self.center_crop(encoded)[tf.newaxis]
+        encoded = encoded_bytes(encoded)
+        with _decoding(encoded):
+            return preprocess.ten_crop(
+                encoded, self.preset.preprocessing, self.statistics
+            )
+
+    def _run(self, crops, batch_size=1):
+        """Returns the mean probabilities over crops, float32 [images, classes].
+
+        Args:
+            crops: float32 [images, crops, H, W, 3].
+            batch_size: a number of images, to which `crops` is filled up: functions of
+                the network are compiled for each new number, which takes a second.
+        """
+        num_images, num_crops = crops.shape[:2]
+        padding = np.zeros([5, 2], int)
+        padding[0, 1] = max(0, batch_size - num_images)
+        flat = tf.reshape(tf.pad(crops, padding), [-1, *crops.shape[2:]])
+        with compiled_normalization():
+            outputs = tf.cast(self.model(flat, training=False), tf.float32).numpy()
+        outputs = outputs.reshape(-1, num_crops, outputs.shape[-1])[:num_images]
+        return outputs.mean(axis=1)
 
     def center_crop(self, encoded):
         """Returns the center crop of an image, float32 [crop, crop, 3].
@@ -195,13 +233,13 @@ class Classifier:
         The crop is an input of the model: the mean is subtracted.
 
         Args:
-            encoded: see `probabilities`.
+            encoded: one image, see `probabilities`.
 
         Raises:
             ValueError: if `encoded` is not an image.
             OSError: if the file cannot be read.
         """
-        encoded = _encoded_bytes(encoded)
+        encoded = encoded_bytes(encoded)
         with _decoding(encoded):
             return preprocess.evaluation_image(
                 encoded, self.preset.preprocessing, self.statistics
@@ -213,13 +251,13 @@ class Classifier:
         The result is uint8 RGB [image_size, image_size, 3].
 
         Args:
-            encoded: see `probabilities`.
+            encoded: one image, see `probabilities`.
 
         Raises:
             ValueError: if `encoded` is not an image.
             OSError: if the file cannot be read.
         """
-        encoded = _encoded_bytes(encoded)
+        encoded = encoded_bytes(encoded)
         with _decoding(encoded):
             square = preprocess.center_square(encoded, self.preset.preprocessing)
         return square.numpy()
@@ -253,6 +291,7 @@ def load_classifier(weights, preset=None, layout=None, mean=None, checkpoint="la
             the weights are those of a different network, the mean does not fit, or
             "best" is asked of weights that are not a run.
     """
+    weights, mean = expand_home(weights), expand_home(mean)
     spec = preset_of_weights(weights, preset)
     path = published.locate(weights, preset)
     weights_path = _checkpoint_path(path, checkpoint)
@@ -301,16 +340,20 @@ def predict_files(
         exif_orientation: see `for_image_files`.
 
     Returns:
-        An iterator over one `Prediction` for each file. A file that cannot be read has
-        a `Prediction` with an error.
+        An iterator over one `Prediction` for each file, in order. A file that cannot be
+        read has a `Prediction` with an error. Files are read and classified in batches.
     """
     if top < 1:
         raise ValueError(f"Expected top to be at least 1. Received: {top=}.")
     paths = [path for path, _ in image_files.find(patterns)]
     classifier = load_classifier(weights, preset, layout, mean, checkpoint)
     classifier = for_image_files(classifier, weights, exif_orientation)
-    return (
-        _predict_file(classifier, path, top, ten_crop, with_images) for path in paths
+    batches = _split(paths, ten_crop)
+    return itertools.chain.from_iterable(
+        _predict_batch(
+            classifier, batch, len(batches[0]), top, ten_crop, with_images
+        )
+        for batch in batches
     )
 
 
@@ -352,19 +395,44 @@ def for_dataset(classifier, weights, dataset, exif_orientation=None):
     return for_image_files(classifier, weights, exif_orientation)
 
 
-def _predict_file(classifier, path, top, ten_crop, with_images):
+def _split(images, ten_crop):
+    """Splits a list into batches of nearly equal size, none of which is too large."""
+    max_size = _MAX_CROPS // 10 if ten_crop else _MAX_CROPS
+    num_batches = -(-len(images) // max_size)
+    size = -(-len(images) // max(num_batches, 1)) or 1
+    return [images[start : start + size] for start in range(0, len(images), size)]
+
+
+def _predict_batch(classifier, paths, batch_size, top, ten_crop, with_images):
+    """Returns one `Prediction` for each path, see `predict_files`."""
+    read = [_read_file(classifier, path, ten_crop, with_images) for path in paths]
+    all_crops = [crops for _, crops in read if crops is not None]
+    classes = iter(())
+    if all_crops:
+        probabilities = classifier._run(tf.stack(all_crops), batch_size)
+        classes = iter(decode_predictions(probabilities, top, classifier.classes))
+    return [
+        prediction
+        if crops is None
+        else dataclasses.replace(prediction, classes=next(classes))
+        for prediction, crops in read
+    ]
+
+
+def _read_file(classifier, path, ten_crop, with_images):
+    """Returns a `Prediction` without classes, and the crops; None after an error."""
     try:
         with open(path, "rb") as file:
             encoded = file.read()
-        classes = classifier.predict(encoded, top, ten_crop)
+        crops = classifier._crops(encoded, ten_crop)
         image = classifier.center_square(encoded) if with_images else None
     except OSError as error:
-        return Prediction(path, error=error.strerror)
+        return Prediction(path, error=error.strerror), None
     except bad_images.UndecodableError as error:
-        return Prediction(path, error=error.fault)
+        return Prediction(path, error=error.fault), None
     except ValueError as error:  # A path with a null character.
-        return Prediction(path, error=str(error))
-    return Prediction(path, classes, image)
+        return Prediction(path, error=str(error)), None
+    return Prediction(path, image=image), crops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -478,35 +546,8 @@ def _recorded_flags(weights):
     row = published.find(weights)
     if row and not row.folder:
         return {"dataset": row.dataset}
-    weights = published.locate(weights)
+    weights = published.locate(expand_home(weights))
     return read_flags(weights) if os.path.isdir(weights) else {}
-
-
-def _encoded_bytes(image):
-    """Returns the bytes of an image file, see `Classifier.probabilities`.
-
-    Pixels are encoded as a PNG, which is lossless. In this way they are resized exactly
-    as those of files are.
-    """
-    if isinstance(image, str | os.PathLike):
-        with open(image, "rb") as file:
-            return file.read()
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
-        if image.ndim == 3 and image.shape[-1] == 3 and image.size:
-            return tf.io.encode_png(image).numpy()
-    elif isinstance(image, bytes) or _is_string_tensor(image):
-        return image
-    received = type(image).__name__
-    if hasattr(image, "dtype"):
-        received += f" of dtype {image.dtype} and shape {image.shape}"
-    raise ValueError(
-        "Expected the path of an image file, its bytes, or an array of RGB pixels, "
-        f"uint8 [H, W, 3]. Received: {received}."
-    )
-
-
-def _is_string_tensor(image):
-    return tf.is_tensor(image) and image.dtype == tf.string
 
 
 @contextlib.contextmanager
@@ -550,9 +591,14 @@ def _check_no_mean(mean, weights):
 
 def _class_names(weights, preset):
     """Returns the names of ImageNet's classes if there are 1000, numbers otherwise."""
-    last = preset.layers[-1].name
-    shapes = read_shapes(weights).get(last, {})
-    kernel, bias = shapes.get("kernel", ()), shapes.get("bias", ())
+    last, layers = preset.layers[-1].name, read_shapes(weights)
+    if last not in layers:
+        raise ValueError(
+            f"{weights} has no layer {last}, the last one of the preset {preset.name}. "
+            f"Its layers are {', '.join(layers)}. Give the preset of this file, or "
+            "another file."
+        )
+    kernel, bias = (layers[last].get(part, ()) for part in ("kernel", "bias"))
     count = bias[0] if len(bias) == 1 else 0
     # Without this limit, a damaged or hostile file could make the model any size.
     if len(kernel) != 2 or count not in kernel or not 0 < count <= _MAX_CLASSES:

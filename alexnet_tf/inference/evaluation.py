@@ -1,6 +1,7 @@
 """Errors of a network or an ensemble on center crops, ten crops or whole images."""
 
 import dataclasses
+import numbers
 
 import keras
 import numpy as np
@@ -253,6 +254,9 @@ def dense_probabilities(classifier, source, scales, verbose=1):
     """
     check_fits(classifier, source)
     preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
+    scales = [scales] if isinstance(scales, numbers.Integral) else list(scales)
+    if not scales:
+        raise ValueError(f"Expected at least one size. Received: {scales=}.")
     if min(scales) < preprocessing.crop_size:
         raise ValueError(
             f"Expected sizes of at least {preprocessing.crop_size} pixels, the size "

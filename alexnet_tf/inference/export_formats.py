@@ -1,7 +1,7 @@
 """Writes a trained network in the formats that other programs run.
 
-`saved_model`, `tflite`, `tflite_int8` and `onnx` write a `Classifier`, or any
-`keras.Model` with one input and one output:
+`saved_model`, `keras_file`, `tflite`, `tflite_int8` and `onnx` write a `Classifier`, or
+any `keras.Model` with one input and one output:
 
     model = alexnet_tf.AlexNet("caffe", classes=10)
     export_formats.tflite(model, "caffe.tflite")
@@ -25,6 +25,7 @@ import tensorflow as tf
 from alexnet_tf.data import preprocess
 from alexnet_tf.files import atomic_write
 from alexnet_tf.files import check_output
+from alexnet_tf.files import expand_home
 from alexnet_tf.files import remove_unfinished
 from alexnet_tf.inference.classifier import Classifier
 from alexnet_tf.inference.classifier import for_image_files
@@ -34,7 +35,7 @@ from alexnet_tf.inference.export_comparison import compare_int8
 from alexnet_tf.inference.export_comparison import noise_images
 from alexnet_tf.inference.export_comparison import noise_inputs
 from alexnet_tf.inference.export_comparison import run_model
-from alexnet_tf.inference.export_comparison import TOLERANCE
+from alexnet_tf.inference.export_comparison import tolerance
 from alexnet_tf.inference.export_comparison import TOLERANCE_8_BITS
 from alexnet_tf.inference.integer_network import quantizable_copy
 from alexnet_tf.inference import litert_files
@@ -42,10 +43,59 @@ from alexnet_tf.inference import representative_images
 from alexnet_tf.models.layers import portable_convolutions
 
 
+# {format: the file name extension that it may or, for Keras, must have}.
+_EXTENSIONS = {
+    "saved_model": "",
+    "keras": ".keras",
+    "tflite": ".tflite",
+    "tflite_8_bits": ".tflite",
+    "tflite_int8": ".tflite",
+    "onnx": ".onnx",
+}
+
+
+def find_format(output, format=None):
+    """Returns the format to write: `format`, or by default that of the extension.
+
+    It is "keras" for .keras, "tflite" for .tflite, "onnx" for .onnx, and "saved_model"
+    for all other paths.
+
+    Args:
+        output: the path to write.
+        format: see `export`; None for the default.
+
+    Raises:
+        ValueError: if there is no such format, or it contradicts the extension.
+    """
+    extension = os.path.splitext(_without_slash(output))[1].lower()
+    if extension not in _EXTENSIONS.values():
+        extension = ""
+    fitting = [name for name, each in _EXTENSIONS.items() if each == extension]
+    if format is None:
+        return fitting[0]
+    if format not in _EXTENSIONS:
+        raise ValueError(
+            f"Expected one of the formats {', '.join(_EXTENSIONS)}. Received: "
+            f"{format=}."
+        )
+    if extension and format not in fitting:
+        raise ValueError(
+            f"Expected the format {' or '.join(fitting)} for a file that ends in "
+            f"{extension}. Received: {format=} and output={os.fspath(output)!r}. Leave "
+            "the format out, or choose another name."
+        )
+    if format == "keras" and not extension:
+        raise ValueError(
+            "Expected output to end in .keras for the format keras. Received: "
+            f"output={os.fspath(output)!r}."
+        )
+    return format
+
+
 def export(
     weights,
     output,
-    format="saved_model",
+    format=None,
     *,
     preset=None,
     layout=None,
@@ -67,8 +117,9 @@ def export(
         weights, preset, layout, mean, checkpoint: the network, see `load_classifier`.
         output: the file to write; a directory for "saved_model". The path must
             not exist.
-        format: "saved_model", "tflite", "tflite_8_bits" (with weights stored in 8
-            bits), "tflite_int8" (with 8-bit arithmetic, see `tflite_int8`) or "onnx".
+        format: "saved_model", "keras", "tflite", "tflite_8_bits" (with weights stored
+            in 8 bits), "tflite_int8" (with 8-bit arithmetic, see `tflite_int8`) or
+            "onnx". Default: that of the extension of `output`, see `find_format`.
         dataset, split, data_dir, image_key, label_key: the data set with the
             representative images of "tflite_int8", see `datasets.load`. Default: the
             data that the run was trained on. A weights file needs `dataset`.
@@ -81,22 +132,20 @@ def export(
         FileExistsError: if `output` exists.
         OSError: if the folder of `output` does not exist or cannot be written to, or
             the weights or the data are missing.
-        ValueError: if the format is unknown, the weights do not fit the preset, there
-            is no data set for "tflite_int8" or one for another format, or the outputs
-            differ too much.
+        ValueError: if the format is unknown or contradicts the extension, the weights
+            do not fit the preset, there is no data set for "tflite_int8" or one for
+            another format, or the outputs differ too much.
         ModuleNotFoundError: if the packages for ONNX are not installed.
     """
     writers = {
         "saved_model": saved_model,
+        "keras": keras_file,
         "tflite": tflite,
         "tflite_8_bits": functools.partial(tflite, eight_bits=True),
         "tflite_int8": tflite_int8,
         "onnx": onnx,
     }
-    if format not in writers:
-        raise ValueError(
-            f"Expected one of the formats {', '.join(writers)}. Received: {format=}."
-        )
+    format = find_format(output, format)
     data = {
         "dataset": dataset, "split": split, "data_dir": data_dir,
         "image_key": image_key, "label_key": label_key,
@@ -144,7 +193,9 @@ def saved_model(network, path):
         model, inputs = _plain_model(network), _noise_inputs(network)
         model.export(temporary, format="tf_saved_model", verbose=False)
         served = tf.saved_model.load(temporary)
-        return compare(served.serve(inputs), run_model(model, inputs))
+        return compare(
+            served.serve(inputs), run_model(model, inputs), tolerance(model)
+        )
 
 
 def _saved_classifier(classifier, path):
@@ -180,11 +231,48 @@ def _saved_classifier(classifier, path):
     files = [tf.io.encode_jpeg(image).numpy() for image in images]
     expected = np.stack([classifier.probabilities(file) for file in files])
     inputs = _noise_inputs(classifier)
+    limit = tolerance(classifier.model)
     return max(
-        compare(served.encoded(files), expected),
-        compare(served.pixels(images), run_model(classifier.model, inputs)),
+        compare(served.encoded(files), expected, limit),
+        compare(served.pixels(images), run_model(classifier.model, inputs), limit),
         key=lambda comparison: comparison.difference,
     )
+
+
+def keras_file(network, path):
+    """Writes a .keras file of the network, without preprocessing.
+
+    `keras.saving.load_model` reads the file after `import alexnet_tf`, which registers
+    the layers. The input of a `Classifier` is float32 [B, crop, crop, 3], made by
+    `Classifier.center_crop`, or by `preprocess_input` for published weights.
+
+    Args:
+        network: a `Classifier` or a `keras.Model`, see `saved_model`.
+        path: the file to write, which ends in .keras.
+
+    Returns:
+        The `Comparison` with the network, for two images of noise.
+
+    Raises:
+        ValueError: if `path` does not end in .keras, or the model cannot be loaded
+            again, because it has Lambda layers or a class that is not registered.
+    """
+    check_output("path", path, ".keras")
+    model, inputs = _plain_model(network), _noise_inputs(network)
+    with _write_to_new_path(path) as temporary:
+        saved = network.model if isinstance(network, Classifier) else network
+        saved.save(temporary)
+        try:
+            loaded = keras.saving.load_model(temporary, compile=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "Keras cannot load the file of this network again. Register the "
+                "classes of its layers with keras.saving.register_keras_serializable, "
+                "and replace Lambda layers by such classes. Keras says: "
+                f"{' '.join(str(error).split())[:300]}"
+            ) from error
+        outputs = run_model(_plain_model(loaded), inputs)
+        return compare(outputs, run_model(model, inputs), tolerance(model))
 
 
 def tflite(network, path, eight_bits=False):
@@ -208,11 +296,11 @@ def tflite(network, path, eight_bits=False):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
     configure = store_weights_in_8_bits if eight_bits else None
-    tolerance = TOLERANCE_8_BITS if eight_bits else TOLERANCE
+    limit = TOLERANCE_8_BITS if eight_bits else tolerance(model)
     with _write_to_new_path(path) as temporary:
         litert_files.convert(model, temporary, configure)
         outputs = litert_files.run(temporary, inputs)
-        return compare(outputs, run_model(model, inputs), tolerance)
+        return compare(outputs, run_model(model, inputs), limit)
 
 
 def tflite_int8(network, path, images):
@@ -302,7 +390,7 @@ def onnx(network, path):
             ) from error
         (model_input,) = session.get_inputs()
         (outputs,) = session.run(None, {model_input.name: inputs})
-        return compare(outputs, expected)
+        return compare(outputs, expected, tolerance(model))
 
 
 @contextlib.contextmanager
@@ -331,8 +419,12 @@ def _check_new(path):
 
 
 def _without_slash(path):
-    """Returns a path without a slash at its end, as only directories may have one."""
-    return os.fspath(path).rstrip("/" + os.sep) or path
+    """Returns a path without a slash at its end, as only directories may have one.
+
+    A ~ is expanded.
+    """
+    path = os.fspath(expand_home(path))
+    return path.rstrip("/" + os.sep) or path
 
 
 def _check_count(calibration_images):

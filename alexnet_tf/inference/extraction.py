@@ -225,10 +225,11 @@ def _feature_model(model, layers):
 
 
 def _feature_function(model, layers, pool):
-    """Returns a function from float32 [B, crops, H, W, 3] to {layer: [B, ...]}.
+    """Returns a function from float32 [B, crops, H, W, 3] to {layer: float32 [B, ...]}.
 
-    The function averages over the crops and, if `pool` is "mean", over the height and
-    width of maps.
+    Layers with a dtype policy such as mixed_bfloat16 have outputs of other dtypes,
+    which files and NumPy do not support. The function averages over the crops and, if
+    `pool` is "mean", over the height and width of maps.
     """
     feature_model = _feature_model(model, layers)
     crop_shape = model.input.shape[1:]
@@ -238,6 +239,7 @@ def _feature_function(model, layers, pool):
         flat = tf.reshape(crops, [-1, *crop_shape])
         with compiled_normalization():
             outputs = feature_model(flat, training=False)
+        outputs = {layer: tf.cast(x, tf.float32) for layer, x in outputs.items()}
         if pool == "mean":
             outputs = {
                 layer: tf.reduce_mean(x, [1, 2]) if x.shape.rank == 4 else x

@@ -229,7 +229,8 @@ def features_of(classifier, encoded, layer="fc7"):
     crops = np.stack([classifier.center_crop(image) for image in encoded])
     extractor = alexnet.features(classifier.model, layer)
     with compiled_normalization():
-        return extractor(crops, training=False).numpy().reshape(len(crops), -1)
+        outputs = extractor(crops, training=False).numpy()
+    return outputs.astype(np.float32).reshape(len(crops), -1)
 
 
 def precision(matches, labels, query_labels, k):

@@ -142,9 +142,47 @@ def test_page_of_one_step_on_three_images(make_page, tmp_path):
     _, _, text = make_page(3)
     rows = {row[0]: row[1:] for row in ParsedPage(text).rows if len(row) > 1}
     assert rows["images per second"] == ["-"] and rows["steps"] == ["1"]
+    assert "checkpoint" not in rows  # The folder has none.
     assert "the 2 nearest of 3 images of images, split train" in (
         " ".join(text.split())
     )
+
+
+def test_error_in_training_is_the_mean_of_the_last_epoch():
+    """The steps of each line weight its error, and the last epoch may be incomplete."""
+    lines = [
+        {"split": "train", "step": step, "epoch": epoch, "top1_error": error}
+        for step, epoch, error in [
+            (2, 2 / 3, 0.9), (3, 1 + 1e-12, 0.3), (5, 5 / 3, 0.4), (6, 2.0, 0.1),
+        ]
+    ]  # fmt: skip
+    rows = [dict(html_report._training_rows(lines[:end])) for end in (2, 3, 4)]
+    assert [row["top-1 error in training"] for row in rows] == [
+        "70.00% (mean of epoch 1)", "40.00% (mean of epoch 2)",
+        "30.00% (mean of epoch 2)",
+    ]  # fmt: skip
+
+
+def test_page_of_an_interrupted_run_says_which_checkpoint_it_shows(
+    run_with_report, tmp_path
+):
+    """The run was killed after step 12, but its newest checkpoint is of step 9."""
+    shutil.copytree(run_with_report, tmp_path / "run")
+    append_metrics(
+        str(tmp_path / "run"), split="train", step=12, epoch=4.0, loss=1.0,
+        top1_error=0.25, learning_rate=0.01, images_per_second=9.0,
+    )
+    assert command("report", tmp_path / "run")[0] == 0
+    pages = [
+        ParsedPage((folder / "report.html").read_text())
+        for folder in (run_with_report, tmp_path / "run")
+    ]
+    rows = [{row[0]: row[1:] for row in page.rows if len(row) > 1} for page in pages]
+    assert [row["checkpoint"] for row in rows] == [["after step 9"]] * 2
+    assert rows[1]["steps"] == ["12"]
+    assert rows[1]["top-1 error in training"] == ["25.00% (mean of epoch 4)"]
+    sentence = "checkpoint after step 9, but the curves and the rows about training"
+    assert [sentence in " ".join(page.paragraphs) for page in pages] == [False, True]
 
 
 def test_kernels_of_a_first_convolution_of_any_name():
@@ -280,7 +318,20 @@ def test_rejects_folders_that_are_not_runs(tmp_path):
     assert code == 1 and "network.json" in error
     code, _, error = command("report", tmp_path / "none")
     assert code == 1 and f"The run does not exist: {tmp_path}/none." in error
+    code, _, error = command("report", "tiny_textures")
+    assert code == 1 and "the work directory of a run, whose metrics" in error
+    assert "Received: tiny_textures, the name of published weights." in error
     assert command("report")[0] == 1
+
+
+def test_a_tilde_stands_for_the_home_directory(run_with_report, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(run_with_report.parent))
+    monkeypatch.setattr(html_report, "page", lambda workdir, *_: f"page of {workdir}")
+    output = str(run_with_report.parent / "other.html")
+    assert html_report.write_report("~/run", output="~/other.html") == output
+    with open(output, encoding="utf-8") as file:
+        assert file.read() == f"page of {run_with_report}"
 
 
 def test_rejects_output_folder_that_does_not_exist(run_with_report, tmp_path):

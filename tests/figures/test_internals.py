@@ -14,6 +14,7 @@ from alexnet_tf.figures import internals
 from alexnet_tf.inference.classifier import Classifier
 from alexnet_tf.models import alexnet
 from alexnet_tf import presets
+from helpers.networks import dense_preset
 from helpers.networks import with_layer_values
 
 
@@ -118,6 +119,17 @@ def test_activations_equal_the_outputs_of_layers():
     np.testing.assert_allclose(
         outputs["prob"], classifier.probabilities(image), rtol=1e-5
     )
+
+
+def test_activations_of_a_network_with_one_layer_are_its_probabilities():
+    preset = dense_preset()
+    model = alexnet_tf.AlexNet(preset, 3)
+    statistics = pixel_statistics.imagenet(preset.preprocessing)
+    classifier = Classifier(model, preset, tuple("abc"), statistics)
+    (image,) = make_jpegs(1)
+    outputs = internals.activations(classifier, image)
+    assert [*outputs] == ["prob"]
+    np.testing.assert_allclose(outputs["prob"], classifier.probabilities(image))
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,9 @@ def test_strip_has_a_row_of_eight_kernels_for_each_epoch(workdir, monkeypatch):
     assert "8 of 10 kernels: numbers 0, 1, 3, 4, 5, 6, 8, 9." in note
 
 
-def test_animation_has_a_frame_for_each_epoch(workdir):
-    path = workdir / "kernels.gif"
+@pytest.mark.parametrize("name", ["kernels.gif", "kernels.GIF"])
+def test_animation_has_a_frame_for_each_epoch(workdir, name):
+    path = workdir / name
     kernel_epochs.draw(workdir, path)
     with Image.open(path) as animation:
         assert animation.n_frames == 5 and animation.info["loop"] == 0

@@ -1,11 +1,13 @@
 """Tests the values that the figures pass to `plots`."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import alexnet_tf
 from alexnet_tf.data import preprocess
 from alexnet_tf.data.source import PADDING_LABEL
 from alexnet_tf.figures import internals
@@ -13,6 +15,7 @@ from alexnet_tf.figures import paper_figures
 from alexnet_tf.inference import evaluation
 from alexnet_tf import plots
 from alexnet_tf import presets
+from helpers.networks import dense_preset
 from helpers.networks import untrained_classifier
 
 
@@ -333,3 +336,10 @@ def test_receptive_fields_are_those_of_convolutions_and_poolings(plotted, make_s
     paper_figures.draw_receptive_fields(classifier, "out.png", example)
     square = center_square(classifier, example)[4:68, 4:68]
     np.testing.assert_allclose(plotted("receptive_fields")[4], square, atol=1)
+
+
+def test_receptive_fields_need_a_layer_that_sees_several_pixels():
+    model, preset = alexnet_tf.AlexNet(dense_preset(), 3), dense_preset()
+    classifier = types.SimpleNamespace(model=model, preset=preset)
+    with pytest.raises(ValueError, match="convolution or a pooling.*Received: dense"):
+        paper_figures.draw_receptive_fields(classifier, "out.png")

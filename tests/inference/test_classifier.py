@@ -12,6 +12,7 @@ import zipfile
 import keras
 from matplotlib import image as matplotlib_image
 import numpy as np
+from PIL import Image
 import pytest
 import tensorflow as tf
 
@@ -20,9 +21,13 @@ from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
 from alexnet_tf.data.source import Source
 from alexnet_tf import inference
+from alexnet_tf.inference.classifier import find_run_data
+from alexnet_tf.inference.classifier import for_image_files
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models.labels import imagenet_classes
 from alexnet_tf.models.weights import save_weights
+from alexnet_tf import plots
+from alexnet_tf import predict
 from alexnet_tf import presets
 from helpers.commands import command
 from helpers.runs import small_preset
@@ -216,21 +221,115 @@ def test_paths_pixels_and_bytes_give_the_same_probabilities(tmp_path, ten_crop):
     np.testing.assert_array_equal(classifier.center_square(pixels), square)
 
 
+def test_images_in_memory_are_classified_as_their_files(tmp_path):
+    """An alpha channel is ignored, and gray images have three equal channels."""
+    classifier = load_classifier("tiny_textures")
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 76, 4), np.uint8)
+    images = {
+        "rgba.png": (pixels, tf.constant(pixels), Image.fromarray(pixels)),
+        "rgb.png": (
+            pixels[..., :3], tf.constant(pixels[..., :3]),
+            Image.fromarray(pixels).convert("RGB"),
+        ),
+        "gray.png": (
+            pixels[..., 0], pixels[..., :1], tf.constant(pixels[..., 0]),
+            Image.fromarray(pixels[..., 0]),
+        ),
+    }  # fmt: skip
+    for name, (array, *others) in images.items():
+        Image.fromarray(array).save(tmp_path / name)
+        expected = classifier.probabilities(tmp_path / name)
+        for image in (array, *others):
+            np.testing.assert_array_equal(classifier.probabilities(image), expected)
+            np.testing.assert_array_equal(
+                classifier.center_square(image),
+                classifier.center_square(tmp_path / name),
+            )
+    rgb, rgba = (classifier.predict(tmp_path / name) for name in [*images][1::-1])
+    assert rgb == rgba
+    palette = Image.fromarray(pixels).convert("RGB").quantize(16)
+    palette.save(tmp_path / "palette.png")
+    assert classifier.predict(palette) == classifier.predict(tmp_path / "palette.png")
+
+
 @pytest.mark.parametrize(
     "image, received",
     [
-        (np.zeros((9, 9, 3)), r"ndarray of dtype float64 and shape \(9, 9, 3\)"),
-        (np.zeros((1, 9, 9, 3), np.uint8), r"ndarray of .* shape \(1, 9, 9, 3\)"),
+        (
+            np.zeros((9, 9, 3)),
+            r"ndarray of dtype float64 and shape \(9, 9, 3\). Scale .*\[0, 255\] and",
+        ),
+        (
+            tf.zeros((9, 9, 3)),
+            r"EagerTensor of dtype float32 and shape \(9, 9, 3\). Scale pixels",
+        ),
+        (
+            np.zeros((1, 9, 9, 3), np.uint8),
+            r"ndarray of .* shape \(1, 9, 9, 3\). Give several images as a list",
+        ),
+        (np.zeros((9, 9, 2), np.uint8), r"ndarray of .* shape \(9, 9, 2\).$"),
         (np.zeros((0, 9, 3), np.uint8), r"ndarray of .* shape \(0, 9, 3\)"),
+        (np.zeros((9, 9), np.uint16), r"ndarray of dtype uint16 and shape \(9, 9\)"),
+        (Image.new("F", (9, 9)), "Image of mode F. Scale its pixels to 8 bits"),
+        (Image.new("I;16", (9, 9)), "Image of mode I;16. Scale its pixels"),
         (None, "NoneType"),
     ],
 )
 def test_predict_says_which_images_it_takes(image, received):
     classifier = load_classifier("tiny_textures")
-    with pytest.raises(ValueError, match=f"path of an image.* Received: {received}"):
-        classifier.predict(image)
+    for images in (image, [image]):
+        with pytest.raises(ValueError, match=f"path of an image.* Rec.*: {received}"):
+            classifier.predict(images)
     with pytest.raises(FileNotFoundError, match="nowhere.jpg"):
         classifier.predict("nowhere.jpg")
+
+
+@pytest.mark.parametrize("ten_crop, sizes", [(False, [18, 18]), (True, [30] * 12)])
+def test_a_list_of_images_is_classified_in_batches(monkeypatch, ten_crop, sizes):
+    """All batches have the same size; the last one is filled up."""
+    classifier = load_classifier("tiny_textures")
+    pixels = np.random.default_rng(0).integers(0, 256, (35, 70, 70, 3), np.uint8)
+    pixels[:, :, :, 1] //= np.arange(1, 36, dtype=np.uint8)[:, np.newaxis, np.newaxis]
+    images = [tf.io.encode_png(image).numpy() for image in pixels[:20]]
+    images += [*pixels[20:30], *map(Image.fromarray, pixels[30:])]
+    expected = np.stack([classifier.probabilities(each, ten_crop) for each in images])
+    assert np.ptp(expected, axis=0).max() > 1e-3
+    received = []
+    call = type(classifier.model).__call__
+
+    def record(model, inputs, **kwargs):
+        received.append(len(inputs))
+        return call(model, inputs, **kwargs)
+
+    monkeypatch.setattr(type(classifier.model), "__call__", record)
+    actual = classifier.probabilities(images, ten_crop)
+    assert received == sizes and actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+    several = classifier.predict(tuple(images[:2]), top=2, ten_crop=ten_crop)
+    for rows, image in zip(several, images):
+        single = classifier.predict(image, top=2, ten_crop=ten_crop)
+        assert [row[:2] for row in rows] == [row[:2] for row in single]
+        assert rows[0][2] == pytest.approx(single[0][2], abs=1e-6) and len(rows) == 2
+    assert classifier.predict([]) == []
+    assert classifier.probabilities([]).shape == (0, 10)
+
+
+def test_a_tilde_stands_for_the_home_directory(tmp_path, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 76, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    model = alexnet_tf.AlexNet("tiny", 10)
+    save_weights(model, tmp_path / "w.npz")
+    np.save(tmp_path / "mean.npy", np.full((3, 73, 73), 100, "f4"))
+    classifier = load_classifier("~/w.npz", "tiny", mean="~/mean.npy")
+    assert classifier.statistics.mean_image[0, 0, 0] == 100
+    assert classifier.predict("~/a.png") == classifier.predict(tmp_path / "a.png")
+    # A run in the home directory is a folder too.
+    pretrained = ROOT / "alexnet_tf" / "pretrained" / "tiny_textures"
+    (tmp_path / "run").symlink_to(pretrained)
+    assert len(load_classifier("~/run").classes) == 10
+    assert find_run_data("~/run").dataset == "textures"
 
 
 def test_ten_crop_averages_probabilities(trained):
@@ -290,6 +389,13 @@ def test_rejects_impossible_numbers_of_classes(tmp_path, kernel, bias):
         load_classifier(str(path), "tiny")
 
 
+def test_names_the_layer_that_a_file_lacks(tmp_path):
+    model = alexnet_tf.AlexNet("tiny", include_top=False)
+    save_weights(model, tmp_path / "tl.npz")
+    with pytest.raises(ValueError, match="tl.npz has no layer fc8, .* preset tiny."):
+        load_classifier(str(tmp_path / "tl.npz"), "tiny")
+
+
 def test_a_thousand_classes_are_imagenet(tmp_path):
     save_weights(alexnet_tf.AlexNet("tiny"), tmp_path / "w.npy")
     classifier = load_classifier(str(tmp_path / "w.npy"), "tiny")
@@ -340,6 +446,30 @@ def test_predict_files_yields_what_predict_prints(trained, tmp_path, ten_crop):
     assert {"file": missing.path, "error": missing.error} == rows[2]
     assert missing.error == "No such file or directory"
     assert missing.classes == [] and missing.image is None
+
+
+@pytest.mark.parametrize("ten_crop", [False, True])
+def test_files_are_classified_in_batches_in_their_order(trained, tmp_path, ten_crop):
+    """Unreadable files keep their places. The last batch is not full."""
+    folder, images, _ = trained
+    for index in range(35):
+        (tmp_path / f"{index:02d}.jpg").write_bytes(images[index % 24])
+    for index in (0, 7, 32):
+        (tmp_path / f"{index:02d}.jpg").write_text("no image")
+    weights = str(folder / "run")
+    classifier = for_image_files(load_classifier(weights), weights)
+    predictions = [*inference.predict_files(weights, tmp_path, ten_crop=ten_crop)]
+    assert [os.path.basename(each.path) for each in predictions] == sorted(
+        os.listdir(tmp_path)
+    )
+    failed = [index for index, each in enumerate(predictions) if each.error]
+    assert failed == [0, 7, 32]
+    for index in sorted({*range(35)} - {*failed}):
+        expected = classifier.predict(images[index % 24], ten_crop=ten_crop)
+        actual = predictions[index].classes
+        assert [row[:2] for row in actual] == [row[:2] for row in expected]
+        for row, expected_row in zip(actual, expected):
+            assert row[2] == pytest.approx(expected_row[2], abs=1e-6)
 
 
 def test_predict_reports_bad_files_and_continues(trained, tmp_path):
@@ -398,14 +528,49 @@ def test_predict_plots_images(trained, tmp_path):
     assert code == 1 and message in err.splitlines()[-1]
 
 
+def test_predict_checks_the_output_before_anything_is_classified(tmp_path):
+    for name in ("out.json", "out.tsv", "out"):
+        code, out, err = command(
+            "predict", "--weights=none", f"--output={tmp_path / name}", "a.jpg"
+        )
+        message = f"--output to end in .png or .csv. Received: --output='{tmp_path}/out"
+        assert (code, out) == (1, "") and message in err.splitlines()[-1]
+
+
+def test_a_figure_of_many_images_has_the_first_ones(trained, tmp_path, monkeypatch):
+    folder, _, _ = trained
+    monkeypatch.setattr(predict, "MAX_FIGURE_IMAGES", 2)
+    plotted = []
+
+    def draw(groups, path, title):
+        plotted.append(groups)
+        open(path, "wb").close()
+
+    monkeypatch.setattr(plots, "predictions", draw)
+    args = f"--weights={folder / 'run'}", f"--output={tmp_path / 'out.PNG'}"
+    files = [folder / name for name in ("d.jpg", "none.jpg", "b.jpg", "d.jpg")]
+    code, out, err = command("predict", *args, *files)
+    assert code == 1 and out.count(".jpg\n") == 3 and "none.jpg" in err
+    assert out.splitlines()[-1] == f"{args[1][9:]}: the first 2 of 3 images"
+    ((_, rows),) = plotted[0]
+    assert [row[0] for row in rows] == ["d.jpg", "b.jpg"]
+    _, out, _ = command("predict", *args, *files[:3])
+    assert out.splitlines()[-1] == args[1][9:]
+
+
 def test_predict_writes_a_table_with_the_errors(trained, tmp_path):
     folder, _, _ = trained
     files = [folder / "d.jpg", tmp_path / "none.jpg", folder / "b.jpg"]
     output = tmp_path / "out.csv"
-    code, out, _ = command(
-        "predict", f"--weights={folder / 'run'}", f"--output={output}", *files
-    )
-    assert code == 1 and out.splitlines()[-1] == str(output)
+    args = f"--weights={folder / 'run'}", f"--output={output}"
+    code, out, _ = command("predict", *args, files[0], "--json")
+    assert code == 0 and [json.loads(line)["file"] for line in out.splitlines()] == [
+        str(files[0])
+    ]
+    assert command("predict", *args, files[0])[:2] == (0, f"1 image: {output}\n")
+    code, out, err = command("predict", *args, *files)
+    assert (code, out) == (1, f"3 images, 1 unreadable: {output}\n")
+    assert f"{files[1]}: No such file or directory" in err
     with open(output, encoding="utf-8", newline="") as file:
         rows = [*csv.DictReader(file)]
     assert [

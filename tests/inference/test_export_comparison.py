@@ -77,3 +77,16 @@ def test_noise_has_the_shape_and_the_dtype_of_the_inputs():
     preprocessing = presets.get("tiny").preprocessing
     images = export_comparison.noise_images(preprocessing)
     assert images.shape == (2, 93, 113, 3) and images.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "policy, expected",
+    [("float32", 1e-3), ("mixed_float16", 0.01), ("mixed_bfloat16", 0.05)],
+)
+def test_tolerance_depends_on_the_dtype_that_layers_compute_in(policy, expected):
+    model = keras.Sequential(
+        [keras.Input([3]), keras.layers.Dense(4, dtype=policy), keras.layers.Softmax()]
+    )
+    assert export_comparison.tolerance(model) == expected
+    outputs = export_comparison.run_model(model, np.ones([2, 3], np.float32))
+    assert outputs.dtype == np.float32

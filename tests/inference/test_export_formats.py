@@ -191,6 +191,99 @@ def test_exports_every_kind_of_layer(tmp_path, family):
     assert os.path.getsize(path) < 0.5 * os.path.getsize(tmp_path / "a.tflite")
 
 
+@pytest.mark.parametrize(
+    "name, format, expected",
+    [
+        ("out", None, "saved_model"),
+        ("served-1.0", None, "saved_model"),
+        ("m.keras", None, "keras"),
+        ("m.ONNX", None, "onnx"),
+        ("m.tflite", None, "tflite"),
+        ("m.tflite", "tflite_int8", "tflite_int8"),
+        ("out", "onnx", "onnx"),
+    ],
+)
+def test_the_extension_chooses_the_format(name, format, expected):
+    assert export_formats.find_format(name, format) == expected
+
+
+@pytest.mark.parametrize(
+    "name, format, message",
+    [
+        ("m.onnx", "saved_model", "onnx for a file that ends in .onnx. Received: form"),
+        ("m.keras", "tflite", "keras for a file that ends in .keras"),
+        ("m.tflite", "onnx", "tflite or tflite_8_bits or tflite_int8 for a file that"),
+        ("m", "keras", "output to end in .keras for the format keras. Received: out"),
+    ],
+)
+def test_rejects_formats_that_contradict_the_extension(tmp_path, name, format, message):
+    code, _, err = command(
+        "export", "--weights=none", f"--format={format}", f"--output={tmp_path / name}"
+    )
+    assert code == 1 and message in err.splitlines()[-1]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_keras_file_is_loaded_by_keras(tmp_path, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    path = tmp_path / "a.keras"
+    code, out, err = command("export", "--weights=tiny_textures", f"--output={path}")
+    assert code == 0, err
+    assert out.startswith(f"{path}: keras, probabilities within 0.0e+00 of the")
+    model = keras.saving.load_model(path)
+    classifier = load_classifier("tiny_textures")
+    crop = np.random.default_rng(0).normal(0, 50, (2, 64, 64, 3)).astype(np.float32)
+    np.testing.assert_array_equal(model(crop), classifier.model(crop))
+    # Groups and both normalizations are registered too.
+    own = every_kind_of_layer("code2012")
+    assert export_formats.keras_file(own, "~/b.keras").difference == 0
+    assert (tmp_path / "b.keras").is_file()
+    inputs = keras.Input([4, 4, 3], name="image")
+    model = keras.Model({"image": inputs}, [keras.layers.Dense(1, "sigmoid")(inputs)])
+    assert export_formats.keras_file(model, tmp_path / "c.keras").difference == 0
+    with pytest.raises(ValueError, match="path to end in .keras"):
+        export_formats.keras_file(own, tmp_path / "b.h5")
+
+
+def test_exports_of_half_precision_have_a_larger_tolerance(tmp_path, monkeypatch):
+    """With oneDNN, which tests do without, the errors of bfloat16 are about 0.005."""
+    tolerances, compare = [], export_formats.compare
+    monkeypatch.setattr(
+        export_formats, "compare",
+        lambda *args: tolerances.append(args[2]) or compare(*args),
+    )  # fmt: skip
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        classifier = load_classifier("tiny_textures")
+        export_formats.saved_model(classifier, tmp_path / "saved")
+        export_formats.saved_model(classifier.model, tmp_path / "model")
+        export_formats.keras_file(classifier, tmp_path / "a.keras")
+    finally:
+        keras.config.set_dtype_policy(previous)
+    assert tolerances == [0.05] * 4
+
+
+class Unregistered(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [Unregistered(), keras.layers.Lambda(lambda x: 2 * x)],
+    ids=["own", "lambda"],
+)
+def test_a_keras_file_that_cannot_be_loaded_is_not_kept(tmp_path, layer):
+    """Keras loads Lambda layers only outside of its safe mode."""
+    inputs = keras.Input([4, 4, 3])
+    model = keras.Model(inputs, layer(inputs))
+    with pytest.raises(ValueError, match="load the file of this network again. Regis"):
+        export_formats.keras_file(model, tmp_path / "a.keras")
+    assert os.listdir(tmp_path) == []
+
+
 def test_exports_onnx(tmp_path):
     path = tmp_path / "a.onnx"
     args = ["--weights=tiny_textures", "--format=onnx", f"--output={path}"]

@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from alexnet_tf.data import datasets
 from alexnet_tf.data import preprocess
 from alexnet_tf import inference
 from alexnet_tf.inference import extraction
+from alexnet_tf.inference import retrieval
 from alexnet_tf.models.weights import save_weights
 from helpers.images import source_with_bad_third
 from helpers.images import write_image_folder
@@ -327,3 +329,49 @@ def test_rejects_images_that_were_resized_differently(make_source):
     )
     with pytest.raises(ValueError, match="which was prepared"):
         next(blocks)
+
+
+def test_a_tilde_in_the_output_stands_for_the_home_directory(
+    setup, tmp_path, monkeypatch
+):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    setup.extract(setup.paths()[:2], output="~/a.npy")
+    assert np.load(tmp_path / "a.npy").shape == (2, 128)
+    assert sorted(os.listdir(tmp_path)) == ["a.names.txt", "a.npy"]
+
+
+@pytest.fixture(params=["mixed_float16", "mixed_bfloat16"])
+def half_precision(request):
+    """Sets the dtype policy of new layers to one of half precision."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield
+    keras.config.set_dtype_policy(previous)
+
+
+def test_features_of_half_precision_are_float32(setup, tmp_path, half_precision):
+    """NumPy and HDF5 do not know bfloat16."""
+    layers = ["fc6", "conv2"]
+    result = setup.extract(setup.images, layers, pool="mean")
+    for name in ("a.npz", "a.h5"):
+        setup.extract(setup.images, layers, pool="mean", output=str(tmp_path / name))
+    with np.load(tmp_path / "a.npz") as npz, h5py.File(tmp_path / "a.h5") as hdf5:
+        for layer in layers:
+            expected = result.features[layer]
+            assert expected.dtype == np.float32
+            for file in (npz, hdf5):
+                assert file[layer].dtype == np.float32
+                np.testing.assert_array_equal(file[layer][:], expected)
+    # The policy of `setup.classifier` is float32.
+    exact = setup.features(setup.paths()[0], "fc6")[0]
+    np.testing.assert_allclose(
+        result.features["fc6"][0], exact, atol=0.05 * np.abs(exact).max()
+    )
+    model = alexnet_tf.inference.load_classifier(setup.weights, "tiny")
+    with open(setup.paths()[0], "rb") as file:
+        vectors = retrieval.features_of(model, [file.read()], "fc6")
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(
+        vectors[0], result.features["fc6"][0], atol=0.02 * np.abs(exact).max()
+    )
