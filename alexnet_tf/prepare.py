@@ -31,8 +31,8 @@ FLAGS = [
         "jpeg",
         ["jpeg", "raw"],
         "jpeg: compressed with --quality. raw: uncompressed pixels, on which training "
-        "computes bit for bit what it computes on the originals; 197 KB for an image "
-        "of 256 x 256 pixels.",
+        "computes what it computes on the originals; 197 KB for an image of 256 x 256 "
+        "pixels.",
     ),
     cli.integer_flag(
         "quality", 95, "JPEG quality.", lower_bound=1, upper_bound=100

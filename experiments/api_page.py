@@ -41,7 +41,7 @@ _SECTIONS = (
     (
         "Export",
         "alexnet_tf.inference.export_formats",
-        ("export", "saved_model", "tflite", "tflite_int8", "onnx"),
+        ("export", "saved_model", "keras_file", "tflite", "tflite_int8", "onnx"),
     ),
     (
         "Data",

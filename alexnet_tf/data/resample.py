@@ -1,4 +1,4 @@
-"""Exact resizing: a crop has, bit for bit, the pixels of the whole resized image."""
+"""Exact resizing: a crop has the pixels of the whole resized image."""
 
 import math
 
@@ -137,7 +137,7 @@ def _align_window(position, step, reach):
     begins with the window that begins `reach` before `position`, continues with the
     windows that begin up to 11 pixels earlier, and ends at the first one for which the
     product is exact. All sampling positions and weights are then exact, wherever the
-    window begins, and a crop has the bits of the whole resized image.
+    window begins, and a crop has the pixels of the whole resized image.
 
     Args:
         position, step: float64 [2], as returned by `sampling_grid`.
