@@ -27,15 +27,15 @@ def decode_crop(encoded, offset, preprocessing):
     Only the pixels that the crop needs are decoded, yet the result is the same part of
     `center_square` (see `resample`). In crops of 1,500 images of random sizes, four
     values differed, by one gray level; they were in two images that are enlarged. An
-    image that already has the right size is only cropped. Otherwise, each new pixel is the weighted average of the
-    original pixels that are less than one new pixel away, horizontally and vertically,
-    with weights that decrease linearly with the distance. This is antialiased bilinear
-    interpolation, as in Pillow. The authors' later code shrinks with OpenCV's
-    INTER_AREA, an average with equal weights over the area of the new pixel (CC2
-    make-data/pyext/src/pyext.cpp:102-131). On two photographs of 640 x 427 pixels
-    (china.jpg and flower.jpg of scikit-learn), the mean absolute difference at 256
-    pixels is .2 gray levels to Pillow, 1.8 and .6 to exact averages over areas, and 4.3
-    and 1.2 to bilinear interpolation without antialiasing.
+    image that already has the right size is only cropped. Otherwise, each new pixel is
+    the weighted average of the original pixels that are less than one new pixel away,
+    horizontally and vertically, with weights that decrease linearly with the distance.
+    This is antialiased bilinear interpolation, as in Pillow. The authors' later code
+    shrinks with OpenCV's INTER_AREA, an average with equal weights over the area of the
+    new pixel (CC2 make-data/pyext/src/pyext.cpp:102-131). On two photographs of 640 x
+    427 pixels (china.jpg and flower.jpg of scikit-learn), the mean absolute difference
+    at 256 pixels is .2 gray levels to Pillow, 1.8 and .6 to exact averages over areas,
+    and 4.3 and 1.2 to bilinear interpolation without antialiasing.
 
     Args:
         encoded: string [], the bytes of a JPEG (including gray and CMYK), PNG, BMP,
