@@ -58,8 +58,8 @@ def override(preset: Preset, **values) -> Preset:
     Raises:
         ValueError: if a name or a choice is unknown, a value has the wrong type, a
             number is negative or not finite, a size or a divisor is 0, the dropout rate
-            is not less than 1, the crop is larger than the image, or the preset does
-            not have a part to remove.
+            or the momentum is not less than 1, the crop is larger than the image, or
+            the preset does not have a part to remove.
     """
     values = {
         name: with_tuples(value) for name, value in values.items() if value is not None
@@ -69,7 +69,6 @@ def override(preset: Preset, **values) -> Preset:
         if name in _OVERRIDE_TYPES:
             preset_checks.check_type(name, value, _OVERRIDE_TYPES[name])
     preset_checks.check_values(values)
-    given = dict(values)
     init, dropout = values.pop("init", None), values.pop("dropout", None)
     preset = ablate(preset, *settings.as_names(values.pop("ablate", None)))
     recipe, preprocessing = (
@@ -84,7 +83,6 @@ def override(preset: Preset, **values) -> Preset:
         for part in (preset.recipe, preset.preprocessing)
     )
     preset_checks.check_crop(preprocessing)
-    _check_schedule(recipe, preset.recipe, given)
     layers = preset.layers
     if init is not None:
         layers = replace_fields(layers, Conv | Dense, init=init, bias=0.0)
@@ -193,24 +191,24 @@ def _without_convolution(layers, name):
     return layers
 
 
-def _check_schedule(recipe, previous, values):
+def check_schedule(recipe, previous, values):
     """Raises a ValueError if a new value is not used by the schedule.
 
     Args:
         recipe: the `Recipe` with the new values.
         previous: the `Recipe` before.
-        values: the arguments of `override`.
+        values: the arguments of `override`, which had that result.
     """
     for name, schedule in (("boundaries", "step"), ("patience", "plateau")):
         # flags.txt, which can be given as a flagfile, has all values of the preset.
-        is_new = name in values and values[name] != getattr(previous, name)
+        is_new = values.get(name) not in (None, getattr(previous, name))
         if is_new and recipe.schedule != schedule:
             raise ValueError(
                 f"Expected schedule={schedule} for {name}. Received: "
                 f"{name}={values[name]}, schedule={recipe.schedule}, which does not "
                 f"use it. Give schedule={schedule}, or leave {name} out."
             )
-    if recipe.schedule == "step" and not recipe.boundaries and "schedule" in values:
+    if values.get("schedule") == "step" and not recipe.boundaries:
         raise ValueError(
             "Expected boundaries for schedule=step, the epochs before which the "
             "learning rate is divided by 10. Received: none. Give boundaries, or "

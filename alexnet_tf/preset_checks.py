@@ -19,14 +19,27 @@ _POSITIVE = (
 
 
 def check(preset: Preset) -> Preset:
+    """Returns a preset unchanged if it is valid for training.
+
+    Raises:
+        ValueError: as for `check_fields`, or if the last layer is not
+            `Dense(name, None)`, or `layer_lr_multipliers` names anything but a layer
+            with weights.
+    """
+    check_fields(preset)
+    _check_last_layer(preset.layers)
+    _check_layer_lr_multipliers(preset)
+    return preset
+
+
+def check_fields(preset: Preset) -> Preset:
     """Returns a preset unchanged if its name, its fields and its layers are valid.
 
     Raises:
         ValueError: if the name contains other characters than letters, digits and
             "_.-", a field has the wrong type or is none of its choices, a number of
-            the recipe or of the preprocessing is out of range, two layers have the same
-            name, the last layer is not `Dense(name, None)`, or `layer_lr_multipliers`
-            names anything but a layer with weights.
+            the recipe or of the preprocessing is out of range, or two layers have the
+            same name.
     """
     if not isinstance(preset, Preset):
         raise ValueError(f"Expected a presets.Preset. Received: {preset!r:.80}.")
@@ -42,7 +55,6 @@ def check(preset: Preset) -> Preset:
         _check_fields(part, kind.__name__)
         check_values(vars(part))
     check_crop(preset.preprocessing)
-    _check_layer_lr_multipliers(preset)
     return preset
 
 
@@ -62,6 +74,9 @@ def _check_layers(layers):
             "Expected layers with different names. Received more than once: "
             f"{', '.join(repeated)}."
         )
+
+
+def _check_last_layer(layers):
     if not (layers and isinstance(layers[-1], Dense) and layers[-1].units is None):
         raise ValueError(
             "Expected a last layer Dense(name, None), with one output for each class. "

@@ -20,6 +20,7 @@ from alexnet_tf.preset_changes import ablate
 from alexnet_tf.preset_changes import override
 from alexnet_tf.preset_changes import OVERRIDES
 from alexnet_tf.preset_checks import check
+from alexnet_tf.preset_checks import check_fields
 from alexnet_tf import preset_files
 from alexnet_tf.preset_files import from_dict
 from alexnet_tf.preset_files import to_dict
@@ -42,8 +43,8 @@ from alexnet_tf import settings
 __all__ = (
     "BatchNorm", "Conv", "Dense", "Dropout", "Layer", "Pool",
     "Preprocessing", "Preset", "Recipe", "ReLU", "ResponseNorm", "SpatialNorm", "Tanh",
-    "PRESETS", "OVERRIDES", "ablate", "check", "from_dict", "get", "override",
-    "to_dict",
+    "PRESETS", "OVERRIDES", "ablate", "check", "check_fields", "from_dict", "get",
+    "override", "to_dict",
 )  # fmt: skip
 
 # An input side of 224 pixels gives 55 outputs only if the last window of conv1 extends
@@ -371,7 +372,7 @@ _ALL = (
 
 PRESETS = {preset.name: preset for preset in _ALL}
 
-def get(preset: str | Preset) -> Preset:
+def get(preset: str | os.PathLike | Preset) -> Preset:
     """Returns the preset that a name or a file stands for.
 
     A Python file is executed. It contains, for example:
@@ -384,7 +385,8 @@ def get(preset: str | Preset) -> Preset:
     Args:
         preset: a name in `PRESETS`; "FILE.py:NAME" for the variable NAME of a Python
             file; "FILE.json" for a dict from `to_dict` or the network.json of a run;
-            or a `Preset`, which is checked and returned.
+            or a `Preset`, which is returned unless it has fields that are not valid,
+            see `check_fields`.
 
     Raises:
         ValueError: if there is no preset of this name, the preset is not valid, see
@@ -395,7 +397,7 @@ def get(preset: str | Preset) -> Preset:
     if isinstance(preset, os.PathLike):
         preset = os.fspath(preset)
     if isinstance(preset, Preset):
-        return check(preset)
+        return check_fields(preset)
     if isinstance(preset, str) and preset in PRESETS:
         return PRESETS[preset]
     if preset_files.is_file(preset):

@@ -260,7 +260,7 @@ def _find_imagenet(preset):
 def locate(weights, preset=None):
     """Returns the path of published weights, or `weights` if it is anything else.
 
-    In a string that is a path, ~ is replaced by the home directory.
+    In a path, ~ is replaced by the home directory.
 
     Weights that are neither in this package nor in Keras' cache are downloaded.
 
@@ -275,7 +275,7 @@ def locate(weights, preset=None):
     row = find(weights, preset)
     if row is not None:
         return download(row.name)
-    return os.path.expanduser(weights) if isinstance(weights, str) else weights
+    return files.expand_home(weights)
 
 
 def download(name):

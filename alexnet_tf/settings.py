@@ -1,6 +1,7 @@
 """Checks of arguments and settings, and lists of names in arguments."""
 
 import difflib
+import numbers
 
 
 def as_names(value):
@@ -33,7 +34,7 @@ def check_integer(name, value, minimum):
         value: the value. A boolean is not an integer.
         minimum: the smallest value.
     """
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not (is_integer and value >= minimum):
         raise ValueError(
             f"Expected {name} to be an integer of at least {minimum}. Received: "

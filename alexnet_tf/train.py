@@ -234,7 +234,7 @@ _PRESET_FLAGS = [
     ),
     cli.float_flag(
         "momentum", None, "Momentum of the update rule.",
-        lower_bound=0, upper_bound=0.999,
+        lower_bound=0, upper_bound=1,
     ),
     cli.float_flag(
         "weight_decay", None, "Weight decay of the kernels in the update rule.",

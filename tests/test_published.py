@@ -247,6 +247,12 @@ def test_find_and_locate_leave_anything_else_alone(weights):
     assert published.locate(weights, "paper") is weights
 
 
+def test_locate_replaces_the_home_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for weights in ("~/a.npy", pathlib.Path("~/a.npy")):
+        assert published.locate(weights) == str(tmp_path / "a.npy")
+
+
 @pytest.mark.parametrize("preset", ["paper", "tiny", None])
 def test_imagenet_needs_a_preset_with_published_weights(preset):
     with pytest.raises(ValueError) as error:

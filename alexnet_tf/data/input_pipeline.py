@@ -285,18 +285,21 @@ class ReleasableIterator:
         batches: an iterable, such as a `tf.data.Dataset`.
 
     Attributes:
-        iterator: the iterator over the batches. No other reference to it may be
-            kept, or `close` does not release it.
+        iterator: the iterator over the batches, None once it is closed. No other
+            reference to it may be kept, or `close` does not release it.
     """
 
     def __init__(self, batches):
         self.iterator = iter(batches)
 
     def close(self):
-        """Releases the iterator in a thread that the process joins when it exits."""
-        references = [self.iterator]
-        del self.iterator
-        threading.Thread(target=references.clear).start()
+        """Releases the iterator in a thread that the process joins when it exits.
+
+        A second call does nothing.
+        """
+        if self.iterator is not None:
+            references, self.iterator = [self.iterator], None
+            threading.Thread(target=references.clear).start()
 
 
 def _read_shuffled(read, source, seed, epoch, shuffle_buffer):

@@ -102,7 +102,7 @@ def AlexNet(
     named_preset = None if preset is None else presets.get(preset)
     row = published.find(weights, named_preset)
     if weights is not None and row is None:
-        weights = weight_formats.to_path(weights)
+        weight_formats.to_path(weights)  # Raises an error for other objects.
     run_preset, run_classes = _network_of_run(weights, row)
     if not isinstance(preset, presets.Preset):
         if run_preset:

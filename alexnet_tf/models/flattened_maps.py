@@ -14,7 +14,7 @@ class UnknownOrder(ValueError):
     """The reason why the order of a layer's inputs cannot be found."""
 
 
-def find_shape(layer, num_inputs, outer_inputs):
+def find_shape(layer, num_inputs, outer_inputs, previous_outputs=None):
     """Returns the shape (positions, 1, channels) of the maps before a layer.
 
     The number of positions is height times width, because their order is the same in
@@ -26,6 +26,9 @@ def find_shape(layer, num_inputs, outer_inputs):
         layer: a layer with a kernel [num_inputs, out].
         num_inputs: the number of inputs of the layer.
         outer_inputs: the result of `find_outer_inputs` for the model of the layer.
+        previous_outputs: the number of filters or units of the layer with a kernel
+            before this one. A layer that is not part of a graph has no flattened maps
+            if this is the number of its inputs.
 
     Raises:
         UnknownOrder: if the layer is not part of a graph, or other layers than those
@@ -33,6 +36,8 @@ def find_shape(layer, num_inputs, outer_inputs):
     """
     # Keras has no public function for the inputs of one call of a layer.
     nodes = getattr(layer, "_inbound_nodes", ())
+    if not nodes and num_inputs == previous_outputs:
+        return None
     if not nodes:
         raise UnknownOrder("it is not in the graph of a functional model")
     source = _walk_back(nodes[0].input_tensors[0], outer_inputs)

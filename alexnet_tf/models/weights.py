@@ -95,7 +95,7 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
             f'Expected layout None or "caffe". Received: {layout=}.'
         )
     targets = _variables(model)
-    path = _locate(path, model)
+    path = _locate(path, model, settings.as_names(skip))
     file = weight_formats.open_weights(path)
     with weight_formats.errors_naming(path):
         weight_checks.check_network(file.network, model)
@@ -199,13 +199,14 @@ def read_shapes(path):
     }
 
 
-def _locate(weights, model=None):
+def _locate(weights, model=None, skip=()):
     """Returns the path of weights.
 
     Args:
         weights: the argument `path` of `load_weights`.
         model: the model into which published weights are loaded, which is compared
             with their preset; None to compare nothing.
+        skip: the names of layers that are not compared.
 
     Raises:
         ValueError: if the weights are published ones and the model does not fit, or if
@@ -225,7 +226,7 @@ def _locate(weights, model=None):
         )
     row = published.find(weights)
     if row is not None and model is not None:
-        weight_checks.check_published(row, model)
+        weight_checks.check_published(row, model, skip)
     return weight_formats.to_path(published.locate(weights))
 
 
@@ -357,8 +358,11 @@ def _find_maps_shapes(stored, model, targets):
     result; others are rejected later.
     """
     outer_inputs = flattened_maps.find_outer_inputs(model)
-    shapes = {}
+    shapes, num_outputs = {}, None
     for name, layer in _leaf_layers(model):
+        previous_outputs = num_outputs
+        if hasattr(layer, "kernel"):
+            num_outputs = layer.kernel.shape[-1]
         kernel = stored.get(name, {}).get("kernel")
         variable = targets.get(name, {}).get("kernel")
         if kernel is None or variable is None or len(kernel.shape) != 2:
@@ -366,7 +370,7 @@ def _find_maps_shapes(stored, model, targets):
         if tuple(variable.shape) == weight_checks.transpose_shape(kernel.shape):
             try:
                 shapes[name] = flattened_maps.find_shape(
-                    layer, kernel.shape[1], outer_inputs
+                    layer, kernel.shape[1], outer_inputs, previous_outputs
                 )
             except flattened_maps.UnknownOrder as reason:
                 raise ValueError(

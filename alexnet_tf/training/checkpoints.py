@@ -38,7 +38,8 @@ class Progress(tf.train.experimental.PythonState):
         bad_images: the number of unreadable images in the current epoch.
         has_changed_weights: whether callbacks may have changed the weights since the
             last step.
-        epoch_totals: the sum of `metrics.batch_sums` in the current epoch.
+        epoch_totals: the sum of `metrics.batch_sums` in the current epoch; None for a
+            checkpoint of an earlier version, until `restore_epoch_totals` is called.
         saved: the `position` at the newest checkpoint; None if there is none. It is not
             saved itself.
     """
@@ -84,6 +85,24 @@ class Progress(tf.train.experimental.PythonState):
         self.totals = list(self.totals + total)
         self.epoch_totals = list(self.epoch_totals + total)
 
+    def restore_epoch_totals(self, lines, steps_per_epoch, batch_size):
+        """Computes `epoch_totals` from the lines of metrics in the current epoch.
+
+        Args:
+            lines: the lines of metrics.jsonl, of which those after `step` are ignored.
+            steps_per_epoch: the number of steps in an epoch.
+            batch_size: the number of images in a step.
+        """
+        previous = len(self.errors) * steps_per_epoch
+        totals = np.array(self.totals)
+        for line in lines:
+            if line["split"] == "train" and previous < line["step"] <= self.step:
+                count = (line["step"] - previous) * batch_size
+                hits = (1 - line["top1_error"], 1 - line.get("top5_error", 0))
+                totals += count * np.array([line["loss"], *hits, 1])
+                previous = line["step"]
+        self.epoch_totals = totals.tolist()
+
     def end_epoch(self):
         """Prepares the counts of the next epoch."""
         self.bad_images, self.epoch_totals = 0, [0.0] * 4
@@ -97,6 +116,7 @@ class Progress(tf.train.experimental.PythonState):
 
     def deserialize(self, string_value):
         # Checkpoints of earlier versions have fewer values.
+        self.epoch_totals = None
         for name, value in zip(_SAVED, json.loads(string_value)):
             setattr(self, name, value)
 

@@ -29,7 +29,8 @@ def check_numbers(
     settings.check_integer("seed", seed, 0)
     settings.check_integer("shuffle_buffer", shuffle_buffer, 1)
     settings.check_integer("log_steps", log_steps, 1)
-    settings.check_integer("max_bad_images", max_bad_images, 0)
+    if max_bad_images != math.inf:
+        settings.check_integer("max_bad_images", max_bad_images, 0)
     if verbose not in ("auto", 0, 1, 2):
         raise ValueError(
             f'Expected verbose to be "auto", 0, 1 or 2. Received: {verbose=}.'
@@ -60,7 +61,7 @@ def check_objects(preset, source, eval_source, callbacks):
                 "Call alexnet_tf.training.train_dataset(dataset, preset), which takes "
                 "names."
             )
-    presets.check(preset)
+    presets.check_fields(preset)
     for callback in callbacks:
         if not isinstance(callback, keras.callbacks.Callback):
             raise ValueError(
@@ -133,8 +134,9 @@ def check_options(
     """Raises a ValueError if options do not suit the preset, or exclude each other.
 
     Args:
-        preset, strategy, tower_devices, precision, fine_tuning, options, optimizer,
-            augment: as for `loop.train`.
+        preset, strategy, tower_devices, precision, fine_tuning, options, augment: as
+            for `loop.train`.
+        optimizer: the result of `own_optimizer.make`, or None for the paper's.
     """
     settings.check_choice("precision", precision, PRECISIONS)
     check_plan(fine_tuning, preset)
@@ -145,7 +147,7 @@ def check_options(
         )
     if optimizer is not None:
         own_optimizer.check_exclusive(options, fine_tuning)
-        own_optimizer.make(optimizer)
+        own_optimizer.check_accumulation(optimizer, strategy)
     elif options.early_stopping_patience and preset.recipe.schedule == "plateau":
         raise ValueError(
             "Expected another schedule than plateau for early_stopping_patience. "

@@ -12,6 +12,7 @@ import tensorflow as tf
 from alexnet_tf.data import bad_images
 from alexnet_tf.data import input_pipeline
 from alexnet_tf.data import pixel_statistics
+from alexnet_tf.files import expand_home
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf import published
@@ -54,6 +55,8 @@ class FineTuning:
     def __post_init__(self):
         for name in ("reinit", "freeze"):
             object.__setattr__(self, name, settings.as_names(getattr(self, name)))
+        for name in ("weights", "mean"):
+            object.__setattr__(self, name, expand_home(getattr(self, name)))
 
 
 def check_plan(plan, preset):

@@ -33,6 +33,7 @@ from alexnet_tf.training.kernel_history import KernelRecorder
 from alexnet_tf.training import metrics
 from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import out_of_memory
+from alexnet_tf.training import own_optimizer
 from alexnet_tf.training.precision import warn_if_slower
 from alexnet_tf.training import progress_bar
 from alexnet_tf.training import run_settings
@@ -168,19 +169,25 @@ def train(
     strategy = strategy or tf.distribute.get_strategy()
     fine_tuning, options = fine_tuning or FineTuning(), options or TrainingOptions()
     workdir = os.path.expanduser(workdir)
-    callbacks = keras.tree.flatten(() if callbacks is None else callbacks)
+    is_single = isinstance(callbacks, keras.callbacks.Callback)
+    callbacks = [callbacks] if is_single else list(callbacks or ())
     checks.check_numbers(
         seed=seed, shuffle_buffer=shuffle_buffer, log_steps=log_steps,
         max_bad_images=max_bad_images, verbose=verbose,
         checkpoint_minutes=checkpoint_minutes,
     )
+    seed = int(seed)  # A NumPy integer cannot be written to network.json.
     checks.check_objects(preset, source, eval_source, callbacks)
     checks.check_data(preset, source, eval_source, strategy, data_service)
+    has_own_optimizer = optimizer is not None
+    if has_own_optimizer:
+        with strategy.scope():
+            optimizer = own_optimizer.make(optimizer)
     checks.check_options(
         preset, strategy, tower_devices, precision, fine_tuning, options, optimizer,
         augment,
     )
-    has_own_optimizer, preprocessing = optimizer is not None, preset.preprocessing
+    preprocessing = preset.preprocessing
     recipe = run_settings.effective_recipe(preset.recipe, options, has_own_optimizer)
     steps_per_epoch = source.num_examples // recipe.batch_size
     chief = distribution.is_chief(strategy)
@@ -243,6 +250,10 @@ def train(
             files.remove_unfinished(workdir)
             saver.remove_unfinished()
             truncate_metrics(workdir, progress.step, progress.errors)
+        if progress.epoch_totals is None:
+            progress.restore_epoch_totals(
+                read_metrics(workdir), steps_per_epoch, recipe.batch_size
+            )
 
         # ---- 5. Input pipelines ------------------------------------------------
         training_batches = functools.partial(
@@ -368,6 +379,7 @@ def train(
                     seed=seed, epoch=epoch, steps=steps_per_epoch, first_step=step,
                 )
             )
+            stack.callback(batches.close)  # An error or a signal may end the epoch.
             while step < steps_per_epoch:
                 steps_until_log = log_steps - step % log_steps
                 count = min(timer.count, steps_until_log, steps_per_epoch - step)

@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import tensorflow as tf
 
 # The fields of a recipe that the optimizer replaces.
 REPLACED = (
@@ -24,7 +25,7 @@ def make(optimizer):
     Raises:
         ValueError: if `optimizer` is something else or an unknown name, if the function
             returns something else or an optimizer that another model uses, or if the
-            optimizer averages the weights or accumulates gradients.
+            optimizer averages the weights.
     """
     if isinstance(optimizer, str):
         optimizer = keras.optimizers.get(optimizer)
@@ -43,23 +44,31 @@ def make(optimizer):
             f"each call. Received: a function that returned {made!r}, which another "
             "model uses."
         )
-    _check_unsupported(getattr(made, "inner_optimizer", made))
+    inner = getattr(made, "inner_optimizer", made)
+    if inner.use_ema:
+        raise ValueError(
+            "Expected an optimizer that does not average the weights. Received: "
+            f"{type(inner).__name__}(use_ema=True). Leave use_ema out, because the "
+            "average would not be used."
+        )
     return made
 
 
-def _check_unsupported(optimizer):
-    if optimizer.use_ema:
-        raise ValueError(
-            "Expected an optimizer that does not average the weights. Received: "
-            f"{type(optimizer).__name__}(use_ema=True). Leave use_ema out, because the "
-            "average would not be used."
-        )
-    steps = optimizer.gradient_accumulation_steps
-    if steps:
+def check_accumulation(optimizer, strategy):
+    """Raises a ValueError if an optimizer accumulates gradients and cannot do so.
+
+    Args:
+        optimizer: the result of `make`.
+        strategy: the `tf.distribute.Strategy` of the run. Keras accumulates gradients
+            with the default strategy only, which a single CPU gets.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    steps = inner.gradient_accumulation_steps
+    if steps and strategy is not tf.distribute.get_strategy():
         raise ValueError(
             "Expected an optimizer that does not accumulate gradients, because Keras "
-            "cannot do so on several devices. Received: "
-            f"{type(optimizer).__name__}(gradient_accumulation_steps={steps}). Use a "
+            "cannot do so on GPUs and on several devices. Received: "
+            f"{type(inner).__name__}(gradient_accumulation_steps={steps}). Use a "
             "larger batch_size."
         )
 

@@ -13,8 +13,10 @@ import tensorflow as tf
 from alexnet_tf.data.bad_images import BadImageError
 from alexnet_tf.data.data_service import check_dispatcher
 from alexnet_tf.data import datasets
+from alexnet_tf.files import expand_home
 from alexnet_tf.network_json import preset_of_weights
 from alexnet_tf.network_json import read_network
+from alexnet_tf import preset_changes
 from alexnet_tf import presets
 from alexnet_tf import published
 from alexnet_tf import settings
@@ -181,12 +183,13 @@ def train_dataset(
         )
     if data_service is not None:
         check_dispatcher(data_service)
-    mean = _pop_mean_file(overrides, weights)
-    workdir = workdir and os.path.expanduser(workdir)
+    # flags.txt has the same paths as if the command had been given them.
+    weights, workdir = expand_home(weights), expand_home(workdir)
+    mean = expand_home(_pop_mean_file(overrides, weights))
     run_preset = resolve_preset(dataset, preset, weights, workdir, **overrides)
     if weights == "imagenet":
         weights = published.find(weights, run_preset.name).name
-    workdir = workdir or default_workdir(dataset, run_preset.name)
+    workdir = os.fspath(workdir or default_workdir(dataset, run_preset.name))
     dataset = _spelling_of_run(dataset, workdir)
     turns_images = _resolve_exif_orientation(exif_orientation, dataset, workdir)
     run_preset = presets.override(run_preset, exif_orientation=bool(turns_images))
@@ -388,9 +391,15 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
         preset = presets.check(name)
     elif weights:
         recorded = bool(workdir and has_checkpoint(workdir))
-        # The weights that a resumed run started from may have been deleted.
-        preset = preset_of_weights(workdir if recorded else weights, name)
-        recipe = _own_recipe(preset, name)
+        try:
+            # The weights that a resumed run started from may have been deleted.
+            preset = preset_of_weights(workdir if recorded else weights, name)
+            recipe = _own_recipe(preset, name)
+        except (OSError, ValueError):
+            # The file with the preset may have been deleted, too.
+            if not (recorded and _began_with(workdir, name)):
+                raise
+            preset, recipe = read_network(workdir)[0], None
         if recipe:
             preset = dataclasses.replace(preset, recipe=recipe)
         has_divided_rate = recorded and recipe is None
@@ -403,7 +412,10 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
     is_given = overrides.get("learning_rate") is not None
     if weights and not (is_given or has_divided_rate):
         overrides["learning_rate"] = preset.recipe.learning_rate / _FINE_TUNING_DIVISOR
-    return presets.override(preset, **overrides)
+    changed = presets.override(preset, **overrides)
+    if not has_checkpoint(workdir or default_workdir(dataset, preset.name)):
+        preset_changes.check_schedule(changed.recipe, preset.recipe, overrides)
+    return changed
 
 
 def _own_recipe(preset, name):

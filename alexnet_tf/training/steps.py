@@ -12,7 +12,6 @@ from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.training import metrics
 from alexnet_tf.training import optimizers
-from alexnet_tf.training import own_optimizer
 from alexnet_tf.training.towers import Towers
 
 _log = logging.getLogger(__name__)
@@ -39,14 +38,13 @@ def make_optimizer(model, recipe, precision, optimizer=None):
         model: the network. It is compiled with the optimizer, because callbacks look
             for it in `model.optimizer`.
         recipe: a `presets.Recipe`.
-        precision, optimizer: as for `loop.train`.
+        precision: as for `loop.train`.
+        optimizer: the result of `own_optimizer.make`, or None for the paper's.
     """
     if optimizer is None:
         optimizer = optimizers.MomentumSGD(
             recipe.learning_rate, float(recipe.momentum), recipe.weight_decay
         )
-    else:
-        optimizer = own_optimizer.make(optimizer)
     scales_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     if precision == "mixed_float16" and not scales_loss:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

@@ -1,5 +1,6 @@
 """Loss and errors of a model on a split, with each image counted once."""
 
+import contextlib
 import functools
 
 import numpy as np
@@ -50,25 +51,25 @@ def evaluator(model, strategy):
         timer = StepTimer(
             mean_over_workers=functools.partial(distribution.all_reduce_mean, strategy)
         )
-        releasable = input_pipeline.ReleasableIterator(batches)
         totals, done = np.zeros(4), 0
-        while done < steps:
-            count = min(timer.count, steps - done)
-            with (
-                timer.measure(count),
-                bad_images.diagnosing(
-                    source, lambda: (done * batch_size, count * batch_size)
-                ),
-            ):
-                totals += run_steps(releasable.iterator, tf.constant(count)).numpy()
-            done += count
-            if on_step:
-                on_step()
-        with bad_images.diagnosing(source, lambda: (done * batch_size, 0)):
-            # If `num_examples` is a multiple of the batch size, only this read
-            # detects that the source has more images.
-            releasable.iterator.get_next_as_optional()
-        releasable.close()
+        # A signal may end the evaluation by an error in `on_step`.
+        with contextlib.closing(input_pipeline.ReleasableIterator(batches)) as images:
+            while done < steps:
+                count = min(timer.count, steps - done)
+                with (
+                    timer.measure(count),
+                    bad_images.diagnosing(
+                        source, lambda: (done * batch_size, count * batch_size)
+                    ),
+                ):
+                    totals += run_steps(images.iterator, tf.constant(count)).numpy()
+                done += count
+                if on_step:
+                    on_step()
+            with bad_images.diagnosing(source, lambda: (done * batch_size, 0)):
+                # If `num_examples` is a multiple of the batch size, only this read
+                # detects that the source has more images.
+                images.iterator.get_next_as_optional()
         return _checked_metrics(source, totals)
 
     return evaluate

@@ -141,6 +141,38 @@ class Subclassed(keras.Model):
         return self.fc6(self.flatten(inputs))
 
 
+class Pooled(keras.Model):
+    """A model without a graph, in which the order of all inputs is known."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = layers.Conv2D(4, 3, name="conv1")
+        self.pool = layers.GlobalAveragePooling2D()
+        self.fc6 = layers.Dense(5, name="fc6")
+        self.fc7 = layers.Dense(3, name="fc7")
+
+    def call(self, inputs):
+        return self.fc7(self.fc6(self.pool(self.conv1(inputs))))
+
+
+def test_subclassed_models_load_layers_whose_order_is_known(tmp_path):
+    """The inputs of fc6 are those of the filters of conv1, in both layouts."""
+    models = Pooled(), Pooled()
+    for model in models:
+        model(np.zeros((1, 8, 8, 3), "float32"))
+    first, second = models
+    arrays = {}
+    for layer in (first.conv1, first.fc6, first.fc7):
+        kernel, bias = layer.get_weights()
+        order = (3, 2, 0, 1) if kernel.ndim == 4 else (1, 0)
+        arrays |= {f"{layer.name}/kernel": kernel.transpose(order)}
+        arrays |= {f"{layer.name}/bias": bias}
+    np.savez(tmp_path / "caffe.npz", **arrays)
+    load_weights(second, tmp_path / "caffe.npz", layout="caffe")
+    for array, expected in zip(second.get_weights(), first.get_weights(), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
 def test_subclassed_models_are_rejected_only_if_the_order_differs(tmp_path):
     model = Subclassed()
     model(np.zeros((1, *MAPS), "float32"))

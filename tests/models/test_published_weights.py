@@ -147,6 +147,13 @@ def test_models_with_other_constants_do_not_load_published_weights(
     alexnet_tf.load_weights(model, alexnet_tf.download("tiny_textures"))
 
 
+def test_layers_that_are_skipped_may_have_other_constants(no_download):
+    other = with_layer_values(alexnet_tf.PRESETS["tiny"], "conv1", padding="same")
+    model = alexnet_tf.AlexNet(other, 10)
+    report = alexnet_tf.load_weights(model, "tiny_textures", skip="conv1")
+    assert report.skipped == ("conv1",) and "conv2" in report.loaded
+
+
 def test_the_networks_of_caffe_are_told_from_that_of_the_paper(no_download):
     for preset, weights, message in [
         ("paper", "bvlc_alexnet", r"conv1 with padding=valid.*\(\(0, 3\), \(0, 3\)\)"),

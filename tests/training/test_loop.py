@@ -290,7 +290,8 @@ def test_each_iterator_over_the_data_is_closed(tmp_path, make_source, monkeypatc
     close = input_pipeline.ReleasableIterator.close
 
     def close_and_record(self):
-        closed.append(self.iterator)
+        if self.iterator is not None:
+            closed.append(self.iterator)
         close(self)
 
     monkeypatch.setattr(input_pipeline.ReleasableIterator, "close", close_and_record)
@@ -395,6 +396,7 @@ def test_the_best_weights_are_those_that_were_evaluated(tmp_path, make_source):
         ({"seed": -1}, "seed to be an integer of at least 0.*seed=-1"),
         ({"log_steps": 0}, "log_steps.*at least 1.*log_steps=0"),
         ({"shuffle_buffer": 2.5}, "shuffle_buffer to be an integer.*=2.5"),
+        ({"max_bad_images": -1}, "max_bad_images to be an integer.*=-1"),
         ({"max_bad_images": True}, "max_bad_images to be an integer.*=True"),
         ({"checkpoint_minutes": -1}, "checkpoint_minutes to be a number.*=-1"),
         ({"precision": "float16"}, '"mixed_float16". Received: precision=.float16'),
@@ -759,6 +761,25 @@ def test_progress_survives_a_checkpoint(tmp_path):
     assert restored.totals == pytest.approx([0.3, 3, 6, 12])
     assert restored.bad_images == 3  # Each batch of 5 has only 4 readable images.
     assert json.loads(restored.serialize()) == json.loads(progress.serialize())
+
+
+def test_the_sums_of_an_epoch_are_restored_for_an_earlier_version():
+    """Its checkpoints have five values. An epoch has 4 steps.
+
+    The run was stopped after step 7. Steps 5 and 6 have a line of metrics; step 7 is in
+    the totals.
+    """
+    progress = Progress()
+    progress.deserialize(json.dumps([7, [0.5], [1.5, 4, 5, 6], 0, False]))
+    lines = [
+        {"split": "train", "step": 4, "loss": 9.0, "top1_error": 1.0, "top5_error": 1},
+        {"split": "eval", "step": 4, "loss": 9.0, "top1_error": 1.0, "top5_error": 1},
+        {"split": "train", "step": 6, "loss": 2.0, "top1_error": 0.75, "top5_error": 0},
+        {"split": "train", "step": 8, "loss": 9.0, "top1_error": 1.0, "top5_error": 1},
+    ]
+    progress.restore_epoch_totals(lines, steps_per_epoch=4, batch_size=6)
+    # 12 images with a loss of 2 and 3 hits, and 6 images with a loss of .25.
+    assert progress.epoch_totals == pytest.approx([25.5, 7, 17, 18])
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ import signal
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from alexnet_tf import presets
 from alexnet_tf import training
+from alexnet_tf.training import distribution
 from alexnet_tf.training.fine_tuning import FineTuning
 from alexnet_tf.training import loop
 from alexnet_tf.training.options import TrainingOptions
@@ -48,15 +50,31 @@ def test_an_instance_is_copied_and_a_function_is_called():
         ("adams", "adams"),
         (lambda: 3, "Received: 3"),
         (keras.optimizers.SGD(use_ema=True), "average.*SGD\\(use_ema=True\\)"),
-        (
-            lambda: keras.optimizers.SGD(gradient_accumulation_steps=3),
-            "several devices.*gradient_accumulation_steps=3\\).*larger batch_size",
-        ),
     ],
 )
 def test_rejects_objects_that_are_not_usable_optimizers(optimizer, message):
     with pytest.raises(ValueError, match=message):
         own_optimizer.make(optimizer)
+
+
+def test_gradients_are_accumulated_only_with_the_default_strategy():
+    optimizer = keras.optimizers.SGD(gradient_accumulation_steps=3)
+    own_optimizer.check_accumulation(optimizer, tf.distribute.get_strategy())
+    message = "several devices.*gradient_accumulation_steps=3\\).*larger batch_size"
+    with pytest.raises(ValueError, match=message):
+        own_optimizer.check_accumulation(optimizer, distribution.make_strategy(2))
+
+
+@pytest.mark.usefixtures("simulated_runs", "figures_as_text")
+def test_a_function_is_called_once_in_the_scope_of_the_strategy(tmp_path, make_source):
+    strategies = []
+
+    def make_sgd():
+        strategies.append(tf.distribute.get_strategy())
+        return keras.optimizers.SGD()
+
+    train_briefly(tmp_path, make_source(12), devices=2, optimizer=make_sgd)
+    assert [strategy.num_replicas_in_sync for strategy in strategies] == [2]
 
 
 def test_rejects_settings_inside_a_loss_scale_optimizer():
@@ -124,7 +142,7 @@ def test_the_loss_is_scaled_for_float16():
     model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
     recipe = presets.Recipe()
     for precision, wrapped in (("mixed_float16", True), ("float32", False)):
-        made = steps.make_optimizer(model, recipe, precision, make_adam)
+        made = steps.make_optimizer(model, recipe, precision, make_adam())
         assert isinstance(made, keras.optimizers.LossScaleOptimizer) == wrapped
         inner = made.inner_optimizer if wrapped else made
         assert isinstance(inner, keras.optimizers.Adam)

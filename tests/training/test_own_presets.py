@@ -8,6 +8,7 @@ import pytest
 
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.network_json import read_network
+from alexnet_tf import preset_changes
 from alexnet_tf import presets
 from alexnet_tf import training
 from alexnet_tf.workdir import read_flags
@@ -115,14 +116,47 @@ def test_a_run_from_weights_of_an_own_preset_can_be_resumed(tmp_path, by_name):
     training.train_dataset(
         data, name, first, epochs=1, learning_rate=0.02, **arguments
     )
-    for epochs in (1, 2):
+    for epochs in (1, 2, 3):
         training.train_dataset(
             data, name if by_name else None, second, weights=first, epochs=epochs,
             **arguments,
         )
+        if epochs == 2:
+            file.unlink()  # The run has its preset.
     recipe = read_network(second)[0].recipe
     assert recipe.learning_rate == pytest.approx(0.001 if by_name else 0.002)
-    assert recipe.epochs == 2
+    assert recipe.epochs == 3
+
+
+@pytest.mark.usefixtures("figures_as_text", "simulated_runs")
+def test_only_new_runs_are_refused_for_values_that_have_no_effect(tmp_path):
+    """A run of an earlier version may have such values, and must have them again."""
+    data = write_image_folder(tmp_path / "data")
+    arguments = dict(eval_split="train", batch_size=4, patience=3)
+    with pytest.raises(ValueError, match="schedule=plateau for patience"):
+        training.train_dataset(data, "tiny", str(tmp_path / "new"), **arguments)
+    assert not (tmp_path / "new").exists()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(preset_changes, "check_schedule", lambda *_: None)
+        training.train_dataset(
+            data, "tiny", str(tmp_path / "old"), epochs=1, **arguments
+        )
+    training.train_dataset(data, "tiny", str(tmp_path / "old"), epochs=2, **arguments)
+    assert read_network(tmp_path / "old")[0].recipe.epochs == 2
+
+
+@pytest.mark.usefixtures("figures_as_text", "simulated_runs")
+def test_a_removed_layer_may_have_a_multiplier(tmp_path):
+    data = write_image_folder(tmp_path / "data")
+    recipe = presets.Recipe(layer_lr_multipliers=(("conv3", 1, 0.1),))
+    preset = dataclasses.replace(presets.get("tiny"), name="own", recipe=recipe)
+    workdir = str(tmp_path / "run")
+    training.train_dataset(
+        data, preset, workdir, eval_split="train", batch_size=4, epochs=1,
+        ablate="conv3",
+    )
+    layers = [layer.name for layer in load_classifier(workdir).model.layers]
+    assert "conv3" not in layers and "conv4" in layers
 
 
 @pytest.mark.usefixtures("figures_as_text", "simulated_runs")
@@ -138,7 +172,7 @@ def test_the_home_directory_and_verbose(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr().out == ""
     assert not (tmp_path / "~").exists()
     assert read_network(tmp_path / "b") == read_network("~/b")
-    assert read_flags(tmp_path / "b")["weights"] == "~/a"
+    assert read_flags(tmp_path / "b")["weights"] == str(tmp_path / "a")
     training.train_dataset(data, "tiny", "~/a", **arguments | {"verbose": 2})
     assert "has already finished" in capfd.readouterr().out
 
