@@ -33,6 +33,8 @@ from experiments import run_log
 
 _EVAL_BATCH_SIZE = 128
 _RETRY_SECONDS = 10
+# The folder in a work directory that is locked until the run is in the log.
+LOCK_FOLDER = "lock"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +98,8 @@ def _measure_unless_locked(claim, run, data_dir, runs_dir, num_missing):
     """Measures and logs a run; returns False if another process has locked it."""
     path = os.path.join(runs_dir, claim.NAME, f"{run.arm}-{run.seed}")
     try:
-        with locked(path):
+        # `loop.train` locks the work directory itself, but only while it trains.
+        with locked(os.path.join(path, LOCK_FOLDER)):
             # Another process may have logged the run since the log was read.
             if not run_log.is_done(run, run_log.read_log(claim.NAME)):
                 now = time.strftime("%H:%M:%S")

@@ -181,7 +181,7 @@ def test_runs_locked_by_another_process_are_skipped(harness, tmp_path, monkeypat
         raise TimeoutError
 
     monkeypatch.setattr(harness.time, "sleep", give_up)
-    with locked(str(tmp_path / "runs" / "claim" / "a-3")):
+    with locked(str(tmp_path / "runs" / "claim" / "a-3" / harness.LOCK_FOLDER)):
         with pytest.raises(TimeoutError):
             harness.run_all(claim, None, str(tmp_path / "runs"))
     assert {line["arm"] for line in read_log()} == {"b"}
