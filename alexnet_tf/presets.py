@@ -17,6 +17,7 @@ The sources are cited by these abbreviations:
 import os
 
 from alexnet_tf.preset_changes import ablate
+from alexnet_tf.preset_changes import check_schedule
 from alexnet_tf.preset_changes import override
 from alexnet_tf.preset_changes import OVERRIDES
 from alexnet_tf.preset_checks import check
@@ -41,10 +42,10 @@ from alexnet_tf import settings
 
 # Own presets are written with these names.
 __all__ = (
-    "BatchNorm", "Conv", "Dense", "Dropout", "Layer", "Pool",
-    "Preprocessing", "Preset", "Recipe", "ReLU", "ResponseNorm", "SpatialNorm", "Tanh",
-    "PRESETS", "OVERRIDES", "ablate", "check", "check_fields", "from_dict", "get",
-    "override", "to_dict",
+    "BatchNorm", "Conv", "Dense", "Dropout", "Layer", "Pool", "Preprocessing", "Preset",
+    "Recipe", "ReLU", "ResponseNorm", "SpatialNorm", "Tanh",
+    "PRESETS", "OVERRIDES", "ablate", "check", "check_fields", "check_schedule",
+    "from_dict", "get", "override", "to_dict",
 )  # fmt: skip
 
 # An input side of 224 pixels gives 55 outputs only if the last window of conv1 extends

@@ -6,7 +6,6 @@ import json
 import pytest
 
 from alexnet_tf.models import alexnet
-from alexnet_tf import preset_changes
 from alexnet_tf import presets
 
 NAMES = [
@@ -418,7 +417,7 @@ def test_values_that_the_schedule_does_not_use_are_found(name, values, message):
     preset = presets.get(name)
     changed = presets.override(preset, **values)
     with pytest.raises(ValueError, match=message):
-        preset_changes.check_schedule(changed.recipe, preset.recipe, values)
+        presets.check_schedule(changed.recipe, preset.recipe, values)
 
 
 def test_override_replaces_the_given_values_only():

@@ -16,7 +16,6 @@ from alexnet_tf.data import datasets
 from alexnet_tf.files import expand_home
 from alexnet_tf.network_json import preset_of_weights
 from alexnet_tf.network_json import read_network
-from alexnet_tf import preset_changes
 from alexnet_tf import presets
 from alexnet_tf import published
 from alexnet_tf import settings
@@ -414,7 +413,7 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
         overrides["learning_rate"] = preset.recipe.learning_rate / _FINE_TUNING_DIVISOR
     changed = presets.override(preset, **overrides)
     if not has_checkpoint(workdir or default_workdir(dataset, preset.name)):
-        preset_changes.check_schedule(changed.recipe, preset.recipe, overrides)
+        presets.check_schedule(changed.recipe, preset.recipe, overrides)
     return changed
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.network_json import read_network
-from alexnet_tf import preset_changes
 from alexnet_tf import presets
 from alexnet_tf import training
 from alexnet_tf.workdir import read_flags
@@ -137,7 +136,7 @@ def test_only_new_runs_are_refused_for_values_that_have_no_effect(tmp_path):
         training.train_dataset(data, "tiny", str(tmp_path / "new"), **arguments)
     assert not (tmp_path / "new").exists()
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(preset_changes, "check_schedule", lambda *_: None)
+        monkeypatch.setattr(presets, "check_schedule", lambda *_: None)
         training.train_dataset(
             data, "tiny", str(tmp_path / "old"), epochs=1, **arguments
         )
