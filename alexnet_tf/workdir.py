@@ -83,7 +83,7 @@ def create_or_verify(path, flags, may_change=(), resolved=(), check=None):
         os.makedirs(path, exist_ok=True)
         write_text(os.path.join(path, "flags.txt"), "".join(lines))
     except OSError as error:
-        raise _not_writable_error(path, error) from error
+        raise _not_writable_error(path, error.strerror) from error
 
 
 def _check_same_flags(path, before, now, may_change, resolved):
@@ -124,10 +124,8 @@ def check_writable(path):
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
     if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
-        reason = f"{folder} is not a directory that may be written to"
-        raise PermissionError(
-            f"The work directory {path} cannot be written to ({reason}). Give another "
-            "--workdir."
+        raise _not_writable_error(
+            path, f"{folder} is not a directory that may be written to"
         )
 
 
@@ -156,7 +154,7 @@ def locked(path):
                 "ends, or give another --workdir."
             ) from error
         except OSError as error:
-            raise _not_writable_error(path, error) from error
+            raise _not_writable_error(path, error.strerror) from error
         yield
 
 
@@ -304,10 +302,10 @@ def _format_flag(value):
     return str(value)
 
 
-def _not_writable_error(path, error):
+def _not_writable_error(path, reason):
     return PermissionError(
-        f"The work directory {path} cannot be written to ({error.strerror}). Give "
-        "another --workdir."
+        f"The work directory {path} cannot be written to ({reason}). Give another "
+        "--workdir."
     )
 
 

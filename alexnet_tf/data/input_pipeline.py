@@ -251,7 +251,7 @@ def index_from_name(name):
 
 
 @contextlib.contextmanager
-def diagnosing(source, order, first, count):
+def diagnosing_shuffled(source, order, first, count):
     """Replaces errors of `training_batches` by errors that name the image.
 
     Args:

@@ -17,7 +17,6 @@ from alexnet_tf.data import datasets
 from alexnet_tf.data import image_files
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
-from alexnet_tf.files import expand_home
 from alexnet_tf.inference.image_arguments import encoded_bytes
 from alexnet_tf.inference.input_layer import PreprocessInput
 from alexnet_tf.models import alexnet
@@ -291,7 +290,6 @@ def load_classifier(weights, preset=None, layout=None, mean=None, checkpoint="la
             the weights are those of a different network, the mean does not fit, or
             "best" is asked of weights that are not a run.
     """
-    weights, mean = expand_home(weights), expand_home(mean)
     spec = preset_of_weights(weights, preset)
     path = published.locate(weights, preset)
     weights_path = _checkpoint_path(path, checkpoint)
@@ -546,7 +544,7 @@ def _recorded_flags(weights):
     row = published.find(weights)
     if row and not row.folder:
         return {"dataset": row.dataset}
-    weights = published.locate(expand_home(weights))
+    weights = published.locate(weights)
     return read_flags(weights) if os.path.isdir(weights) else {}
 
 

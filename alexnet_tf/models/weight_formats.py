@@ -22,7 +22,6 @@ bytes can state a shape that takes terabytes. Therefore arrays are not read befo
 """
 
 import contextlib
-import difflib
 import os
 import zipfile
 
@@ -45,6 +44,7 @@ from alexnet_tf.models.readers import torch_tar
 from alexnet_tf.models.readers import torch_zip
 from alexnet_tf.models.readers import unread_formats
 from alexnet_tf import published
+from alexnet_tf import settings
 
 # The format of a file is recognized by this many bytes at its beginning.
 _HEADER_SIZE = 512
@@ -189,11 +189,8 @@ def _advice(path):
         return f" Addresses are not downloaded: download the file yourself.{names}"
     if os.path.basename(path) != path:
         return ""
-    known = [*published.WEIGHTS, "imagenet", *_NAMES_ELSEWHERE]
-    matches = difflib.get_close_matches(path.lower(), known, n=1)
-    for match in matches:
-        return f"{names} Did you mean {_NAMES_ELSEWHERE.get(match, match)}?"
-    return names
+    name = _NAMES_ELSEWHERE.get(path.lower(), path.lower())
+    return names + settings.suggest(name, [*published.WEIGHTS, "imagenet"])
 
 
 def _choose_archive_reader(path):

@@ -14,7 +14,7 @@ from alexnet_tf.training.fine_tuning import check_plan
 from alexnet_tf.training import own_optimizer
 from alexnet_tf.training import towers
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+_PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def check_numbers(
@@ -138,7 +138,7 @@ def check_options(
             for `loop.train`.
         optimizer: the result of `own_optimizer.make`, or None for the paper's.
     """
-    settings.check_choice("precision", precision, PRECISIONS)
+    settings.check_choice("precision", precision, _PRECISIONS)
     check_plan(fine_tuning, preset)
     if tower_devices:
         towers.check(

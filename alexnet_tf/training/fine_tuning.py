@@ -92,18 +92,25 @@ def check_plan(plan, preset):
                 f"{field}={','.join(frozen)}, frozen by freeze="
                 f"{','.join(plan.freeze)}. Remove them from one of the two."
             )
-    _check_weights(plan)
+    check_weights(plan.weights, reinit=plan.reinit, layout=plan.layout, mean=plan.mean)
 
 
-def _check_weights(plan):
-    given = [name for name in ("reinit", "layout", "mean") if getattr(plan, name)]
-    if given and not plan.weights:
-        value = ",".join(settings.as_names(getattr(plan, given[0])))
-        raise ValueError(
-            f"Expected weights. Received: {given[0]}={value} alone. Without weights, "
-            "all layers are initialized at random, and the mean is that of the "
-            "training split."
-        )
+def check_weights(weights, **settings_of_weights):
+    """Raises a ValueError if settings of weights are given without weights.
+
+    Args:
+        weights: the weights, or None.
+        **settings_of_weights: {name: value}; a value that is None or empty is not
+            given.
+    """
+    for name, value in settings_of_weights.items():
+        if value and not weights:
+            raise ValueError(
+                f"Expected weights. Received: {name}="
+                f"{','.join(settings.as_names(value))} alone. Without weights, all "
+                "layers are initialized at random, and the mean is that of the "
+                "training split."
+            )
 
 
 def freeze_layers(model, plan):

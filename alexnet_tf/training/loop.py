@@ -176,7 +176,7 @@ def train(
         max_bad_images=max_bad_images, verbose=verbose,
         checkpoint_minutes=checkpoint_minutes,
     )
-    seed = int(seed)  # A NumPy integer cannot be written to network.json.
+    seed = int(seed)  # Keras does not accept integers of NumPy.
     checks.check_objects(preset, source, eval_source, callbacks)
     checks.check_data(preset, source, eval_source, strategy, data_service)
     has_own_optimizer = optimizer is not None
@@ -388,7 +388,7 @@ def train(
                 callback_list.on_train_batch_begin(step)
                 with (
                     timer.measure(count),
-                    input_pipeline.diagnosing(source, order, *requested),
+                    input_pipeline.diagnosing_shuffled(source, order, *requested),
                 ):
                     sums = training_steps.run(batches.iterator, progress.step, count)
                 saver.check_finite(sums, progress.step)

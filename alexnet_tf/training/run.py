@@ -23,6 +23,7 @@ from alexnet_tf.settings import as_names
 from alexnet_tf.training import batch_sizes
 from alexnet_tf.training.checkpoints import read_progress
 from alexnet_tf.training import distribution
+from alexnet_tf.training.fine_tuning import check_weights
 from alexnet_tf.training.fine_tuning import FineTuning
 from alexnet_tf.training import loop
 from alexnet_tf.training.options import TrainingOptions
@@ -555,12 +556,7 @@ def _check_fine_tuning(weights, layout, reinit, freeze, train_layers, lr_mult):
             raise ValueError(
                 f"Expected a value, or no --{name}. Received: an empty --{name}."
             )
-    for name, value in (("reinit", reinit), ("layout", layout)):
-        if value and not weights:
-            raise ValueError(
-                f"Expected weights. Received: {name}={','.join(as_names(value))} "
-                "alone. Without weights, all layers are initialized at random."
-            )
+    check_weights(weights, reinit=reinit, layout=layout)
     if freeze and train_layers:
         raise ValueError(
             "Expected --freeze or --train_layers. Received: both. Each of them says "

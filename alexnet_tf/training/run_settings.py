@@ -7,6 +7,7 @@ that change the weights.
 import dataclasses
 import functools
 import json
+import numbers
 import os
 
 from alexnet_tf.network_json import read_network
@@ -61,7 +62,7 @@ def describe(
         values |= own_optimizer.describe(optimizer)
     if augment is not None:
         values["augment"] = function_name(augment)
-    return json.loads(json.dumps(values, default=_class_name))
+    return json.loads(json.dumps(values, default=_json_value))
 
 
 def function_name(function):
@@ -181,8 +182,14 @@ def _describe_new_run(workdir):
     )
 
 
-def _class_name(value):
-    """Returns the text of a path, and the name of the class of any other value."""
+def _json_value(value):
+    """Returns a JSON value in place of an object that JSON has no type for.
+
+    It is an integer for one of NumPy, the text of a path, and otherwise the name of the
+    object's class.
+    """
+    if isinstance(value, numbers.Integral):
+        return int(value)
     return os.fspath(value) if isinstance(value, os.PathLike) else type(value).__name__
 
 

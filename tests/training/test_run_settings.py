@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import numpy as np
 import pytest
 
 from alexnet_tf.network_json import write_network
@@ -31,6 +32,13 @@ def test_describes_settings_as_json_values(tmp_path):
     assert described["freeze"] == ["conv1"] and described["lr_mult"] == {"fc8": 2.0}
     assert described["eval_every"] == 2 and "warmup_epochs" not in described
     assert described["augment"] == f"{__name__}.describe"
+
+
+def test_integers_of_numpy_are_integers():
+    """Otherwise, a run with another value could not be told from this one."""
+    options = TrainingOptions(eval_every=np.int64(2))
+    described = describe(shuffle_buffer=np.int64(7), options=options)
+    assert (described["shuffle_buffer"], described["eval_every"]) == (7, 2)
 
 
 def test_function_names_contain_the_module():
