@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from alexnet_tf.data import decode
 from alexnet_tf.data import resample
+from alexnet_tf.data.separate_graph import NOT_OPTIMIZED
 
 
 def decode_crop(encoded, offset, preprocessing):
@@ -394,7 +395,10 @@ def _compiled(preprocessing):
     longer than reading a prepared image.
     """
     return tf.function(
-        _uncompiled(preprocessing), jit_compile=True, autograph=False
+        _uncompiled(preprocessing),
+        jit_compile=True,
+        autograph=False,
+        experimental_attributes=NOT_OPTIMIZED,  # XLA optimizes it.
     )
 
 

@@ -403,6 +403,33 @@ def test_workers_share_cached_features():
         assert_same(merge_workers(shares), list(batches.as_numpy_iterator()))
 
 
+# ---- Starting a pipeline -----------------------------------------------------------
+
+
+@pytest.mark.all_formats
+@pytest.mark.compiled
+@pytest.mark.parametrize("make_batches", ["training", "evaluation"])
+def test_functions_that_remain_calls_are_not_optimized(source, make_batches):
+    """All of them need an attribute of their own, see `separate_graph`."""
+    if make_batches == "training":
+        batches = input_pipeline.training_batches(
+            source, PREPROCESSING, STATISTICS, batch_size=6, seed=1, epoch=0, steps=3
+        )
+    else:
+        batches = evaluation_batches(source, 6)
+    serialized = tf.raw_ops.DatasetToGraphV2(input_dataset=batches._variant_tensor)
+    graph = tf.compat.v1.GraphDef.FromString(serialized.numpy())
+    calls = {
+        function.signature.name: "_tf_data_function" in function.attr
+        for function in graph.library.function
+        if {"_noinline", "_XlaMustCompile"} & function.attr.keys()
+    }
+    # The decoder and the header of images other than JPEG, their parts, and the
+    # function that XLA compiles.
+    assert len(calls) > 3
+    assert all(calls.values()), calls
+
+
 # ---- Threads ---------------------------------------------------------------------
 
 
