@@ -11,7 +11,7 @@ the attribute, therefore.
 
 import tensorflow as tf
 
-# The `experimental_attributes` of such a `tf.function`. For the decoders of BMP and GIF,
+# `experimental_attributes` of such a `tf.function`. For the decoders of BMP and GIF,
 # optimizing takes .7 seconds of one CPU core.
 NOT_OPTIMIZED = {"_tf_data_function": True}
 
