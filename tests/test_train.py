@@ -23,7 +23,7 @@ from alexnet_tf import training
 from alexnet_tf.training.checkpoints import Progress
 from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import run
-from alexnet_tf.training.run import resolve_preset
+from alexnet_tf.training.run_preset import resolve_preset
 from helpers.commands import command as run_command
 from helpers.images import write_image_folder
 from helpers.runs import layers_of

@@ -168,25 +168,25 @@ def windows_paths(monkeypatch):
 def test_default_work_directories_have_names_that_windows_allows(
     windows_paths, dataset, name
 ):
-    from alexnet_tf.training import run
+    from alexnet_tf.training.run_names import default_workdir
 
-    assert run.default_workdir(dataset, "tiny") == rf"runs\{name}-tiny"
+    assert default_workdir(dataset, "tiny") == rf"runs\{name}-tiny"
     assert not RESERVED_NAME.fullmatch(f"{name}-tiny")
 
 
 def test_an_existing_default_work_directory_of_an_earlier_version_is_used(
     tmp_path, monkeypatch
 ):
-    from alexnet_tf.training import run
+    from alexnet_tf.training.run_names import default_workdir
 
     monkeypatch.chdir(tmp_path)
-    assert run.default_workdir("cifar10:3.0.2", "tiny") == "runs/cifar10-3.0.2-tiny"
+    assert default_workdir("cifar10:3.0.2", "tiny") == "runs/cifar10-3.0.2-tiny"
     os.makedirs("runs/cifar10:3.0.2-tiny")
-    assert run.default_workdir("cifar10:3.0.2", "tiny") == "runs/cifar10:3.0.2-tiny"
+    assert default_workdir("cifar10:3.0.2", "tiny") == "runs/cifar10:3.0.2-tiny"
     os.makedirs("runs/folder-flowers-tiny")
-    assert run.default_workdir("folder:flowers", "tiny") == "runs/folder-flowers-tiny"
+    assert default_workdir("folder:flowers", "tiny") == "runs/folder-flowers-tiny"
     # The directory of the earlier version is that of folder:flowers, not of this path.
-    assert run.default_workdir("folder:/a/flowers", "tiny") == "runs/flowers-tiny"
+    assert default_workdir("folder:/a/flowers", "tiny") == "runs/flowers-tiny"
 
 
 @pytest.mark.parametrize(

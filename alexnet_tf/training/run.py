@@ -1,12 +1,9 @@
 """A training run on a named data set: what `python -m alexnet_tf.train` does."""
 
 import contextlib
-import dataclasses
 import functools
 import inspect
-import logging
 import os
-import re
 
 import tensorflow as tf
 
@@ -14,20 +11,20 @@ from alexnet_tf.data.bad_images import BadImageError
 from alexnet_tf.data.data_service import check_dispatcher
 from alexnet_tf.data import datasets
 from alexnet_tf.files import expand_home
-from alexnet_tf.network_json import preset_of_weights
-from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf import published
-from alexnet_tf import settings
 from alexnet_tf.settings import as_names
 from alexnet_tf.training import batch_sizes
 from alexnet_tf.training.checkpoints import read_progress
 from alexnet_tf.training import distribution
-from alexnet_tf.training.fine_tuning import check_weights
 from alexnet_tf.training.fine_tuning import FineTuning
 from alexnet_tf.training import loop
 from alexnet_tf.training.options import TrainingOptions
 from alexnet_tf.training import own_optimizer
+from alexnet_tf.training import run_checks
+from alexnet_tf.training.run_names import default_workdir
+from alexnet_tf.training.run_names import spelling_of_run
+from alexnet_tf.training.run_preset import resolve_preset
 from alexnet_tf.training import run_settings
 from alexnet_tf.training.summary import print_summary
 from alexnet_tf.training import towers
@@ -36,11 +33,6 @@ from alexnet_tf.workdir import create_or_verify
 from alexnet_tf.workdir import has_checkpoint
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import verify_image_counts
-
-_log = logging.getLogger(__name__)
-
-# Pretrained networks diverge at the preset's learning rate of .01.
-_FINE_TUNING_DIVISOR = 10
 
 # Flags that may change when a run is resumed.
 _MAY_CHANGE = (
@@ -165,13 +157,11 @@ def train_dataset(
             work directory cannot be written to, or as in `loop.train`.
         FloatingPointError, MemoryError, TrainingInterrupted: as in `loop.train`.
     """
-    _check_name(dataset)
-    settings.check_choice("strategy", strategy, ("mirrored", "multi_worker"))
-    settings.check_choice("parallelism", parallelism, ("data", "towers"))
-    settings.check_choice("on_bad_image", on_bad_image, ("error", "skip"))
-    _check_exclusive(strategy, num_devices, data_service, cache, cache_features)
-    _check_parallelism(parallelism, strategy, num_devices)
-    _check_fine_tuning(weights, layout, reinit, freeze, train_layers, lr_mult)
+    # ---- 1. Checks and names ---------------------------------------------------
+    run_checks.check_dataset(dataset)
+    run_checks.check_devices(strategy, num_devices, parallelism)
+    run_checks.check_data(on_bad_image, data_service, strategy, cache, cache_features)
+    run_checks.check_fine_tuning(weights, layout, reinit, freeze, train_layers, lr_mult)
     reinit, freeze, train_layers = map(as_names, (reinit, freeze, train_layers))
     options = TrainingOptions(
         early_stopping_patience, keep_best, class_weights, warmup_epochs,
@@ -186,22 +176,24 @@ def train_dataset(
     # flags.txt has the same paths as if the command had been given them.
     weights, workdir = expand_home(weights), expand_home(workdir)
     mean = expand_home(_pop_mean_file(overrides, weights))
+
+    # ---- 2. Preset, work directory and devices ---------------------------------
     run_preset = resolve_preset(dataset, preset, weights, workdir, **overrides)
     if weights == "imagenet":
         weights = published.find(weights, run_preset.name).name
     workdir = os.fspath(workdir or default_workdir(dataset, run_preset.name))
-    dataset = _spelling_of_run(dataset, workdir)
+    dataset = spelling_of_run(dataset, workdir)
     turns_images = _resolve_exif_orientation(exif_orientation, dataset, workdir)
     run_preset = presets.override(run_preset, exif_orientation=bool(turns_images))
-    tower_devices = None
+    frozen = _layers_except(run_preset, train_layers) if train_layers else freeze
+    plan = FineTuning(
+        weights, reinit, frozen, dict(lr_mult or {}), cache_features, layout, mean,
+    )
     if parallelism == "towers":
         towers.check(run_preset, precision, optimizer is not None, cache_features)
-        tower_devices = distribution.tower_devices()
-        device_strategy = tf.distribute.get_strategy()
-    elif strategy == "mirrored":
-        device_strategy = distribution.make_strategy(num_devices)
-    else:
-        device_strategy = distribution.make_multi_worker_strategy()
+    device_strategy, tower_devices = _find_devices(strategy, num_devices, parallelism)
+
+    # ---- 3. Data and batch size ------------------------------------------------
     if distribution.is_chief(device_strategy):
         check_writable(workdir)  # Preparing the data may take hours.
     # The chief may have to prepare the data.
@@ -213,6 +205,12 @@ def train_dataset(
             )
             for split in splits
         )
+    if on_bad_image == "skip":
+        # The workers of a data service cannot call Python code of this process.
+        source = source.allow_bad_images(log_names=data_service is None)
+        eval_source = eval_source.allow_bad_images(log_names=True)
+    if cache:
+        source, eval_source = source.in_memory(), eval_source.in_memory()
     if not overrides.get("batch_size"):
         run_preset = batch_sizes.fit(
             run_preset, source.num_examples, device_strategy.num_replicas_in_sync,
@@ -220,12 +218,8 @@ def train_dataset(
             _recorded_batch_size_and_learning_rate(workdir),
         )
     batch_sizes.warn_of_few_steps(run_preset.recipe.batch_size, source.num_examples)
-    if on_bad_image == "skip":
-        # The workers of a data service cannot call Python code of this process.
-        source = source.allow_bad_images(log_names=data_service is None)
-        eval_source = eval_source.allow_bad_images(log_names=True)
-    if cache:
-        source, eval_source = source.in_memory(), eval_source.in_memory()
+
+    # ---- 4. Flags to record ----------------------------------------------------
     flags = {
         "dataset": dataset, "train_split": source.split,
         "eval_split": eval_source.split,
@@ -243,8 +237,6 @@ def train_dataset(
         "exif_orientation": turns_images,
         **options.changed(),
     }  # fmt: skip
-    if mean:
-        flags["mean"] = mean
     if optimizer is not None:
         flags |= dict.fromkeys(own_optimizer.REPLACED)
     given = {
@@ -253,15 +245,13 @@ def train_dataset(
         "exif_orientation": exif_orientation,
     }  # fmt: skip
     if mean:
-        given["mean"] = mean
+        flags["mean"] = given["mean"] = mean
     resolved = _names_of_defaults(flags | given)
     check = functools.partial(
         _check_resumable, workdir, run_preset, options, optimizer, source, eval_source
     )
-    frozen = _layers_except(run_preset, train_layers) if train_layers else freeze
-    plan = FineTuning(
-        weights, reinit, frozen, dict(lr_mult or {}), cache_features, layout, mean,
-    )
+
+    # ---- 5. Training -----------------------------------------------------------
     with _advising_on_bad_images(workdir):
         measured = loop.train(
             run_preset, source, eval_source, workdir,
@@ -280,6 +270,15 @@ def train_dataset(
     return measured
 
 
+def _find_devices(strategy, num_devices, parallelism):
+    """Returns the strategy of `loop.train` and its `tower_devices`."""
+    if parallelism == "towers":
+        return tf.distribute.get_strategy(), distribution.tower_devices()
+    if strategy == "multi_worker":
+        return distribution.make_multi_worker_strategy(), None
+    return distribution.make_strategy(num_devices), None
+
+
 @contextlib.contextmanager
 def _advising_on_bad_images(workdir):
     """Omits the advice to remove an unreadable image if a run has a checkpoint.
@@ -291,42 +290,6 @@ def _advising_on_bad_images(workdir):
     except BadImageError as error:
         is_removable = not has_checkpoint(workdir)
         raise BadImageError(error.fault, is_removable) from error
-
-
-def default_workdir(dataset, preset_name):
-    """Returns the default work directory, runs/DATASET-PRESET.
-
-    DATASET is the last part of the name of the data set or of its path, however the
-    path is spelled. Characters that Windows does not allow in file names become "-".
-    Earlier versions kept such characters, and also the prefix of a path without a
-    slash, as in "folder:images". If there is such a directory, it is returned.
-    """
-    name = os.path.basename(dataset.rstrip("/" + os.sep))
-    earlier_name = f"{name}-{preset_name}"
-    if datasets.has_image_files(dataset):
-        path = os.path.expanduser(dataset.partition(":")[2])
-        name = os.path.basename(os.path.abspath(path))
-    for earlier in (earlier_name, _without_reserved(earlier_name)):
-        if os.path.isdir(os.path.join("runs", earlier)):
-            return os.path.join("runs", earlier)
-    return os.path.join("runs", _without_reserved(f"{name}-{preset_name}"))
-
-
-def _without_reserved(name):
-    """Returns a name with "-" for characters that Windows does not allow."""
-    return re.sub(r'[<>:"|?*]', "-", name)
-
-
-def _spelling_of_run(dataset, workdir):
-    """Returns the name of a data set as the run to resume has recorded it.
-
-    Without such a run or with another data set, the canonical name is returned.
-    """
-    if has_checkpoint(workdir):
-        recorded = read_flags(workdir).get("dataset", "")
-        if datasets.is_same(dataset, recorded):
-            return recorded
-    return datasets.canonical_name(dataset)
 
 
 def _names_of_defaults(values):
@@ -378,84 +341,6 @@ def _check_resumable(workdir, preset, options, optimizer, source, eval_source):
         )
 
 
-def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
-    """Returns the `presets.Preset` of a run; arguments are those of `train_dataset`.
-
-    Raises:
-        ValueError: if `name` is not the preset of `weights`, or is missing for a file,
-            and the errors of `presets.override`.
-        FileNotFoundError: if `weights` is a directory, but not that of a run.
-    """
-    recorded = has_divided_rate = False
-    if isinstance(name, presets.Preset):
-        preset = presets.check(name)
-    elif weights:
-        recorded = bool(workdir and has_checkpoint(workdir))
-        try:
-            # The weights that a resumed run started from may have been deleted.
-            preset = preset_of_weights(workdir if recorded else weights, name)
-            recipe = _own_recipe(preset, name)
-        except (OSError, ValueError):
-            # The file with the preset may have been deleted, too.
-            if not (recorded and _began_with(workdir, name)):
-                raise
-            preset, recipe = read_network(workdir)[0], None
-        if recipe:
-            preset = dataclasses.replace(preset, recipe=recipe)
-        has_divided_rate = recorded and recipe is None
-    else:
-        default = "tiny" if dataset == "textures" else "paper"
-        preset, recorded = _get_preset(name or default, dataset, workdir)
-    if recorded:
-        # The preset in the work directory does not have the ablated parts any more.
-        overrides["ablate"] = None
-    is_given = overrides.get("learning_rate") is not None
-    if weights and not (is_given or has_divided_rate):
-        overrides["learning_rate"] = preset.recipe.learning_rate / _FINE_TUNING_DIVISOR
-    changed = presets.override(preset, **overrides)
-    if not has_checkpoint(workdir or default_workdir(dataset, preset.name)):
-        presets.check_schedule(changed.recipe, preset.recipe, overrides)
-    return changed
-
-
-def _own_recipe(preset, name):
-    """Returns the recipe of a preset, without the overrides of the run it comes from.
-
-    The result is None for a preset of which only the run is known.
-
-    Args:
-        preset: the `presets.Preset` of the run.
-        name: the argument `preset` of `train_dataset`.
-    """
-    if preset.name in presets.PRESETS:
-        return presets.PRESETS[preset.name].recipe
-    return None if name in (None, preset.name) else presets.get(name).recipe
-
-
-def _get_preset(name, dataset, workdir):
-    """Returns the preset of this name, and whether it is that of the run to resume.
-
-    The work directory of a run contains its preset, so that the run can be resumed
-    without the file that its preset came from, and with the layers that a preset of
-    this name had when the run began.
-    """
-    try:
-        preset = presets.get(name)
-    except (OSError, ValueError):
-        if not (workdir and _began_with(workdir, name)):
-            raise
-        return read_network(workdir)[0], True
-    workdir = workdir or default_workdir(dataset, preset.name)
-    if name in presets.PRESETS and _began_with(workdir, name):
-        return dataclasses.replace(preset, layers=read_network(workdir)[0].layers), True
-    return preset, False
-
-
-def _began_with(workdir, name):
-    """Returns whether a run in `workdir` with a checkpoint began with this preset."""
-    return has_checkpoint(workdir) and read_flags(workdir).get("preset") == name
-
-
 def _pop_mean_file(overrides, weights):
     """Removes `mean` from the overrides if it is the path of a file, and returns it."""
     mean = overrides.get("mean")
@@ -469,6 +354,14 @@ def _pop_mean_file(overrides, weights):
     return overrides.pop("mean")
 
 
+def _preset_flags(preset, overrides):
+    """Returns the values of all flags of `alexnet_tf.train` that override a preset."""
+    values = vars(preset.recipe) | vars(preset.preprocessing)
+    return {
+        name: values.get(name, overrides.get(name)) for name in presets.OVERRIDES
+    }
+
+
 def _recorded_batch_size_and_learning_rate(workdir):
     """Returns (batch size, learning rate) of the run to resume.
 
@@ -477,14 +370,6 @@ def _recorded_batch_size_and_learning_rate(workdir):
     flags = read_flags(workdir) if has_checkpoint(workdir) else {}
     batch_size, learning_rate = flags.get("batch_size"), flags.get("learning_rate")
     return batch_size and int(batch_size), learning_rate and float(learning_rate)
-
-
-def _preset_flags(preset, overrides):
-    """Returns the values of all flags of `alexnet_tf.train` that override a preset."""
-    values = vars(preset.recipe) | vars(preset.preprocessing)
-    return {
-        name: values.get(name, overrides.get(name)) for name in presets.OVERRIDES
-    }
 
 
 def _layers_except(preset, trained):
@@ -497,68 +382,3 @@ def _layers_except(preset, trained):
             f"train_layers={','.join(unknown)}."
         )
     return tuple(name for name in names if name not in trained)
-
-
-def _check_name(dataset):
-    if not isinstance(dataset, str):
-        raise ValueError(
-            f"Expected the name of a data set. Received: dataset={dataset!r}. Call "
-            "alexnet_tf.training.train, which takes a Source for training and one for "
-            "validation."
-        )
-
-
-def _check_exclusive(strategy, num_devices, data_service, cache, cache_features):
-    if strategy == "multi_worker":
-        _check_not_both(
-            "strategy=multi_worker",
-            {"num_devices": num_devices, "data_service": data_service},
-            "A worker uses all GPUs that it sees (CUDA_VISIBLE_DEVICES), and decodes "
-            "its own share of the images.",
-        )
-    if data_service is not None:
-        _check_not_both(
-            "data_service",
-            {"cache": cache, "cache_features": cache_features},
-            "Images that are kept in memory are not decoded by a data service.",
-        )
-
-
-def _check_parallelism(parallelism, strategy, num_devices):
-    if parallelism == "towers" and strategy == "multi_worker":
-        raise ValueError(
-            "Expected --parallelism=towers or --strategy=multi_worker. Received: both. "
-            "The towers are computed by two devices of one machine."
-        )
-    if parallelism == "towers" and num_devices not in (None, towers.NUM_TOWERS):
-        raise ValueError(
-            "Expected --num_devices=2 for --parallelism=towers, one device for each "
-            f"tower. Received: --num_devices={num_devices}. Leave it out."
-        )
-
-
-def _check_not_both(flag, other_flags, reason):
-    for name, value in other_flags.items():
-        if value:
-            raise ValueError(
-                f"Expected --{flag} or --{name}. Received: both. {reason}"
-            )
-
-
-def _check_fine_tuning(weights, layout, reinit, freeze, train_layers, lr_mult):
-    for name, value in (
-        ("weights", weights), ("reinit", reinit), ("freeze", freeze),
-        ("train_layers", train_layers), ("lr_mult", lr_mult),
-    ):
-        # An empty tuple or dictionary is the default; an empty string or list comes
-        # from an empty flag.
-        if value is not None and not value and value not in ((), {}):
-            raise ValueError(
-                f"Expected a value, or no --{name}. Received: an empty --{name}."
-            )
-    check_weights(weights, reinit=reinit, layout=layout)
-    if freeze and train_layers:
-        raise ValueError(
-            "Expected --freeze or --train_layers. Received: both. Each of them says "
-            "which layers are trained."
-        )

@@ -16,7 +16,7 @@ from alexnet_tf import cli
 from alexnet_tf.models import alexnet
 from alexnet_tf import presets
 from alexnet_tf import train
-from alexnet_tf.training.run import resolve_preset
+from alexnet_tf.training.run_preset import resolve_preset
 from alexnet_tf.training import steps
 from experiments.benchmarks import compare
 from experiments.benchmarks import comparison_page
