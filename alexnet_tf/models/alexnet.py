@@ -466,12 +466,16 @@ def _apply_convolution(spec, x):
             padding, _DATA_FORMAT, name=f"pad_{spec.name}"
         )(x)
         padding = "valid"
-    return GroupedConv2D(
+    layer_class, groups = keras.layers.Conv2D, {}
+    if spec.groups > 1:
+        layer_class, groups = GroupedConv2D, {"groups": spec.groups}
+    return layer_class(
         spec.filters,
         spec.kernel_size,
         spec.stride,
         padding,
-        groups=spec.groups,
+        _DATA_FORMAT,
+        **groups,
         kernel_initializer=_kernel_initializer(spec.init),
         bias_initializer=_bias_initializer(spec, fan_in),
         name=spec.name,

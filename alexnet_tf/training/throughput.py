@@ -21,7 +21,6 @@ from alexnet_tf.data import pixel_statistics
 from alexnet_tf.data import preprocess
 from alexnet_tf.models import alexnet
 from alexnet_tf.models.layers import compiled_normalization
-from alexnet_tf.models.layers import GroupedConv2D
 from alexnet_tf import presets
 from alexnet_tf.training import distribution
 from alexnet_tf.training import environment
@@ -79,7 +78,7 @@ def operations(model):
 def _count_products(layer):
     """Counts the multiplications of weights and inputs for one image."""
     num_positions = 1
-    if isinstance(layer, GroupedConv2D):
+    if isinstance(layer, keras.layers.Conv2D):
         num_positions = math.prod(layer.output.shape[1:3])
     return num_positions * math.prod(layer.kernel.shape)
 

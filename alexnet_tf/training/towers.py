@@ -19,7 +19,6 @@ import logging
 import keras
 import tensorflow as tf
 
-from alexnet_tf.models.layers import GroupedConv2D
 from alexnet_tf.models.layers import LocalResponseNormalization
 from alexnet_tf import presets
 from alexnet_tf.training import optimizers
@@ -280,7 +279,7 @@ def _seed_states(dropout):
 
 
 def _reads_both_towers(layer):
-    if isinstance(layer, GroupedConv2D):
+    if isinstance(layer, keras.layers.Conv2D):
         return layer.groups == 1
     return isinstance(layer, keras.layers.Dense | keras.layers.Flatten)
 

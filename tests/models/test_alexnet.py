@@ -851,6 +851,12 @@ def test_saved_model_loads_in_safe_mode(tmp_path):
         assert layer.get_config() == restored_layer.get_config()
 
 
+def test_saved_models_of_owt_need_no_registered_layers():
+    model = alexnet.AlexNet(narrow_preset("owt"), 7, input_shape=(96, 96, 3))
+    assert sum(type(layer) is keras.layers.Conv2D for layer in model.layers) == 5
+    assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
