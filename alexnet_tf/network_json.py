@@ -11,6 +11,7 @@ import os
 from alexnet_tf.files import write_text
 from alexnet_tf import presets
 from alexnet_tf import published
+from alexnet_tf.workdir import BEST_WEIGHTS_FILE
 
 _NAME = "network.json"
 
@@ -18,6 +19,22 @@ _NAME = "network.json"
 def is_run(path):
     """Returns whether `path` is a directory with a network.json."""
     return os.path.exists(os.path.join(os.path.expanduser(path), _NAME))
+
+
+def find_run(weights):
+    """Returns the work directory of the run that weights belong to, or None.
+
+    Args:
+        weights: the directory of a run, or its best.safetensors, see `workdir`;
+            anything else gives None.
+    """
+    if not isinstance(weights, str | os.PathLike):
+        return None
+    path = os.path.expanduser(os.fspath(weights))
+    folder, name = os.path.split(path)
+    if name == BEST_WEIGHTS_FILE:
+        path = folder or os.curdir
+    return path if is_run(path) else None
 
 
 def write_network(path, preset, classes, run_settings=None):
@@ -81,14 +98,15 @@ def _reading_network(path):
 def preset_of_weights(weights, preset=None):
     """Returns the `presets.Preset` of the network that weights belong to.
 
-    The work directory of a run contains its preset, and published weights have one, but
-    a weights file does not name one.
+    The work directory of a run contains its preset, also for its best.safetensors, and
+    published weights have one, but other weights files do not name one.
 
     Args:
         weights: the work directory of a run, a name in `published.WEIGHTS`, or a
             weights file.
-        preset: a preset for `presets.get`, required for a weights file and for
-            "imagenet". Otherwise it may be None, or the preset of the weights.
+        preset: a preset for `presets.get`, required for a weights file that is not that
+            of a run, and for "imagenet". Otherwise it may be None, or the preset of the
+            weights.
 
     Raises:
         ValueError: if `preset` is missing for a weights file, is unknown, or is not
@@ -100,8 +118,9 @@ def preset_of_weights(weights, preset=None):
     if row and not row.folder:
         return presets.get(row.preset)
     weights = published.locate(weights, preset)
-    if os.path.isdir(weights):
-        run_preset, _ = read_network(weights)
+    run = weights if os.path.isdir(weights) else find_run(weights)
+    if run is not None:
+        run_preset, _ = read_network(run)
         if preset not in (None, run_preset.name):
             check_same_preset(weights, run_preset, presets.get(preset))
         return run_preset

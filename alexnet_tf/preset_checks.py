@@ -16,6 +16,7 @@ from alexnet_tf.preset_types import Recipe
 _POSITIVE = (
     "batch_size", "epochs", "image_size", "crop_size", "patience", "pca_color_divisor"
 )  # fmt: skip
+_POSITIVE_OF_LAYERS = ("filters", "kernel_size", "stride", "groups", "size", "units")
 
 
 def check(preset: Preset) -> Preset:
@@ -67,6 +68,7 @@ def _check_layers(layers):
                 f"{layer!r}."
             )
         _check_fields(layer, f"{type(layer).__name__} {layer.name}")
+        _check_sizes(layer)
     names = [layer.name for layer in layers]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -74,6 +76,16 @@ def _check_layers(layers):
             "Expected layers with different names. Received more than once: "
             f"{', '.join(repeated)}."
         )
+
+
+def _check_sizes(layer):
+    for name in _POSITIVE_OF_LAYERS:
+        value = getattr(layer, name, None)
+        if value is not None and value < 1:
+            raise ValueError(
+                f"Expected {name} of {type(layer).__name__} {layer.name} to be at "
+                f"least 1. Received: {name}={value}."
+            )
 
 
 def _check_last_layer(layers):
@@ -187,6 +199,11 @@ def check_values(values):
             raise ValueError(
                 f"Expected {name} to be greater than 0. Received: {name}=0."
             )
+    if min(values.get("boundaries") or (0,)) < 0:
+        raise ValueError(
+            "Expected boundaries to be epochs, of at least 0. Received: boundaries="
+            f"{values['boundaries']}."
+        )
     for name in ("dropout", "momentum"):
         if values.get(name, 0) >= 1:
             raise ValueError(

@@ -191,8 +191,9 @@ _CAFFE_RECIPE = Recipe(
     boundaries=(20, 40, 60, 80),
 )
 
-# The schedule, the batch size and the learning rates are those of the one-GPU example
-# in LearningRates.md of the wiki of CC2.
+# The batch size and, for the kernels, the schedule and the learning rates are those of
+# the one-GPU example in LearningRates.md of the wiki of CC2. The biases have another
+# schedule there.
 _OWT_RECIPE = Recipe(schedule="stepped_exponential", bias_lr_multiplier=2.0)
 
 

@@ -19,6 +19,8 @@ from alexnet_tf import cli
 
 # TensorFlow is imported in _train: --help must not wait for it.
 
+_MULTIPLIER = r"[^:]+:(\d+\.?\d*|\.\d+)(e[+-]?\d+)?"
+
 _RUN_FLAGS = [
     cli.string_flag(
         "dataset",
@@ -208,7 +210,7 @@ _FINE_TUNING_FLAGS = [
     ),
     cli.check_flag(
         "lr_mult",
-        lambda pairs: all(re.fullmatch(r"\w+:\d*\.?\d+", p) for p in pairs or ())
+        lambda pairs: all(re.fullmatch(_MULTIPLIER, pair) for pair in pairs or ())
         and len({pair.split(":")[0] for pair in pairs or ()}) == len(pairs or ()),
         "must be layers and numbers, such as fc8:10,fc7:2.5, each layer once",
     ),

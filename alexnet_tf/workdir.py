@@ -91,7 +91,9 @@ def _check_same_flags(path, before, now, may_change, resolved):
     changed = [
         name
         for name in {**before, **now}
-        if name not in may_change and before.get(name) != now.get(name)
+        # A flag that is missing is false: later versions have added some.
+        if name not in may_change
+        and before.get(name, "False") != now.get(name, "False")
     ]
     given = [name for name in changed if name not in resolved]
     # A new data set, preset or weights changes many defaults, so only these three are
@@ -121,7 +123,8 @@ def check_writable(path):
         path: the directory, which may not exist.
     """
     folder = os.path.abspath(path)
-    while not os.path.exists(folder):
+    # A drive of Windows that does not exist is its own parent.
+    while not os.path.exists(folder) and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
     if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise _not_writable_error(
@@ -296,10 +299,16 @@ def truncate_metrics(path, step, errors):
 def _format_flag(value):
     """Formats a flag's value in the syntax that absl parses."""
     if isinstance(value, dict):
-        value = [f"{name}:{number:g}" for name, number in value.items()]
+        value = [f"{name}:{_format_number(number)}" for name, number in value.items()]
     if isinstance(value, (tuple, list)):
         return ",".join(str(item) for item in value)
     return str(value)
+
+
+def _format_number(number):
+    """Formats a number in the shortest way that keeps its value."""
+    text = f"{number:g}"
+    return text if float(text) == number else repr(float(number))
 
 
 def _not_writable_error(path, reason):

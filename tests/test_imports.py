@@ -38,7 +38,7 @@ ALLOWED_IMPORTS = {
     "native_messages": set(),
     "onednn": set(),
     "published": {"files"},
-    "network_json": {"files", "presets", "published"},
+    "network_json": {"files", "presets", "published", "workdir"},
     "cli": {"native_messages", "onednn", "presets", "published"},
     "data": BASE,
     "models": BASE | {"network_json"},

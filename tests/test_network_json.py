@@ -75,6 +75,22 @@ def test_other_classes_than_those_of_the_run_are_refused():
         alexnet_tf.AlexNet(weights=path, classes=7)
 
 
+def test_the_best_weights_of_a_run_are_those_of_its_network(run, monkeypatch):
+    expected = alexnet_tf.AlexNet(weights=run)
+    best = (run / "weights.safetensors").rename(run / "best.safetensors")
+    monkeypatch.chdir(run)
+    for path in (best, str(best), "best.safetensors"):
+        model = alexnet_tf.AlexNet(weights=path)
+        assert model.name == expected.name and model.output.shape == (None, 5)
+        np.testing.assert_array_equal(model.get_weights()[0], expected.get_weights()[0])
+        assert network_json.preset_of_weights(path).name == "my_tiny"
+
+
+def test_other_weights_files_need_a_preset(run):
+    with pytest.raises(ValueError, match="does not name one.*preset=caffe"):
+        alexnet_tf.AlexNet(weights=run / "weights.safetensors")
+
+
 def test_damaged_network_json_is_named(run):
     (run / "network.json").write_text("{")
     with pytest.raises(ValueError, match="network.json is damaged"):

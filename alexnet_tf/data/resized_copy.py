@@ -53,7 +53,9 @@ def data_set_name(dataset, image_size, resize, image_format):
     original, _, path = dataset.partition(":")
     if datasets.has_image_files(dataset):
         original = os.path.splitext(os.path.basename(path.rstrip("/" + os.sep)))[0]
-    name = re.sub(r"\W+", "_", original.split("/")[0].lower()).strip("_")
+    elif original == "huggingface":
+        original = dataset
+    name = re.sub(r"\W+", "_", original.lower()).strip("_")
     # The names of data sets in TFDS start with a letter.
     name = name if name[:1].isalpha() else f"images_{name}"
     squash = "_squash" if resize == "squash" else ""

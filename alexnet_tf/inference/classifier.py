@@ -25,10 +25,12 @@ from alexnet_tf.models.labels import imagenet_classes
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
+from alexnet_tf.network_json import find_run
 from alexnet_tf.network_json import preset_of_weights
 from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf import published
+from alexnet_tf.training.fine_tuning import check_no_mean
 from alexnet_tf.workdir import BEST_WEIGHTS_FILE
 from alexnet_tf.workdir import read_flags
 from alexnet_tf.workdir import STATISTICS_FILE
@@ -266,8 +268,9 @@ def load_classifier(weights, preset=None, layout=None, mean=None, checkpoint="la
     """Loads the `Classifier` of published weights, a run, or a weights file.
 
     The work directory of a run contains the preset, the classes and the pixel
-    statistics. A file contains only weights: `preset` names the network, the published
-    means of ImageNet are used, and 1000 classes are taken to be those of ImageNet.
+    statistics, also for its best.safetensors. Any other file contains only weights:
+    `preset` names the network, the published means of ImageNet are used, and 1000
+    classes are taken to be those of ImageNet.
 
         alexnet_tf.inference.load_classifier("torchvision").predict("cat.jpg")
 
@@ -293,10 +296,11 @@ def load_classifier(weights, preset=None, layout=None, mean=None, checkpoint="la
     spec = preset_of_weights(weights, preset)
     path = published.locate(weights, preset)
     weights_path = _checkpoint_path(path, checkpoint)
-    if os.path.isdir(path):
-        _check_no_mean(mean, weights)
-        _, classes = read_network(path)
-        statistics = pixel_statistics.read(os.path.join(path, STATISTICS_FILE))
+    run = find_run(path)
+    if run is not None:
+        check_no_mean(mean, weights)
+        _, classes = read_network(run)
+        statistics = pixel_statistics.read(os.path.join(run, STATISTICS_FILE))
     else:
         classes = _class_names(path, spec)
         statistics = pixel_statistics.published(spec.preprocessing, mean)
@@ -544,8 +548,8 @@ def _recorded_flags(weights):
     row = published.find(weights)
     if row and not row.folder:
         return {"dataset": row.dataset}
-    weights = published.locate(weights)
-    return read_flags(weights) if os.path.isdir(weights) else {}
+    run = find_run(published.locate(weights))
+    return {} if run is None else read_flags(run)
 
 
 @contextlib.contextmanager
@@ -579,17 +583,10 @@ def _checkpoint_path(path, checkpoint):
     return best_path
 
 
-def _check_no_mean(mean, weights):
-    if mean is not None:
-        raise ValueError(
-            f"Expected no mean for {weights}, whose own statistics are used. Received: "
-            f"mean={mean}. Leave the mean out."
-        )
-
-
 def _class_names(weights, preset):
     """Returns the names of ImageNet's classes if there are 1000, numbers otherwise."""
-    last, layers = preset.layers[-1].name, read_shapes(weights)
+    last = preset.layers[-1].name
+    layers = read_shapes(weights, preset.weighted_layers)
     if last not in layers:
         raise ValueError(
             f"{weights} has no layer {last}, the last one of the preset {preset.name}. "

@@ -29,7 +29,8 @@ from alexnet_tf.models import weight_formats
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
 from alexnet_tf.network_json import check_same_preset
-from alexnet_tf.network_json import is_run
+from alexnet_tf.network_json import find_run
+from alexnet_tf.network_json import preset_of_weights
 from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf import published
@@ -64,9 +65,11 @@ def AlexNet(
 
     Args:
         preset: a name in `presets.PRESETS`, a file with a preset as for `presets.get`,
-            or a `presets.Preset`. Default: that of published weights or of a run,
-            "paper" otherwise. The name of a run's preset stands for the network of the
-            run, without the parts that were ablated; a `Preset` is used as it is.
+            or a `presets.Preset`; required for a weights file, unless it is the
+            best.safetensors of a run. Default: that of published weights or of a run,
+            "paper" without weights. The name of a run's preset stands for the network
+            of the run, without the parts that were ablated; a `Preset` is used as it
+            is.
         classes: the number of outputs of the last layer; ignored without the top.
             Default: that of published weights or of a run, 1000 otherwise.
         weights: a name in `published.WEIGHTS`, or "imagenet" for the published weights
@@ -107,15 +110,17 @@ def AlexNet(
     if not isinstance(preset, presets.Preset):
         if run_preset:
             check_same_preset(weights, run_preset, named_preset)
-        preset = (
-            run_preset or named_preset or presets.get(row.preset if row else "paper")
-        )
+        elif weights is not None and named_preset is None:
+            named_preset = preset_of_weights(weights)
+        preset = run_preset or named_preset or presets.get("paper")
     if input_shape is not None:
         input_shape = _to_tuple(input_shape)
     if input_tensor is not None:
         input_shape = _shape_of(input_tensor, input_shape)
     if row and include_top:
         _check_published(row, preset, classes, input_shape)
+    if include_top and classes is not None:
+        _check_units(preset.layers[-1:], classes)
     if classes is None:
         classes = row.classes if row else run_classes or 1000
     if input_shape is None:
@@ -151,7 +156,7 @@ def AlexNet(
         }
         path = published.locate(weights, preset.name)
         # `load_weights` rejects names to skip that neither the model nor the file has.
-        skip = omitted and omitted & read_shapes(path).keys()
+        skip = omitted and omitted & read_shapes(path, omitted).keys()
         channel_order = preset.preprocessing.channel_order
         load_weights(model, path, skip=skip, channel_order=channel_order)
     return model
@@ -161,13 +166,14 @@ def _network_of_run(weights, row):
     """Returns the preset and the number of classes of a run, or None for both.
 
     Args:
-        weights: the argument of `AlexNet`. The result is None for a weights file and
-            for a directory without network.json.
+        weights: the argument of `AlexNet`. The result is None for a weights file that
+            is not that of a run, and for a directory without network.json.
         row: the `published.PublishedWeights` of this name, or None.
     """
-    if row or weights is None or not is_run(weights):
+    run = None if row else find_run(weights)
+    if run is None:
         return None, None
-    preset, classes = read_network(weights)
+    preset, classes = read_network(run)
     return preset, len(classes)
 
 
@@ -542,6 +548,12 @@ def _check_published(row, preset, classes, input_shape):
 
 
 def _check_preset(preset):
+    if isinstance(preset, bool):
+        raise ValueError(
+            "Expected the name of a preset as the first argument. Received: "
+            f"{preset=}. Unlike in keras.applications, include_top is not the first "
+            f"argument: pass include_top={preset}."
+        )
     if isinstance(preset, numbers.Integral):
         raise ValueError(
             "Expected the name of a preset as the first argument. Received: "
@@ -616,6 +628,22 @@ def _check_pooling(pooling):
         raise ValueError(
             f'Expected pooling="avg", "max" or None. Received: {pooling=}.'
         )
+
+
+def _check_units(layers, classes):
+    """Raises a ValueError if the last layer has another number of units than classes.
+
+    Args:
+        layers: the last layer of a preset, in a tuple; empty if there are no layers.
+        classes: the number of classes.
+    """
+    for layer in layers:
+        if isinstance(layer, presets.Dense) and layer.units not in (None, classes):
+            raise ValueError(
+                f"Expected as many units in {layer.name} as there are classes. "
+                f"Received: units={layer.units}, {classes=}. Give this layer of the "
+                "preset units=None, for one unit per class."
+            )
 
 
 def _check_top(classes, activation, weights):

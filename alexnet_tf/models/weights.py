@@ -172,7 +172,7 @@ def save_weights(model, path):
         ) from error
 
 
-def read_shapes(path):
+def read_shapes(path, kept_names=()):
     """Returns {layer: {"kernel": shape, "bias": shape}} of a weights file.
 
     The axes are in the order of the file; layers have Caffe's names if their names are
@@ -180,6 +180,7 @@ def read_shapes(path):
 
     Args:
         path: see `load_weights`.
+        kept_names: the names of layers of a model, which stay as they are.
 
     Raises:
         FileNotFoundError: if there is no such file or directory, or the directory has
@@ -192,7 +193,7 @@ def read_shapes(path):
     path = _locate(path)
     file = weight_formats.open_weights(path)
     with weight_formats.errors_naming(path):
-        stored, _, _ = _rename(file, None, ())
+        stored, _, _ = _rename(file, None, kept_names)
     return {
         name: {part: array.shape for part, array in parts.items()}
         for name, parts in stored.items()

@@ -129,13 +129,14 @@ def _check_data_service(data_service, source, strategy):
 
 
 def check_options(
-    preset, strategy, tower_devices, precision, fine_tuning, options, optimizer, augment
+    preset, strategy, tower_devices, precision, fine_tuning, options, optimizer,
+    augment, data_service,
 ):
     """Raises a ValueError if options do not suit the preset, or exclude each other.
 
     Args:
-        preset, strategy, tower_devices, precision, fine_tuning, options, augment: as
-            for `loop.train`.
+        preset, strategy, tower_devices, precision, fine_tuning, options, augment,
+            data_service: as for `loop.train`.
         optimizer: the result of `own_optimizer.make`, or None for the paper's.
     """
     settings.check_choice("precision", precision, _PRECISIONS)
@@ -154,6 +155,11 @@ def check_options(
             f"Received: early_stopping_patience={options.early_stopping_patience}, "
             "schedule=plateau, which itself ends training at the fourth plateau. Leave "
             "early_stopping_patience out, or give a schedule such as constant."
+        )
+    if data_service and fine_tuning.cache_features:
+        raise ValueError(
+            "Expected data_service or cache_features. Received: both. Images whose "
+            "features are kept in memory are not decoded by a data service."
         )
     if augment is not None:
         preprocess.check_augment(augment, preset.preprocessing)

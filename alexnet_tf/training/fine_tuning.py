@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import math
 import os
 
 import keras
@@ -15,6 +16,7 @@ from alexnet_tf.data import pixel_statistics
 from alexnet_tf.files import expand_home
 from alexnet_tf.models.layers import compiled_normalization
 from alexnet_tf.models.weights import load_weights
+from alexnet_tf.network_json import find_run
 from alexnet_tf import published
 from alexnet_tf import settings
 from alexnet_tf.workdir import STATISTICS_FILE
@@ -63,13 +65,20 @@ def check_plan(plan, preset):
     """Raises a ValueError if a `FineTuning` does not suit a preset.
 
     The error is raised if `reinit`, `freeze` or `lr_mult` names a layer that does not
-    exist or has no weights, if all layers would be frozen, if `reinit` or `lr_mult`
-    names a frozen layer, or if there are no weights for `reinit`, `layout` or `mean`.
+    exist or has no weights, if a factor of `lr_mult` is negative or not finite, if all
+    layers would be frozen, if `reinit` or `lr_mult` names a frozen layer, or if there
+    are no weights for `reinit`, `layout` or `mean`.
 
     Args:
         plan: a `FineTuning`.
         preset: a `presets.Preset`.
     """
+    for name, factor in plan.lr_mult.items():
+        if not 0 <= factor < math.inf:
+            raise ValueError(
+                "Expected lr_mult to have finite factors of at least 0. Received: "
+                f"{factor} for {name}."
+            )
     names = preset.weighted_layers
     for field in ("reinit", "freeze", "lr_mult"):
         unknown = [name for name in getattr(plan, field) if name not in names]
@@ -146,10 +155,10 @@ def load_initial_weights(model, plan, channel_order):
 def initial_statistics(plan, preprocessing):
     """Returns the `pixel_statistics.Statistics` that belong to the plan's weights.
 
-    If `plan.weights` is the work directory of a run, the statistics are those of
-    that run, because its images were normalized with them. For a weights file
-    they are the published statistics of ImageNet, with `plan.mean` in place of the
-    mean if it is given.
+    If `plan.weights` is the work directory of a run or its best.safetensors, the
+    statistics are those of that run, because its images were normalized with them. For
+    another weights file they are the published statistics of ImageNet, with `plan.mean`
+    in place of the mean if it is given.
 
     Args:
         plan: a `FineTuning` with weights.
@@ -157,14 +166,14 @@ def initial_statistics(plan, preprocessing):
 
     Raises:
         ValueError: if the run used another image size, its statistics are damaged, or
-            `plan.mean` does not fit the preset.
+            `plan.mean` does not fit the preset or is given for a run.
         FileNotFoundError: if the work directory has no statistics.
     """
-    weights = published.locate(plan.weights)
-    if not os.path.isdir(weights):
+    run = find_run(published.locate(plan.weights))
+    if run is None:
         return pixel_statistics.published(preprocessing, plan.mean)
-    path = os.path.join(weights, STATISTICS_FILE)
-    statistics = pixel_statistics.read(path)
+    check_no_mean(plan.mean, plan.weights)
+    statistics = pixel_statistics.read(os.path.join(run, STATISTICS_FILE))
     image_size = statistics.mean_image.shape[0]
     if image_size != preprocessing.image_size:
         raise ValueError(
@@ -173,6 +182,20 @@ def initial_statistics(plan, preprocessing):
             "that run."
         )
     return statistics
+
+
+def check_no_mean(mean, weights):
+    """Raises a ValueError if a mean is given for weights with statistics of their own.
+
+    Args:
+        mean: the path of a mean image, or None.
+        weights: the weights, which are those of a run.
+    """
+    if mean is not None:
+        raise ValueError(
+            f"Expected no mean for {weights}, whose own statistics are used. Received: "
+            f"mean={mean}. Leave the mean out."
+        )
 
 
 def split_backbone(model):

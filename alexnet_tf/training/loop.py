@@ -185,7 +185,7 @@ def train(
             optimizer = own_optimizer.make(optimizer)
     checks.check_options(
         preset, strategy, tower_devices, precision, fine_tuning, options, optimizer,
-        augment,
+        augment, data_service,
     )
     preprocessing = preset.preprocessing
     recipe = run_settings.effective_recipe(preset.recipe, options, has_own_optimizer)
@@ -288,17 +288,6 @@ def train(
         metric_names, resumed = metrics.names(len(source.classes)), progress.step > 0
         kernel_recorder = KernelRecorder(workdir, preset, resumed)
         clock = progress_bar.RunClock(recipe, options, steps_per_epoch, eval_source)
-        first_callbacks, last_callbacks = [], []
-        if chief:
-            first_callbacks = [
-                *keras_callbacks(workdir, metric_names, resumed),
-                figure_writer, kernel_recorder,
-            ]
-            last_callbacks = [progress_bar.ProgressBar(clock, progress)]
-        callback_list = keras.callbacks.CallbackList(
-            [*first_callbacks, *callbacks, *last_callbacks],
-            model=model, verbose=verbose, epochs=recipe.epochs, steps=steps_per_epoch,
-        )
 
         def log_metrics(**values):
             if chief:
@@ -339,6 +328,21 @@ def train(
             if chief and options.keep_best and progress.is_best(steps_per_epoch):
                 update_model()
                 saver.save_best()
+
+        first_callbacks, last_callbacks = [], []
+        if chief:
+            first_callbacks = [
+                *keras_callbacks(workdir, metric_names, resumed),
+                figure_writer, kernel_recorder,
+                # A checkpoint counts the epoch, so the files above come first. The best
+                # weights are those that were evaluated, which `callbacks` may change.
+                keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: save_if_best()),
+            ]
+            last_callbacks = [progress_bar.ProgressBar(clock, progress)]
+        callback_list = keras.callbacks.CallbackList(
+            [*first_callbacks, *callbacks, *last_callbacks],
+            model=model, verbose=verbose, epochs=recipe.epochs, steps=steps_per_epoch,
+        )
 
         # ---- 7. Epochs ---------------------------------------------------------
         timer = StepTimer(mean_over_workers=mean_over_workers)
@@ -420,7 +424,6 @@ def train(
             logs |= {f"val_{name}": measured[name] for name in metric_names if measured}
             logs["learning_rate"] = training_steps.learning_rate(progress.step - 1)
             progress.end_epoch()
-            save_if_best()
             update_model()
             callback_list.on_epoch_end(epoch, logs)
             if callbacks:

@@ -45,6 +45,8 @@ def records(output_dir):
         ("imagenet2012", "short_side", "jpeg", "imagenet2012_256"),
         ("imagenet2012", "squash", "jpeg", "imagenet2012_256_squash"),
         ("cifar10:3.0.2", "short_side", "raw", "cifar10_256_raw"),
+        ("imagenet_resized/8x8", "short_side", "raw", "imagenet_resized_8x8_256_raw"),
+        ("huggingface:a/mnist", "short_side", "jpeg", "huggingface_a_mnist_256"),
         ("folder:/data/My Pets/", "short_side", "jpeg", "my_pets_256"),
         ("list:/data/some-list.txt", "short_side", "jpeg", "some_list_256"),
         ("folder:/data/2012", "squash", "raw", "images_2012_256_squash_raw"),

@@ -40,6 +40,7 @@ def open_directory(path):
     for key, shape in sorted(reader.get_variable_to_shape_map().items()):
         if match := _CHECKPOINT_KEY.fullmatch(key):
             layer, part = match.groups()
+            layer = layer.replace("..", ".")  # TensorFlow doubles a period in a name.
             layers.setdefault(layer, {})[part] = StoredArray(
                 tuple(shape), lambda key=key: reader.get_tensor(key)
             )
