@@ -392,6 +392,7 @@ def test_override_rejects_unknown_fields_and_too_large_crops():
         {"dropout": "0.5"},
         {"init": 0.1},
         {"boundaries": [2, 3.5]},
+        {"boundaries": (-3,)},
         {"channel_mean": (1.0, 2.0)},
     ],
 )
@@ -454,6 +455,22 @@ def test_from_dict_reverses_to_dict(name):
     preset = presets.get(name)
     text = json.dumps(presets.to_dict(preset))
     assert presets.from_dict(json.loads(text)) == preset
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        presets.Conv("conv1", 4, 3, groups=0), presets.Conv("conv1", 0, 3),
+        presets.Conv("conv1", 4, 3, stride=0), presets.Pool("pool1", size=0),
+        presets.Dense("fc1", 0),
+    ],
+)
+def test_rejects_layers_without_a_size(layer):
+    preset = dataclasses.replace(
+        presets.get("tiny"), layers=(layer, presets.Dense("fc8", None))
+    )
+    with pytest.raises(ValueError, match=f"{layer.name} to be at least 1. Received.*=0"):
+        presets.check(preset)
 
 
 def test_from_dict_rejects_an_unknown_layer_type():

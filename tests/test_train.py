@@ -509,7 +509,7 @@ def test_the_exit_status_of_a_process_names_the_signal(run_flags):
 
 
 @pytest.mark.parametrize(
-    "value", ["fc8", "fc8:", "fc8:x", ":2", "fc8:-1", "fc8:2,fc7:2,fc8:10"]
+    "value", ["fc8", "fc8:", "fc8:x", ":2", "fc8:-1", "fc8:.", "fc8:2,fc7:2,fc8:10"]
 )
 def test_multipliers_are_layers_and_numbers(value):
     with pytest.raises(

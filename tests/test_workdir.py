@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from alexnet_tf import cli
+from alexnet_tf import train
 from alexnet_tf.workdir import append_metrics
 from alexnet_tf.workdir import check_writable
 from alexnet_tf.workdir import create_or_verify
@@ -100,9 +102,32 @@ def test_a_directory_that_cannot_be_created_is_found_early(tmp_path, monkeypatch
     (tmp_path / "file").write_text("")
     with pytest.raises(PermissionError, match=f"{tmp_path}/file is not a directory"):
         check_writable(str(tmp_path / "file" / "run"))
+    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+        patch.setattr(os.path, "exists", lambda path: False)  # As without a drive.
+        patch.setattr(os.path, "isdir", lambda path: False)
+        check_writable(str(tmp_path))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(PermissionError, match=f"{tmp_path} is not a directory that"):
         check_writable(str(tmp_path / "new" / "run"))
+
+
+def test_factors_of_layers_are_recorded_exactly(tmp_path):
+    factors = {"fc6": 10.0, "fc7": 0.1234567, "fc8": 0.00001, "fc9": 0.1}
+    create_or_verify(str(tmp_path), {"lr_mult": factors})
+    text = (tmp_path / "flags.txt").read_text()
+    assert text == "--lr_mult=fc6:10,fc7:0.1234567,fc8:1e-05,fc9:0.1\n"
+    flagfile = f"--flagfile={tmp_path / 'flags.txt'}"
+    arguments = train.arguments_of(cli.parse(train.FLAGS, ["train", flagfile]))
+    assert arguments["lr_mult"] == factors
+
+
+@pytest.mark.parametrize("before, now", [({}, False), ({"turn": False}, None)])
+def test_a_missing_flag_is_false(tmp_path, before, now):
+    create_or_verify(str(tmp_path), {"seed": 3, **before})
+    write_empty_checkpoint(tmp_path)
+    create_or_verify(str(tmp_path), {"seed": 3, "turn": now})
+    with pytest.raises(ValueError, match="--turn=True"):
+        create_or_verify(str(tmp_path), {"seed": 3, "turn": True})
 
 
 def test_flags_are_not_written_if_a_check_fails(tmp_path):

@@ -47,6 +47,10 @@ def test_the_best_or_the_last_weights_of_a_run_are_loaded(run):
         np.testing.assert_allclose(
             loaded.probabilities(encoded), probabilities, rtol=1e-5
         )
+    from_file = load_classifier(str(path / BEST_WEIGHTS_FILE))
+    np.testing.assert_array_equal(
+        from_file.probabilities(encoded), loaded.probabilities(encoded)
+    )
 
 
 def test_the_commands_use_the_best_weights(run):

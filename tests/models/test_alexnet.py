@@ -22,6 +22,8 @@ from helpers import reference
 
 # The numbers of classes of the presets that are not made for 1000 classes.
 CLASSES = {"cifar10_full": 10, "tiny": 10}
+TINY = presets.get("tiny")
+FIXED = dataclasses.replace(TINY, layers=(*TINY.layers[:-1], presets.Dense("fc8", 7)))
 # The numbers of weights and biases.
 PARAMETER_COUNTS = {
     "paper": 60_965_224,
@@ -861,6 +863,8 @@ def test_saved_models_of_owt_need_no_registered_layers():
     "arguments, message",
     [
         (dict(preset="alexnet"), "paper.*tiny.*preset='alexnet'"),
+        (dict(preset=True), "preset=True.*pass include_top=True"),
+        (dict(preset=FIXED, classes=3), "units in fc8.*units=7, classes=3"),
         (dict(classes=0), "classes=0"),
         (dict(classes=-3), "classes=-3"),
         (dict(classes=10.0), "classes=10.0"),

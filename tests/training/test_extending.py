@@ -12,6 +12,7 @@ import tensorflow as tf
 from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf import presets
 from alexnet_tf.training import checkpoints
+from alexnet_tf.training import kernel_history
 from alexnet_tf.training import loop
 from alexnet_tf.training import optimizers
 from alexnet_tf.training.options import TrainingOptions
@@ -231,6 +232,9 @@ def test_a_run_killed_before_it_saves_its_best_weights_saves_them_later(
     kernel = arrays["layers/fc8/_kernel/.ATTRIBUTES/VARIABLE_VALUE"]
     np.testing.assert_array_equal(best.get_layer("fc8").kernel.numpy(), kernel)
     assert evaluated_epochs(tmp_path) == [1, 2, 3]
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1", "2"]
+    assert list(kernel_history.recorded_epochs(tmp_path)) == [0, 1, 2, 3]
 
 
 @pytest.mark.usefixtures("simulated_runs")

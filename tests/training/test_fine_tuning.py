@@ -17,6 +17,7 @@ from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import save_weights
 from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
+from alexnet_tf.training.fine_tuning import check_plan
 from alexnet_tf.training.fine_tuning import compute_features
 from alexnet_tf.training.fine_tuning import FineTuning
 from alexnet_tf.training.fine_tuning import freeze_layers
@@ -254,6 +255,8 @@ def test_statistics_belong_to_the_initial_weights(tmp_path, make_source):
     caffe = presets.get("caffe").preprocessing
     with pytest.raises(ValueError, match="images of 73 pixels.*image_size=256"):
         initial_statistics(plan, caffe)
+    with pytest.raises(ValueError, match="no mean for .*bright.*mean=mean.npy"):
+        initial_statistics(dataclasses.replace(plan, mean="mean.npy"), caffe)
     published = initial_statistics(FineTuning("w.npy"), caffe)
     np.testing.assert_allclose(
         published.channel_mean, [122.6789, 116.6688, 104.007], atol=1e-3
@@ -407,3 +410,19 @@ def test_rejects_damaged_statistics(tmp_path, damage):
         (tmp_path / "s.npz").write_bytes(content[:-60])
     with pytest.raises(ValueError, match="s.npz, which is damaged"):
         pixel_statistics.read(path)
+
+
+@pytest.mark.parametrize("factor", [-1.0, np.inf, np.nan])
+def test_rejects_impossible_factors_of_learning_rates(factor):
+    with pytest.raises(ValueError, match=f"lr_mult .* at least 0.*{factor} for fc8"):
+        check_plan(FineTuning(lr_mult={"fc8": factor}), presets.get("tiny"))
+
+
+def test_rejects_cached_features_with_a_data_service(tmp_path, make_source):
+    plan = FineTuning("w.npy", freeze=CONVOLUTIONS, cache_features=True)
+    with pytest.raises(ValueError, match="data_service or cache_features"):
+        train_briefly(
+            tmp_path / "run", make_source(24), fine_tuning=plan,
+            data_service="localhost:5000",
+        )
+    assert not (tmp_path / "run" / "network.json").exists()

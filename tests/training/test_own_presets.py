@@ -6,12 +6,15 @@ import os
 import numpy as np
 import pytest
 
+import alexnet_tf
 from alexnet_tf.inference.classifier import load_classifier
+from alexnet_tf.models.weights import save_weights
 from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
 from alexnet_tf import training
 from alexnet_tf.workdir import read_flags
 from helpers.images import write_image_folder
+from helpers.runs import shallow_preset
 from helpers.runs import train_briefly
 
 pytestmark = pytest.mark.usefixtures("figures_as_text")
@@ -203,3 +206,29 @@ def test_presets_that_are_not_valid_are_refused_before_a_run_begins(tmp_path):
     with pytest.raises(ValueError, match=expected):
         training.train_dataset(data, preset, tmp_path / "run", eval_split="train")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("simulated_runs")
+def test_layers_may_have_any_names(tmp_path, make_source):
+    """Names with a period, and those that other packages give to Caffe's layers."""
+    layers = (
+        presets.Conv("net.conv1", 4, 11, 4, init="he"),
+        presets.ReLU("net.relu"),
+        presets.Pool("net.pool", size=8, stride=8),
+        presets.Dense("dense", 5, init="he"),
+        presets.Dense("classifier", None, init="he"),
+    )
+    preset = dataclasses.replace(shallow_preset(epochs=1), name="own", layers=layers)
+    train_briefly(tmp_path / "run", make_source(12), preset=preset)
+    model = load_classifier(str(tmp_path / "run")).model
+    backbone = alexnet_tf.AlexNet(weights=tmp_path / "run", include_top=False)
+    save_weights(model, tmp_path / "own.npz")
+    from_file = load_classifier(str(tmp_path / "own.npz"), preset).model
+    for other, names in (
+        (backbone, ["net.conv1"]),
+        (from_file, ["net.conv1", "dense", "classifier"]),
+    ):
+        for name in names:
+            np.testing.assert_array_equal(
+                other.get_layer(name).kernel, model.get_layer(name).kernel
+            )
