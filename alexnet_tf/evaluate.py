@@ -42,11 +42,14 @@ FLAGS = [
         "ten_crop",
         ["center", "ten_crop", "dense"],
         "center: the center crop. ten_crop: the paper's ten crops. dense: the network "
-        "applied to the whole image with a stride of 32 pixels, at each size in "
-        "--scales. Probabilities are averaged.",
+        "applied to the whole image, at each size in --scales. Probabilities are "
+        "averaged.",
     ),
     cli.list_flag(
-        "scales", ["256"], "Sizes of the short side in pixels, for --protocol=dense."
+        "scales",
+        None,
+        "Sizes of the short side in pixels, for --protocol=dense. Default: the image "
+        "size of the preset, 256 for most of them.",
     ),
     cli.integer_flag(
         "batch_size", 32, "Number of images in a batch.", lower_bound=1
@@ -67,7 +70,7 @@ FLAGS = [
     ),
     cli.check_flag(
         "scales",
-        lambda scales: scales and all(scale.isdecimal() for scale in scales),
+        lambda scales: scales != [] and all(map(str.isdecimal, scales or ())),
         "must be whole numbers of pixels, separated by commas",
     ),
 ]
@@ -90,7 +93,7 @@ def _evaluate(args):
         image_key=args.image_key,
         label_key=args.label_key,
         protocol=args.protocol,
-        scales=[int(scale) for scale in args.scales],
+        scales=args.scales and [int(scale) for scale in args.scales],
         batch_size=args.batch_size,
         search_split=args.search_split,
         exif_orientation=args.exif_orientation,
@@ -109,10 +112,11 @@ def _evaluate(args):
 def _print_table(result, args):
     from alexnet_tf.data import bad_images
 
+    sizes = f" at {', '.join(args.scales)} pixels" if args.scales else ""
     protocol = {
         "center": "center crop",
         "ten_crop": "ten crops",
-        "dense": f"dense at {', '.join(args.scales)} pixels",
+        "dense": f"dense{sizes}",
     }[args.protocol]
     cells = []
     for k in result.reported_ks:

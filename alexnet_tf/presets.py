@@ -38,6 +38,7 @@ from alexnet_tf.preset_types import ReLU
 from alexnet_tf.preset_types import ResponseNorm
 from alexnet_tf.preset_types import SpatialNorm
 from alexnet_tf.preset_types import Tanh
+from alexnet_tf import published
 from alexnet_tf import settings
 
 # Own presets are written with these names.
@@ -404,9 +405,12 @@ def get(preset: str | os.PathLike | Preset) -> Preset:
         return PRESETS[preset]
     if preset_files.is_file(preset):
         return _from_file(preset)
+    hint = settings.suggest(preset, PRESETS)
+    if row := published.find(preset):
+        hint = f" These are weights; their preset is {row.preset}."
     raise ValueError(
         f"Expected one of the presets {', '.join(PRESETS)}, or a file, FILE.py:NAME or "
-        f"FILE.json. Received: {preset=}.{settings.suggest(preset, PRESETS)}"
+        f"FILE.json. Received: {preset=}.{hint}"
     )
 
 

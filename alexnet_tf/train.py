@@ -39,8 +39,8 @@ _RUN_FLAGS = [
     cli.string_flag(
         "eval_split",
         None,
-        "Split to measure the validation error on. Default: validation, or test, or "
-        "the other 20% of train.",
+        "Split to measure the validation error on. Default: validation, or test, or, "
+        "for a folder or list without either, the other 20% of train.",
     ),
     cli.data_dir_flag(),
     *cli.feature_flags(),
@@ -289,9 +289,9 @@ _PRESET_FLAGS = [
     cli.path_flag(
         "mean",
         None,
-        "Mean to subtract: image for the mean image of the training split, channel for "
-        "its mean per channel, or, with --weights, a mean image of Caffe (.binaryproto "
-        "or .npy).",
+        "Mean to subtract: image for the mean image of the training split, or channel "
+        "for its mean per channel. With --weights, the mean is that of the weights, "
+        "and a weights file also takes a mean image of Caffe (.binaryproto or .npy).",
     ),
     cli.boolean_flag(
         "divide_by_std",

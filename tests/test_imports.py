@@ -27,7 +27,8 @@ ALLOWED_IMPORTS = {
     "preset_files": {"preset_types"},
     "preset_changes": {"preset_checks", "preset_files", "preset_types", "settings"},
     "presets": {
-        "preset_changes", "preset_checks", "preset_files", "preset_types", "settings"
+        "preset_changes", "preset_checks", "preset_files", "preset_types", "published",
+        "settings",
     },
     "files": set(),
     "settings": set(),

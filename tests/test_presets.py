@@ -306,6 +306,11 @@ def test_only_owt_has_published_means():
             assert preprocessing.channel_mean is preprocessing.channel_std is None
 
 
+def test_get_names_the_preset_of_weights():
+    with pytest.raises(ValueError, match="weights; their preset is owt"):
+        presets.get("torchvision")
+
+
 def test_get_rejects_unknown_presets():
     """The error message lists the presets and the name that was received."""
     with pytest.raises(ValueError, match="paper.*tiny.*preset='alexnet'"):
@@ -469,7 +474,7 @@ def test_rejects_layers_without_a_size(layer):
     preset = dataclasses.replace(
         presets.get("tiny"), layers=(layer, presets.Dense("fc8", None))
     )
-    with pytest.raises(ValueError, match=f"{layer.name} to be at least 1. Received.*=0"):
+    with pytest.raises(ValueError, match=f"{layer.name} to be at least 1.*=0"):
         presets.check(preset)
 
 

@@ -49,12 +49,14 @@ _LEGACY_NAMES = {
 
 
 def preprocess_input(images, preset):
-    """Preprocesses images for a network with published weights.
+    """Preprocesses images for a network with published weights of ImageNet.
 
     Returns float32 [..., crop, crop, 3], inputs of a model from
     `AlexNet(preset, weights=...)`. Images are resized and cropped, channels are put in
     the order of the preset, and the mean of ImageNet is subtracted. If the preset has
-    `divide_by_std`, the result is divided by the standard deviation.
+    `divide_by_std`, the result is divided by the standard deviation. The weights of a
+    run, and tiny_textures and cifar10_full, have a mean of their own:
+    `Classifier.center_crop` subtracts it.
 
     Resized pixels are rounded to whole gray levels, as in training. The gradient with
     respect to images of a floating dtype ignores this rounding.
@@ -273,6 +275,10 @@ def load_classifier(weights, preset=None, layout=None, mean=None, checkpoint="la
     classes are taken to be those of ImageNet.
 
         alexnet_tf.inference.load_classifier("torchvision").predict("cat.jpg")
+
+    The classifier ignores the EXIF orientation of images, unless the network was
+    trained on images that were turned upright; `for_image_files` returns one that turns
+    image files, as the commands do.
 
     Args:
         weights: a name in `published.WEIGHTS`, "imagenet" for the published weights of

@@ -87,7 +87,7 @@ def evaluate(
     image_key=None,
     label_key=None,
     protocol="ten_crop",
-    scales=(256,),
+    scales=None,
     batch_size=32,
     search_split=None,
     exif_orientation=None,
@@ -114,6 +114,7 @@ def evaluate(
         protocol: "center" for the center crop, "ten_crop" for the paper's ten crops,
             "dense" for all positions of the whole image, see `dense_probabilities`.
         scales: one or several sizes of the short side in pixels, for "dense" only.
+            Default: the `image_size` of the preset of each network.
         batch_size: the number of images in a batch.
         search_split: the split on which the weights of the ensemble are optimized, see
             `search_weights`. It must share no image with `split`. Default: equal
@@ -237,23 +238,27 @@ def batches(classifier, source, protocol, batch_size):
     )
 
 
-def dense_probabilities(classifier, source, scales, verbose=1):
+def dense_probabilities(classifier, source, scales=None, verbose=1):
     """Returns probabilities and labels for whole images in one or several sizes.
 
     Their shapes are as for `probabilities`. The network is applied to the whole image
-    with a stride of 32 pixels, see `alexnet.to_fully_convolutional`. Probabilities are
-    averaged over the positions, then over the sizes. The mean per channel is
-    subtracted, see `preprocess.whole_image`.
+    with the stride of its maps (32 pixels for AlexNet, 8 for `cifar10_full`), see
+    `alexnet.to_fully_convolutional`. Probabilities are averaged over the positions,
+    then over the sizes. The mean per channel is subtracted, see
+    `preprocess.whole_image`.
 
     Raises the errors of `probabilities`, and a ValueError if a size is smaller than the
     network's input.
 
     Args:
         classifier, source, verbose: see `probabilities`.
-        scales: one or several sizes of the short side in pixels.
+        scales: one or several sizes of the short side in pixels. Default: the
+            `image_size` of the preset.
     """
     check_fits(classifier, source)
     preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
+    if scales is None:
+        scales = preprocessing.image_size
     scales = [scales] if isinstance(scales, numbers.Integral) else list(scales)
     if not scales:
         raise ValueError(f"Expected at least one size. Received: {scales=}.")

@@ -423,6 +423,10 @@ def train(
             logs = metrics.mean_metrics(progress.epoch_totals, len(source.classes))
             logs |= {f"val_{name}": measured[name] for name in metric_names if measured}
             logs["learning_rate"] = training_steps.learning_rate(progress.step - 1)
+            if chief and not (fine_tuning.weights or options.class_weights):
+                summary.warn_of_plateau(
+                    logs["loss"], len(source.classes), progress.step, steps_per_epoch
+                )
             progress.end_epoch()
             update_model()
             callback_list.on_epoch_end(epoch, logs)

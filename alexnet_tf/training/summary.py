@@ -5,6 +5,7 @@ error, the paths of the results, and commands to try.
 """
 
 import logging
+import math
 import os
 import shlex
 
@@ -15,6 +16,8 @@ from alexnet_tf.training import optimizers
 
 _log = logging.getLogger(__name__)
 
+PLATEAU_STEPS = 500  # The number of steps in which every preset has begun to learn.
+_PLATEAU_SHARE = 0.99  # The share of the loss of guessing that is taken for a plateau.
 _FIGURES = ("curves.png", "conv1.png")
 _FILES = ("metrics.jsonl", "checkpoints")
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -41,6 +44,31 @@ def log_beginning(model, recipe, source, eval_source, num_devices):
         source.num_examples // recipe.batch_size, recipe.batch_size, num_devices,
         recipe.epochs,
     )
+
+
+def warn_of_plateau(loss, num_classes, step, steps_per_epoch):
+    """Warns once, at the end of an epoch, if a run has not begun to learn.
+
+    The loss of such a run is that of guessing, ln(classes). It is judged by the first
+    epoch that ends after `PLATEAU_STEPS`.
+
+    Args:
+        loss: the mean loss of the epoch in training.
+        num_classes: the number of classes.
+        step: the number of steps completed.
+        steps_per_epoch: the number of steps in an epoch.
+    """
+    guessing = math.log(num_classes)
+    is_judged = step - steps_per_epoch < PLATEAU_STEPS <= step
+    if is_judged and loss > _PLATEAU_SHARE * guessing:
+        _log.warning(
+            "The mean loss of this epoch is %.3f, hardly less than that of guessing, "
+            "ln(%d) = %.3f: after %d steps, the network has not begun to learn. In our "
+            "trials, --init=he --mean=channel --divide_by_std --learning_rate=0.002 "
+            "avoided this. Trained weights (--weights) do, too. Give another --workdir "
+            "for the new run.",
+            loss, num_classes, guessing, step,
+        )  # fmt: skip
 
 
 def _log_optimizer(model):

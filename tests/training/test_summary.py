@@ -1,9 +1,17 @@
-"""The last lines of a run."""
+"""The last lines of a run, and the advice for one that does not learn."""
 
+import logging
+import math
 import shlex
 
+import pytest
+
 from alexnet_tf.data import datasets
+from alexnet_tf.training.options import TrainingOptions
+from alexnet_tf.training import summary
 from alexnet_tf.training.summary import print_summary
+from helpers.runs import shallow_preset
+from helpers.runs import train_briefly
 
 METRICS = {"loss": 1.0, "top1_error": 0.125, "top5_error": 0.0}
 
@@ -54,3 +62,37 @@ def test_copies_an_image_that_is_not_a_file_of_its_own(make_source, tmp_path, ca
     example = source.examples().as_numpy_iterator().next()
     assert (tmp_path / "example.jpg").read_bytes() == example["image"]
     assert f" {tmp_path}/example.jpg\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "loss, step, is_warned",
+    [(2.29, 500, True), (2.29, 519, True), (2.29, 499, False), (2.29, 520, False),
+     (2.27, 500, False), (9.0, 500, True)],
+)  # fmt: skip
+def test_warns_once_of_a_loss_that_is_that_of_guessing(
+    loss, step, is_warned, caplog
+):
+    """An epoch has 20 steps, and ln(10) is 2.303."""
+    assert math.log(10) == pytest.approx(2.303, abs=1e-3)
+    summary.warn_of_plateau(loss, 10, step, steps_per_epoch=20)
+    assert bool(caplog.records) == is_warned
+    if is_warned:
+        assert f"after {step} steps, the network has not begun" in caplog.text
+        assert "--init=he" in caplog.text
+
+
+@pytest.mark.usefixtures("simulated_steps")
+@pytest.mark.parametrize("options", [None, TrainingOptions(class_weights="balanced")])
+def test_a_run_from_random_weights_is_judged_by_its_loss(
+    tmp_path, make_source, monkeypatch, caplog, options
+):
+    """A weighted loss is not compared with that of guessing."""
+    monkeypatch.setattr(summary, "PLATEAU_STEPS", 2)
+    monkeypatch.setattr(summary, "_PLATEAU_SHARE", 0.0)
+    with caplog.at_level(logging.WARNING):
+        train_briefly(
+            tmp_path / "run", make_source(12), preset=shallow_preset(epochs=3),
+            options=options,
+        )
+    warnings = [record for record in caplog.records if "begun" in record.message]
+    assert len(warnings) == (0 if options else 1)
