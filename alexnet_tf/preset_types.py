@@ -22,7 +22,9 @@ class Conv:
             ((top, bottom), (left, right)).
         groups: the number of towers; the filters of a tower are applied to the maps of
             the same tower only.
-        init: the distribution of the initial kernel.
+        init: the distribution of the initial kernel: a number is the standard deviation
+            of a Gaussian with mean 0, "he" is the one by He et al., and "torch" that of
+            PyTorch.
         bias: the initial value of all biases; not used if `init` is "torch".
     """
 
@@ -104,7 +106,14 @@ class BatchNorm:
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-    """A pooling layer with square windows, which overlap by default (PAPER 3.4)."""
+    """A pooling layer with square windows, which overlap by default (PAPER 3.4).
+
+    Attributes:
+        size: the side of a window in pixels.
+        stride: the distance between two windows in pixels.
+        kind: "max" or "average".
+        padding: "valid", or "same" for windows that extend beyond the edge.
+    """
 
     name: str
     size: int = 3
@@ -127,7 +136,9 @@ class Dense:
 
     Attributes:
         units: the number of outputs; None for one output for each class.
-        init: the distribution of the initial kernel.
+        init: the distribution of the initial kernel: a number is the standard deviation
+            of a Gaussian with mean 0, "he" is the one by He et al., and "torch" that of
+            PyTorch.
         bias: the initial value of all biases; not used if `init` is "torch".
     """
 
@@ -152,7 +163,7 @@ class Preprocessing:
         crop_size: the side of the network's input in pixels.
         resize: "short_side" resizes the short side to `image_size` and keeps the
             aspect ratio; "squash" resizes both sides to `image_size`.
-        channel_order: the channel order of the network's input.
+        channel_order: the channel order of the network's input, "rgb" or "bgr".
         mean: the mean of the training split that is subtracted: the mean of each pixel
             ("image") or of each channel ("channel").
         mean_position: the part of the mean image that is subtracted: the center for
@@ -217,8 +228,8 @@ class Recipe:
             kernels.
         bias_lr_follows_schedule: whether the learning rate of the biases follows the
             schedule; otherwise it is constant.
-        schedule: the name of a schedule of the learning rate, which
-            `optimizers.learning_rate` describes.
+        schedule: the schedule of the learning rate, "plateau", "step",
+            "stepped_exponential" or "constant", see `optimizers.learning_rate`.
         boundaries: the epochs before which "step" divides the learning rate by 10.
         patience: the number of evaluations without a lower validation error after
             which "plateau" divides the learning rate by 10.

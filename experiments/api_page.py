@@ -1,5 +1,6 @@
 """Writes docs/python-api.md from the signatures and docstrings of public objects."""
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -33,10 +34,35 @@ _SECTIONS = (
         "alexnet_tf.training",
         ("train_dataset", "train", "TrainingInterrupted"),
     ),
+    ("Fine-tuning", "alexnet_tf.training.fine_tuning", ("FineTuning",)),
+    ("Options of a run", "alexnet_tf.training.options", ("TrainingOptions",)),
+    (
+        "Update rule and schedules",
+        "alexnet_tf.training.optimizers",
+        ("MomentumSGD", "learning_rate"),
+    ),
+    ("Augmentation of your own", "alexnet_tf.data.preprocess", ("check_augment",)),
+    (
+        "Devices",
+        "alexnet_tf.training.distribution",
+        ("make_strategy", "make_multi_worker_strategy"),
+    ),
     (
         "Inference",
         "alexnet_tf.inference",
         ("load_classifier", "predict_files", "evaluate", "extract_features"),
+    ),
+    (
+        "Classifiers and their results",
+        "alexnet_tf.inference.classifier",
+        ("Classifier", "Prediction", "for_image_files"),
+    ),
+    ("Evaluations", "alexnet_tf.inference.evaluation", ("Evaluation",)),
+    ("Features of images", "alexnet_tf.inference.extraction", ("Features",)),
+    (
+        "Fully convolutional networks",
+        "alexnet_tf.models.alexnet",
+        ("to_fully_convolutional",),
     ),
     (
         "Export",
@@ -48,6 +74,7 @@ _SECTIONS = (
         "alexnet_tf.data.datasets",
         ("load", "split_names"),
     ),
+    ("Image files", "alexnet_tf.data.image_files", ("find",)),
     ("Images of a split", "alexnet_tf.data.source", ("Source",)),
     ("Statistics of the pixels", "alexnet_tf.data.pixel_statistics", ("compute",)),
     ("Batches", "alexnet_tf.data.input_pipeline", ("training_batches",)),
@@ -91,12 +118,18 @@ def markdown_page():
     return "\n\n".join(blocks) + "\n"
 
 
-def _entry(name, value):
-    blocks = [f"### `{name}`"]
+def _entry(name, value, heading="###"):
+    blocks = [f"{heading} `{name}`"]
     signature = _signature(value)
     if signature is not None:
         blocks.append(f"```text\n{_wrap_call(name.split('.')[-1], signature)}\n```")
     blocks += to_markdown(inspect.getdoc(value))
+    if dataclasses.is_dataclass(value):
+        blocks += [
+            _entry(f"{value.__name__}.{method_name}", method, "####")
+            for method_name, method in vars(value).items()
+            if inspect.isfunction(method) and not method_name.startswith("_")
+        ]
     return "\n\n".join(blocks)
 
 
@@ -110,7 +143,9 @@ def _signature(value):
         if parameter.kind == parameter.KEYWORD_ONLY and not only_keywords:
             arguments.append("*")
             only_keywords = True
-        arguments.append(str(parameter.replace(annotation=inspect.Parameter.empty)))
+        if parameter.name != "self":
+            without_type = parameter.replace(annotation=inspect.Parameter.empty)
+            arguments.append(str(without_type))
     return arguments
 
 
