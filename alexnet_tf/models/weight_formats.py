@@ -136,11 +136,25 @@ def write(path, arrays):
             for layer, parts in arrays.items()
         }
         np.save(path, np.array(layers, dtype=object), allow_pickle=True)
-    elif path.endswith(".npz"):
-        np.savez(path, **by_key)
+    else:
+        write_arrays(path, by_key)
+
+
+def write_arrays(path, arrays):
+    """Writes arrays as .npz or .safetensors.
+
+    Args:
+        path: a path with one of these extensions, as a str.
+        arrays: {name: array}.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    if path.endswith(".npz"):
+        np.savez(path, **arrays)
     else:
         try:
-            safetensors.numpy.save_file(by_key, path)
+            safetensors.numpy.save_file(arrays, path)
         except safetensors.SafetensorError as error:
             raise OSError(str(error)) from error
 

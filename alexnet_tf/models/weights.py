@@ -13,12 +13,14 @@ from alexnet_tf.models.layer_names import to_caffe_names
 from alexnet_tf.models.readers.stored import printable
 from alexnet_tf.models.readers.stored import StoredArray
 from alexnet_tf.models.readers.stored import transpose_matrix
+from alexnet_tf.models import torch_layout
 from alexnet_tf.models import weight_checks
 from alexnet_tf.models import weight_formats
 from alexnet_tf import published
 from alexnet_tf import settings
 
 _EXTENSIONS = (".npy", ".npz", ".safetensors", ".weights.h5", ".keras")
+_TORCH_EXTENSIONS = (".safetensors", ".npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +136,7 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
     )
 
 
-def save_weights(model, path):
+def save_weights(model, path, layout=None):
     """Writes the weights of `model`, in the format of the path's extension.
 
     An existing file is replaced only after everything has been written. The name of a
@@ -146,24 +148,33 @@ def save_weights(model, path):
         model: a `keras.Model`.
         path: a path that ends in .npy (for the layout of bvlc_alexnet.npy), .npz,
             .safetensors, .weights.h5 or .keras.
+        layout: "torch" for the names and the axis order of torchvision's AlexNet, whose
+            `load_state_dict` takes what `safetensors.torch.load_file` reads. Only for a
+            model of the preset `owt` and a path that ends in .safetensors or .npz.
 
     Raises:
-        ValueError: if the path has another extension, or the model has weights that
-            could not be read again: integers, two weights of a layer with the same
-            name, or, in the formats of Keras, bfloat16.
+        ValueError: if the path has another extension, the model has other layers than
+            torchvision's although this layout is given, or it has weights that could
+            not be read again: integers, two weights of a layer with the same name, or,
+            in the formats of Keras, bfloat16.
         OSError: if the file cannot be written.
     """
+    settings.check_choice("layout", layout, (None, "torch"))
     path = weight_formats.to_path(path)
-    if not path.endswith(_EXTENSIONS):
+    extensions = _TORCH_EXTENSIONS if layout == "torch" else _EXTENSIONS
+    if not path.endswith(extensions):
         raise ValueError(
-            f"Expected a path that ends in one of {' '.join(_EXTENSIONS)}. "
+            f"Expected a path that ends in one of {' '.join(extensions)}. "
             f"Received: {path=}."
         )
     _check_can_be_read(model, path)
     try:
         with files.atomic_write(path) as temporary:
-            _write(model, temporary)
-            _check_written(model, temporary, path)
+            if layout == "torch":
+                weight_formats.write_arrays(temporary, torch_layout.state_dict(model))
+            else:
+                _write(model, temporary)
+                _check_written(model, temporary, path)
     except OSError as error:
         raise OSError(
             f"The weights could not be written to {path}: "

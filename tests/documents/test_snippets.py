@@ -28,6 +28,8 @@ SUBSTITUTES = (
     (r'load\("cifar10"', 'load("textures"'),
     # The small networks have no classes of ImageNet.
     (r"decode_predictions\(model\(images\)", r"\g<0>, classes=[*'0123456789']"),
+    # `tiny` has groups of filters, which torchvision's network has not.
+    (r', layout="torch"', ""),
     (r"\bimport onnxruntime\b", 'onnxruntime = pytest.importorskip("onnxruntime")'),
 )
 # Pages whose snippets take seconds: they train, evaluate or convert networks.
