@@ -66,3 +66,17 @@ def test_rejects_other_layouts_and_extensions(tmp_path, model):
         alexnet_tf.save_weights(model, tmp_path / "w.npz", layout="caffe")
     with pytest.raises(ValueError, match="one of .safetensors .npz. Received"):
         alexnet_tf.save_weights(model, tmp_path / "w.npy", layout="torch")
+
+
+def test_torchvision_computes_the_same_outputs(tmp_path):
+    torch = pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision")
+    keras.utils.set_random_seed(1)
+    model = alexnet_tf.AlexNet("owt", 5, classifier_activation=None)
+    arrays = torch_layout.state_dict(model)
+    other = torchvision.models.alexnet(num_classes=5).eval()
+    other.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+    images = np.random.default_rng(0).normal(0, 1, (2, 224, 224, 3)).astype(np.float32)
+    with torch.no_grad():
+        outputs = other(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
+    np.testing.assert_allclose(outputs, model(images), rtol=1e-4, atol=1e-7)
