@@ -554,7 +554,8 @@ def _recorded_flags(weights):
     row = published.find(weights)
     if row and not row.folder:
         return {"dataset": row.dataset}
-    run = find_run(published.locate(weights))
+    path = published.locate(weights)
+    run = path if os.path.isdir(path) else find_run(path)
     return {} if run is None else read_flags(run)
 
 
