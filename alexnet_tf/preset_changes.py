@@ -191,17 +191,43 @@ def _without_convolution(layers, name):
     return layers
 
 
-def check_schedule(recipe, previous, values):
-    """Raises a ValueError if a new value is not used by the schedule.
+def check_used(changed: Preset, previous: Preset, values):
+    """Raises a ValueError if a new value has no effect.
 
     Args:
-        recipe: the `Recipe` with the new values.
-        previous: the `Recipe` before.
+        changed: the preset with the new values.
+        previous: the preset before.
         values: the arguments of `override`, which had that result.
     """
+    _check_used_by_schedule(changed.recipe, previous.recipe, values)
+    if values.get("dropout") is not None and not any(
+        isinstance(layer, Dropout) for layer in changed.layers
+    ):
+        raise ValueError(
+            f"Expected a preset with dropout layers for dropout={values['dropout']}. "
+            f"Received: preset={changed.name}, which has none. Leave dropout out."
+        )
+    for name in ("pca_color_divisor", "pca_color_epochs"):
+        before = getattr(previous.preprocessing, name)
+        if _is_new(values, name, before) and not changed.preprocessing.pca_color_std:
+            raise ValueError(
+                f"Expected PCA color augmentation for {name}={values[name]}. Received: "
+                f"pca_color_std=0, for preset={changed.name}. Give pca_color_std, or "
+                f"leave {name} out."
+            )
+
+
+def _is_new(values, name, before):
+    """Returns whether a value is given and not the preset's.
+
+    flags.txt, which can be given as a flagfile, has all values of the preset.
+    """
+    return values.get(name) not in (None, before)
+
+
+def _check_used_by_schedule(recipe, previous, values):
     for name, schedule in (("boundaries", "step"), ("patience", "plateau")):
-        # flags.txt, which can be given as a flagfile, has all values of the preset.
-        is_new = values.get(name) not in (None, getattr(previous, name))
+        is_new = _is_new(values, name, getattr(previous, name))
         if is_new and recipe.schedule != schedule:
             raise ValueError(
                 f"Expected schedule={schedule} for {name}. Received: "

@@ -17,7 +17,7 @@ The sources are cited by these abbreviations:
 import os
 
 from alexnet_tf.preset_changes import ablate
-from alexnet_tf.preset_changes import check_schedule
+from alexnet_tf.preset_changes import check_used
 from alexnet_tf.preset_changes import override
 from alexnet_tf.preset_changes import OVERRIDES
 from alexnet_tf.preset_checks import check
@@ -45,7 +45,7 @@ from alexnet_tf import settings
 __all__ = (
     "BatchNorm", "Conv", "Dense", "Dropout", "Layer", "Pool", "Preprocessing", "Preset",
     "Recipe", "ReLU", "ResponseNorm", "SpatialNorm", "Tanh",
-    "PRESETS", "OVERRIDES", "ablate", "check", "check_fields", "check_schedule",
+    "PRESETS", "OVERRIDES", "ablate", "check", "check_fields", "check_used",
     "from_dict", "get", "override", "to_dict",
 )  # fmt: skip
 

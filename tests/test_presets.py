@@ -417,13 +417,25 @@ def test_override_rejects_values_out_of_range(values):
         ),
         ("code2012", {"patience": 2}, "schedule=plateau for patience.*schedule=step"),
         ("paper", {"schedule": "step"}, "boundaries for schedule=step.*none"),
+        ("cifar10_full", {"dropout": 0.3}, "dropout=0.3.*cifar10_full, which has none"),
+        ("caffe", {"pca_color_divisor": 1.2}, "pca_color_divisor=1.2.*pca_color_std=0"),
+        (
+            "paper", {"pca_color_std": 0.0, "pca_color_epochs": 3},
+            "pca_color_epochs=3.*pca_color_std=0, for preset=paper",
+        ),
     ],
 )  # fmt: skip
-def test_values_that_the_schedule_does_not_use_are_found(name, values, message):
+def test_values_without_an_effect_are_found(name, values, message):
     preset = presets.get(name)
     changed = presets.override(preset, **values)
     with pytest.raises(ValueError, match=message):
-        presets.check_schedule(changed.recipe, preset.recipe, values)
+        presets.check_used(changed, preset, values)
+
+
+def test_values_of_a_flagfile_may_be_those_of_the_preset():
+    for preset in presets.PRESETS.values():
+        values = vars(preset.recipe) | vars(preset.preprocessing)
+        presets.check_used(presets.override(preset, **values), preset, values)
 
 
 def test_override_replaces_the_given_values_only():

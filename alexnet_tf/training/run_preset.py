@@ -49,7 +49,7 @@ def resolve_preset(dataset, name=None, weights=None, workdir=None, **overrides):
         overrides["learning_rate"] = preset.recipe.learning_rate / _FINE_TUNING_DIVISOR
     changed = presets.override(preset, **overrides)
     if not has_checkpoint(workdir or default_workdir(dataset, preset.name)):
-        presets.check_schedule(changed.recipe, preset.recipe, overrides)
+        presets.check_used(changed, preset, overrides)
     return changed
 
 

@@ -139,7 +139,7 @@ def test_only_new_runs_are_refused_for_values_that_have_no_effect(tmp_path):
         training.train_dataset(data, "tiny", str(tmp_path / "new"), **arguments)
     assert not (tmp_path / "new").exists()
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(presets, "check_schedule", lambda *_: None)
+        monkeypatch.setattr(presets, "check_used", lambda *_: None)
         training.train_dataset(
             data, "tiny", str(tmp_path / "old"), epochs=1, **arguments
         )
