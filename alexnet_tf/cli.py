@@ -25,8 +25,8 @@ flags.disclaim_key_flags()
 WEIGHTS_HELP = (
     "Work directory of a run, a weights file (.caffemodel, .pth, .pt, .pkl, .onnx, "
     ".npy, .npz, .safetensors, .h5, .keras, .mat), or published weights: "
-    f"{', '.join(published.WEIGHTS)}, or imagenet for those of --preset. The last two "
-    "names are in the package, the others are downloaded on first use."
+    f"{', '.join(published.WEIGHTS)}, or imagenet for those of --preset. tiny_textures "
+    "and cifar10_full are in the package, the others are downloaded on first use."
 )
 PRESET_HELP = (
     f"One of {', '.join(presets.PRESETS)}; FILE.py:NAME for the variable NAME of a "

@@ -406,7 +406,7 @@ def get(preset: str | os.PathLike | Preset) -> Preset:
     if preset_files.is_file(preset):
         return _from_file(preset)
     hint = settings.suggest(preset, PRESETS)
-    if row := published.find(preset):
+    if row := isinstance(preset, str) and published.WEIGHTS.get(preset):
         hint = f" These are weights; their preset is {row.preset}."
     raise ValueError(
         f"Expected one of the presets {', '.join(PRESETS)}, or a file, FILE.py:NAME or "

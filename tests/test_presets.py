@@ -309,6 +309,8 @@ def test_only_owt_has_published_means():
 def test_get_names_the_preset_of_weights():
     with pytest.raises(ValueError, match="weights; their preset is owt"):
         presets.get("torchvision")
+    with pytest.raises(ValueError, match="one of the presets paper.*'imagenet'"):
+        presets.get("imagenet")
 
 
 def test_get_rejects_unknown_presets():
