@@ -25,16 +25,17 @@ def find_run(weights):
     """Returns the work directory of the run that weights belong to, or None.
 
     Args:
-        weights: the directory of a run, or its best.safetensors, see `workdir`;
-            anything else gives None.
+        weights: a directory, which is taken for that of a run; the best.safetensors of
+            a run, see `workdir`; anything else gives None.
     """
     if not isinstance(weights, str | os.PathLike):
         return None
     path = os.path.expanduser(os.fspath(weights))
+    if os.path.isdir(path):
+        return path
     folder, name = os.path.split(path)
-    if name == BEST_WEIGHTS_FILE:
-        path = folder or os.curdir
-    return path if is_run(path) else None
+    is_best = name == BEST_WEIGHTS_FILE and is_run(folder)
+    return (folder or os.curdir) if is_best else None
 
 
 def write_network(path, preset, classes, run_settings=None):
@@ -118,7 +119,7 @@ def preset_of_weights(weights, preset=None):
     if row and not row.folder:
         return presets.get(row.preset)
     weights = published.locate(weights, preset)
-    run = weights if os.path.isdir(weights) else find_run(weights)
+    run = find_run(weights)
     if run is not None:
         run_preset, _ = read_network(run)
         if preset not in (None, run_preset.name):

@@ -554,8 +554,7 @@ def _recorded_flags(weights):
     row = published.find(weights)
     if row and not row.folder:
         return {"dataset": row.dataset}
-    path = published.locate(weights)
-    run = path if os.path.isdir(path) else find_run(path)
+    run = find_run(published.locate(weights))
     return {} if run is None else read_flags(run)
 
 

@@ -30,6 +30,7 @@ from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
 from alexnet_tf.network_json import check_same_preset
 from alexnet_tf.network_json import find_run
+from alexnet_tf.network_json import is_run
 from alexnet_tf.network_json import preset_of_weights
 from alexnet_tf.network_json import read_network
 from alexnet_tf import presets
@@ -171,7 +172,7 @@ def _network_of_run(weights, row):
         row: the `published.PublishedWeights` of this name, or None.
     """
     run = None if row else find_run(weights)
-    if run is None:
+    if run is None or not is_run(run):
         return None, None
     preset, classes = read_network(run)
     return preset, len(classes)
