@@ -508,7 +508,7 @@ def map_sides(model):
     }
 
 
-def test_ablating_a_tower_gives_the_half_network_of_the_authors():
+def test_ablating_a_tower_gives_the_half_network_of_the_authors(zero_kernels):
     """The network #145-half has half of the filters, but all 256 filters of conv5."""
     preset = presets.ablate(presets.get("code2012"), "tower")
     filters = [layer.filters for layer in preset.layers if hasattr(layer, "filters")]
@@ -534,7 +534,7 @@ def removed_layers(original, ablated):
     return [layer.name for layer in original.layers if layer not in ablated.layers]
 
 
-def test_ablating_norm_removes_the_normalizations_only():
+def test_ablating_norm_removes_the_normalizations_only(zero_kernels):
     """The network #148 of the authors does not have these three layers either."""
     original = presets.get("code2012")
     ablated = presets.ablate(original, "norm")
@@ -548,7 +548,9 @@ def test_ablating_norm_removes_the_normalizations_only():
     # in each tower instead of 192 x 192 x 9.
     [("conv3", 885_120 + 2 * 192 * 64 * 9), ("conv4", 663_936)],
 )
-def test_ablating_a_convolution_removes_its_relu_too(layer, removed_params):
+def test_ablating_a_convolution_removes_its_relu_too(
+    layer, removed_params, zero_kernels
+):
     original = presets.get("paper")
     ablated = presets.ablate(original, layer)
     assert removed_layers(original, ablated) == [layer, f"relu{layer[-1]}"]

@@ -123,7 +123,9 @@ def visualize(run, figure, *args):
 @pytest.mark.parametrize(
     "figure",
     [
-        "kernels", "predictions", "neighbors", "normalization", "receptive_fields",
+        "kernels", "normalization", "receptive_fields",
+        pytest.param("predictions", marks=pytest.mark.large),
+        pytest.param("neighbors", marks=pytest.mark.large),
         pytest.param("crops", marks=pytest.mark.large),
         pytest.param("activations", marks=pytest.mark.large),
         pytest.param("norms", marks=pytest.mark.large),

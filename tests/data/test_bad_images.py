@@ -135,6 +135,7 @@ def test_training_skips_and_counts_bad_images(damaged_folder, tmp_path):
         assert NUM_BAD - 10 < line["bad_images"] <= NUM_BAD
 
 
+@pytest.mark.large
 def test_too_many_bad_images_stop_training(damaged_folder, tmp_path):
     code, _, err = train(
         damaged_folder, tmp_path, "--on_bad_image=skip", "--max_bad_images=9"

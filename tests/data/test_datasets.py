@@ -857,7 +857,10 @@ def test_names_a_folder_that_replaced_an_image(tmp_path):
 # ---- Sources derived from other sources -----------------------------------------
 
 
-@pytest.mark.parametrize("values", [{"image": b"no image"}, {"label": -1}])
+@pytest.mark.parametrize(
+    "values",
+    [{"image": b"no image"}, pytest.param({"label": -1}, marks=pytest.mark.large)],
+)
 def test_without_bad_images_keeps_the_good_images(make_source, values):
     source = source_with_bad_third(make_source, **values)
     undamaged = make_source(6)

@@ -106,7 +106,9 @@ def copy_in_files(folder, tmp_path_factory):
     return data_dir
 
 
-@pytest.mark.parametrize("allows_bad_images", [False, True])
+@pytest.mark.parametrize(
+    "allows_bad_images", [False, pytest.param(True, marks=pytest.mark.large)]
+)
 def test_a_resumed_epoch_reads_only_the_files_that_it_needs(
     copy_in_files, tmp_path, allows_bad_images
 ):

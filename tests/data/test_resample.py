@@ -98,7 +98,15 @@ def test_squashed_crops_begin_at_the_offset(offset):
 @pytest.mark.parametrize(
     "image_format", ["jpeg", pytest.param("png", marks=pytest.mark.large)]
 )
-@pytest.mark.parametrize("preset", ["paper", "caffe", "tiny", "cifar10_full"])
+@pytest.mark.parametrize(
+    "preset",
+    [
+        "paper",
+        "caffe",
+        pytest.param("tiny", marks=pytest.mark.large),
+        pytest.param("cifar10_full", marks=pytest.mark.large),
+    ],
+)
 def test_a_crop_has_the_bits_of_the_whole_square(preset, image_format):
     """The sizes of the images and the offsets are random."""
     preprocessing, rng = preprocessing_of(preset), np.random.default_rng(0)
@@ -146,7 +154,7 @@ def test_a_line_of_pixels_is_interpolated_linearly(upright):
     "width",
     [
         None,
-        1,
+        pytest.param(1, marks=pytest.mark.large),
         pytest.param(256, marks=pytest.mark.large),
         pytest.param(3000, marks=pytest.mark.large),
     ],

@@ -159,7 +159,7 @@ def test_all_imagenet_flagfiles_are_tested():
     assert names == {*PARAMETERS, "five_networks", "seven_networks"}
 
 
-def test_neurons_differ_from_the_caption_only_in_conv1():
+def test_neurons_differ_from_the_caption_only_in_conv1(zero_kernels):
     rows = neurons.rows()
     different = [name for name, caption, counted in rows[:-1] if caption != counted]
     assert different == ["conv1"]
@@ -320,7 +320,7 @@ def test_timing_reports_throughput_and_memory_as_json(capsys):
     assert images.shape == (2, 3, 224, 224) and labels.shape == (2,)
 
 
-def test_scaling_calculates_step_times(capsys):
+def test_scaling_calculates_step_times(capsys, zero_kernels):
     """In a ring of 8 each GPU sends 7/4 of 244 MB, at 300 GB/s."""
     size, dense = scaling.gradient_bytes(alexnet.AlexNet("paper"))
     assert size == 4 * 60_965_224

@@ -8,6 +8,7 @@ from alexnet_tf.training import steps
 from experiments import startup
 
 
+@pytest.mark.large
 def test_measures_each_stage_until_one_step_is_done(textures_data_dir, monkeypatch):
     started = time.time() - 100
     run_steps, counts = steps.TrainingSteps.run, []

@@ -133,6 +133,7 @@ def make_page(tmp_path, make_source):
     return make
 
 
+@pytest.mark.large
 def test_page_of_one_step_on_three_images(make_page, tmp_path):
     """The throughput is unknown, and there are fewer than six neighbors."""
     append_metrics(
@@ -163,6 +164,7 @@ def test_error_in_training_is_the_mean_of_the_last_epoch():
     ]  # fmt: skip
 
 
+@pytest.mark.large
 def test_page_of_an_interrupted_run_says_which_checkpoint_it_shows(
     run_with_report, tmp_path
 ):

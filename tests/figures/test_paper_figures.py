@@ -150,7 +150,10 @@ def find_offset(crop, square):
     raise AssertionError("not a crop of the image")
 
 
-@pytest.mark.parametrize("preset", ["tiny", "caffe", "code2012"])
+@pytest.mark.parametrize(
+    "preset",
+    ["tiny", pytest.param("caffe", marks=pytest.mark.large), "code2012"],
+)
 def test_crops_shows_crops_of_training(plotted, make_source, preset):
     """The presets subtract three kinds of mean, which the figure does not show."""
     classifier = untrained_classifier()
@@ -191,8 +194,16 @@ def test_crops_shows_crops_of_training(plotted, make_source, preset):
     "changes, text",
     [
         ({}, "33 x 33 x 2 = 2,178 crops and flips (the paper counts 2,048). "),
-        ({"flip": False}, "33 x 33 x 1 = 1,089 crops and flips. The standard"),
-        ({"random_crop": False}, "1 x 1 x 2 = 2 crops and flips. The standard"),
+        pytest.param(
+            {"flip": False},
+            "33 x 33 x 1 = 1,089 crops and flips. The standard",
+            marks=pytest.mark.large,
+        ),
+        pytest.param(
+            {"random_crop": False},
+            "1 x 1 x 2 = 2 crops and flips. The standard",
+            marks=pytest.mark.large,
+        ),
         ({"crop_size": 227, "mean": "channel"}, "30 x 30 x 2 = 1,800 crops"),
     ],
 )

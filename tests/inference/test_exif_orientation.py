@@ -119,6 +119,7 @@ def test_images_for_calibration_and_figures_are_turned(
     np.testing.assert_array_equal(drawn, [classifier.center_crop(UPRIGHT)])
 
 
+@pytest.mark.large
 def test_a_saved_model_turns_images_as_predict_does(tmp_path):
     export_formats.export("tiny_textures", str(tmp_path / "served"))
     served = tf.saved_model.load(str(tmp_path / "served"))

@@ -322,7 +322,7 @@ def test_the_command_writes_a_network_of_8_bit_integers(textures_data_dir, tmp_p
     "export_to",
     [
         export_formats.saved_model,
-        export_formats.tflite,
+        pytest.param(export_formats.tflite, marks=pytest.mark.large),
         lambda model, path: export_formats.tflite_int8(
             model, path, np.random.default_rng(0).normal(size=(4, 64, 64, 3))
         ),

@@ -341,7 +341,11 @@ def test_a_tilde_in_the_output_stands_for_the_home_directory(
     assert sorted(os.listdir(tmp_path)) == ["a.names.txt", "a.npy"]
 
 
-@pytest.fixture(params=["mixed_float16", "mixed_bfloat16"])
+@pytest.fixture(
+    params=[
+        pytest.param("mixed_float16", marks=pytest.mark.large), "mixed_bfloat16"
+    ]
+)  # fmt: skip
 def half_precision(request):
     """Sets the dtype policy of new layers to one of half precision."""
     previous = keras.config.dtype_policy()

@@ -85,7 +85,7 @@ def test_learning_rates_do_not_depend_on_the_number_of_epochs(schedule, same):
     "recipe",
     [
         dict(schedule="step", boundaries=(1, 2)),
-        dict(schedule="constant"),
+        pytest.param(dict(schedule="constant"), marks=pytest.mark.large),
         dict(schedule="plateau", patience=1),
     ],
 )

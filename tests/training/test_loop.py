@@ -183,10 +183,10 @@ def train_straight(tmp_path_factory):
 @pytest.mark.parametrize(
     "step, simulation",
     [
-        (2, "simulated_steps"),
         (3, "simulated_runs"),
         (4, "simulated_runs"),
         (1, None),
+        pytest.param(2, "simulated_steps", marks=pytest.mark.large),
         pytest.param(3, None, marks=pytest.mark.large),
         pytest.param(4, None, marks=pytest.mark.large),
     ],

@@ -102,7 +102,9 @@ def test_a_run_needs_the_file_of_its_preset_only_once(tmp_path):
 
 
 @pytest.mark.usefixtures("figures_as_text", "simulated_runs")
-@pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.parametrize(
+    "by_name", [False, pytest.param(True, marks=pytest.mark.large)]
+)
 def test_a_run_from_weights_of_an_own_preset_can_be_resumed(tmp_path, by_name):
     """Its learning rate is a tenth of that of the preset, and is not divided again.
 

@@ -26,6 +26,7 @@ def train_an_epoch(folder, name, **options):
     )  # fmt: skip
 
 
+@pytest.mark.large
 @pytest.mark.usefixtures("figures_as_text", "simulated_steps")
 def test_a_stopped_run_can_be_resumed_without_unreadable_images(tmp_path, caplog):
     """Without such images, the weights are those of an uninterrupted run."""

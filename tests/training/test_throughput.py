@@ -34,7 +34,9 @@ def test_operations_equal_known_counts(name, products, zero_kernels):
     assert training == 3 * inference - 2 * conv1_products
 
 
-@pytest.mark.parametrize("is_gpu_strategy", [False, True])
+@pytest.mark.parametrize(
+    "is_gpu_strategy", [False, pytest.param(True, marks=pytest.mark.large)]
+)
 def test_steps_train_the_network_and_all_its_measurements_are_positive(
     is_gpu_strategy, monkeypatch
 ):

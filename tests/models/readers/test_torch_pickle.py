@@ -295,7 +295,7 @@ def test_rejects_pickle_bombs(pickled, message):
         # class.
         b"}" + b")" + b"q\x00h\x00\x86" * 20_000 + b"K\x01s",
         b"ca\nb\n" + b")" + b"q\x00h\x00\x86" * 20_000 + b"R",
-        b"ca\nb\n" * 90_000,
+        pytest.param(b"ca\nb\n" * 90_000, marks=pytest.mark.large),
     ],
     ids=["key", "arguments", "classes"],
 )  # fmt: skip
