@@ -104,19 +104,29 @@ def relative_error(actual, expected):
 def untrained_classifier(seed=0, **changes):
     """Returns an untrained `tiny` for 10 classes as a `Classifier`.
 
+    Its model is built once. Further calls restore the weights of the same model.
+
     Args:
         seed: the random seed of the initialization.
         **changes: fields of the preset to override.
     """
-    keras.utils.set_random_seed(seed)
     preset = presets.override(presets.get("tiny"), **changes)
-    model = alexnet_tf.AlexNet(preset, 10)
-    # Larger logits make the probabilities of the classes differ clearly.
-    kernel = model.get_layer("fc8").kernel
-    kernel.assign(50 * kernel.value)
+    model, weights = _untrained_model_and_weights(preset, seed)
+    model.set_weights(weights)
     return Classifier(
         model,
         preset,
         tuple("0123456789"),
         pixel_statistics.imagenet(preset.preprocessing),
     )
+
+
+@functools.cache
+def _untrained_model_and_weights(preset, seed):
+    """Builds a model for `untrained_classifier`, and returns it and its weights."""
+    keras.utils.set_random_seed(seed)
+    model = alexnet_tf.AlexNet(preset, 10)
+    # Larger logits make the probabilities of the classes differ clearly.
+    kernel = model.get_layer("fc8").kernel
+    kernel.assign(50 * kernel.value)
+    return model, [array.copy() for array in model.get_weights()]

@@ -1,5 +1,6 @@
 """Weights of narrow models as arrays, for tests that write and load weights files."""
 
+import functools
 import tracemalloc
 
 from hypothesis import strategies as st
@@ -22,17 +23,28 @@ TORCHVISION_NAMES = dict(
 def narrow_model(family, seed=0, classes=7):
     """Returns a narrow model with random kernels and biases.
 
+    It is built once. Further calls restore the random weights of the same model.
+
     Args:
         family: the name of a preset.
         seed: the random seed of the initialization.
         classes: the number of classes.
     """
+    model, weights = _narrow_model_and_weights(family, seed, classes)
+    model.set_weights(weights)
+    return model
+
+
+@functools.cache
+def _narrow_model_and_weights(family, seed, classes):
+    """Builds a model for `narrow_model`, and returns it and copies of its weights."""
     keras.utils.set_random_seed(seed)
     preset = presets.override(networks.narrow_preset(family), init="torch")
     side = networks.SIDES[family]
-    return alexnet.AlexNet(
+    model = alexnet.AlexNet(
         preset, classes, classifier_activation=None, input_shape=(side, side, 3)
     )
+    return model, copy_weights(model)
 
 
 def reference_arrays(family):
