@@ -27,9 +27,9 @@ were decided when the results of three seeds were known.
 
 The module `confirmations` repeats the undecided comparisons with more seeds, with more
 training images and with a wider network. Its plan is fixed, and its runs are not
-finished. The unmodified network, with an error of 32.7% here, has 33.8% with the first
-five seeds of `confirmations` and 33.5% with 40 seeds in PyTorch. Effects relative to it
-may therefore be overestimated by about a point.
+finished. The unmodified network, with an error of 32.7% here, has 33.2% with the 20
+seeds of `confirmations` and 33.5% with 40 seeds in PyTorch. Effects relative to it may
+therefore be overestimated by half a point or more.
 """
 
 import dataclasses
