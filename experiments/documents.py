@@ -27,6 +27,10 @@ _CLAIMS = (
         pytorch_confirmations,
         "Response normalization lowers the test error (section 3.3); 10,000 images",
     ),
+    (
+        pytorch_confirmations,
+        "Overlapping pooling lowers the test error (section 3.4); 10,000 images",
+    ),
     (pytorch_confirmations, "Dropout lowers the test error"),
     (ablations, "Dropout lowers the test error"),
 )

@@ -68,8 +68,12 @@ def format_interval(mean, half_width):
 
 
 def _signed(value):
-    """Returns a number with a sign and one decimal, and "+0.0" in place of "-0.0"."""
-    return f"{round(value, 1) + 0.0:+.1f}"
+    """Returns a number with a sign and one decimal.
+
+    A number that would be rounded to 0 has one digit that is not 0 instead, so that an
+    interval that includes 0 differs from one that does not.
+    """
+    return f"{value:+.1f}" if round(value, 1) or not value else f"{value:+.1g}"
 
 
 def points_summary(points):

@@ -395,6 +395,8 @@ def append_result(path, arm, seed, processor, **errors):
 
 
 def main(images_path, results_path, study_name, *arm_names):
+    # PyTorch's default, which some installations change to TF32.
+    torch.set_float32_matmul_precision("highest")
     data, processor = load_data(images_path)
     study = STUDIES[study_name]
     images, labels = (array[: study.num_images] for array in data["train"])

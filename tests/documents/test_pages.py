@@ -57,7 +57,7 @@ def test_the_numbers_of_the_questions_are_those_of_the_experiments():
         " ".join((ROOT / name).read_text(encoding="utf-8").split())
         for name in ("docs/questions.md", "experiments/README.md")
     )
-    numbers = re.findall(r"[+-]?\d+\.\d points \([^)]*\)", questions)
+    numbers = re.findall(r"[+-]?\d+\.\d+ points \([^)]*\)", questions)
     assert len(numbers) >= 8
     for number in numbers:
         assert number in experiments, number
