@@ -96,6 +96,16 @@ def test_there_is_no_verdict_before_all_runs_are_done():
     assert rows[0][2].startswith("+1.") and rows[-1][2] == "-"
 
 
+def test_the_table_has_a_comparison_when_all_its_pairs_are_done():
+    log = [
+        line
+        for line in log_of(1.5, 0.3)
+        if (line["arm"], line["seed"]) != ("all_no_norm", 100)
+    ]
+    measured = [(row[2][:3], row[3]) for row in confirmations.rows(log)]
+    assert measured[3] == ("-", "7 of 8") and measured[4] == ("+1.", "8 of 8")
+
+
 def test_row_describes_a_comparison():
     row = confirmations.row(("all", "no_norm"), [1.0, 2.0, 3.0], 3, "undecided")
     assert row == (
