@@ -199,20 +199,18 @@ def complete_increases(log, study, arm):
 
 def rows(log):
     """Returns the rows (claim, paper's number, measured, seeds, verdict)."""
-    measured = {pair: increases(log, *pair) for pair in COMPARISONS}
-    verdicts = dict.fromkeys(measured, "not finished")
-    if all(
-        len(points) == STUDIES[study].pairs for (study, _), points in measured.items()
-    ):
-        verdicts = holm_verdicts(measured)
+    complete = {pair: complete_increases(log, *pair) for pair in COMPARISONS}
+    verdicts = dict.fromkeys(complete, "not finished")
+    if all(complete.values()):
+        verdicts = holm_verdicts(complete)
     return [
         row(
-            comparison,
-            complete_increases(log, *comparison),
-            f"{len(points)} of {STUDIES[comparison[0]].pairs}",
-            verdicts[comparison],
+            (study, arm),
+            points,
+            f"{len(increases(log, study, arm))} of {STUDIES[study].pairs}",
+            verdicts[study, arm],
         )
-        for comparison, points in measured.items()
+        for (study, arm), points in complete.items()
     ]
 
 
