@@ -1,6 +1,6 @@
 """Starts several workers of one run on this machine.
 
-    python -m experiments.cluster.local 2 --dataset=textures
+    python -m experiments.cluster.local 2 --dataset=textures --workdir=runs/two-workers
 
 This is for trying out distributed training without a cluster. The first argument is
 the number of workers; the others are flags of alexnet_tf.train. The output of the first
