@@ -156,7 +156,7 @@ def _print_confusions(result, count):
 
 
 def _write_per_class(result, path):
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with files.atomic_text(path) as file:
         writer = csv.writer(file)
         errors = [f"top{k}_error" for k in result.reported_ks]
         writer.writerow(["label", "class", "images", *errors])

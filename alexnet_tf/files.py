@@ -112,11 +112,25 @@ def _replace(source, path):
     ) from last_error
 
 
+@contextlib.contextmanager
+def atomic_text(path):
+    """Opens a UTF-8 text file that replaces `path` as `atomic_write` does.
+
+    Line ends are kept. Names of files that are not UTF-8 are written as their bytes.
+    """
+    with (
+        atomic_write(path) as temporary,
+        open(
+            temporary, "w", encoding="utf-8", errors="surrogateescape", newline=""
+        ) as file,
+    ):
+        yield file
+
+
 def write_text(path, text):
-    """Writes a UTF-8 text file atomically, see `atomic_write`; line ends are kept."""
-    with atomic_write(path) as temporary:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+    """Writes a text file, see `atomic_text`."""
+    with atomic_text(path) as file:
+        file.write(text)
 
 
 def remove_unfinished(folder, name="*"):

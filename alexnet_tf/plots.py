@@ -16,6 +16,8 @@ from matplotlib import patches
 from matplotlib import ticker
 import numpy as np
 
+from alexnet_tf import files
+
 # These colors of Okabe and Ito's palette are distinguishable with color blindness.
 BLUE, ORANGE = "#0072B2", "#D55E00"
 GRAY, GREEN = "#999999", "#009E73"
@@ -424,8 +426,32 @@ def percent(probability):
 
 
 def shorten(text, max_length=28):
-    """Returns the text, shortened to `max_length` characters."""
+    """Returns the text, shortened to `max_length` characters, as `displayable`."""
+    text = displayable(text)
     return text if len(text) <= max_length else text[: max_length - 3] + "..."
+
+
+def displayable(text):
+    """Returns the text with a question mark for each byte that is not UTF-8.
+
+    Names of files may have such bytes, which Matplotlib refuses.
+    """
+    return text.encode("utf-8", "replace").decode()
+
+
+def save_figure(fig, path, resolution):
+    """Writes a figure as PNG; an existing file is replaced once it is complete.
+
+    Args:
+        fig: a figure of Matplotlib.
+        path: the file to write, or a file object that is open for writing bytes.
+        resolution: the number of pixels per inch.
+    """
+    if hasattr(path, "write"):
+        fig.savefig(path, dpi=resolution)
+        return
+    with files.atomic_write(path) as temporary:
+        fig.savefig(temporary, dpi=resolution)
 
 
 def _save(fig, path, title, note=""):
@@ -438,11 +464,12 @@ def _save(fig, path, title, note=""):
             _wrap_lines(note, _NOTE_LENGTH), x=0.01, ha="left", fontsize=10,
             parse_math=False,
         )  # fmt: skip
-    fig.savefig(path, dpi=_RESOLUTION)
+    save_figure(fig, path, _RESOLUTION)
 
 
 def _wrap_lines(text, length):
-    return "\n".join(textwrap.fill(line, length) for line in text.splitlines())
+    lines = displayable(text).splitlines()
+    return "\n".join(textwrap.fill(line, length) for line in lines)
 
 
 def _two_lines(name, length=10):
@@ -452,7 +479,7 @@ def _two_lines(name, length=10):
     """
     parts = [
         part[start : start + length]
-        for part in re.split(r"(?<=[ _])", name)
+        for part in re.split(r"(?<=[ _])", displayable(name))
         for start in range(0, len(part), length)
     ]
     wrapped = [""]
@@ -468,8 +495,9 @@ def _two_lines(name, length=10):
 def _set_heading(part, heading):
     """Sets the title of a part of a figure at its left edge."""
     part.suptitle(
-        heading, x=0.01, ha="left", fontsize=10, weight="bold", parse_math=False
-    )
+        displayable(heading), x=0.01, ha="left", fontsize=10, weight="bold",
+        parse_math=False,
+    )  # fmt: skip
 
 
 def _draw_curves(ax, metrics, name):

@@ -96,10 +96,7 @@ class _Table:
 
     def finish(self):
         """Writes the file, and returns a line about it."""
-        with (
-            files.atomic_write(self._path) as temporary,
-            open(temporary, "w", encoding="utf-8", newline="") as file,
-        ):
+        with files.atomic_text(self._path) as file:
             writer = csv.writer(file)
             writer.writerow(["file", "rank", "id", "name", "probability", "error"])
             for prediction in self._predictions:
@@ -130,9 +127,8 @@ class _Figure:
 
         if not self._rows:
             return None
-        with files.atomic_write(self._path) as temporary:
-            title = "The most probable classes"
-            plots.predictions([("", self._rows)], temporary, title)
+        title = "The most probable classes"
+        plots.predictions([("", self._rows)], self._path, title)
         if self._count == len(self._rows):
             return self._path
         return f"{self._path}: the first {len(self._rows)} of {self._count:,} images"

@@ -9,6 +9,7 @@ same --num_workers and --output_dir.
 """
 
 import os
+import shlex
 
 from alexnet_tf import cli
 
@@ -46,6 +47,11 @@ FLAGS = [
         ["short_side", "squash"],
         "As for alexnet_tf.train; the presets caffe and caffenet use squash.",
     ),
+    cli.list_flag(
+        "splits",
+        None,
+        "Splits to resize, separated by commas. Default: all.",
+    ),
     cli.exif_orientation_flag("Default: only for folder: and list: data sets."),
     cli.integer_flag(
         "images_per_shard", 1000, "Number of images in a file.", lower_bound=1
@@ -75,13 +81,15 @@ def _prepare(args):
         images_per_shard=args.images_per_shard,
         worker_index=args.worker_index,
         num_workers=args.num_workers,
+        splits=args.splits,
         exif_orientation=args.exif_orientation,
         image_key=args.image_key,
         label_key=args.label_key,
         verbose=cli.progress(),
     )
     if complete:
-        print(f"python -m alexnet_tf.train --dataset={name} --data_dir={output_dir}")
+        flags = [f"--dataset={name}", f"--data_dir={output_dir}"]
+        print("python -m alexnet_tf.train", shlex.join(flags))
     else:
         print(
             f"This worker has written its files to {output_dir}. The files of other "

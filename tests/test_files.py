@@ -12,6 +12,7 @@ import stat
 
 import pytest
 
+from alexnet_tf.files import atomic_text
 from alexnet_tf.files import atomic_write
 from alexnet_tf.files import check_output
 from alexnet_tf.files import expand_home
@@ -37,6 +38,16 @@ def test_write_text_accepts_a_path_without_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_text("file.txt", "text")
     assert os.listdir() == ["file.txt"]
+
+
+def test_text_may_contain_names_that_are_not_utf_8(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "é " + os.fsdecode(b"\xff") + "\r\n")
+    assert path.read_bytes() == b"\xc3\xa9 \xff\r\n"
+    with pytest.raises(RuntimeError), atomic_text(path) as file:
+        file.write("new")
+        raise RuntimeError
+    assert path.read_bytes() == b"\xc3\xa9 \xff\r\n"
 
 
 def test_atomic_write_can_write_a_directory(tmp_path):

@@ -32,7 +32,7 @@ ALLOWED_IMPORTS = {
     },
     "files": set(),
     "settings": set(),
-    "plots": set(),
+    "plots": {"files"},
     "protobuf": set(),
     "__main__": set(),
     "lazy": set(),

@@ -1,5 +1,7 @@
 """Tests that the plots are written, and that they show the values they are given."""
 
+import os
+
 from matplotlib import colors
 from matplotlib import text as text_module
 import numpy as np
@@ -85,6 +87,26 @@ def test_titles_may_contain_dollar_signs(tmp_path):
     assert (tmp_path / "c.png").exists()
 
 
+def test_names_that_are_not_utf_8_can_be_drawn(tmp_path):
+    name = os.fsdecode(b"\xff$a.jpg")
+    plots.curves(make_metrics(), str(tmp_path / "c.png"), name)
+    rows = [(name, np.zeros((4, 4, 3), np.uint8), [(0, name, 1.0)], None)]
+    plots.predictions([(name, rows)], str(tmp_path / "p.png"), name)
+    assert len(os.listdir(tmp_path)) == 2
+    assert plots.displayable(name) == plots.shorten(name) == "?$a.jpg"
+
+
+def test_a_figure_that_cannot_be_drawn_keeps_the_old_file(tmp_path):
+    path = tmp_path / "c.png"
+    path.write_text("old")
+    with pytest.raises(TypeError):
+        plots.save_figure(plots.figure.Figure(), path, resolution="high")
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["c.png"]
+    with open(tmp_path / "d.png", "wb") as file:
+        plots.save_figure(plots.figure.Figure(figsize=(1, 2)), file, resolution=20)
+    assert read_png(tmp_path / "d.png").shape[:2] == (40, 20)
+
+
 # ---- The contents of matplotlib's figures ----------------------------------------
 
 
@@ -95,9 +117,7 @@ def draw(monkeypatch):
     It returns the matplotlib figure that the function would write.
     """
     figures = []
-    monkeypatch.setattr(
-        plots.figure.Figure, "savefig", lambda self, *_, **__: figures.append(self)
-    )
+    monkeypatch.setattr(plots, "save_figure", lambda fig, *_: figures.append(fig))
 
     def call(function, *args, **kwargs):
         function(*args, **kwargs)

@@ -42,8 +42,9 @@ class UndecodableError(ValueError):
     """
 
     def __init__(self, encoded, error):
+        num_bytes = int(tf.strings.length(encoded))  # A tensor has no `len`.
         self.fault = (
-            f"{len(encoded)} bytes that cannot be decoded as a JPEG, PNG, BMP, GIF or "
+            f"{num_bytes} bytes that cannot be decoded as a JPEG, PNG, BMP, GIF or "
             f"WebP image: {short_message(error)}"
         )
         super().__init__(f"Expected an image. Received: {self.fault}.")

@@ -9,6 +9,7 @@ import re
 import numpy as np
 
 from alexnet_tf.data.folder_contents import describe_undecodable
+from alexnet_tf.data.folder_contents import find_file
 from alexnet_tf.data.folder_contents import find_images
 from alexnet_tf.data.folder_contents import IMAGE_EXTENSIONS
 from alexnet_tf.data.folder_contents import log_once
@@ -34,7 +35,8 @@ def find(patterns):
             - the path of a file. Whether it exists is not checked: a missing file is
               reported when it is read.
             - a glob pattern, in which `**` stands for folders of any depth. The matches
-              are sorted. Without a match, the pattern is kept as a path.
+              are sorted, and each image is returned once. Without a match, the pattern
+              is kept as a path.
             - a folder, which stands for the images in it and in its subfolders, see
               `folder_contents.find_images`.
             - "list:FILE". Each line of the file has a path, which is relative to the
@@ -92,8 +94,13 @@ def _find_pattern(pattern):
     matches = [] if exists else sorted(glob.glob(pattern, recursive=True))
     paths = []
     for path in matches or [pattern]:
-        paths += _images_in(path) if os.path.isdir(path) else [path]
-    return [(path, None) for path in paths]
+        if not os.path.isdir(path):
+            paths.append(path)
+        # `**` matches all folders, of which some have no images.
+        elif "**" not in pattern or exists or find_images(path)[0]:
+            paths += _images_in(path)
+    # `**` also matches the images in the folders that it matches.
+    return [(path, None) for path in dict.fromkeys(paths)]
 
 
 def _images_in(folder):
@@ -140,7 +147,5 @@ def _read_list(list_file):
     else:
         files = [(line, None) for line in lines]
     folder = os.path.dirname(list_file)
-    return [
-        (os.path.join(folder, os.path.expanduser(path)), label)
-        for path, label in files
-    ]
+    paths = [os.path.join(folder, os.path.expanduser(path)) for path, _ in files]
+    return [(find_file(path) or path, label) for path, (_, label) in zip(paths, files)]

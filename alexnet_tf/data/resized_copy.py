@@ -75,12 +75,13 @@ def prepare(
     images_per_shard=1000,
     worker_index=0,
     num_workers=1,
+    splits=None,
     exif_orientation=None,
     image_key=None,
     label_key=None,
     verbose=1,
 ):
-    """Writes a resized copy of all splits of a data set.
+    """Writes a resized copy of a data set.
 
     Once the copy is complete, the pixel statistics of its split "train", if it has one,
     are stored beside it.
@@ -96,6 +97,7 @@ def prepare(
         images_per_shard: the number of images in a record file.
         worker_index, num_workers: the index of this process, from 0, and the number of
             processes. Each process writes its share of the files.
+        splits: the names of the splits to copy. Default: all.
         exif_orientation: whether to turn images upright by the EXIF orientation of
             their JPEG files, which the copy does not have. Default: whether they are
             image files of a folder or a list.
@@ -107,11 +109,11 @@ def prepare(
         The copy is complete once all processes have finished.
 
     Raises:
-        ValueError: if the original data set can't be loaded (see `datasets.load`),
-            `worker_index` is not from 0 to `num_workers` - 1, a copy was begun in
-            `output_dir` with other settings, a class name has line breaks or spaces at
-            its ends, an image is unreadable, or the number of examples in a split is
-            wrong.
+        ValueError: if a split of the original data set can't be loaded (see
+            `datasets.load`) or does not exist, `worker_index` is not from 0 to
+            `num_workers` - 1, a copy was begun in `output_dir` with other settings, a
+            class name has line breaks or spaces at its ends, an image is unreadable, or
+            the number of examples in a split is wrong.
         OSError: if `output_dir` can't be written to, or the original can't be read.
         ModuleNotFoundError: as in `datasets.load`.
     """
@@ -134,12 +136,10 @@ def prepare(
     )
     name = data_set_name(dataset, image_size, resize, image_format)
     folder = os.path.join(os.path.expanduser(output_dir), name, _VERSION)
-    sources = {
-        split: load(split)
-        for split in datasets.split_names(
-            dataset, data_dir, image_key=image_key, label_key=label_key
-        )
-    }
+    all_splits = datasets.split_names(
+        dataset, data_dir, image_key=image_key, label_key=label_key
+    )
+    sources = _load_splits(load, all_splits, splits)
     copy_settings = {
         "image_format": image_format,
         "quality": quality if image_format == "jpeg" else None,
@@ -185,6 +185,35 @@ def prepare(
         train = datasets.load(name, "train", output_dir)
         pixel_statistics.load_or_compute(train, preprocessing, train.folder, verbose)
     return name, complete
+
+
+def _load_splits(load, all_splits, splits):
+    """Returns {split: `Source`} of the splits to copy.
+
+    Args:
+        load: a function that returns the `Source` of a split.
+        all_splits: the names of all splits.
+        splits: as for `prepare`.
+
+    Raises:
+        ValueError: if a split does not exist or cannot be loaded.
+    """
+    unknown = set(splits or ()) - set(all_splits)
+    if unknown or (splits is not None and not splits):
+        raise ValueError(
+            f"Expected splits of the data set: {', '.join(all_splits)}. Received: "
+            f"splits={splits}."
+        )
+    sources = {}
+    for split in splits or all_splits:
+        try:
+            sources[split] = load(split)
+        except ValueError as error:
+            raise ValueError(
+                f"The split {split!r} cannot be copied. Leave it out by naming the "
+                f"splits to copy, of {', '.join(all_splits)}. {error}"
+            ) from error
+    return sources
 
 
 def read_settings(path):

@@ -173,15 +173,20 @@ def _plot(
     above.set_title("each point is an image", fontsize=8)
     below.set_title(f"{len(chosen)} of the images at their positions", fontsize=8)
     if has_legend:
-        for number, label in enumerate(marked):
-            name = plots.shorten(readable_name(classes[label]), 20)
-            _scatter(above, positions[labels == label], number, name)
-        above.legend(
-            fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.08),
-            handletextpad=0.1, columnspacing=0.8,
-        )
+        names = [plots.shorten(readable_name(classes[label]), 20) for label in marked]
+        handles = [
+            _scatter(above, positions[labels == label], number)
+            for number, label in enumerate(marked)
+        ]
+        # Given as `label` of its points, a name with "_" at its beginning is left out.
+        legend = above.legend(
+            handles, names, fontsize=8, ncols=3, loc="upper center",
+            bbox_to_anchor=(0.5, -0.08), handletextpad=0.1, columnspacing=0.8,
+        )  # fmt: skip
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     else:
-        _scatter(above, positions, 0, None)
+        _scatter(above, positions, 0)
     half = _THUMBNAIL_SIDE / 2
     for index, image in zip(chosen, images):
         x, y = positions[index]
@@ -189,10 +194,9 @@ def _plot(
     layout.save(fig, path)
 
 
-def _scatter(ax, positions, number, name):
+def _scatter(ax, positions, number):
     color = layout.COLORS[number % len(layout.COLORS)]
     marker = _MARKERS[number // len(layout.COLORS)]
-    ax.scatter(
-        *positions.T, s=12, color=color, marker=marker, label=name, alpha=0.8,
-        linewidths=0,
+    return ax.scatter(
+        *positions.T, s=12, color=color, marker=marker, alpha=0.8, linewidths=0
     )

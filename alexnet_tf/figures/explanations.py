@@ -11,6 +11,7 @@ from alexnet_tf.figures import input_images
 from alexnet_tf.figures import occlusion
 from alexnet_tf.figures import saliency
 from alexnet_tf.figures import strongest_patches
+from alexnet_tf.inference import evaluation
 from alexnet_tf.models.labels import find_class
 
 FIGURES = (
@@ -59,6 +60,9 @@ def draw(
     else:
         num_images = 1 if figure == "deconv" and unit is None else count
         source, chosen = examples.load(data, paths, num_images, seed)
+        if figure == "occlusion" and not paths:
+            # It shows the probability of the true class.
+            evaluation.check_fits(classifier, source)
         shown = [input_images.load(classifier, source, each) for each in chosen]
         _draw_images(figure, classifier, shown, output, class_name, layer, unit, count)
 

@@ -206,7 +206,7 @@ def page(workdir, classifier, source, train_source, index, layer, verbose=0):
             "Result",
             *_result(classifier, source, probabilities, labels, log_lines, progress),
         ),
-        ("Curves", *_curves(log_lines, preset.name, source.name)),
+        ("Curves", *_curves(log_lines, preset.name)),
         *_kernels(classifier),
         *_predictions(classifier, source, probabilities, labels),
         ("Confusions", *_confusions(source, probabilities, labels)),
@@ -459,13 +459,13 @@ def _last_epoch_error(train_metrics):
     return np.average(errors[in_last], weights=steps[in_last]), epochs[-1]
 
 
-def _curves(log_lines, preset_name, source_name):
+def _curves(log_lines, preset_name):
     if not log_lines:
         return "Training has recorded no metrics.", ""
     titles = {"loss": "loss", "top1_error": "top-1 error", "top5_error": "top-5 error"}
     plotted = []
     for name in plots.recorded_metrics(log_lines):
-        title = f"Training of {preset_name} on {source_name}: {titles[name]}"
+        title = f"Training of {preset_name}: {titles[name]}"
         draw_figure = functools.partial(
             plots.curves, log_lines, title=title, names=(name,)
         )

@@ -29,7 +29,8 @@ def make_figure(height, title, note=""):
         title: the title in plain words.
         note: a description of the figure and its scale, in smaller letters below it.
     """
-    title, note = textwrap.fill(title, 52), textwrap.fill(note, 72)
+    title = textwrap.fill(plots.displayable(title), 52)
+    note = textwrap.fill(plots.displayable(note), 72)
     height += 0.2 * (1 + title.count("\n")) + 0.13 * (note.count("\n") + bool(note))
     fig = figure.Figure(figsize=(WIDTH, height), layout="constrained")
     fig.suptitle(title, fontsize=_TITLE_SIZE, parse_math=False)
@@ -56,7 +57,7 @@ def show(ax, image, title="", **options):
     shown = ax.imshow(image, **options)
     ax.set_xticks([])
     ax.set_yticks([])
-    ax.set_title(title, fontsize=_TEXT_SIZE, parse_math=False)
+    ax.set_title(plots.displayable(title), fontsize=_TEXT_SIZE, parse_math=False)
     return shown
 
 
@@ -70,4 +71,4 @@ def add_color_bar(fig, shown, ax, label="", **options):
 
 def save(fig, path):
     """Writes a figure as a PNG file."""
-    fig.savefig(path, dpi=_DPI)
+    plots.save_figure(fig, path, _DPI)

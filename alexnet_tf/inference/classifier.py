@@ -134,12 +134,15 @@ class Classifier:
         preset: the `presets.Preset` that the model was built from.
         classes: the names of the classes, see `labels.decode_predictions`.
         statistics: the `pixel_statistics.Statistics` of the preprocessing.
+        has_class_names: False if `classes` are the numbers of the outputs, because
+            the names are not known.
     """
 
     model: keras.Model
     preset: presets.Preset
     classes: tuple[str, ...]
     statistics: pixel_statistics.Statistics
+    has_class_names: bool = True
 
     @functools.cached_property
     def fingerprint(self):
@@ -306,9 +309,10 @@ def load_classifier(weights, preset=None, layout=None, mean=None, checkpoint="la
     if run is not None:
         check_no_mean(mean, weights)
         _, classes = read_network(run)
+        has_class_names = True
         statistics = pixel_statistics.read(os.path.join(run, STATISTICS_FILE))
     else:
-        classes = _class_names(path, spec)
+        classes, has_class_names = _class_names(path, spec)
         statistics = pixel_statistics.published(spec.preprocessing, mean)
     model = alexnet.AlexNet(spec, len(classes))
     load_weights(
@@ -317,7 +321,7 @@ def load_classifier(weights, preset=None, layout=None, mean=None, checkpoint="la
         layout=layout,
         channel_order=spec.preprocessing.channel_order,
     )
-    return Classifier(model, spec, tuple(classes), statistics)
+    return Classifier(model, spec, classes, statistics, has_class_names)
 
 
 def predict_files(
@@ -590,7 +594,10 @@ def _checkpoint_path(path, checkpoint):
 
 
 def _class_names(weights, preset):
-    """Returns the names of ImageNet's classes if there are 1000, numbers otherwise."""
+    """Returns the classes of a weights file, and whether they are names.
+
+    They are those of ImageNet if there are 1000, and numbers otherwise.
+    """
     last = preset.layers[-1].name
     layers = read_shapes(weights, preset.weighted_layers)
     if last not in layers:
@@ -609,5 +616,5 @@ def _class_names(weights, preset):
             "Give the preset of this file, or another file."
         )
     if count == len(imagenet_classes()):
-        return tuple(imagenet_classes())
-    return tuple(str(number) for number in range(count))
+        return tuple(imagenet_classes()), True
+    return tuple(str(number) for number in range(count)), False

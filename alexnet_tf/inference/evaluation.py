@@ -130,9 +130,9 @@ def evaluate(
         OSError: if weights or data are missing.
         MemoryError: if the memory does not suffice for a batch.
     """
-    _check_protocol(protocol)
     if not isinstance(weights, (list, tuple)):
         weights = [weights]
+    _check_options(weights, protocol, scales, search_split)
     data = find_run_data(
         weights[0], dataset, split, data_dir, "textures",
         image_key=image_key, label_key=label_key,
@@ -145,6 +145,11 @@ def evaluate(
     ]
     source = data.source()
     classifiers = [_in_class_order(classifier, source) for classifier in classifiers]
+    # All networks are checked before the first one is measured.
+    for classifier in classifiers:
+        check_fits(classifier, source)
+        if protocol == "dense":
+            _dense_scales(classifier, scales)
 
     def measure(source):
         if protocol == "dense":
@@ -257,16 +262,7 @@ def dense_probabilities(classifier, source, scales=None, verbose=1):
     """
     check_fits(classifier, source)
     preprocessing, statistics = classifier.preset.preprocessing, classifier.statistics
-    if scales is None:
-        scales = preprocessing.image_size
-    scales = [scales] if isinstance(scales, numbers.Integral) else list(scales)
-    if not scales:
-        raise ValueError(f"Expected at least one size. Received: {scales=}.")
-    if min(scales) < preprocessing.crop_size:
-        raise ValueError(
-            f"Expected sizes of at least {preprocessing.crop_size} pixels, the size "
-            f"of the network's input. Received: {scales=}."
-        )
+    scales = _dense_scales(classifier, scales)
     convolutional = alexnet.to_fully_convolutional(classifier.model)
     outputs, labels = [], []
     bar = keras.utils.Progbar(source.num_examples, verbose=verbose)
@@ -409,11 +405,13 @@ def search_weights(all_probabilities, labels, seed=0):
 def check_fits(classifier, source):
     """Raises a ValueError if a source does not suit the network of a classifier."""
     source.check_fits(classifier.preset.preprocessing)
+    same_names = sorted(classifier.classes) == sorted(source.classes)
     if classifier.classes != source.classes and (
         len(classifier.classes) != len(source.classes)
         or _numbers(source) not in (classifier.classes, source.classes)
+        or (same_names and classifier.has_class_names)
     ):
-        if sorted(classifier.classes) == sorted(source.classes):
+        if same_names:
             raise ValueError(
                 f"Expected a network whose classes are in the order of {source}: "
                 f"{', '.join(source.classes[:3])}. Received: the same classes in "
@@ -439,14 +437,14 @@ def _in_class_order(classifier, source):
     """Returns a `Classifier` whose outputs are in the order of the source's classes.
 
     If only the order of the class names differs, the weights of the last layer are
-    changed in place. Otherwise, and for numbers instead of names, the result is
-    `classifier`.
+    changed in place. Otherwise, and for numbers of outputs instead of names, the result
+    is `classifier`.
     """
     names = classifier.classes
-    # Numbers are positions: the folders 0 to 10 have another order, 0, 1, 10, 2, ...
-    is_numbered = _numbers(source) in (names, source.classes)
     is_reordered = names != source.classes and sorted(names) == sorted(source.classes)
-    if is_numbered or not is_reordered or len({*names}) < len(names):
+    # Weights may come from folders called 0 to 10, whose order is 0, 1, 10, 2, ...
+    is_named = classifier.has_class_names and len({*names}) == len(names)
+    if not is_reordered or not is_named:
         return classifier
     order = [names.index(name) for name in source.classes]
     last = classifier.model.get_layer(classifier.preset.layers[-1].name)
@@ -455,12 +453,39 @@ def _in_class_order(classifier, source):
     return dataclasses.replace(classifier, classes=source.classes)
 
 
-def _check_protocol(protocol):
+def _check_options(weights, protocol, scales, search_split):
+    """Raises a ValueError if options of `evaluate` do not go together."""
     if protocol not in (*PROTOCOLS, "dense"):
         raise ValueError(
             'Expected the protocol "center", "ten_crop" or "dense". Received: '
             f"protocol={protocol!r}."
         )
+    if scales is not None and protocol != "dense":
+        raise ValueError(
+            f'Expected scales for the protocol "dense" only. Received: {protocol=}, '
+            f"{scales=}."
+        )
+    if search_split and len(weights) < 2:
+        raise ValueError(
+            "Expected several networks for search_split, on which the weights of an "
+            f"ensemble are optimized. Received: {search_split=}, one network."
+        )
+
+
+def _dense_scales(classifier, scales):
+    """Returns the sizes for `dense_probabilities` as a list, and checks them."""
+    preprocessing = classifier.preset.preprocessing
+    if scales is None:
+        scales = preprocessing.image_size
+    scales = [scales] if isinstance(scales, numbers.Integral) else list(scales)
+    if not scales:
+        raise ValueError(f"Expected at least one size. Received: {scales=}.")
+    if min(scales) < preprocessing.crop_size:
+        raise ValueError(
+            f"Expected sizes of at least {preprocessing.crop_size} pixels, the size "
+            f"of the network's input. Received: {scales=}."
+        )
+    return scales
 
 
 def _load_classifiers(weights, names, layout, mean, checkpoint):

@@ -261,9 +261,11 @@ def keras_file(network, path):
     model, inputs = _plain_model(network), _noise_inputs(network)
     with _write_to_new_path(path) as temporary:
         saved = network.model if isinstance(network, Classifier) else network
-        saved.save(temporary)
+        # Keras accepts the extension in lower case only.
+        keras_path = os.path.splitext(temporary)[0] + ".keras"
+        saved.save(keras_path)
         try:
-            loaded = keras.saving.load_model(temporary, compile=False)
+            loaded = keras.saving.load_model(keras_path, compile=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 "Keras cannot load the file of this network again. Register the "
@@ -271,6 +273,7 @@ def keras_file(network, path):
                 "and replace Lambda layers by such classes. Keras says: "
                 f"{' '.join(str(error).split())[:300]}"
             ) from error
+        os.replace(keras_path, temporary)
         outputs = run_model(_plain_model(loaded), inputs)
         return compare(outputs, run_model(model, inputs), tolerance(model))
 

@@ -215,7 +215,7 @@ class _ArrayFile:
 
 
 def _extension(path):
-    return os.path.splitext(path)[1]
+    return os.path.splitext(path)[1].lower()
 
 
 _FORMATS = {".npz": _NpzWriter, ".npy": _NpyWriter, ".h5": _HDF5Writer}

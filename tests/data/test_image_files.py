@@ -37,13 +37,16 @@ def test_a_folder_stands_for_its_images_at_any_depth_in_sorted_order(folder):
         ("*.png", ["b.png"]),
         ("a/*", ["a/2.JPEG", "a/deep/1.bmp"]),
         ("**/*.bmp", ["a/deep/1.bmp"]),
+        ("**/*", ["a/2.JPEG", "a/deep/1.bmp", "b.png", "notes.txt"]),
+        ("**", ["a/2.JPEG", "a/deep/1.bmp", "b.png", "notes.txt"]),
         ("*.txt", ["notes.txt"]),
         ("*.gif", ["*.gif"]),
         ("missing.png", ["missing.png"]),
     ],
 )
 def test_glob_patterns(folder, pattern, expected):
-    """The matched folder a/deep stands for its images."""
+    """The matched folder a/deep stands for its images, once."""
+    (folder / "empty").mkdir()
     assert find_names(f"{folder}/{pattern}", folder) == expected
 
 
@@ -101,6 +104,15 @@ def test_lists_have_labels_if_every_line_ends_in_an_integer(folder, tmp_path):
     list_file.write_text("images/b.png 7\nimages/my 3\t0\n")
     expected = [(f"{folder}/b.png", 7), (f"{folder}/my 3", 0)]
     assert image_files.find(f"list:{list_file}") == expected
+
+
+def test_lists_may_have_another_unicode_form_than_the_files(tmp_path):
+    """macOS writes an accented letter as two characters."""
+    (tmp_path / "\u00e9.png").touch()
+    (tmp_path / "list.txt").write_text("e\u0301.png 3\nmissing e\u0301.png 4\n")
+    assert image_files.find(f"list:{tmp_path}/list.txt") == [
+        (f"{tmp_path}/\u00e9.png", 3), (f"{tmp_path}/missing e\u0301.png", 4),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -362,3 +362,24 @@ def test_the_command_rejects_other_workers_and_settings(tmp_path, data):
     assert code == 0, err
     code, _, err = command("prepare", *args, "--images_per_shard=9")
     assert code == 1 and "settings of the copy" in err
+
+
+def test_copies_only_the_given_splits(tmp_path):
+    """Kaggle's folders have images without classes beside those for training."""
+    data = write_image_folder(tmp_path / "pets" / "train", classes=2, count=2)
+    data = data.removesuffix("/train")
+    (tmp_path / "pets" / "test").mkdir()
+    (tmp_path / "pets" / "test" / "1.jpg").touch()
+    with pytest.raises(ValueError, match="The split 'test' cannot be copied. .* train"):
+        prepare(data, tmp_path / "out")
+    with pytest.raises(ValueError, match="Expected splits .* train. Received: .*'tra'"):
+        prepare(data, tmp_path / "out", splits=["tra"])
+    code, out, err = command(
+        "prepare", f"--dataset={data}", f"--output_dir={tmp_path / 'my out'}",
+        "--splits=train", "--image_size=73", "--format=raw",
+    )  # fmt: skip
+    assert code == 0, err
+    assert out.endswith(f"--dataset=pets_73_raw '--data_dir={tmp_path / 'my out'}'\n")
+    copy = str(tmp_path / "my out")
+    assert datasets.split_names("pets_73_raw", copy) == ["train"]
+    assert datasets.load("pets_73_raw", "train", copy).num_examples == 4

@@ -1,5 +1,6 @@
 """Tests the features in two dimensions."""
 
+import dataclasses
 import sys
 import types
 
@@ -97,6 +98,17 @@ def test_figure_shows_images_at_their_positions(make_source, monkeypatch):
         np.testing.assert_array_equal(pixels, crop)
     assert f"component 1 ({shares[0]:.0%})" in texts(figures[0])
     assert any(text.startswith("6 images of images") for text in texts(figures[0]))
+
+
+def test_the_legend_has_all_names_as_they_are(make_source, monkeypatch):
+    """Matplotlib leaves out labels that begin with an underscore."""
+    figures = capture_figures(monkeypatch)
+    names = ("_noise_", "a$x$b", *"23456789")
+    source = dataclasses.replace(make_source(4), classes=names)
+    embedding.draw(untrained_classifier(), source, "out.png", count=4)
+    legend = figures[0].axes[0].get_legend().get_texts()
+    assert [text.get_text() for text in legend] == ["_noise_", "a$x$b", "2", "3"]
+    assert not any(text.get_parse_math() for text in legend)
 
 
 def test_rejects_too_few_images_and_unknown_projections(make_source):

@@ -77,6 +77,17 @@ def test_images_of_a_split_are_chosen_by_the_seed(drawn, figure, count):
     assert len(labels(count=2)) == 2
 
 
+def test_occlusion_needs_the_classes_of_the_network(drawn, image_folder, tmp_path):
+    """Unlike the other figures, it shows the probability of the true class."""
+    for name in ("cats", "dogs"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        write_image(tmp_path / "pets" / name / "1.png")
+    others = f"folder:{tmp_path / 'pets'}"
+    with pytest.raises(ValueError, match="2 classes of .*, such as cats, dogs"):
+        drawn("occlusion", dataset=others)
+    assert len(drawn("saliency", dataset=others)[2]) == 2
+
+
 def test_given_images_replace_those_of_the_split(drawn, tmp_path):
     paths = [write_image(tmp_path / name) for name in ("cat.png", "dog.png")]
     figure, _, images, _, class_index = drawn(

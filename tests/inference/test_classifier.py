@@ -472,6 +472,27 @@ def test_files_are_classified_in_batches_in_their_order(trained, tmp_path, ten_c
             assert row[2] == pytest.approx(expected_row[2], abs=1e-6)
 
 
+def test_tables_and_figures_have_names_that_are_not_utf_8(trained, tmp_path):
+    folder, images, _ = trained
+    path = tmp_path / os.fsdecode(b"\xff.jpg")
+    path.write_bytes(images[0])
+    for name in ("a.csv", "a.png"):
+        output = tmp_path / name
+        code, _, err = command(
+            "predict", f"--weights={folder / 'run'}", f"--output={output}", path
+        )
+        assert code == 0 and output.exists(), err
+    assert (tmp_path / "a.csv").read_bytes().splitlines()[1].startswith(
+        os.fsencode(path) + b",1,"
+    )
+
+
+def test_bytes_in_a_tensor_that_are_no_image_are_reported(trained):
+    classifier = load_classifier(str(trained[0] / "run"))
+    with pytest.raises(ValueError, match="Received: 8 bytes that cannot be decoded"):
+        classifier.predict(tf.constant(b"no image"))
+
+
 def test_predict_reports_bad_files_and_continues(trained, tmp_path):
     folder, images, _ = trained
     (tmp_path / "a.jpg").write_bytes(images[0])

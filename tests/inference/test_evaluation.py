@@ -197,7 +197,45 @@ def test_classes_in_another_order_are_compared_by_name(
 
 def evaluate_source(monkeypatch, source, protocol):
     monkeypatch.setattr(inference.classifier.RunData, "source", lambda data: source)
-    return evaluation.evaluate("w.npz", protocol=protocol, scales=[72], verbose=0)
+    scales = [72] if protocol == "dense" else None
+    return evaluation.evaluate("w.npz", protocol=protocol, scales=scales, verbose=0)
+
+
+def test_numbers_are_names_in_a_run_and_positions_in_a_weights_file(
+    make_source, monkeypatch
+):
+    """A run on the folders 0 to 10 has the classes 0, 1, 10, 2, ... in this order."""
+    sorted_names = tuple(sorted(map(str, range(10)), reverse=True))
+    source = dataclasses.replace(make_source(10), classes=sorted_names)
+    run = untrained_classifier()
+    file = dataclasses.replace(run, has_class_names=False)
+    evaluation.check_fits(file, source)
+    with pytest.raises(ValueError, match="same classes in another order: 0, 1, 2"):
+        evaluation.check_fits(run, source)
+    results = {}
+    for name in ("file", "run"):  # The outputs of `run` are put in another order.
+        classifier = {"file": file, "run": run}[name]
+        monkeypatch.setattr(evaluation, "load_classifier", lambda *_: classifier)
+        results[name] = evaluate_source(monkeypatch, source, "center").probabilities
+    np.testing.assert_allclose(results["run"], results["file"][:, ::-1], rtol=1e-5)
+
+
+def test_all_networks_are_checked_before_the_first_one_is_measured(
+    make_source, monkeypatch
+):
+    source = make_source(10)
+    monkeypatch.setattr(inference.classifier.RunData, "source", lambda data: source)
+    fitting = untrained_classifier()
+    other = dataclasses.replace(fitting, classes=tuple("abc"))
+    classifiers = iter([fitting, other] * 2)
+    monkeypatch.setattr(evaluation, "load_classifier", lambda *_: next(classifiers))
+    for name in ("probabilities", "dense_probabilities"):
+        monkeypatch.delattr(evaluation, name)
+    with pytest.raises(ValueError, match="10 classes .*Received: .* 3 classes"):
+        evaluation.evaluate(["a.npz", "b.npz"])
+    monkeypatch.setattr(evaluation, "check_fits", lambda *_: None)
+    with pytest.raises(ValueError, match="sizes of at least 64 .*scales=.63"):
+        evaluation.evaluate(["a.npz", "b.npz"], protocol="dense", scales=63)
 
 
 def test_the_most_frequent_confusion_comes_first():
@@ -453,6 +491,9 @@ def test_evaluate_takes_a_weights_file(trained, tmp_path):
         "--protocol=center",
     )  # fmt: skip
     assert code == 0 and "center crop, 10 images" in out, err
+    for weights, has_names in ((tmp_path / "w.npy", False), (workdir, True)):
+        classifier = inference.load_classifier(str(weights), "tiny")
+        assert classifier.has_class_names == has_names
 
 
 @pytest.mark.parametrize(
@@ -460,9 +501,11 @@ def test_evaluate_takes_a_weights_file(trained, tmp_path):
     [
         (dict(protocol="tencrop"), "\"ten_crop\" or \"dense\".*protocol='tencrop'"),
         (dict(preset=["tiny", presets.get("owt")]), "each of 1 weights.*: 2 presets"),
+        (dict(scales=[384]), "\"dense\" only.*protocol='ten_crop', scales=.384"),
+        (dict(search_split="train"), "several networks for search_split.*one network"),
     ],
 )
-def test_evaluate_rejects_unknown_protocols_and_too_many_presets(arguments, message):
+def test_evaluate_rejects_options_that_do_not_go_together(arguments, message):
     with pytest.raises(ValueError, match=message):
         inference.evaluate("tiny_textures", **arguments)
 

@@ -239,6 +239,8 @@ def test_a_keras_file_is_loaded_by_keras(tmp_path, monkeypatch):
     own = every_kind_of_layer("code2012")
     assert export_formats.keras_file(own, "~/b.keras").difference == 0
     assert (tmp_path / "b.keras").is_file()
+    export_formats.export("tiny_textures", tmp_path / "c.KERAS")
+    assert [*tmp_path.glob("c.*")] == [tmp_path / "c.KERAS"]
     inputs = keras.Input([4, 4, 3], name="image")
     model = keras.Model({"image": inputs}, [keras.layers.Dense(1, "sigmoid")(inputs)])
     assert export_formats.keras_file(model, tmp_path / "c.keras").difference == 0

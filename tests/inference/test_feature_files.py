@@ -20,6 +20,15 @@ def write(path, blocks, names, labels=None):
         file.finish(names, labels)
 
 
+def test_extensions_may_be_in_upper_case(tmp_path):
+    path = tmp_path / "F.NPY"
+    feature_files.check_path(path, ["fc6"])
+    blocks = make_blocks(["fc6"])
+    write(path, blocks, list("abcdef"))
+    rows = np.concatenate([block["fc6"] for block in blocks])
+    np.testing.assert_array_equal(np.load(path), rows)
+
+
 def make_blocks(layers, counts=(3, 1, 2), row=(2, 4)):
     """Returns {layer: random rows} for each number of rows in `counts`."""
     rng = np.random.default_rng(0)
