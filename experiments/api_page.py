@@ -188,11 +188,14 @@ def _fields(block):
 
 def _item(item):
     text = " ".join(item.split())
+    # An item of a list within a field is indented below the field.
+    indent = "  " if text.startswith("- ") else ""
+    text = text.removeprefix("- ")
     match = _FIELD.fullmatch(text)
-    if match:
+    if match and not indent:
         text = f"`{match[1]}`: {match[2]}"
     return textwrap.fill(
-        f"- {text}", _WIDTH, subsequent_indent="  ",
+        f"{indent}- {text}", _WIDTH, subsequent_indent=f"{indent}  ",
         break_on_hyphens=False, break_long_words=False,
     )  # fmt: skip
 

@@ -203,14 +203,16 @@ def test_a_part_without_its_comments_is_not_replaced():
 def test_docstrings_become_markdown():
     docstring = (
         "Returns a sum.\n\nIt is exact:\n\n    add(1, b=2)\n\nArgs:\n    a: a number\n"
-        "        or two.\n    **kwargs: see `b`.\n\nReturns:\n    The sum."
+        "        or two.\n    **kwargs: one of\n\n        - b: see `b`\n\n"
+        "Returns:\n    The sum."
     )
     assert api_page.to_markdown(docstring) == [
         "Returns a sum.",
         "It is exact:",
         "```text\nadd(1, b=2)\n```",
         "**Args**",
-        "- `a`: a number or two.\n- `**kwargs`: see `b`.",
+        "- `a`: a number or two.\n- `**kwargs`: one of",
+        "  - b: see `b`",
         "**Returns**",
         "The sum.",
     ]
