@@ -122,6 +122,9 @@ def _read_last_records(builder, split, decoders, shuffle_seed, position):
         [file.take for file in files], position,
         cycle_length=_CYCLE_LENGTH, block_length=config.interleave_block_length,
     )  # fmt: skip
+    # TFDS cannot read an empty list of files: after the end, the last file is read from
+    # its end.
+    rest = rest or [(len(files) - 1, files[-1].take)]
     rest = [_without_records(files[index], start) for index, start in rest]
     examples = _read_records(
         builder, split, decoders, shuffle_files=False,

@@ -69,12 +69,12 @@ def test_finds_the_first_position_that_shuffling_still_needs(num_read):
     assert num_read < 90 or first > 60
 
 
-def crops(source, first_step):
-    """Returns the images and labels of an epoch of 12 steps of 5 images."""
+def batches(source, first_step):
+    """Returns the batches of an epoch of 12 steps of 5 images."""
     preprocessing = dataclasses.replace(
         presets.get("tiny").preprocessing, image_size=18, crop_size=16
     )
-    batches = input_pipeline.training_batches(
+    dataset = input_pipeline.training_batches(
         source,
         preprocessing,
         pixel_statistics.imagenet(preprocessing),
@@ -85,7 +85,12 @@ def crops(source, first_step):
         first_step=first_step,
         shuffle_buffer=6,
     )
-    images, labels = zip(*batches.as_numpy_iterator())
+    return [*dataset.as_numpy_iterator()]
+
+
+def crops(source, first_step):
+    """Returns the images and labels of the batches."""
+    images, labels = zip(*batches(source, first_step))
     return np.concatenate(images), np.concatenate(labels)
 
 
@@ -134,6 +139,12 @@ def test_a_resumed_epoch_reads_only_the_files_that_it_needs(
     resumed_images, resumed_labels = crops(source, first_step=9)
     np.testing.assert_array_equal(resumed_labels, labels[45:])
     np.testing.assert_array_equal(resumed_images, images[45:])
+
+
+def test_an_epoch_resumed_after_its_last_step_has_no_batches(copy_in_files):
+    """A run may be stopped when it has trained, but not evaluated, an epoch."""
+    source = datasets.load("images_18", "train", copy_in_files)
+    assert batches(source, first_step=12) == []
 
 
 def test_an_ordered_data_set_is_shuffled_like_others(copy_in_files, tmp_path):
