@@ -12,6 +12,7 @@ import json
 
 from alexnet_tf import cli
 from alexnet_tf import files
+from alexnet_tf import presets
 
 # TensorFlow is imported in the functions that need it: --help must not wait for it.
 
@@ -41,6 +42,7 @@ FLAGS = [
         "training the first network on this data set and on noise; may be repeated.",
     ),
     cli.data_dir_flag(),
+    *cli.feature_flags(),
     cli.path_flag("output", None, "JSON file to write the results to."),
 ]
 
@@ -95,6 +97,7 @@ def _benchmark(args):
 
     if args.output:
         files.check_output("--output", args.output)
+    _check_names(args)
     print(
         "| network | precision | training, images/s | fraction of the matrix rate | "
         "inference, images/s | update, ms | peak memory, MB | first step, s |"
@@ -115,12 +118,25 @@ def _benchmark(args):
     if args.dataset:
         pipelines = throughput.measure_pipelines(
             args.dataset, args.preset[0], args.precision[0], args.batch_size,
-            args.repeats, args.data_dir,
+            args.repeats, args.data_dir, args.image_key, args.label_key,
         )
         _print_pipelines(pipelines)
     if args.output:
-        with open(args.output, "w", encoding="utf-8") as file:
-            json.dump({"networks": networks, "pipelines": pipelines}, file, indent=1)
+        results = {"networks": networks, "pipelines": pipelines}
+        files.write_text(args.output, json.dumps(results, indent=1))
+
+
+def _check_names(args):
+    """Raises an error if a preset or a data set cannot be loaded, before any work."""
+    from alexnet_tf.data import datasets
+
+    for name in args.preset:
+        presets.get(name)
+    for name in args.dataset:
+        datasets.load(
+            name, "train", args.data_dir,
+            image_key=args.image_key, label_key=args.label_key,
+        )  # fmt: skip
 
 
 def main(argv=None):

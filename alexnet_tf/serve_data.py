@@ -13,13 +13,15 @@ worker.
 """
 
 import socket
+import threading
 
 from alexnet_tf import cli
 from alexnet_tf.data import data_service
 
 FLAGS = [
     cli.integer_flag(
-        "port", 0, "Port to listen on. Default: any free port.", lower_bound=0
+        "port", 0, "Port to listen on. Default: any free port.", lower_bound=0,
+        upper_bound=65535,
     ),
     cli.string_flag(
         "dispatcher", None, "HOST:PORT of the dispatcher, for a worker."
@@ -41,7 +43,10 @@ def _serve(args):
         server = data_service.dispatcher(args.port)
         port = server.target.rpartition(":")[2]
         print(f"The dispatcher, at {address}:{port}.", flush=True)
-    server.join()
+    # `server.join` ignores Ctrl-C, and the `join` of a thread does not.
+    thread = threading.Thread(target=server.join, daemon=True)
+    thread.start()
+    thread.join()
 
 
 def main(argv=None):

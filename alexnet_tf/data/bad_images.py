@@ -31,7 +31,12 @@ class BadImageError(ValueError):
     def __init__(self, fault, is_removable=True):
         alternative = " or remove it from the data set" if is_removable else ""
         self.fault, self.advice = fault, f"Repair the image{alternative}"
+        self._is_removable = is_removable
         super().__init__(f"{fault} {self.advice}.")
+
+    def __reduce__(self):
+        # Otherwise, another process would get the message as the fault.
+        return type(self), (self.fault, self._is_removable)
 
 
 class UndecodableError(ValueError):

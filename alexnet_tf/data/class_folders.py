@@ -170,7 +170,7 @@ def _unmatched_error(root, train_root, folders, classes):
     missing = [name for key, name in classes.items() if key not in folders]
     unknown = [name for key, name in folders.items() if key not in classes]
     unmatched = [
-        f"{', '.join(names)} only in {parent}"
+        f"{_some_of(names)} only in {parent}"
         for names, parent in ((missing, train_root), (unknown, root))
         if names
     ]
@@ -178,6 +178,13 @@ def _unmatched_error(root, train_root, folders, classes):
         "Expected the same class folders in each split. Received: "
         f"{' and '.join(unmatched)}. {advice}"
     )
+
+
+def _some_of(names):
+    """Returns at most four names as text, such as "a, b, c and 7 others"."""
+    if len(names) <= 4:
+        return ", ".join(names)
+    return f"{', '.join(names[:3])} and {len(names) - 3} others"
 
 
 def _check_split_names(path, names):

@@ -1,5 +1,6 @@
 """Servers that preprocess images on other machines: a data service of `tf.data`."""
 
+import contextlib
 import socket
 
 
@@ -11,11 +12,15 @@ def dispatcher(port):
 
     Returns:
         A running `tf.data.experimental.service.DispatchServer`.
+
+    Raises:
+        OSError: if the port cannot be used.
     """
     import tensorflow as tf
 
     service = tf.data.experimental.service
-    return service.DispatchServer(service.DispatcherConfig(port=port))
+    with _naming_port(port):
+        return service.DispatchServer(service.DispatcherConfig(port=port))
 
 
 def worker(dispatcher_address, port, host):
@@ -32,18 +37,29 @@ def worker(dispatcher_address, port, host):
     Raises:
         ValueError: if `dispatcher_address` is not HOST:PORT.
         ConnectionError: if no server listens at `dispatcher_address`.
+        OSError: if the port cannot be used.
     """
     import tensorflow as tf
 
     check_dispatcher(dispatcher_address)
     service = tf.data.experimental.service
-    return service.WorkerServer(
-        service.WorkerConfig(
-            dispatcher_address,
-            worker_address=f"{host}:%port%",
-            port=port,
-        )
+    config = service.WorkerConfig(
+        dispatcher_address, worker_address=f"{host}:%port%", port=port
     )
+    with _naming_port(port):
+        return service.WorkerServer(config)
+
+
+@contextlib.contextmanager
+def _naming_port(port):
+    """Replaces the error of TensorFlow if a server cannot start."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(
+            f"A server cannot listen on port {port} ({error}). Another program may use "
+            "this port, or only administrators may use it. Give another --port."
+        ) from error
 
 
 def check_dispatcher(address):

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import logging
 import os
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -40,13 +41,15 @@ def load(name, split):
     paths = [path for path, _ in examples]
     labels = np.array([label for _, label in examples], np.int32)
     names = np.array([example_name(path) for path in paths], object)
+    # The labels of folders are in the paths.
+    listed_labels = labels.tobytes() if name.startswith("list:") else b""
     return Source(
         name,
         split,
         tuple(classes),
         len(paths),
         folder,
-        _fingerprint(paths),
+        _fingerprint(paths, listed_labels),
         ReadFrom(
             lambda seed, position: (
                 read_files(names, labels, seed, position), position
@@ -97,10 +100,12 @@ def _scan_lists(path):
     files = _list_files(path)
     path = os.path.expanduser(path)
     folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
-    examples = _read_list(files["train"])
-    num_classes = 1 + max((label for _, label in examples), default=0)
-    _check_num_classes(num_classes, examples, files["train"])
-    if min((label for _, label in examples), default=0) == 1:
+    # The labels of these images are needed for any split, but not their files.
+    lines = _read_list(files["train"])
+    labels = [line.label for line in lines]
+    num_classes = 1 + max(labels, default=0)
+    _check_num_classes(num_classes, lines, files["train"])
+    if min(labels, default=0) == 1:
         log_once(
             logging.WARNING,
             f"The labels in {files['train']} begin at 1, so no image has the "
@@ -110,7 +115,7 @@ def _scan_lists(path):
         split: functools.partial(_read_checked_list, file, num_classes, files["train"])
         for split, file in files.items()
     }
-    readers["train"] = lambda: examples
+    readers["train"] = lambda: _find_files(lines, files["train"])
     return readers, [str(label) for label in range(num_classes)], folder
 
 
@@ -141,16 +146,16 @@ def _list_files(path):
     return files
 
 
-def _check_num_classes(num_classes, examples, list_file):
+def _check_num_classes(num_classes, lines, list_file):
     """Rejects a training list with a label that is too large to be intended."""
-    limit = label_limit(len(examples))
+    limit = label_limit(len(lines))
     if num_classes > limit:
         largest_label = num_classes - 1
-        path = next(path for path, label in examples if label == largest_label)
+        path = next(line.path for line in lines if line.label == largest_label)
         raise ValueError(
             f"Expected labels below {limit} in {list_file}: at most {MAX_CLASSES} "
             "classes, or as many as there are images. Received: label "
-            f"{largest_label} for {path}, in a list of {len(examples)} images. Number "
+            f"{largest_label} for {path}, in a list of {len(lines)} images. Number "
             "the classes from 0."
         )
 
@@ -161,19 +166,27 @@ def _read_checked_list(list_file, num_classes, train_file):
     Raises:
         ValueError: if a label is not that of a class in the training list.
     """
-    examples = _read_list(list_file)
-    for path, label in examples:
-        if label >= num_classes:
+    lines = _read_list(list_file)
+    for line in lines:
+        if line.label >= num_classes:
             raise ValueError(
                 f"Expected labels from 0 to {num_classes - 1}, the classes of "
-                f"{train_file}. Received: {label} for {path} in {list_file}. Both "
-                "lists have to count the classes from 0."
+                f"{train_file}. Received: {line.label} for {line.path} in {list_file}. "
+                "Both lists have to count the classes from 0."
             )
-    return examples
+    return _find_files(lines, list_file)
+
+
+class _Line(NamedTuple):
+    """A line of a list file: a path, a label, and the number of the line from 1."""
+
+    path: str
+    label: int
+    number: int
 
 
 def _read_list(list_file):
-    """Returns [(path, label)] of a file of `path label` lines."""
+    """Returns a `_Line` for each line of a file of `path label` lines."""
     return [
         _parse_line(line, number, list_file)
         for number, line in enumerate(read_lines(list_file), 1)
@@ -182,28 +195,44 @@ def _read_list(list_file):
 
 
 def _parse_line(line, number, list_file):
-    """Returns (path, label) of a line; paths are relative to the list's folder."""
+    """Returns the `_Line` of a text; paths are relative to the list's folder."""
     fields = line.rsplit(None, 1)
-    position = f"line {number} of {list_file}: {line!r}"
     if len(fields) < 2 or not fields[1].isdecimal():
         raise ValueError(
             "Expected a path, a space or tab and a label, an integer "
-            f"of 0 or more. Received: {position}."
+            f"of 0 or more. Received: line {number} of {list_file}: {line!r}."
         )
     path = os.path.join(os.path.dirname(list_file), os.path.expanduser(fields[0]))
-    found = find_file(path)
-    if found is None:
-        folder = ", which is a folder" if os.path.isdir(path) else ""
-        raise FileNotFoundError(
-            f"There is no image at {path}{folder}, the path on {position}. Correct the "
-            "path or remove the line."
-        )
-    return found, int(fields[1])
+    return _Line(path, int(fields[1]), number)
 
 
-def _fingerprint(paths):
-    """Returns a digest of the files' paths, sizes and times of modification."""
-    digest = hashlib.sha256()
+def _find_files(lines, list_file):
+    """Returns [(path, label)] of the `_Line`s of a list.
+
+    Raises:
+        FileNotFoundError: if an image does not exist.
+    """
+    examples = []
+    for path, label, number in lines:
+        found = find_file(path)
+        if found is None:
+            folder = ", which is a folder" if os.path.isdir(path) else ""
+            raise FileNotFoundError(
+                f"There is no image at {path}{folder}, the path on line {number} of "
+                f"{list_file}. Correct the path or remove the line."
+            )
+        examples.append((found, label))
+    return examples
+
+
+def _fingerprint(paths, labels):
+    """Returns a digest of the files' paths, sizes and times of modification.
+
+    Args:
+        paths: the paths of the files.
+        labels: bytes that are added to the digest.
+    """
+    digest = hashlib.sha256(labels)
     for path in paths:
         try:
             status = os.stat(path)

@@ -38,6 +38,17 @@ def check_data_dir(name, data_dir):
         folder = parent
 
 
+def prepared_names(base, data_dir):
+    """Returns names with a version, such as "imagenet2012:5.1.0", of prepared data.
+
+    Args:
+        base: the name of the data set without its version and configuration.
+        data_dir: the directory of TFDS's data sets.
+    """
+    paths = _prepared(os.path.join(data_dir, base))
+    return [":".join(f"{base}/{path}".rsplit(os.sep, 1)) for path in paths]
+
+
 def unknown_data_set_error(name, data_dir, error):
     """Returns the `ValueError` for a data set that TFDS does not have.
 

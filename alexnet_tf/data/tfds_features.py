@@ -102,11 +102,15 @@ def class_names(builder, label_key):
     return tuple(str(label) for label in range(largest + 1))
 
 
-def decoders(image_key, label_key):
-    """Returns TFDS's decoders that read two features, and keep images encoded."""
+def decoders(builder, image_key, label_key):
+    """Returns TFDS's decoders that read two features, and keep images encoded.
+
+    The pixels of a Tensor are decoded: its encoding is not a format of images.
+    """
+    is_encoded = isinstance(builder.info.features[image_key], tfds.features.Image)
     return tfds.decode.PartialDecoding(
         {image_key: True, label_key: True},
-        decoders={image_key: tfds.decode.SkipDecoding()},
+        decoders={image_key: tfds.decode.SkipDecoding()} if is_encoded else None,
     )
 
 
@@ -174,7 +178,7 @@ def _type_error(builder, key, expected, flag, is_usable):
     usable = [name for name, feature in features.items() if is_usable(feature)]
     if usable:
         way_out = f"Choose another feature with {flag}: {', '.join(usable)}."
-    elif np.issubdtype(getattr(features[key], "np_dtype", None), np.floating):
+    elif _is_floating(features[key]):
         values = "pixels from 0 to 255" if flag == "--image_key" else "labels from 0"
         way_out = f"Write the data set again with integers, {values}."
     else:
@@ -183,6 +187,12 @@ def _type_error(builder, key, expected, flag, is_usable):
         f'Expected {expected}. Received: the feature "{key}" of {builder.name}, '
         f"{_describe(features[key])}. {way_out}"
     )
+
+
+def _is_floating(feature):
+    # The dtype of a feature that consists of features is a dictionary.
+    dtype = getattr(feature, "np_dtype", None)
+    return isinstance(dtype, np.dtype | type) and np.issubdtype(dtype, np.floating)
 
 
 def _describe(feature):

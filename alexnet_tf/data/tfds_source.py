@@ -87,7 +87,7 @@ def training_splits(name, data_dir):
 
 def _read_from(builder, split, keys, shuffle_seed, position):
     """Returns the examples and the number of those left out, for `ReadFrom`."""
-    decoders = tfds_features.decoders(*keys)
+    decoders = tfds_features.decoders(builder, *keys)
     num_skipped = position
     if array_records.is_array_record(builder):
         examples = array_records.as_dataset(
@@ -188,9 +188,9 @@ def _prepared_settings(folder):
     For other data sets it returns None.
     """
     path = os.path.join(folder, SETTINGS_FILE)
-    if not os.path.exists(path):
+    if not tf.io.gfile.exists(path):  # It may be in cloud storage, such as gs://.
         return None
-    with open(path, encoding="utf-8") as file:
+    with tf.io.gfile.GFile(path) as file:
         settings = json.load(file)
     return {key: settings[key] for key in ("image_size", "resize")}
 
@@ -208,7 +208,8 @@ def _prepared_builder(name, data_dir, image_key, label_key):
         tfds_errors.check_data_dir(name, data_dir)
     # The check comes first, since a download may take hours.
     keys = tfds_features.find_keys(builder, image_key, label_key)
-    if data_dir and not os.path.exists(os.path.expanduser(data_dir)):
+    is_new = data_dir and not tf.io.gfile.exists(os.path.expanduser(data_dir))
+    if is_new and not builder.is_prepared():
         _log.warning(
             "%s does not exist. It is created now, and %s is prepared in it.",
             data_dir, name,
@@ -297,10 +298,14 @@ def _check_archives(builder):
     root = str(builder.data_dir).rpartition(f"{os.sep}{builder.name}{os.sep}")[0]
     folder = os.path.join(root, "downloads", "manual")
     if instructions and not (os.path.isdir(folder) and os.listdir(folder)):
+        advice = "set data_dir to the folder that holds the prepared data set"
+        others = tfds_errors.prepared_names(builder.name, root)
+        if others:
+            advice = f"name the version that is prepared there: {', '.join(others)}"
         raise FileNotFoundError(
             f"{builder.name} is not prepared in {builder.data_dir}, and its archives "
             f"are not in {folder}. {_download_advice(builder.name, instructions)} Or "
-            "set data_dir to the folder that holds the prepared data set."
+            f"{advice}."
         )
 
 

@@ -4,6 +4,7 @@ All times are medians of several runs in one process. They are comparable only
 with times measured on the same machine by the same command.
 """
 
+from concurrent import futures
 import dataclasses
 import math
 import multiprocessing
@@ -182,23 +183,24 @@ class Network:
         return results
 
 
-def build(preset, precision, batch_size):
-    """Builds a `Network` with 1000 classes and a batch of random images and labels.
+def build(preset, precision, batch_size, classes=1000):
+    """Builds a `Network` with a batch of random images and labels.
 
     Args:
         preset: a `presets.Preset`.
         precision: a Keras dtype policy, as in `loop.train`.
         batch_size: the number of images in the batch.
+        classes: the number of classes.
     """
     preset = presets.override(preset, batch_size=batch_size)
     strategy = distribution.make_strategy(1)
     with strategy.scope(), steps.dtype_policy(precision):
-        model = alexnet.AlexNet(preset, classifier_activation=None)
+        model = alexnet.AlexNet(preset, classes, classifier_activation=None)
         optimizer = steps.make_optimizer(model, preset.recipe, precision)
     crop_size = preset.preprocessing.crop_size
     rng = np.random.default_rng(0)
     images = rng.normal(0, 50, (batch_size, crop_size, crop_size, 3))
-    labels = rng.integers(0, 1000, batch_size)
+    labels = rng.integers(0, classes, batch_size)
     return Network(
         model,
         optimizer,
@@ -364,7 +366,14 @@ def measure_network(name, precision, batch_size=128, repeats=5, layers=False):
 
 
 def measure_pipelines(
-    names, preset_name, precision, batch_size=128, repeats=5, data_dir=None
+    names,
+    preset_name,
+    precision,
+    batch_size=128,
+    repeats=5,
+    data_dir=None,
+    image_key=None,
+    label_key=None,
 ):
     """Measures the input pipelines of data sets in a new process.
 
@@ -373,22 +382,31 @@ def measure_pipelines(
         preset_name, precision, batch_size: the preset, the precision and the batch
             size of the network that is trained on the data sets, see `build`.
         repeats: the number of timed runs, whose median is used.
-        data_dir: the directory of TFDS's data sets.
+        data_dir, image_key, label_key: see `datasets.load`.
 
     Returns:
         {name of a data set: {stage: images per second}}, see `stage_rates`.
     """
     return _in_new_process(
-        _measure_pipelines, names, preset_name, precision, batch_size, repeats, data_dir
-    )
+        _measure_pipelines, names, preset_name, precision, batch_size, repeats,
+        (data_dir, image_key, label_key),
+    )  # fmt: skip
 
 
 def _in_new_process(function, *args):
     # The commands have set this level, which a new process does not inherit.
     logger = tf.get_logger()
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1, logger.setLevel, [logger.level]) as pool:
-        return pool.apply(function, args)
+    with futures.ProcessPoolExecutor(
+        1, context, logger.setLevel, [logger.level]
+    ) as pool:
+        try:
+            return pool.submit(function, *args).result()
+        except futures.process.BrokenProcessPool as error:
+            raise ChildProcessError(
+                "The process that measures has ended without a result. If the memory "
+                "did not suffice, a smaller batch helps: --batch_size."
+            ) from error
 
 
 def _device_name():
@@ -417,12 +435,22 @@ def _measure_network(name, precision, batch_size, repeats, layers, start):
     return result
 
 
-def _measure_pipelines(names, preset_name, precision, batch_size, repeats, data_dir):
-    preset = presets.get(preset_name)
-    network = build(preset, precision, batch_size)
+def _measure_pipelines(names, preset_name, precision, batch_size, repeats, location):
+    data_dir, image_key, label_key = location
+    sources = {
+        name: datasets.load(
+            name, "train", data_dir, image_key=image_key, label_key=label_key
+        )
+        for name in names
+    }
+    classes = max(1000, *(len(source.classes) for source in sources.values()))
+    network = build(presets.get(preset_name), precision, batch_size, classes)
     rates = {}
-    for name in names:
-        source = datasets.load(name, "train", data_dir)
+    for name, source in sources.items():
+        # Training turns image files upright by default.
+        preset = presets.override(
+            network.preset, exif_orientation=datasets.has_image_files(name)
+        )
         with tempfile.TemporaryDirectory() as folder:
             statistics = pixel_statistics.load_or_compute(
                 source, preset.preprocessing, folder, verbose=0

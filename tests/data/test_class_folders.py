@@ -159,6 +159,14 @@ def test_names_where_class_folders_differ(tmp_path):
     assert "Received: a only in ROOT/train and c only in ROOT/val." in message
 
 
+def test_names_at_most_four_class_folders_that_differ(tmp_path):
+    for name in ("train/x", "val/x", *(f"train/c{index}" for index in range(200))):
+        (tmp_path / name).mkdir(parents=True)
+    readers, _, _ = class_folders.scan(str(tmp_path))
+    with pytest.raises(ValueError, match="c0, c1, c10 and 197 others only in .*train"):
+        readers["val"]()
+
+
 def test_classes_match_in_other_unicode_forms(tmp_path):
     """macOS writes names in the form NFD, other systems in NFC."""
     composed, decomposed = (

@@ -2,6 +2,8 @@
 
 import pathlib
 import re
+import signal
+import socket
 import subprocess
 import sys
 
@@ -39,6 +41,8 @@ def service():
     try:
         assert process.stdout.readline() == f"A worker of {address}.\n"
         yield address
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 128 + signal.SIGINT
     finally:
         process.kill()
     del worker
@@ -163,6 +167,15 @@ def test_training_names_a_bad_image(source, service, tmp_path, monkeypatch):
 def test_training_rejects_an_unusable_service(flags, message, tmp_path):
     code, _, err = command("train", f"--workdir={tmp_path}", *flags)
     assert code == 1 and message in err
+
+
+def test_a_port_that_cannot_be_used_is_named():
+    with socket.create_server(("", 0)) as other_program:
+        port = other_program.getsockname()[1]
+        code, _, err = command("serve_data", f"--port={port}")
+    assert code == 1 and f"cannot listen on port {port} (" in err
+    code, _, err = command("serve_data", "--port=65536")
+    assert code == 1 and "--port" in err and "65535" in err
 
 
 @pytest.mark.parametrize(

@@ -506,6 +506,26 @@ def test_the_fingerprint_depends_on_the_list(tmp_path):
     assert len(fingerprints) == 3
 
 
+def test_the_fingerprint_of_a_list_depends_on_its_labels(tmp_path):
+    """Otherwise a resized copy would keep labels that have been corrected."""
+    write_files(tmp_path, "1.jpg", "2.jpg")
+    fingerprints = set()
+    for labels in ("01", "10"):
+        (tmp_path / "list").write_text("1.jpg {}\n2.jpg {}\n".format(*labels))
+        fingerprints.add(load_list(tmp_path / "list").fingerprint)
+    assert len(fingerprints) == 2
+
+
+def test_other_lists_need_no_training_images(tmp_path):
+    write_files(tmp_path, "2.jpg")
+    (tmp_path / "train.txt").write_text("1.jpg 4\n")
+    (tmp_path / "val.txt").write_text("2.jpg 1\n")
+    source = datasets.load(f"list:{tmp_path}", "val")
+    assert source.num_examples == 1 and len(source.classes) == 5
+    with pytest.raises(FileNotFoundError, match="1.jpg, the path on line 1 of .*train"):
+        datasets.load(f"list:{tmp_path}", "train")
+
+
 def test_the_fingerprint_depends_on_the_contents_of_a_file(tmp_path):
     """Otherwise the stored pixel statistics of other images would be used."""
     write_files(tmp_path, "a/1.jpg")
@@ -700,6 +720,16 @@ def test_without_imagenet_the_error_says_which_archives_go_where(tmp_path, name)
     assert "ILSVRC2012_img_val.tar" in message
     assert f" {tmp_path}/downloads/manual" in message
     assert str(tmp_path / name.split("/")[0]) in message
+
+
+def test_the_error_names_the_versions_that_are_prepared(tmp_path):
+    for path in ("5.0.0", "other/1.2.0"):
+        folder = tmp_path / "imagenet2012" / path
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").write_text("{}")
+    message = "is prepared there: imagenet2012:5.0.0, imagenet2012/other:1.2.0.$"
+    with pytest.raises(FileNotFoundError, match=message):
+        datasets.load("imagenet2012", "train", str(tmp_path))
 
 
 def test_the_error_names_the_cause_when_preparing_fails(tmp_path):

@@ -128,6 +128,20 @@ def test_takes_a_tensor_of_bytes_as_images(make_data_set, shape):
     assert levels_and_labels(source) == EXPECTED and source.classes == ("a", "b", "c")
 
 
+@pytest.mark.parametrize(
+    "shape, encoding", [((None, None, 3), "zlib"), ((4, 5, 3), "bytes")]
+)
+def test_takes_an_encoded_tensor_as_images(make_data_set, shape, encoding):
+    """TFDS requires an encoding if the height and the width are not known."""
+    feature = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding=encoding)
+    data_dir = make_data_set(
+        {"image": feature, "label": LABEL},
+        lambda index: {"image": image(index), "label": index % 3},
+    )
+    source = datasets.load("made", "train", data_dir)
+    assert levels_and_labels(source) == EXPECTED
+
+
 def test_keeps_every_pixel_of_a_tensor(make_data_set):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     data_dir = make_data_set(
@@ -164,6 +178,8 @@ FEATURES_AND_PROBLEMS = [
     ({"image": tfds.features.Text()}, "image", "Text."),
     ({"label": tfds.features.Text()}, "label", "Text."),
     ({"label": tfds.features.Sequence(LABEL)}, "label", "a Sequence of ClassLabel."),
+    ({"label": tfds.features.Sequence({"kind": LABEL, "box": np.float32})}, "label",
+     "a Sequence of FeaturesDict. Convert the data set"),
     ({"label": np.float32}, "label",
      r"Tensor of float32, shape \(\). .*integers, labels from 0"),
     ({"label": tfds.features.Text(), "kind": LABEL}, "label",

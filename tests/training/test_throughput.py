@@ -1,6 +1,9 @@
 """Tests of operation counts, of measured throughputs, and of `benchmark`."""
 
 import json
+import os
+import pickle
+import types
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import tensorflow as tf
 
 import alexnet_tf
 from alexnet_tf import benchmark
+from alexnet_tf.data.bad_images import BadImageError
 from alexnet_tf.data import pixel_statistics
 from alexnet_tf.training import distribution
 from alexnet_tf.training import throughput
@@ -95,6 +99,49 @@ def test_the_device_and_the_images_that_it_needs_are_printed(capsys):
     )
     assert "mixed_bfloat16 at full speed" in lines[2]
     assert "must deliver 2,500 images/s" in lines[2]
+
+
+def test_names_are_checked_before_anything_is_measured(tmp_path):
+    for flag, message in (
+        ("--preset=papr", "papr"), (f"--dataset=folder:{tmp_path}/no", "/no"),
+    ):  # fmt: skip
+        code, out, err = command("benchmark", flag)
+        assert code == 1 and out == "" and message in err
+
+
+def test_the_end_of_the_measuring_process_is_reported():
+    with pytest.raises(ChildProcessError, match="ended without a result.*--batch_size"):
+        throughput._in_new_process(os._exit, 9)
+
+
+def test_an_error_of_the_measuring_process_keeps_its_message():
+    for is_removable in (True, False):
+        error = BadImageError("Received: x.jpg.", is_removable)
+        copy = pickle.loads(pickle.dumps(error))
+        assert (str(copy), copy.fault) == (str(error), error.fault)
+
+
+def test_data_sets_may_have_more_classes_than_imagenet(tmp_path, monkeypatch):
+    """Image files are turned upright, as training does."""
+    data = write_image_folder(tmp_path / "data", classes=2, count=1)
+    built, presets_measured = [], []
+    monkeypatch.setattr(
+        throughput.datasets, "load", lambda *_, **__: types.SimpleNamespace(
+            classes=tuple(map(str, range(1500)))
+        )
+    )  # fmt: skip
+    monkeypatch.setattr(throughput, "build", lambda preset, *args: (
+        built.append(args) or types.SimpleNamespace(preset=preset)
+    ))  # fmt: skip
+    monkeypatch.setattr(throughput.pixel_statistics, "load_or_compute", lambda *_, **__: 0)
+    monkeypatch.setattr(throughput, "stage_rates", lambda source, preset, *_: (
+        presets_measured.append(preset.preprocessing.exif_orientation) or {"read": 1}
+    ))  # fmt: skip
+    rates = throughput._measure_pipelines(
+        [data, "cifar10"], "tiny", "float32", 8, 1, (None, None, None)
+    )
+    assert rates == {data: {"read": 1}, "cifar10": {"read": 1}}
+    assert built == [("float32", 8, 1500)] and presets_measured == [True, False]
 
 
 @pytest.mark.large
