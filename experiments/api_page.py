@@ -1,6 +1,7 @@
 """Writes docs/python-api.md from the signatures and docstrings of public objects."""
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import re
@@ -15,6 +16,12 @@ _SECTIONS = (
             "AlexNet", "features", "preprocess_input", "decode_predictions",
             "load_weights", "save_weights", "download",
         ),
+    ),
+    ("Loaded weights", "alexnet_tf.models.weights", ("Report",)),
+    (
+        "Published weights",
+        "alexnet_tf.published",
+        ("PublishedWeights", "PublishedFile"),
     ),
     (
         "Presets",
@@ -126,16 +133,28 @@ def _entry(name, value, heading="###"):
     blocks += to_markdown(inspect.getdoc(value))
     if dataclasses.is_dataclass(value):
         blocks += [
-            _entry(f"{value.__name__}.{method_name}", method, "####")
-            for method_name, method in vars(value).items()
-            if inspect.isfunction(method) and not method_name.startswith("_")
+            _entry(f"{value.__name__}.{member_name}", member, "####")
+            for member_name, member in vars(value).items()
+            if _is_documented(member) and not member_name.startswith("_")
         ]
     return "\n\n".join(blocks)
 
 
+def _is_documented(member):
+    return inspect.isfunction(member) or _is_property(member)
+
+
+def _is_property(member):
+    return isinstance(member, property | functools.cached_property)
+
+
 def _signature(value):
-    """Returns the arguments as strings without types; None for an exception."""
-    if inspect.isclass(value) and issubclass(value, BaseException):
+    """Returns the arguments as strings without types.
+
+    For an exception and for a property the result is None.
+    """
+    is_exception = inspect.isclass(value) and issubclass(value, BaseException)
+    if is_exception or _is_property(value):
         return None
     parameters = inspect.signature(value).parameters.values()
     arguments, only_keywords = [], False
@@ -145,8 +164,19 @@ def _signature(value):
             only_keywords = True
         if parameter.name != "self":
             without_type = parameter.replace(annotation=inspect.Parameter.empty)
-            arguments.append(str(without_type))
+            # A field of a dataclass whose default is a new object has a factory.
+            text = str(without_type).replace("<factory>", _default_of(value, parameter))
+            arguments.append(text)
     return arguments
+
+
+def _default_of(value, parameter):
+    """Returns the default of a field that has a factory as text, else nothing."""
+    fields = getattr(value, "__dataclass_fields__", {})
+    field = fields.get(parameter.name)
+    if field is None or field.default_factory is dataclasses.MISSING:
+        return ""
+    return repr(field.default_factory())
 
 
 def _wrap_call(name, arguments):

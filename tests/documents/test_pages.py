@@ -226,3 +226,8 @@ def test_the_api_page_has_all_public_names():
         for name in dir(package):
             is_public = callable(getattr(package, name)) and not name.startswith("_")
             assert not is_public or f"### `{package.__name__}.{name}`" in text, name
+    # The objects that these return, properties, and new objects as defaults.
+    for name in ("models.weights.Report", "published.PublishedWeights"):
+        assert f"### `alexnet_tf.{name}`" in text
+    assert "#### `Evaluation.reported_ks`" in text
+    assert "lr_mult={}" in text and "<factory>" not in text

@@ -133,7 +133,7 @@ def test_data_sets_may_have_more_classes_than_imagenet(tmp_path, monkeypatch):
     monkeypatch.setattr(throughput, "build", lambda preset, *args: (
         built.append(args) or types.SimpleNamespace(preset=preset)
     ))  # fmt: skip
-    monkeypatch.setattr(throughput.pixel_statistics, "load_or_compute", lambda *_, **__: 0)
+    monkeypatch.setattr(pixel_statistics, "load_or_compute", lambda *_, **__: None)
     monkeypatch.setattr(throughput, "stage_rates", lambda source, preset, *_: (
         presets_measured.append(preset.preprocessing.exif_orientation) or {"read": 1}
     ))  # fmt: skip
