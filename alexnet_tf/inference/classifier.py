@@ -23,6 +23,7 @@ from alexnet_tf.models import alexnet
 from alexnet_tf.models.labels import decode_predictions
 from alexnet_tf.models.labels import imagenet_classes
 from alexnet_tf.models.layers import compiled_normalization
+from alexnet_tf.models.readers.stored import printable_list
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
 from alexnet_tf.network_json import find_run
@@ -603,8 +604,8 @@ def _class_names(weights, preset):
     if last not in layers:
         raise ValueError(
             f"{weights} has no layer {last}, the last one of the preset {preset.name}. "
-            f"Its layers are {', '.join(layers)}. Give the preset of this file, or "
-            "another file."
+            f"Its layers are {printable_list(layers)}. Give the preset of this file, "
+            "or another file."
         )
     kernel, bias = (layers[last].get(part, ()) for part in ("kernel", "bias"))
     count = bias[0] if len(bias) == 1 else 0

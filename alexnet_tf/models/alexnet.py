@@ -25,9 +25,11 @@ import keras
 from alexnet_tf.models.layers import GroupedConv2D
 from alexnet_tf.models.layers import LocalResponseNormalization
 from alexnet_tf.models.layers import SpatialResponseNormalization
+from alexnet_tf.models import weight_checks
 from alexnet_tf.models import weight_formats
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
+from alexnet_tf.models.weights import weighted_layers
 from alexnet_tf.network_json import check_same_preset
 from alexnet_tf.network_json import find_run
 from alexnet_tf.network_json import is_run
@@ -77,7 +79,8 @@ def AlexNet(
             of the preset; the path of a weights file or of a run's directory, as for
             `load_weights`; or None for the preset's random initialization. Published
             weights that are not in this package are downloaded on first use. If
-            `include_top` is False, weights of the top are skipped.
+            `include_top` is False, weights of the top are skipped, and so are those of
+            fully connected layers that the preset does not have, such as a new head.
         include_top: whether to include the top: the fully connected layers and
             their dropout layers.
         classifier_activation: "softmax", or None for logits; without weights also the
@@ -88,7 +91,7 @@ def AlexNet(
             width may be None.
         input_tensor: a Keras tensor [B, height, width, 3] to use as the input instead
             of a new `keras.Input`, such as the output of another model. Integers are
-            converted to float32.
+            converted to float32. Layers before it keep their weights.
         pooling: without the top, "avg" or "max" for the mean or the maximum of each
             map, float32 [B, channels]; None for the maps. Ignored with the top.
         name: the name of the model; None for "alexnet_" and the preset's name.
@@ -96,7 +99,8 @@ def AlexNet(
     Raises:
         ValueError: if an argument is out of range, the images are too small for a
             layer, the published weights belong to another preset, input shape or
-            number of classes, or `preset` names another preset than that of the run.
+            number of classes or need other constants than those of `preset`, or
+            `preset` names another preset than that of the run.
         OSError: if the file of the preset cannot be read, or published weights cannot
             be downloaded.
         ValueError, OSError, ModuleNotFoundError: if `weights` cannot be loaded, as for
@@ -151,16 +155,34 @@ def AlexNet(
     elif pooling is not None:
         x = _apply_global_pooling(pooling, x)
     model = keras.Model(inputs, x, name=name or f"alexnet_{preset.name}")
+    if row is not None:
+        weight_checks.check_published(row, model)
     if weights is not None:
-        omitted = {spec.name for spec in preset.layers} - {
-            layer.name for layer in model.layers
-        }
         path = published.locate(weights, preset.name)
-        # `load_weights` rejects names to skip that neither the model nor the file has.
-        skip = omitted and omitted & read_shapes(path, omitted).keys()
+        skip = _layers_to_skip(model, preset, path, include_top)
         channel_order = preset.preprocessing.channel_order
         load_weights(model, path, skip=skip, channel_order=channel_order)
     return model
+
+
+def _layers_to_skip(model, preset, path, include_top):
+    """Returns the names of the layers that are not loaded from a file.
+
+    They are those between the input of the model and the input tensor of the preset
+    and, without the top, the layers of the top in the file. These include fully
+    connected layers of other names, such as a new head.
+    """
+    names = {spec.name for spec in preset.layers}
+    in_model = weighted_layers(model)
+    preceding = {*in_model} - names
+    if include_top:
+        return preceding
+    return preceding | {
+        name
+        for name, shapes in read_shapes(path, in_model).items()
+        if name not in in_model
+        and (name in names or len(shapes.get("kernel", ())) == 2)
+    }
 
 
 def _network_of_run(weights, row):

@@ -10,7 +10,8 @@
     features.0, fc6, fc7, classifier
                   lucid-dl/alexnet
     conv2d, conv2d_1, dense
-                  Keras' default names
+                  Keras' default names, in a file without names such as conv1, or fc6
+                  for dense
 """
 
 import re
@@ -33,6 +34,10 @@ _NUMBERED_BY_KERAS = {
     "conv": re.compile(rf"conv2d(?:_{_NUMBER})?"),
     "fc": re.compile(rf"dense(?:_{_NUMBER})?"),
 }
+# The names of Caffe, also in a nested model.
+_NAMED_AS_IN_CAFFE = {
+    kind: re.compile(rf"(?:.*/)?{kind}\d+") for kind in _NUMBERED_BY_KERAS
+}
 _NAMED = re.compile(rf"{_PREFIX}(?:features|classifier)\.((?:conv|fc)\d+)")
 _FC8 = re.compile(rf"{_PREFIX}classifier")
 # The number of the first layer of each kind.
@@ -41,7 +46,7 @@ _FIRST_NUMBERS = {"conv": 1, "fc": 6}
 _DATA_PARALLEL = "module"
 
 
-def to_caffe_names(layers):
+def to_caffe_names(layers, kept_names=()):
     """Returns the names of Caffe's layers for the names in a file.
 
     Numbered layers are renamed in ascending order of their numbers: the convolution
@@ -53,6 +58,10 @@ def to_caffe_names(layers):
     Args:
         layers: {name in the file: {"kernel": array, "bias": array}}. Only the shapes of
             the arrays are used.
+        kept_names: the names in the file that are not to be changed. If one of these or
+            of the other names is that of a fully connected layer of Caffe, dense is an
+            unknown name, because it is more likely a new layer than fc6. The same
+            applies to convolutions.
 
     Returns:
         (names, is_torch): {name in the file: name of the layer}, and whether any name
@@ -75,8 +84,12 @@ def to_caffe_names(layers):
             renamed[name] = "fc8"
         else:
             renamed[name] = ".".join(components[name][common:])
+    names = [*kept_names, *renamed.values()]
     for kind in _FIRST_NUMBERS:
-        renamed |= _number(kind, layers, short_names)
+        patterns = [_NUMBERED[kind]]
+        if not any(map(_NAMED_AS_IN_CAFFE[kind].fullmatch, names)):
+            patterns.append(_NUMBERED_BY_KERAS[kind])
+        renamed |= _number(kind, patterns, layers, short_names)
     _check_unique(renamed)
     torch_patterns = (*_NUMBERED.values(), _NAMED)
     return renamed, any(
@@ -96,18 +109,19 @@ def _count_common(names):
     return count
 
 
-def _number(kind, layers, short_names):
+def _number(kind, patterns, layers, short_names):
     """Returns {name in the file: name of the layer} of numbered layers.
 
     Args:
         kind: a key of `_FIRST_NUMBERS`.
+        patterns: the regular expressions of the names, with groups for the numbers.
         layers: see `to_caffe_names`.
         short_names: {name in the file: the name without "module"}.
     """
     numbers = {}
     for name, short_name in short_names.items():
-        match = _NUMBERED[kind].fullmatch(short_name)
-        match = match or _NUMBERED_BY_KERAS[kind].fullmatch(short_name)
+        matches = (pattern.fullmatch(short_name) for pattern in patterns)
+        match = next(filter(None, matches), None)
         if match and not _is_normalization(layers[name]):
             numbers[name] = tuple(int(number or 0) for number in match.groups())
     _check_unique(numbers)

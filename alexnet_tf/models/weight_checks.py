@@ -1,12 +1,14 @@
 """Checks that weights belong to a model, with errors that say what to do."""
 
 from alexnet_tf.models.readers.stored import printable
+from alexnet_tf.models.readers.stored import printable_list
 from alexnet_tf import presets
 
 # A file may have any number of names, of any length and with control characters, so
 # that errors contain only a part of them.
 _MAX_NAMES = 19
 _MAX_NAME_LENGTH = 40
+_MAX_PARTS = 5
 # The constants of normalization layers.
 _CONSTANTS = ("bias", "alpha", "beta", "depth_radius", "size", "groups")
 
@@ -96,7 +98,7 @@ def _as_text(settings):
     return ", ".join(f"{key}={value}" for key, value in settings.items())
 
 
-def check_layers_match(model_shapes, file_shapes, model_name, path, layout):
+def check_layers_match(model_shapes, file_shapes, model_name, path, layout, options):
     """Raises an error that lists the differing layers of a model and a file.
 
     Args:
@@ -105,13 +107,14 @@ def check_layers_match(model_shapes, file_shapes, model_name, path, layout):
         model_name: the name of the model.
         path: the path of the file.
         layout: the layout of the kernels of the file; None if it is not known.
+        options: {argument of `load_weights`: value} that the file needs.
     """
     differing = _differing(model_shapes, file_shapes)
     if not differing:
         return
     rows = [("layer", "model", "file")]
     for name in differing[:_MAX_NAMES]:
-        short_name = repr(name)[1:-1][:_MAX_NAME_LENGTH]
+        short_name = printable(name, _MAX_NAME_LENGTH)
         rows.append(
             (short_name, _describe(model_shapes, name), _describe(file_shapes, name))
         )
@@ -119,7 +122,7 @@ def check_layers_match(model_shapes, file_shapes, model_name, path, layout):
     raise ValueError(
         f"The weights file does not have the layers of {model_name}: {path} differs "
         f"in {len(differing)}:\n{table}\n"
-        f"{_advice(model_shapes, file_shapes, path, layout)}"
+        f"{_advice(model_shapes, file_shapes, path, layout, options)}"
     )
 
 
@@ -135,41 +138,62 @@ def _differing(model_shapes, file_shapes):
 def _describe(layers, name):
     if name not in layers:
         return "missing"
-    return "  ".join(
-        f"{part} {'x'.join(map(str, shape))}"
-        for part, shape in layers[name].items()
-    )
+    parts = [*layers[name].items()]
+    described = [
+        f"{printable(part, _MAX_NAME_LENGTH)} {'x'.join(map(str, shape))}"
+        for part, shape in parts[:_MAX_PARTS]
+    ]
+    if len(parts) > _MAX_PARTS:
+        described.append(f"and {len(parts) - _MAX_PARTS:,} more")
+    return "  ".join(described)
 
 
-def _advice(model_shapes, file_shapes, path, layout):
+def _advice(model_shapes, file_shapes, path, layout, options):
     """Returns sentences that say how a file with differing layers can be loaded."""
     advice = ""
     if layout is None:
         transposed = _transpose_kernels(file_shapes)
         count = len(_differing(model_shapes, file_shapes))
         if len(_differing(model_shapes, transposed)) < count:
-            advice = 'The kernels fit in the order [out, in, ...]: pass layout="caffe".'
+            options = {"layout": "caffe", **options}
+            advice = (
+                "The kernels fit in the order [out, in, ...]: build the model without "
+                f"weights and call {_call(path, options)}."
+            )
             file_shapes = transposed
     differing = _differing(model_shapes, file_shapes)
-    skipping = f"load_weights(model, {str(path)!r}, skip=%s)"
     *_, last = model_shapes or [None]
     if differing == [last] and file_shapes.get(last, {}).get("kernel"):
         classes = file_shapes[last]["kernel"][-1]
         advice += (
             f" Only the last layer differs. Build the model with classes={classes}, or "
             f"keep {last} as it is: build the model without weights and call "
-            f"{skipping % repr(last)}. The command `python -m alexnet_tf.train` has "
-            f"the flag --reinit={last}."
+            f"{_call(path, {'skip': last, **options})}. The command `python -m "
+            f"alexnet_tf.train` has the flag --reinit={last}."
         )
     elif names := _presets_with(file_shapes):
         advice += f" The file has the layers of the preset {' or '.join(names)}."
     elif differing:
         advice += (
             " Choose the preset and the number of classes of the file, or build the "
-            f"model without weights and call {skipping % '(...)'} with the names of "
-            "the layers to leave out."
+            f"model without weights and call {_call(path, {'skip': ..., **options})} "
+            "with the names of the layers to leave out."
         )
     return advice.strip()
+
+
+def _call(path, options):
+    """Returns the text of a call of `load_weights`.
+
+    Args:
+        path: the path of the file.
+        options: {argument: value}, where ... stands for several names.
+    """
+    arguments = "".join(
+        f", {name}={'(...)' if value is ... else repr(value)}"
+        for name, value in options.items()
+    )
+    return f"load_weights(model, {str(path)!r}{arguments})"
 
 
 def _transpose_kernels(shapes):
@@ -236,10 +260,9 @@ def resolve_skip(skip, model_names, stored_names, file_names):
         name if name in known else file_names.get(name) for name in skip
     )
     if None in resolved:
-        in_file = [printable(name, _MAX_NAME_LENGTH) for name in file_names]
         raise ValueError(
             "Expected skip to name layers of the model or the file. The model has "
             f"{', '.join(model_names)}. The file has "
-            f"{', '.join(in_file[:_MAX_NAMES])}. Received: {skip=}."
+            f"{printable_list(file_names)}. Received: {skip=}."
         )
     return resolved

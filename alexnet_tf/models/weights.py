@@ -10,7 +10,7 @@ import numpy as np
 from alexnet_tf import files
 from alexnet_tf.models import flattened_maps
 from alexnet_tf.models.layer_names import to_caffe_names
-from alexnet_tf.models.readers.stored import printable
+from alexnet_tf.models.readers.stored import printable_list
 from alexnet_tf.models.readers.stored import StoredArray
 from alexnet_tf.models.readers.stored import transpose_matrix
 from alexnet_tf.models import torch_layout
@@ -68,7 +68,8 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
             `layer_names` the names of layers that are recognized.
         skip: the name or names of layers to skip, such as "fc8" if the model has other
             classes than the file. The file's own names are accepted too, such as
-            "classifier.6" for files of PyTorch.
+            "classifier.6" for files of PyTorch. A layer with several weights of the
+            same name, such as `keras.layers.MultiHeadAttention`, has to be skipped.
         layout: None for kernels [height, width, in, out] and [in, out], with the rows
             of fc6 in the order H, W, C; "caffe" for kernels [out, in, height, width]
             and [out, in], with the columns of fc6 in the order C, H, W. The argument is
@@ -86,8 +87,9 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
         ModuleNotFoundError: if the format requires a package that is not installed.
         OSError: if published weights cannot be downloaded.
         ValueError: if `layout`, a name in `skip` or the format is unknown,
-            `channel_order` is required and not given, the layers of the file and of the
-            model differ, one of the two is CaffeNet and the other is AlexNet, the model
+            `channel_order` is required and not given, two weights of a layer that is
+            not skipped have the same name, the layers of the file and of the model
+            differ, one of the two is CaffeNet and the other is AlexNet, the model
             has other constants than published weights need, the order of the inputs of
             a fully connected layer cannot be found, a value is not finite, or the file
             cannot be read, is damaged or malicious.
@@ -96,15 +98,17 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
         raise ValueError(
             f'Expected layout None or "caffe". Received: {layout=}.'
         )
-    targets = _variables(model)
-    path = _locate(path, model, settings.as_names(skip))
+    skip = settings.as_names(skip)
+    targets = _variables(model, skip)
+    path = _locate(path, model, skip)
     file = weight_formats.open_weights(path)
+    options = _needed_options(file, layout, channel_order)
     with weight_formats.errors_naming(path):
         weight_checks.check_network(file.network, model)
         stored, layout, names = _rename(file, layout, targets)
         stored = _match_channels(stored, file.channel_order, channel_order)
     stored = _name_numbered_parts(stored, targets)
-    skip = weight_checks.resolve_skip(settings.as_names(skip), targets, stored, names)
+    skip = weight_checks.resolve_skip(skip, targets, stored, names)
     skipped = {name: None for name in (*targets, *stored) if name in skip}
     for name in skipped:
         targets.pop(name, None)
@@ -112,7 +116,7 @@ def load_weights(model, path, skip=(), layout=None, *, channel_order=None):
     if layout == "caffe":
         stored = _to_keras_layout(stored, model, targets)
     weight_checks.check_layers_match(
-        _shapes(targets), _shapes(stored), model.name, path, layout
+        _shapes(targets), _shapes(stored), model.name, path, layout, options
     )
     with weight_formats.errors_naming(path):
         arrays = {
@@ -242,25 +246,60 @@ def _locate(weights, model=None, skip=()):
     return weight_formats.to_path(published.locate(weights))
 
 
-def _variables(model):
+def weighted_layers(model):
+    """Returns the names of the layers with weights, as in `load_weights`.
+
+    The name of a layer in a nested model or in a wrapper follows that of the model or
+    wrapper, as in base/conv1.
+    """
+    return [name for name, layer in _leaf_layers(model) if layer.weights]
+
+
+def _variables(model, skip=None):
     """Returns {layer: {part: variable}} of all layers that have weights.
 
+    Args:
+        model: a `keras.Model`.
+        skip: the names of layers that are not loaded, and may therefore have weights of
+            the same name; None to save the weights.
+
     Raises:
-        ValueError: if two weights of a layer have the same name.
+        ValueError: if two weights of another layer have the same name.
     """
     variables = {}
     for name, layer in _leaf_layers(model):
         for variable in layer.weights:
             parts = variables.setdefault(name, {})
-            if variable.name in parts:
+            if variable.name in parts and name not in (skip or ()):
                 raise ValueError(
                     "Expected weights with different names in each layer. Received: "
                     f"two called {variable.name} in {name} "
-                    f"({type(layer).__name__}). Use `model.save_weights`, which "
-                    "numbers them."
+                    f"({type(layer).__name__}). {_advice_on_equal_names(name, skip)}"
                 )
             parts[variable.name] = variable
     return variables
+
+
+def _advice_on_equal_names(name, skip):
+    if skip is None:
+        return "Use `model.save_weights`, which numbers them."
+    return (
+        f"Add {name!r} to skip, or load a file that `model.save_weights` wrote with "
+        "`model.load_weights`."
+    )
+
+
+def _needed_options(file, layout, channel_order):
+    """Returns those options of `load_weights` that a file needs to be loaded again.
+
+    Args:
+        file: a `stored.StoredWeights`.
+        layout, channel_order: the arguments of `load_weights`.
+    """
+    options = {} if file.layout or layout is None else {"layout": layout}
+    if file.channel_order is not None:
+        options["channel_order"] = channel_order
+    return options
 
 
 def _leaf_layers(model, prefix=""):
@@ -310,12 +349,12 @@ def _rename(file, layout, kept_names):
     foreign = {
         name: parts for name, parts in file.layers.items() if name not in kept_names
     }
-    names, is_torch = to_caffe_names(foreign)
+    names, is_torch = to_caffe_names(foreign, file.layers.keys() - foreign.keys())
     names = {name: names.get(name, name) for name in file.layers}
     if len({*names.values()}) < len(names):
         raise ValueError(
             "it has layers under the names of this model and under other names that "
-            f"stand for the same layers: {', '.join(map(printable, names))}"
+            f"stand for the same layers: {printable_list(names)}"
         )
     if is_torch:
         layout = "caffe"

@@ -934,6 +934,37 @@ def test_model_can_begin_with_the_output_of_other_layers():
     np.testing.assert_allclose(model(images / 2), tiny()(images), rtol=1e-5)
 
 
+def test_layers_before_the_input_tensor_keep_their_weights(tmp_path):
+    saved = tiny(classes=10)
+    path = tmp_path / "w.npz"
+    alexnet_tf.save_weights(saved, path)
+    images = noise(8, 64, 64, 3)
+    normalization = keras.layers.Normalization(name="statistics")
+    normalization.adapt(images + 3)
+    projection = keras.layers.Conv2D(3, 1, name="projection")
+    inputs = keras.Input((64, 64, 3))
+    before = keras.Sequential([inputs, projection], name="before")
+    tensor = before(normalization(inputs))
+    expected = [array.copy() for array in before.get_weights()]
+    model = tiny(classes=10, weights=path, input_tensor=tensor)
+    np.testing.assert_allclose(
+        normalization.mean.numpy().ravel(), images.mean((0, 1, 2)) + 3, rtol=1e-3
+    )
+    for array, expected_array in zip(before.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(array, expected_array)
+    for layer in saved.layers:
+        for array, saved_array in zip(
+            model.get_layer(layer.name).get_weights() if layer.weights else [],
+            layer.get_weights(),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(array, saved_array)
+    bare = tiny(weights=path, input_tensor=tensor, include_top=False)
+    np.testing.assert_array_equal(
+        bare.get_layer("conv2").kernel, saved.get_layer("conv2").kernel
+    )
+
+
 def test_input_shape_may_be_that_of_a_tensor():
     images = tf.zeros((2, 96, 96, 3))
     assert tiny(input_shape=images.shape[1:]).input_shape == (None, 96, 96, 3)

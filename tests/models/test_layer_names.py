@@ -110,11 +110,21 @@ def test_a_layer_without_a_kernel_is_counted():
         (["class_classifier", "domain_classifier.0"],) * 2,
         (["module"], [""]),
         ([], []),
+        (["conv1", "fc6", "fc7", "dense"],) * 2,
+        (["conv1", "conv2d", "dense"], ["conv1", "conv2d", "fc6"]),
+        (["base/conv1", "base/fc6", "conv2d_3", "dense_3"],) * 2,
     ],
 )
 def test_other_names_are_kept_without_their_common_part(names, expected):
     renamed, _ = to_caffe_names(empty_layers(names))
     assert [*renamed.values()] == expected
+
+
+def test_names_that_are_not_changed_count_as_names_of_the_file():
+    layers = empty_layers(["dense", "conv2d"])
+    assert to_caffe_names(layers)[0] == {"dense": "fc6", "conv2d": "conv1"}
+    names, _ = to_caffe_names(layers, {"base/conv1", "fc7"})
+    assert names == {"dense": "dense", "conv2d": "conv2d"}
 
 
 @pytest.mark.parametrize(

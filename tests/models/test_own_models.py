@@ -164,3 +164,73 @@ def test_own_layers_may_have_names_that_keras_gives(tmp_path):
         return keras.Model(inputs, layers.Dense(3, name="dense")(inputs))
 
     check_round_trip(make, tmp_path / "own.npz", np.ones((1, 4), "float32"))
+
+
+@pytest.mark.parametrize("extension", (".npz", ".keras"))
+def test_a_network_with_a_new_head_is_loaded_without_its_head(tmp_path, extension):
+    """The head has the name that Keras gives by default."""
+    base = alexnet_tf.AlexNet("tiny", 10)
+    maps = alexnet_tf.features(base, "fc7").output
+    tuned = keras.Model(base.input, layers.Dense(3, name="dense")(maps))
+    randomize(tuned, 1)
+    path = tmp_path / f"tuned{extension}"
+    save_weights(tuned, path)
+    without_top = alexnet_tf.AlexNet("tiny", include_top=False, weights=path)
+    whole = alexnet_tf.AlexNet("tiny", 10)
+    report = load_weights(whole, path, skip=("dense", "fc8"))
+    assert {*report.skipped} == {"dense", "fc8"} and "fc7" in report.loaded
+    for model in (without_top, whole):
+        for layer in model.layers:
+            if layer.weights and layer.name != "fc8":
+                expected = tuned.get_layer(layer.name).get_weights()
+                for array, expected_array in zip(layer.get_weights(), expected):
+                    np.testing.assert_array_equal(array, expected_array)
+
+
+# ---- Layers whose weights cannot be told apart -----------------------------
+
+
+def with_attention():
+    inputs = keras.Input((4, 4))
+    attention = layers.MultiHeadAttention(2, 3, name="attention")
+    x = layers.Flatten(name="flat")(attention(inputs, inputs))
+    return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+
+def test_layers_that_are_skipped_may_have_weights_of_equal_names(tmp_path):
+    path = tmp_path / "head.npz"
+    kernel = np.arange(32, dtype="float32").reshape(16, 2)
+    np.savez(path, **{"head/kernel": kernel, "head/bias": np.ones(2, "float32")})
+    model = with_attention()
+    report = load_weights(model, path, skip="attention")
+    assert report.skipped == ("attention",)
+    np.testing.assert_array_equal(model.get_layer("head").kernel, kernel)
+    message = "two called kernel in attention.*Add 'attention' to skip, or load a file"
+    with pytest.raises(ValueError, match=message):
+        load_weights(model, path)
+
+
+# ---- Recurrent and separable layers ----------------------------------------
+
+
+@pytest.mark.parametrize("extension", (".npz", ".safetensors"))
+@pytest.mark.parametrize(
+    "make_layer, shape",
+    [
+        (lambda: layers.LSTM(2, name="own"), (4, 3)),
+        (lambda: layers.GRU(2, name="own"), (4, 3)),
+        (lambda: layers.SimpleRNN(2, name="own"), (4, 3)),
+        (lambda: layers.SeparableConv2D(2, 3, name="own"), (4, 4, 3)),
+        (lambda: layers.SeparableConv2D(2, 3, use_bias=False, name="own"), (4, 4, 3)),
+    ],
+    ids=["lstm", "gru", "simple_rnn", "separable", "separable_without_bias"],
+)
+def test_layers_with_several_kernels_are_saved_and_loaded(
+    tmp_path, make_layer, shape, extension
+):
+    def make():
+        inputs = keras.Input(shape)
+        return keras.Model(inputs, make_layer()(inputs))
+
+    inputs = np.random.default_rng(3).normal(size=(2, *shape)).astype("float32")
+    check_round_trip(make, tmp_path / f"own{extension}", inputs)

@@ -147,6 +147,28 @@ def test_models_with_other_constants_do_not_load_published_weights(
     alexnet_tf.load_weights(model, alexnet_tf.download("tiny_textures"))
 
 
+@pytest.mark.parametrize(
+    "name, weights, include_top",
+    [
+        ("tiny", "tiny_textures", True),
+        ("tiny", "tiny_textures", False),
+        ("caffe", "imagenet", False),
+        ("caffe", "bvlc_alexnet", False),
+    ],
+)
+def test_alexnet_compares_the_constants_of_a_changed_preset(
+    no_download, name, weights, include_top
+):
+    other = with_layer_values(alexnet_tf.PRESETS[name], "norm1", alpha=0.5)
+    with pytest.raises(ValueError, match="Expected norm1 with .*with .*alpha=0.5"):
+        alexnet_tf.AlexNet(other, weights=weights, include_top=include_top)
+    if name == "tiny":
+        ablated = presets.ablate(alexnet_tf.PRESETS[name], "norm")
+        model = alexnet_tf.AlexNet(ablated, weights=weights, include_top=include_top)
+        expected = alexnet_tf.AlexNet(weights=weights, include_top=include_top)
+        assert_weights_equal(model, expected.get_weights())
+
+
 def test_layers_that_are_skipped_may_have_other_constants(no_download):
     other = with_layer_values(alexnet_tf.PRESETS["tiny"], "conv1", padding="same")
     model = alexnet_tf.AlexNet(other, 10)

@@ -3,6 +3,8 @@
 import io
 import os
 import pathlib
+import pickle
+import re
 import resource
 import shutil
 import tracemalloc
@@ -17,7 +19,9 @@ import safetensors.numpy
 import tensorflow as tf
 
 import alexnet_tf
+from alexnet_tf.inference.classifier import load_classifier
 from alexnet_tf.models import alexnet
+from alexnet_tf.models import weight_checks
 from alexnet_tf.models.weights import load_weights
 from alexnet_tf.models.weights import read_shapes
 from alexnet_tf.models.weights import save_weights
@@ -130,7 +134,8 @@ def test_loads_the_caffe_layout_only_if_it_is_passed(tmp_path):
     path = tmp_path / "caffe.npz"
     np.savez(path, **flat_arrays(to_caffe_layout(arrays)))
     model = narrow_model("caffe")
-    with pytest.raises(ValueError, match='fit in the order .*layout="caffe"'):
+    call = re.escape(f"call load_weights(model, {str(path)!r}, layout='caffe').")
+    with pytest.raises(ValueError, match=f"fit in the order .*{call}"):
         load_weights(model, path)
     load_weights(model, path, layout="caffe")
     assert networks.relative_error(model(images), logits) < 1e-4
@@ -347,10 +352,25 @@ def test_advice_on_the_layout_and_the_classes_of_a_file(tmp_path):
     path = tmp_path / "caffe.npz"
     np.savez(path, **flat_arrays(to_caffe_layout(arrays)))
     line = advice(narrow_model("caffe", classes=3), path)
-    assert 'pass layout="caffe". Only the last layer differs' in line
+    assert f"{str(path)!r}, layout='caffe'). Only the last layer differs" in line
     assert "classes=7" in line
+    call = f"load_weights(model, {str(path)!r}, skip='fc8', layout='caffe')"
+    assert call in line
     line = advice(narrow_model("caffe", classes=3), path, layout="caffe")
-    assert line.startswith("Only the last layer differs")
+    assert line.startswith("Only the last layer differs") and call in line
+    model = narrow_model("caffe", classes=3)
+    assert load_weights(model, str(path), skip="fc8", layout="caffe").arrays == 14
+
+
+def test_advice_names_the_channel_order_that_a_file_needs():
+    shapes = {"conv1": {"kernel": (3, 3, 3, 8)}, "fc8": {"kernel": (8, 3)}}
+    other = {**shapes, "fc8": {"kernel": (8, 7)}}
+    with pytest.raises(ValueError) as error:
+        weight_checks.check_layers_match(
+            shapes, other, "model", "a.mat", "keras", {"channel_order": "bgr"}
+        )
+    call = "call load_weights(model, 'a.mat', skip='fc8', channel_order='bgr')"
+    assert call in str(error.value)
 
 
 def test_advice_names_the_preset_that_a_file_belongs_to(tmp_path):
@@ -695,6 +715,45 @@ def test_names_in_error_messages_are_short_and_printable(tmp_path):
     with pytest.raises(ValueError, match="differs in 2") as error:
         load_weights(narrow_model("caffe"), tmp_path / "w.npz")
     assert "\x1b" not in str(error.value) and len(str(error.value)) < 2000
+
+
+def test_a_classifier_names_some_layers_of_a_file_that_lacks_the_last(tmp_path):
+    names = ["\x1b[2J", "a" * 50_000, *(f"layer{number}" for number in range(500))]
+    np.savez(
+        tmp_path / "w.npz", **{f"{name}/kernel": np.ones(1, "f4") for name in names}
+    )
+    with pytest.raises(ValueError, match="w.npz has no layer fc8") as error:
+        load_classifier(str(tmp_path / "w.npz"), "tiny")
+    message = str(error.value)
+    assert r"Its layers are \x1b[2J, " + "a" * 40 + ", layer0, layer1" in message
+    assert "layer16 and 483 more. Give the preset" in message
+
+
+@pytest.mark.parametrize("name", ["w.pkl", "w.npy"])
+def test_rejects_keys_of_a_pickle_that_are_too_long(tmp_path, name):
+    """A key of this kind took gigabytes in the search for names of layers."""
+    arrays = {"a." * 1_000_000 + "kernel": np.ones(2, "f4")}
+    if name == "w.npy":
+        save_lists(tmp_path / name, {key: [array] * 2 for key, array in arrays.items()})
+    else:
+        (tmp_path / name).write_bytes(pickle.dumps(arrays, 2))
+    with pytest.raises(ValueError, match="a name of more than 1,000 characters"):
+        read_shapes(tmp_path / name)
+
+
+def test_names_of_parts_in_error_messages_are_short_and_printable(tmp_path):
+    arrays = flat_arrays(reference_arrays("caffe")[0])
+    for part in ("g" * 50_000, *(f"part{number}" for number in range(500))):
+        arrays[f"fc8/{part}"] = np.ones(2, "f4")
+    np.savez(tmp_path / "w.npz", **arrays)
+    with pytest.raises(ValueError, match="differs in 1") as error:
+        load_weights(narrow_model("caffe"), tmp_path / "w.npz")
+    row = "kernel 18x7  bias 7  " + "g" * 40 + " 2  part0 2  part1 2  and 498 more\n"
+    assert row in str(error.value) and len(str(error.value)) < 2000
+    shapes = {"fc8": {"\x1b[2J": (3,)}}
+    with pytest.raises(ValueError) as error:
+        weight_checks.check_layers_match({}, shapes, "model", "w.npz", None, {})
+    assert r"\x1b[2J 3" in str(error.value) and "\x1b" not in str(error.value)
 
 
 def test_loads_big_endian_arrays_from_an_npz(tmp_path):

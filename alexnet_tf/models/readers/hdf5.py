@@ -1,6 +1,6 @@
 """Reads HDF5 files of Keras and Caffe, and .keras files, which contain one.
 
-    .weights.h5, .keras   Keras 3
+    .weights.h5, .keras   Keras 3 and tf.keras 2.13
     .h5                   Keras 1 and 2, and the format that Keras 3 calls legacy
     .caffemodel.h5        Caffe
 """
@@ -44,7 +44,7 @@ def _read_weights(view):
         return keras_hdf5.read_keras2(root)
     if "model_weights" in root:
         return keras_hdf5.read_keras2(root.group("model_weights"))
-    if "layers" in root:
+    if keras_hdf5.keras3_layers(root) is not None:
         return keras_hdf5.read_keras3(root)
     if "data" in root:
         return caffe_hdf5.read(root)

@@ -19,6 +19,8 @@ from alexnet_tf.models.readers import unsupported
 _KERAS2_ARRAY = re.compile(r"(kernel|bias)(?:_\d+)?(?::0)?")
 # In Keras 1, conv1_W:0 with TensorFlow, and conv1_W with Theano.
 _KERAS1_ARRAY = re.compile(r".*_([Wb])(?:_\d+)?(:0)?")
+# The names of the group of a model's layers, in Keras 3 and in tf.keras 2.13.
+_KERAS3_LAYERS = ("layers", "_layer_checkpoint_dependencies")
 _MAX_DEPTH = 20
 _KERAS1_PARTS = {"W": "kernel", "b": "bias"}
 # The layers of osmr/imgclsmob's networks, without repeated parts of the names.
@@ -28,19 +30,29 @@ _IMGCLSMOB_LAYER = re.compile(
 
 
 def read_keras3(root):
-    """Returns the `StoredWeights` of a file of Keras 3.
+    """Returns the `StoredWeights` of a file of Keras 3 or tf.keras 2.13.
 
     Keras numbers the arrays of a layer. If there are two, they are called "kernel" and
     "bias" in the result, and otherwise "0", "1" and so on. The name of a layer in a
     nested model or in a wrapper follows that of the model or wrapper: base/conv1.
 
     Args:
-        root: the `hdf5_structure.Group` of the file. The groups in "layers" are named
-            after the classes of the layers; the name of the layer is an attribute.
+        root: the `hdf5_structure.Group` of the file. The groups of the layers are named
+            after their classes, as in conv2d_1; the name of the layer is an attribute.
+            Older versions do not write the attribute. Their layers get the names of
+            the groups, whose numbers follow the order of the layers.
     """
     layers = {}
-    _read_keras3_layers(root.group("layers"), "", layers, depth=0)
+    _read_keras3_layers(keras3_layers(root), "", layers, depth=0)
     return StoredWeights(layers, layout="keras")
+
+
+def keras3_layers(group):
+    """Returns the `hdf5_structure.Group` of the layers of a model; None without one."""
+    for name in _KERAS3_LAYERS:
+        if name in group:
+            return group.group(name)
+    return None
 
 
 def _read_keras3_layers(groups, prefix, layers, depth):
@@ -49,25 +61,38 @@ def _read_keras3_layers(groups, prefix, layers, depth):
         raise ValueError(f"its models are nested more than {_MAX_DEPTH} times")
     for key in groups.names():
         group = groups.group(key)
-        variables = group.group("vars")
-        count = len(variables.names())
-        names = variables.strings("name") if variables.has_attribute("name") else []
-        is_nested = "layers" in group or "layer" in group
-        if (count or is_nested) and (len(names) != 1 or prefix + names[0] in layers):
+        arrays, names = _read_keras3_variables(group, key)
+        nested = keras3_layers(group)
+        is_nested = nested is not None or "layer" in group
+        if (arrays or is_nested) and (len(names) != 1 or prefix + names[0] in layers):
             raise ValueError(f"{printable(key)} does not have a name of its own")
-        if count:
-            parts = ("kernel", "bias") if count == 2 else map(str, range(count))
-            layers[prefix + names[0]] = {
-                part: variables.array(str(number)) for number, part in enumerate(parts)
-            }
-        if "layers" in group:
-            _read_keras3_layers(
-                group.group("layers"), f"{prefix}{names[0]}/", layers, depth + 1
-            )
+        if arrays:
+            layers[prefix + names[0]] = arrays
+        if nested is not None:
+            _read_keras3_layers(nested, f"{prefix}{names[0]}/", layers, depth + 1)
         if "layer" in group:
             _read_keras3_layers(
                 _Single(group.group("layer")), f"{prefix}{names[0]}/", layers, depth + 1
             )
+
+
+def _read_keras3_variables(group, key):
+    """Returns {part: `StoredArray`} of a layer, and a list of the names it has.
+
+    Args:
+        group: the `hdf5_structure.Group` of the layer.
+        key: the name of the group, for files without the names of the layers.
+    """
+    if "vars" not in group:
+        return {}, [key]
+    variables = group.group("vars")
+    names = variables.strings("name") if variables.has_attribute("name") else [key]
+    count = len(variables.names())
+    parts = ("kernel", "bias") if count == 2 else map(str, range(count))
+    arrays = {
+        part: variables.array(str(number)) for number, part in enumerate(parts)
+    }
+    return arrays, names
 
 
 class _Single:

@@ -15,8 +15,12 @@ the tensors of PyTorch. A subclass lists the functions that a pickle may refer t
 _MAX_INSTRUCTIONS = 100_000
 # The limit of NumPy 1; NumPy 2 allows 64.
 MAX_DIMENSIONS = 32
-# The limit for names of functions, keys of dicts and dtypes, in characters.
+# The limit for names of functions, and for keys of dicts and dtypes that are bytes, in
+# characters.
 _MAX_NAME_LENGTH = 100
+# The limit for keys and dtypes that are str. The keys of a state dict have a component
+# for each module around an array.
+_MAX_TEXT_LENGTH = 1000
 
 # The instructions that push a constant.
 _CONSTANTS = {b"N": None, b"\x88": True, b"\x89": False}
@@ -293,14 +297,17 @@ def to_str(name):
         UnsupportedPickle: if `name` is anything else, or is too long.
     """
     if isinstance(name, (bytes, memoryview)):
-        if len(name) > _MAX_NAME_LENGTH:
-            raise UnsupportedPickle(
-                f"a name of more than {_MAX_NAME_LENGTH} characters"
-            )
+        _check_length(name, _MAX_NAME_LENGTH)
         return _decode(name, "latin1")
     if not isinstance(name, str) or isinstance(name, Function):
         raise UnsupportedPickle("a key, a dtype or a byte order that is not a string")
+    _check_length(name, _MAX_TEXT_LENGTH)
     return name
+
+
+def _check_length(name, limit):
+    if len(name) > limit:
+        raise UnsupportedPickle(f"a name of more than {limit:,} characters")
 
 
 def quote(text):

@@ -13,6 +13,8 @@ _BLOCK_ROWS = 64
 _DTYPES = ("float16", "float32", "float64")
 # The networks of this package have at most 18 arrays.
 _MAX_ARRAYS = 1000
+# The number of names in an error message.
+_MAX_SHOWN = 19
 
 # {name of a layer's array in files: its name in Keras}.
 _PARTS = {
@@ -21,6 +23,9 @@ _PARTS = {
     "bias": "bias", "biases": "bias", "b": "bias", "b_0": "bias",
 }  # fmt: skip
 _KEY = re.compile(rf"(.+)[/._]({'|'.join(_PARTS)})")
+# The kernels of Keras' recurrent and separable layers, as `save_weights` writes them.
+# `_KEY` would take lstm/recurrent_kernel for the kernel of a layer lstm/recurrent.
+_PREFIXED_KEY = re.compile(r"(.+)/((?:recurrent|depthwise|pointwise)_kernel)")
 # The keys that `save_weights` writes, with the name of any array.
 _SAVED_KEY = re.compile(r"(.+)/(\w+)")
 
@@ -76,7 +81,11 @@ def group_by_layer(arrays):
     unsupported.check_names(arrays)
     layers = {}
     for key, array in arrays.items():
-        match = _KEY.fullmatch(key) or _SAVED_KEY.fullmatch(key)
+        match = (
+            _PREFIXED_KEY.fullmatch(key)
+            or _KEY.fullmatch(key)
+            or _SAVED_KEY.fullmatch(key)
+        )
         if not match:
             raise ValueError(
                 f"its array name '{printable(key)}' is not of the form conv1/kernel"
@@ -151,6 +160,19 @@ def transpose_matrix(matrix, maps_shape=None):
         block = block.reshape(channels, height * width, len(rows))
         transposed[:, :, start : start + _BLOCK_ROWS] = block.swapaxes(0, 1)
     return transposed.reshape(num_inputs, num_outputs)
+
+
+def printable_list(names, length=40):
+    """Returns the first names of a file and the number of the others, for a message.
+
+    Args:
+        names: any number of names from a file.
+        length: the number of characters of each name that are kept.
+    """
+    names = [*names]
+    shown = ", ".join(printable(name, length) for name in names[:_MAX_SHOWN])
+    others = len(names) - _MAX_SHOWN
+    return f"{shown} and {others:,} more" if others > 0 else shown
 
 
 def printable(text, length=60):

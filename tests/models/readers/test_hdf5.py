@@ -203,6 +203,71 @@ def test_rejects_layers_without_a_kernel_and_a_bias(
     assert "fc8 has the arrays 0, 1, 2 instead of" in reason(small_model, path)
 
 
+def to_older_keras(group, changes):
+    """Changes a group of a file of Keras 3, and all groups in it, to an older version.
+
+    Args:
+        group: a group of h5py.
+        changes: "names" to remove the names of the layers, as in Keras 3.0, "groups" to
+            rename the groups of layers as in tf.keras 2.13, and "vars" to remove the
+            groups of layers without weights.
+    """
+    for key in list(group):
+        if not isinstance(group[key], h5py.Group):
+            continue
+        to_older_keras(group[key], changes)
+        if key == "vars" and "names" in changes:
+            group[key].attrs.pop("name", None)
+        if key == "vars" and "vars" in changes and not len(group[key]):
+            del group[key]
+        if key == "layers" and "groups" in changes:
+            group.move(key, "_layer_checkpoint_dependencies")
+
+
+OLDER_VERSIONS = [["names"], ["names", "groups", "vars"]]
+
+
+@pytest.mark.parametrize("changes", OLDER_VERSIONS)
+def test_loads_files_of_older_versions_of_keras(tmp_path, changes):
+    """The names of the groups stand for the layers: conv2d, conv2d_1, dense."""
+    arrays, images, logits = reference_arrays("owt")
+    saved = narrow_model("owt")
+    for name, parts in arrays.items():
+        saved.get_layer(name).set_weights(parts)
+    path = tmp_path / "w.weights.h5"
+    save_weights(saved, path)
+    with h5py.File(path, "a") as file:
+        to_older_keras(file, changes)
+        assert ("layers" in file) == ("groups" not in changes)
+    model = narrow_model("owt", seed=1)
+    assert_loads_exactly(model, path, arrays)
+    assert networks.relative_error(model(images), logits) < 1e-4
+
+
+@pytest.mark.parametrize("changes", OLDER_VERSIONS)
+def test_loads_nested_models_of_older_versions_of_keras(tmp_path, changes):
+    inner = keras.Sequential(
+        [keras.Input((10,)), keras.layers.Dense(3, name="dense")], name="sequential"
+    )
+    inputs = keras.Input((2, 4))
+    wrapped = keras.layers.Dense(5, name="layer")
+    steps = keras.layers.TimeDistributed(wrapped, name="time_distributed")(inputs)
+    x = inner(keras.layers.Flatten()(steps))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="dense")(x))
+    rng = np.random.default_rng(4)
+    arrays = [rng.normal(size=v.shape).astype("f4") for v in model.weights]
+    model.set_weights(arrays)
+    path = tmp_path / "w.weights.h5"
+    save_weights(model, path)
+    with h5py.File(path, "a") as file:
+        to_older_keras(file, changes)
+    model.set_weights([np.zeros_like(array) for array in arrays])
+    assert {*load_weights(model, path).loaded} == {
+        "dense", "sequential/dense", "time_distributed/layer"
+    }  # fmt: skip
+    assert_weights_equal(model, arrays)
+
+
 @pytest.mark.parametrize("names", [["fc8"], ["fc8", "conv1"], np.zeros(0, "S1")])
 def test_rejects_layers_of_keras_3_without_names_of_their_own(
     tmp_path, small_model, names

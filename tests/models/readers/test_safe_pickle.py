@@ -201,6 +201,14 @@ def test_rejects_pickle_bombs(pickled):
         tracemalloc.stop()
 
 
+def test_rejects_long_keys():
+    """Regular expressions for the names of layers would take gigabytes for them."""
+    key = "a." * 500
+    assert safe_pickle.load(pickle.dumps({key: 3}, 2)) == {key: 3}
+    with pytest.raises(ValueError, match="a name of more than 1,000 characters"):
+        safe_pickle.load(pickle.dumps({f"{key}a": 3}, 2))
+
+
 def test_rejects_pickles_that_encode_a_string_many_times():
     """The pickle encodes a text of 1 MB a thousand times."""
     text = b"X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00"

@@ -25,6 +25,16 @@ def test_rejects_arrays_that_are_neither_kernels_nor_biases(key):
         stored.group_by_layer({"conv1/bias": 1, key: 2})
 
 
+def test_kernels_of_one_layer_may_have_prefixes():
+    keys = ["a/lstm/kernel", "a/lstm/recurrent_kernel", "b/depthwise_kernel"]
+    assert stored.group_by_layer({key: key for key in keys}) == {
+        "a/lstm": {"kernel": keys[0], "recurrent_kernel": keys[1]},
+        "b": {"depthwise_kernel": keys[2]},
+    }
+    # Names of Caffe2, which can have a scope.
+    assert stored.group_by_layer({"gpu_0/conv1_w": 1}) == {"gpu_0/conv1": {"kernel": 1}}
+
+
 def test_rejects_two_kernels_of_a_layer():
     with pytest.raises(ValueError, match="conv1 has two arrays for its kernel"):
         stored.group_by_layer({"conv1/W": 1, "conv1.kernel": 2})
@@ -43,6 +53,16 @@ def test_rejects_two_kernels_of_a_layer():
 )
 def test_printable_escapes_and_shortens(text, printed):
     assert stored.printable(text) == printed
+
+
+def test_printable_list_shortens_names_and_lists():
+    assert stored.printable_list(["a", "b\n"]) == r"a, b\n"
+    assert stored.printable_list([]) == ""
+    assert stored.printable_list(["a" * 100], 5) == "aaaaa"
+    names = [str(number) for number in range(1020)]
+    shown = ", ".join(names[:19])
+    assert stored.printable_list(names[:19]) == shown
+    assert stored.printable_list(names) == f"{shown} and 1,001 more"
 
 
 def test_printable_keeps_the_given_length():
