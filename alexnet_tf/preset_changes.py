@@ -69,6 +69,11 @@ def override(preset: Preset, **values) -> Preset:
         if name in _OVERRIDE_TYPES:
             preset_checks.check_type(name, value, _OVERRIDE_TYPES[name])
     preset_checks.check_values(values)
+    # An integer would be recorded as another text than the same number in a flag.
+    values = {
+        name: float(value) if _OVERRIDE_TYPES.get(name) is float else value
+        for name, value in values.items()
+    }
     init, dropout = values.pop("init", None), values.pop("dropout", None)
     preset = ablate(preset, *settings.as_names(values.pop("ablate", None)))
     recipe, preprocessing = (

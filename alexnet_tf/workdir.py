@@ -19,6 +19,7 @@
 """
 
 import contextlib
+import decimal
 import json
 import os
 import shlex
@@ -93,7 +94,7 @@ def _check_same_flags(path, before, now, may_change, resolved):
         for name in {**before, **now}
         # A flag that is missing is false: later versions have added some.
         if name not in may_change
-        and before.get(name, "False") != now.get(name, "False")
+        and not _is_same_value(before.get(name, "False"), now.get(name, "False"))
     ]
     given = [name for name in changed if name not in resolved]
     # A new data set, preset or weights changes many defaults, so only these three are
@@ -116,12 +117,51 @@ def _check_same_flags(path, before, now, may_change, resolved):
     )
 
 
+def _is_same_value(before, now):
+    """Returns whether two values of a flag are the same text or the same number."""
+    try:
+        return before == now or decimal.Decimal(before) == decimal.Decimal(now)
+    except decimal.InvalidOperation:
+        return False
+
+
+def pattern_characters(path):
+    r"""Returns the characters of a path that TensorFlow reads as a pattern.
+
+    TensorFlow restores the checkpoints that match a path as a pattern, so it does not
+    find those below a directory "a[1]". A backslash is such a character, too, except on
+    Windows. See https://github.com/tensorflow/tensorflow/issues/34290.
+    """
+    special = "[]*?" if os.sep == "\\" else "[]*?\\"
+    return "".join(character for character in special if character in path)
+
+
+def check_characters(path):
+    """Raises a ValueError if a run in a work directory could never be resumed.
+
+    Args:
+        path: the directory, with a character of `pattern_characters` or without.
+    """
+    characters = pattern_characters(path)
+    if characters:
+        raise ValueError(
+            f"Expected a work directory without {' and '.join(characters)} in its "
+            f"path. Received: workdir={path}, where TensorFlow would not find its "
+            "checkpoints again. Give another --workdir."
+        )
+
+
 def check_writable(path):
-    """Raises a PermissionError if a work directory cannot be created or written to.
+    """Checks a work directory before any work is done.
 
     Args:
         path: the directory, which may not exist.
+
+    Raises:
+        ValueError: if its path has a character that `check_characters` refuses.
+        PermissionError: if it cannot be created or written to.
     """
+    check_characters(path)
     folder = os.path.abspath(path)
     # A drive of Windows that does not exist is its own parent.
     while not os.path.exists(folder) and os.path.dirname(folder) != folder:
@@ -242,8 +282,9 @@ def read_environments(path):
 def read_flags(path):
     """Reads flags.txt as {flag: value as text}.
 
-    If the file does not exist, the result is empty.
-    Flags and values of version 0.1 are returned under their present names.
+    If the file does not exist, the result is empty. Names of files that are not UTF-8
+    are returned as Python represents them, with surrogates. Flags and values of version
+    0.1 are returned under their present names.
 
     Raises:
         ValueError: if a line does not have the form --flag=value.
@@ -252,7 +293,7 @@ def read_flags(path):
     if not os.path.exists(flags_path):
         return {}
     values = {}
-    with open(flags_path, encoding="utf-8", errors="replace") as file:
+    with open(flags_path, encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             name, equals, value = line.rstrip("\n").partition("=")
             if not equals or not name.startswith("--"):

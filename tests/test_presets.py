@@ -364,6 +364,20 @@ def test_override_replaces_all_dropout_rates():
         assert layer == expected
 
 
+def test_override_turns_integers_into_floats():
+    """flags.txt then has the same text as if the command had been given them."""
+    changed = presets.override(
+        presets.get("paper"), learning_rate=1, momentum=0, weight_decay=0,
+        pca_color_std=0, dropout=0, epochs=3,
+    )  # fmt: skip
+    recipe = changed.recipe
+    values = [recipe.learning_rate, recipe.momentum, recipe.weight_decay]
+    values.append(changed.preprocessing.pca_color_std)
+    values += [v.rate for v in changed.layers if isinstance(v, presets.Dropout)]
+    assert list(map(str, values)) == ["1.0", "0.0", "0.0", "0.0", "0.0", "0.0"]
+    assert str(recipe.epochs) == "3"
+
+
 def test_override_rejects_unknown_fields_and_too_large_crops():
     """The error messages contain the values that were received."""
     paper = presets.get("paper")

@@ -291,6 +291,32 @@ def test_resuming_with_another_flag_reports_the_flag(run_flags):
 
 
 @pytest.mark.usefixtures("simulated_runs")
+def test_resuming_with_renamed_classes_changes_nothing(tmp_path, run_flags):
+    """The labels of both classes would change, because they are sorted by name."""
+    assert command(*run_flags) is None
+    paths = [tmp_path / "run" / name for name in ("flags.txt", "network.json")]
+    before = [path.read_bytes() for path in paths]
+    first = tmp_path / "data" / "class0"
+    first.rename(first.with_name("renamed"))
+    reason = command(*run_flags, "--log_steps=7")
+    assert f"with '{first.name}'. Received: 2 classes with 'renamed'." in reason
+    assert [path.read_bytes() for path in paths] == before
+
+
+@pytest.mark.usefixtures("simulated_runs")
+def test_the_command_resumes_a_run_that_began_with_integers(tmp_path, tiny_run_flags):
+    numbers = dict(dropout=0, momentum=0, weight_decay=0, learning_rate=1)
+    training.train_dataset(
+        f"folder:{tmp_path / 'data'}", "tiny", str(tmp_path / "run"),
+        eval_split="train", batch_size=6, epochs=1, **numbers,
+    )  # fmt: skip
+    lines = (tmp_path / "run" / "flags.txt").read_text().splitlines()
+    assert {f"--{name}={value}.0" for name, value in numbers.items()} <= {*lines}
+    flags_of_numbers = (f"--{name}={value}" for name, value in numbers.items())
+    assert command(*tiny_run_flags, *flags_of_numbers) is None
+
+
+@pytest.mark.usefixtures("simulated_runs")
 def test_a_larger_number_of_epochs_continues_a_run(tmp_path, run_flags, capsys):
     flags_txt = tmp_path / "run" / "flags.txt"
     args = [*run_flags, "--schedule=constant"]

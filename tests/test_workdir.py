@@ -1,6 +1,7 @@
 """The work directory of a run: its flags, its metrics and its lock."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -111,6 +112,14 @@ def test_a_directory_that_cannot_be_created_is_found_early(tmp_path, monkeypatch
         check_writable(str(tmp_path / "new" / "run"))
 
 
+@pytest.mark.parametrize("character", ["[", "]", "*", "?", "\\"])
+def test_rejects_paths_that_tensorflow_reads_as_patterns(tmp_path, character):
+    """A run could be trained there, but its checkpoints would not be found again."""
+    message = f"without {re.escape(character)} in its path. Received: workdir=/"
+    with pytest.raises(ValueError, match=message):
+        check_writable(f"{tmp_path}/a{character}b/run")
+
+
 def test_factors_of_layers_are_recorded_exactly(tmp_path):
     factors = {"fc6": 10.0, "fc7": 0.1234567, "fc8": 0.00001, "fc9": 0.1}
     create_or_verify(str(tmp_path), {"lr_mult": factors})
@@ -119,6 +128,34 @@ def test_factors_of_layers_are_recorded_exactly(tmp_path):
     flagfile = f"--flagfile={tmp_path / 'flags.txt'}"
     arguments = train.arguments_of(cli.parse(train.FLAGS, ["train", flagfile]))
     assert arguments["lr_mult"] == factors
+
+
+@pytest.mark.parametrize(
+    "before, now", [(0, 0.0), (1, 1.0), (0.00001, "0.00001"), ("1e-3", 0.001)]
+)
+def test_numbers_are_compared_as_numbers(tmp_path, before, now):
+    create_or_verify(str(tmp_path), {"dropout": before})
+    write_empty_checkpoint(tmp_path)
+    create_or_verify(str(tmp_path), {"dropout": now})
+    with pytest.raises(ValueError, match="--dropout=0.25"):
+        create_or_verify(str(tmp_path), {"dropout": 0.25})
+
+
+def test_large_integers_are_not_rounded_to_compare_them(tmp_path):
+    """The nearest double of both numbers is 2**53."""
+    create_or_verify(str(tmp_path), {"seed": 2**53})
+    write_empty_checkpoint(tmp_path)
+    with pytest.raises(ValueError, match=f"--seed={2**53}. .*--seed={2**53 + 1}"):
+        create_or_verify(str(tmp_path), {"seed": 2**53 + 1})
+
+
+def test_a_run_on_a_path_that_is_not_utf_8_can_be_resumed(tmp_path):
+    dataset = os.fsdecode(b"folder:/data/caf\xe9")
+    create_or_verify(str(tmp_path), {"dataset": dataset})
+    assert (tmp_path / "flags.txt").read_bytes() == b"--dataset=folder:/data/caf\xe9\n"
+    write_empty_checkpoint(tmp_path)
+    create_or_verify(str(tmp_path), {"dataset": dataset})
+    assert read_flags(str(tmp_path)) == {"dataset": dataset}
 
 
 @pytest.mark.parametrize("before, now", [({}, False), ({"turn": False}, None)])

@@ -9,13 +9,16 @@ import logging
 import os
 import pathlib
 import shutil
+import textwrap
 
 import numpy as np
 import tensorflow as tf
 
 from alexnet_tf.data import bad_images
+from alexnet_tf.models.readers.run_directory import checkpoint_paths
 from alexnet_tf.models.weights import save_weights
 from alexnet_tf.training import stopping
+from alexnet_tf.training import system_errors
 from alexnet_tf.workdir import BEST_WEIGHTS_FILE
 
 _log = logging.getLogger(__name__)
@@ -24,6 +27,9 @@ _log = logging.getLogger(__name__)
 _SAVED = (
     "step", "errors", "totals", "bad_images", "has_changed_weights", "epoch_totals"
 )  # fmt: skip
+# The errors for a damaged checkpoint or one of another network. TensorFlow's reader
+# raises IndexError for a truncated file.
+_RESTORE_ERRORS = (tf.errors.OpError, IndexError, AssertionError)
 
 
 class Progress(tf.train.experimental.PythonState):
@@ -127,13 +133,13 @@ def read_progress(workdir):
     Args:
         workdir: the work directory of a run.
     """
+    paths = checkpoint_paths(workdir)
+    if not paths:
+        return None
     try:
-        latest = tf.train.latest_checkpoint(os.path.join(workdir, "checkpoints"))
-        reader = tf.train.load_checkpoint(latest)
+        reader = tf.train.load_checkpoint(paths[-1])
         state = reader.get_tensor("progress/.ATTRIBUTES/py_state")
-    # TensorFlow's reader raises IndexError for a truncated file, and ValueError if
-    # there is no checkpoint.
-    except (tf.errors.OpError, IndexError, ValueError):
+    except _RESTORE_ERRORS:
         return None
     progress = Progress()
     progress.deserialize(state)
@@ -172,6 +178,9 @@ class CheckpointSaver:
 
         Raises:
             ValueError: if all checkpoints are damaged or of another network.
+            OSError: if a checkpoint may not be read, or if the process has too little
+                memory or too many open files. This is no damage, and nothing is
+                renamed.
         """
         intact, damaged = self._restore_newest()
         self.progress.saved = self.progress.position
@@ -179,8 +188,11 @@ class CheckpointSaver:
             _rename_damaged(damaged)
             # If their creation times were later than the present time, as after the
             # clock was set back, CheckpointManager would never delete old checkpoints.
+            # Names instead of paths remain correct when the run is moved. TensorFlow
+            # would write names as "../.." if the folder were a relative path.
+            names = [os.path.basename(path) for path in intact]
             tf.compat.v1.train.update_checkpoint_state(
-                self._folder, intact[-1], intact,
+                os.path.abspath(self._folder), names[-1], names,
                 all_model_checkpoint_timestamps=[1.0] * len(intact),
                 last_preserved_timestamp=0.0,
             )
@@ -191,32 +203,44 @@ class CheckpointSaver:
         Returns:
             (paths of this and all older checkpoints, paths of newer, damaged ones).
         """
-        indices = pathlib.Path(self._folder).glob("ckpt-*.index")
-        intact = [str(path.with_suffix("")) for path in indices]
-        intact.sort(key=lambda path: int(path.rpartition("-")[2]))
-        damaged, errors = [], []
+        intact, damaged, errors = checkpoint_paths(self._workdir), [], []
         while intact:
             try:
                 status = self._checkpoint.restore(intact[-1])
                 status.assert_existing_objects_matched()
-            # TensorFlow's reader raises IndexError for a truncated file.
-            except (tf.errors.OpError, IndexError, AssertionError) as error:
+            except _RESTORE_ERRORS as error:
+                _check_is_damage(error, intact[-1])
                 errors.append(error)
                 damaged.append(intact.pop())
                 _log.warning(
-                    "This checkpoint is damaged or belongs to another network: %s.",
+                    "This checkpoint is damaged or belongs to another network: %s "
+                    "(%s).",
                     damaged[-1],
+                    _describe(error),
                 )
             else:
                 _log.info("Resuming from %s.", intact[-1])
                 return intact, damaged
+        cause = errors[0] if errors else None
+        raise self._not_restored_error(damaged, cause) from cause
+
+    def _not_restored_error(self, damaged, cause):
+        """Returns the error for a run without an intact checkpoint.
+
+        Args:
+            damaged: the paths of its checkpoints, from the newest to the oldest.
+            cause: the error of the newest checkpoint; None if there are none.
+        """
         reason = f"{self._folder} contains none"
         if damaged:
-            reason = f"{damaged[0]} and older ones are damaged or of another network"
-        raise ValueError(
+            reason = (
+                f"{damaged[0]} and older ones are damaged or of another network "
+                f"({_describe(cause)})"
+            )
+        return ValueError(
             f"No checkpoint of this network can be restored: {reason}. Remove "
             f"{self._workdir} to start from the beginning, or give another --workdir."
-        ) from (errors[0] if errors else None)
+        )
 
     def save(self):
         """Saves a checkpoint, unless the newest checkpoint contains this state.
@@ -284,6 +308,19 @@ class CheckpointSaver:
             )
         return self._manager
 
+    def remove_leftovers(self):
+        """Deletes the checkpoints of an earlier run, which a new run must not resume.
+
+        Without the file `checkpoint`, a launch begins a new run. Its first checkpoint
+        creates this file, and a later launch would restore the newest checkpoint of
+        both runs.
+        """
+        leftovers = [*pathlib.Path(self._folder).glob("ckpt-*.*")]
+        if leftovers:
+            _log.warning("Removing checkpoints of an earlier run: %s.", self._folder)
+        for path in leftovers:
+            path.unlink()
+
     def remove_unfinished(self):
         """Deletes the parts of checkpoints that a full disk or a kill cut short."""
         folder = pathlib.Path(self._folder)
@@ -344,6 +381,33 @@ class CheckpointSaver:
         if latest is None:
             return "No checkpoint was saved."
         return f"The last good checkpoint is {latest}."
+
+
+def _check_is_damage(error, checkpoint):
+    """Raises an OSError if a checkpoint could not be read for a temporary reason.
+
+    Args:
+        error: one of `_RESTORE_ERRORS`.
+        checkpoint: the path of the checkpoint.
+    """
+    temporary = tf.errors.PermissionDeniedError, tf.errors.ResourceExhaustedError
+    numbers = (*system_errors.NO_PERMISSION, *system_errors.TOO_MANY_OPEN_FILES)
+    if isinstance(error, temporary) or (
+        isinstance(error, tf.errors.OpError)
+        and system_errors.has_number(error, numbers)
+    ):
+        raise OSError(
+            f"The checkpoint {checkpoint} could not be read: {_describe(error)}. Make "
+            "sure that its files are readable and that the memory and the limit of "
+            "open files suffice, and run the same command again."
+        ) from error
+
+
+def _describe(error):
+    """Returns the reason of one of `_RESTORE_ERRORS` in a short line."""
+    is_native = isinstance(error, tf.errors.OpError)
+    text = bad_images.short_message(error) if is_native else str(error)
+    return textwrap.shorten(text, 200, placeholder="...")
 
 
 def _rename_damaged(checkpoints):

@@ -47,6 +47,7 @@ from alexnet_tf.training import towers
 from alexnet_tf.training import validation
 from alexnet_tf.workdir import append_environment
 from alexnet_tf.workdir import append_metrics
+from alexnet_tf.workdir import check_characters
 from alexnet_tf.workdir import has_checkpoint
 from alexnet_tf.workdir import locked
 from alexnet_tf.workdir import read_metrics
@@ -100,7 +101,8 @@ def train(
         preset: a `presets.Preset`.
         source: the `Source` to train on.
         eval_source: the `Source` to measure the validation error on.
-        workdir: the directory of the run, created if it does not exist.
+        workdir: the directory of the run, created if it does not exist. Its path must
+            not contain [, ], *, ? or, except on Windows, a backslash.
         fine_tuning: a `FineTuning` to start from trained weights.
         options: a `TrainingOptions`: early stopping, class weights and others.
         optimizer: a Keras optimizer, or a function that returns one, in place of the
@@ -157,10 +159,11 @@ def train(
             preprocessing, `fine_tuning` does not suit the network, arguments exclude
             each other or are names, an image is unreadable, a source does not hold the
             number of images that it declares or held when the run began, the run in
-            `workdir` has another preset or other settings or is in progress, or no
-            checkpoint of this network is intact.
-        OSError: if a file of the data set is missing, the disk is full, or another
-            worker is lost (`distribution.WorkerLost`).
+            `workdir` has another preset, other settings or other classes or is in
+            progress, no checkpoint of this network is intact, or a finished run has
+            no evaluation in metrics.jsonl.
+        OSError: if a file of the data set is missing, a checkpoint may not be read, the
+            disk is full, or another worker is lost (`distribution.WorkerLost`).
         FloatingPointError: if the loss is not finite.
         MemoryError: if the memory does not suffice for a batch.
         TrainingInterrupted: after SIGINT or SIGTERM, once everything is saved.
@@ -176,7 +179,9 @@ def train(
         max_bad_images=max_bad_images, verbose=verbose,
         checkpoint_minutes=checkpoint_minutes,
     )
-    seed = int(seed)  # Keras does not accept integers of NumPy.
+    # Keras and TensorFlow do not accept integers of NumPy.
+    seed, log_steps = int(seed), int(log_steps)
+    check_characters(workdir)
     checks.check_objects(preset, source, eval_source, callbacks)
     checks.check_data(preset, source, eval_source, strategy, data_service)
     has_own_optimizer = optimizer is not None
@@ -235,6 +240,7 @@ def train(
         )
         if resuming:
             run_settings.check_same(workdir, preset, settings)
+            run_settings.check_same_classes(workdir, source.classes)
             saver.restore(repair=chief)
             verify_image_counts(workdir, image_counts)
             run_settings.check_length(
@@ -245,6 +251,7 @@ def train(
         saver.check_same_position(mean_over_workers)
         if chief:
             if not resuming:
+                saver.remove_leftovers()
                 _describe_data(workdir, image_counts, statistics)
             write_network(workdir, preset, source.classes, settings)
             files.remove_unfinished(workdir)
@@ -452,7 +459,7 @@ def train(
         if chief:
             figure_writer.draw()
         mean_over_workers(0)  # A worker that exits early would be reported as lost.
-    last = [line for line in read_metrics(workdir) if line["split"] == "eval"][-1]
+    last = _last_evaluation(workdir)
     return {name: last[name] for name in (*metric_names, "bad_images") if name in last}
 
 
@@ -470,6 +477,18 @@ def _describe_data(workdir, image_counts, statistics):
     """Writes the files that describe the data."""
     write_image_counts(workdir, image_counts)
     pixel_statistics.write(statistics, os.path.join(workdir, STATISTICS_FILE))
+
+
+def _last_evaluation(workdir):
+    """Returns the line of the last evaluation in metrics.jsonl."""
+    lines = [line for line in read_metrics(workdir) if line["split"] == "eval"]
+    if not lines:
+        raise ValueError(
+            f"{os.path.join(workdir, 'metrics.jsonl')} has no line of an evaluation, "
+            "though the run has finished. Restore the file, or measure the error "
+            f"with python -m alexnet_tf.evaluate --weights={workdir}."
+        )
+    return lines[-1]
 
 
 def _check_bad_images(source, count, max_bad_images):

@@ -5,6 +5,9 @@ import re
 
 import tensorflow as tf
 
+from alexnet_tf.data.bad_images import short_message
+from alexnet_tf.training import system_errors
+
 # The messages of GPU libraries contain one of these codes if the memory is too small.
 _GPU_CODES = ("OUT_OF_MEMORY", "ALLOC_FAILED")
 
@@ -22,10 +25,13 @@ def suggesting_smaller_batch(batch_size, num_replicas=1, workdir=None):
     Raises:
         MemoryError: if the body raises a MemoryError or an error of TensorFlow about
             the memory of a device.
+        OSError: if TensorFlow reports a full disk or too many open files, for which it
+            has the same error.
     """
     try:
         yield
     except (MemoryError, tf.errors.OpError) as error:
+        _check_files(error)
         if not _is_about_memory(error):
             raise
         workdir = workdir() if callable(workdir) else workdir
@@ -34,6 +40,24 @@ def suggesting_smaller_batch(batch_size, num_replicas=1, workdir=None):
             f"Out of memory with batches of {batch_size} "
             f"image{'s' * (batch_size != 1)}{_describe_tensor(error)}. {advice}"
         ) from error
+
+
+def _check_files(error):
+    """Raises an OSError if an error is about the disk or the number of open files."""
+    if not isinstance(error, tf.errors.ResourceExhaustedError):
+        return
+    for numbers, advice in (
+        (system_errors.FULL_DISK, "Free some disk space"),
+        (
+            system_errors.TOO_MANY_OPEN_FILES,
+            "Raise the limit of open files (ulimit -n)",
+        ),
+    ):
+        if system_errors.has_number(error, numbers):
+            raise OSError(
+                f"A file could not be opened or written: {short_message(error)}. "
+                f"{advice} and run the same command again."
+            ) from error
 
 
 def _is_about_memory(error):

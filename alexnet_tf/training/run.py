@@ -330,6 +330,7 @@ def _check_resumable(workdir, preset, options, optimizer, source, eval_source):
     verify_image_counts(
         workdir, {str(split): split.num_examples for split in (source, eval_source)}
     )
+    run_settings.check_same_classes(workdir, source.classes)
     progress = read_progress(workdir)
     if progress is not None:
         recipe = run_settings.effective_recipe(
@@ -357,6 +358,8 @@ def _pop_mean_file(overrides, weights):
 def _preset_flags(preset, overrides):
     """Returns the values of all flags of `alexnet_tf.train` that override a preset."""
     values = vars(preset.recipe) | vars(preset.preprocessing)
+    if overrides.get("dropout") is not None:
+        values["dropout"] = float(overrides["dropout"])
     return {
         name: values.get(name, overrides.get(name)) for name in presets.OVERRIDES
     }

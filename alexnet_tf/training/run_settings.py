@@ -9,6 +9,7 @@ import functools
 import json
 import numbers
 import os
+import unicodedata
 
 from alexnet_tf.network_json import read_network
 from alexnet_tf.network_json import read_run_settings
@@ -100,6 +101,43 @@ def check_same(workdir, preset, run_settings):
     recorded = read_run_settings(workdir)
     if recorded:  # Version 0.1 did not record them.
         compare(_may_not_change(recorded), _may_not_change(run_settings))
+
+
+def check_same_classes(workdir, classes):
+    """Checks that the run in a work directory has the same classes in the same order.
+
+    The label of an image is the position of its class, so a class with another name
+    may change the labels of all classes. Names that differ only in their Unicode
+    normal form, as on macOS, are the same.
+
+    Args:
+        workdir: the work directory of a run with a checkpoint.
+        classes: the present names of the classes, in the order of the labels.
+
+    Raises:
+        ValueError: if the classes differ, or if network.json is damaged.
+        FileNotFoundError: if there is no network.json.
+    """
+    before, now = (
+        [unicodedata.normalize("NFC", name) for name in names]
+        for names in (read_network(workdir)[1], classes)
+    )
+    if before != now:
+        raise ValueError(
+            f"Expected the {len(before)} classes of the run in {workdir}"
+            f"{_describe_others(before, now)}. Received: {len(now)} classes"
+            f"{_describe_others(now, before)}. Restore the names of the classes, or "
+            "give another work directory to start a new run."
+        )
+
+
+def _describe_others(names, known):
+    """Returns a phrase with up to three names that are not among the known ones."""
+    others = [name for name in names if name not in known]
+    if not others:
+        return " in another order" if len(names) == len(known) else ""
+    more = f" and {len(others) - 3} others" if len(others) > 3 else ""
+    return f" with {', '.join(map(repr, others[:3]))}{more}"
 
 
 def check_length(workdir, recipe, options, progress, steps_per_epoch, prefix=""):

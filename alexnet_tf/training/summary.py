@@ -10,6 +10,7 @@ import os
 import shlex
 
 from alexnet_tf.data import bad_images
+from alexnet_tf.data.source import PADDING_LABEL
 from alexnet_tf import files
 from alexnet_tf.training import metrics
 from alexnet_tf.training import optimizers
@@ -95,8 +96,9 @@ def print_summary(measured, eval_source, workdir):
     Args:
         measured: the result of `loop.train`.
         eval_source: the `Source` that was evaluated.
-        workdir: the work directory of the run. The first image of `eval_source` is
-            copied there if it is not a file of its own, as an example to predict.
+        workdir: the work directory of the run. The first readable image of
+            `eval_source` is copied there if it is not a file of its own, as an example
+            to predict.
     """
     errors = ", ".join(
         f"top-{k} {measured[f'top{k}_error']:.2%}"
@@ -134,11 +136,14 @@ def _commands(workdir, image):
 
 
 def _example_path(source, workdir):
-    """Returns the path of an image of a `Source`.
+    """Returns the path of a readable image of a `Source`.
 
     The image is written to `workdir` if it is not a file of its own.
     """
-    (example,) = source.without_count_check().take(1).as_numpy_iterator()
+    examples = source.without_count_check().filter(
+        lambda example: example["label"] != PADDING_LABEL
+    )
+    (example,) = examples.take(1).as_numpy_iterator()
     name = os.fsdecode(example["name"])
     if os.path.isfile(name):
         return name

@@ -422,6 +422,13 @@ def test_rejects_wrong_arguments_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_rejects_a_work_directory_that_could_not_be_resumed(tmp_path, make_source):
+    path = tmp_path / "run [1]"
+    with pytest.raises(ValueError, match=r"without \[ and \] in its path. .*run \[1\]"):
+        loop.train(shallow_preset(), make_source(36), make_source(36), str(path))
+    assert not path.exists()
+
+
 def test_rejects_a_preset_that_is_not_valid(tmp_path, make_source):
     recipe = dataclasses.replace(shallow_preset().recipe, schedule="cosine")
     preset = dataclasses.replace(shallow_preset(), recipe=recipe)
@@ -458,6 +465,39 @@ def test_a_finished_run_only_returns_its_metrics(tmp_path, make_source):
     assert train_briefly(tmp_path, source) == measured
     assert_same(arrays, final_arrays(tmp_path))
     assert modification_times(tmp_path) == times
+
+
+@pytest.mark.usefixtures("simulated_runs")
+def test_names_the_missing_metrics_of_a_finished_run(tmp_path, make_source):
+    source, preset = make_source(12), shallow_preset(epochs=1)
+    train_briefly(tmp_path, source, preset=preset)
+    (tmp_path / "metrics.jsonl").unlink()
+    message = f"{tmp_path}/metrics.jsonl has no .*evaluate --weights={tmp_path}"
+    with pytest.raises(ValueError, match=message):
+        train_briefly(tmp_path, source, preset=preset)
+
+
+@pytest.mark.usefixtures("simulated_runs")
+def test_a_run_with_other_classes_is_not_resumed(tmp_path, make_source):
+    """The network keeps the names of the classes that it has learned."""
+    source = make_source(12)
+    train_briefly(tmp_path, source)
+    before = (tmp_path / "network.json").read_bytes()
+    permuted = dataclasses.replace(source, classes=source.classes[::-1])
+    with pytest.raises(ValueError, match="the 10 classes of the run .* another order"):
+        train_briefly(tmp_path, permuted)
+    assert (tmp_path / "network.json").read_bytes() == before
+
+
+def test_integers_of_numpy_are_accepted(tmp_path, make_source):
+    """From the second line on, log_steps determines how many steps run at once."""
+    train_briefly(
+        tmp_path, make_source(12), preset=shallow_preset(epochs=1, batch_size=2),
+        seed=np.int64(1), log_steps=np.int64(2),
+    )  # fmt: skip
+    lines = run_metrics(tmp_path)
+    expected = [("train", 2), ("train", 4), ("train", 6), ("eval", 6)]
+    assert [(m["split"], m["step"]) for m in lines] == expected
 
 
 def modification_times(path):

@@ -1,5 +1,8 @@
 """Errors about a lack of memory, in training and in the commands with batches."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -47,6 +50,25 @@ def test_other_errors_pass_unchanged():
             with out_of_memory.suggesting_smaller_batch(2):
                 raise error
         assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    "number, advice",
+    [
+        (errno.ENOSPC, "Free some disk space and run"),
+        (errno.EDQUOT, "Free some disk space and run"),
+        (errno.EMFILE, r"Raise the limit of open files \(ulimit -n\) and run"),
+    ],
+)
+def test_a_full_disk_is_no_lack_of_memory(number, advice):
+    """TensorFlow has the same error for both."""
+    reason = f"runs/a/events.v2; {os.strerror(number)}"
+    error = tf.errors.ResourceExhaustedError(None, None, f"{reason} [Op:WriteFile]")
+    message = f"could not be opened or written: {reason}. {advice}"
+    with pytest.raises(OSError, match=message) as raised:
+        with out_of_memory.suggesting_smaller_batch(256):
+            raise error
+    assert raised.value.__cause__ is error
 
 
 def fail_after(monkeypatch, num_calls):

@@ -107,6 +107,38 @@ def test_accepts_values_that_may_change_and_runs_without_settings(tmp_path):
         run_settings.check_same(path, with_recipe(PRESET, momentum=0.5), describe())
 
 
+@pytest.mark.parametrize(
+    "before, now, message",
+    [
+        (("cat", "dog"), ("dog", "zebra"), "with 'cat'. Received: 2 .* with 'zebra'. "),
+        (("cat", "dog"), ("dog", "cat"), "in another order. Received: .* another orde"),
+        (("a", "b"), ("a", "b", "c"), "2 classes .* Received: 3 classes with 'c'. "),
+        (
+            tuple("abcdef"), tuple("uvwxyz"),
+            "'a', 'b', 'c' and 3 others. Received: 6 classes with 'u', 'v', 'w' and 3",
+        ),
+    ],
+)  # fmt: skip
+def test_rejects_other_classes(tmp_path, before, now, message):
+    write_network(str(tmp_path), PRESET, before)
+    with pytest.raises(ValueError, match=message) as error:
+        run_settings.check_same_classes(str(tmp_path), now)
+    assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "before, now",
+    [
+        (("0", "1"), ("0", "1")),
+        (("caf\u00e9", "tea"), ("cafe\u0301", "tea")),  # As macOS writes it.
+        (("caf\udce9", "tea"), ("caf\udce9", "tea")),  # A name that is not UTF-8.
+    ],
+)
+def test_accepts_the_same_classes(tmp_path, before, now):
+    write_network(str(tmp_path), PRESET, before)
+    run_settings.check_same_classes(str(tmp_path), now)
+
+
 def check_length(path, before, now, *, step, errors, prefix="", **options):
     """Checks a run of 10 steps per epoch that has trained to `step`."""
     write_network(str(path), with_recipe(PRESET, **before), ("a", "b"))

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import shlex
 
 import pytest
@@ -54,6 +55,17 @@ def test_images_that_are_left_out_are_not_counted(make_source, tmp_path, capsys)
     print_summary(METRICS | {"bad_images": 1}, make_source(3), str(tmp_path))
     line, *_ = capsys.readouterr().out.splitlines()
     assert line.endswith("(center crop, 2 images, 1 unreadable left out).")
+
+
+def test_the_example_is_an_image_that_can_be_read(tmp_path, image_folder, capsys):
+    source = datasets.load(f"folder:{image_folder}", "train")
+    first, second, *_ = source.examples().as_numpy_iterator()
+    first_path, second_path = (os.fsdecode(e["name"]) for e in (first, second))
+    with open(first_path, "wb") as file:
+        file.write(b"no image")
+    print_summary(METRICS, source.allow_bad_images(), str(tmp_path))
+    assert f" {shlex.quote(second_path)}\n" in capsys.readouterr().out
+    assert not (tmp_path / "example.png").exists()
 
 
 def test_copies_an_image_that_is_not_a_file_of_its_own(make_source, tmp_path, capsys):

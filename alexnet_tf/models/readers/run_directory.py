@@ -1,6 +1,7 @@
 """Reads the weights in the work directory of a run."""
 
 import os
+import pathlib
 import re
 
 import tensorflow as tf
@@ -17,6 +18,22 @@ _CHECKPOINT_KEY = re.compile(
 )
 
 
+def checkpoint_paths(path):
+    """Returns the paths of the checkpoints of a run, from the oldest to the newest.
+
+    They are found by the names of their files. The list in the file `checkpoint` may be
+    damaged, and in earlier versions it had absolute paths, which are wrong once a run
+    has been moved.
+
+    Args:
+        path: the work directory of the run.
+    """
+    # TensorFlow writes the index of a checkpoint last.
+    indices = pathlib.Path(path, "checkpoints").glob("ckpt-*.index")
+    paths = [str(index.with_suffix("")) for index in indices]
+    return sorted(paths, key=lambda path: int(path.rpartition("-")[2]))
+
+
 def open_directory(path):
     """Returns the `StoredWeights` of the newest checkpoint of a run.
 
@@ -27,15 +44,15 @@ def open_directory(path):
         FileNotFoundError: if the directory has no checkpoint.
     """
     file_path = os.path.join(path, WEIGHTS_FILE)
-    latest = tf.train.latest_checkpoint(os.path.join(path, "checkpoints"))
-    if latest is None and os.path.exists(file_path):
+    paths = checkpoint_paths(path)
+    if not paths and os.path.exists(file_path):
         return safetensors_file.open_file(file_path)
-    if latest is None:
+    if not paths:
         raise FileNotFoundError(
             f"No checkpoint was found in {path}/checkpoints. Choose the directory "
             "of a run that has saved a checkpoint."
         )
-    reader = tf.train.load_checkpoint(latest)
+    reader = tf.train.load_checkpoint(paths[-1])
     layers = {}
     for key, shape in sorted(reader.get_variable_to_shape_map().items()):
         if match := _CHECKPOINT_KEY.fullmatch(key):
