@@ -27,11 +27,11 @@ rows on the gap between test and training error were decided when the results of
 seeds were known, and the restriction to the time before the division when all were.
 
 The module `confirmations` repeats the undecided comparisons with more seeds and with
-more training images, and asks about dropout again with a wider network. Its plan is
-fixed, and its runs are not finished. The unmodified network, with an error of 32.7%
-here, has 33.2% with the 20 seeds of `confirmations` and 33.5% with 40 seeds in PyTorch.
-All rows share its five runs. Their increases may therefore be too high by half a point
-or more: +3.0 would be +2.5, and -1.6 would be -2.1.
+more training images, and asks about dropout again with a wider network. The unmodified
+network, with an error of 32.7% here, has 33.2% with the 20 seeds of `confirmations` and
+33.5% with 40 seeds in PyTorch. All rows share its five runs. Their increases may
+therefore be too high by half a point or more: +3.0 would be +2.5, and -1.6 would be
+-2.1.
 """
 
 import dataclasses

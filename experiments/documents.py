@@ -10,10 +10,10 @@ import re
 
 from experiments import ablations
 from experiments import api_page
+from experiments import confirmations
 from experiments.benchmarks import comparison_page
 from experiments import differences_page
 from experiments import finetune_cifar10
-from experiments import pytorch_confirmations
 from experiments import relu_tanh
 from experiments import run_log
 from experiments import table
@@ -24,14 +24,18 @@ _CLAIMS = (
     (ablations, "Crops and flips lower the test error"),
     (ablations, "Ten-crop evaluation has a lower error"),
     (
-        pytorch_confirmations,
+        confirmations,
         "Response normalization lowers the test error (section 3.3); 10,000 images",
     ),
     (
-        pytorch_confirmations,
+        confirmations,
         "Overlapping pooling lowers the test error (section 3.4); 10,000 images",
     ),
-    (pytorch_confirmations, "Dropout lowers the test error"),
+    (
+        confirmations,
+        "PCA color augmentation lowers the test error (section 4.1); 10,000 images",
+    ),
+    (confirmations, "Dropout lowers the test error"),
     (ablations, "Dropout lowers the test error"),
 )
 _COLUMNS = ("claim", "the paper", "measured", "verdict")
