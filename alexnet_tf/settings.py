@@ -15,6 +15,13 @@ def as_names(value):
     return tuple(value or ())
 
 
+def some_of(names):
+    """Returns at most four names as text, such as "a, b, c and 7 others"."""
+    if len(names) <= 4:
+        return ", ".join(names)
+    return f"{', '.join(names[:3])} and {len(names) - 3} others"
+
+
 def suggest(name, names):
     """Returns " Did you mean NAME?" if a name is similar to one of `names`, else "".
 

@@ -20,6 +20,7 @@
 
 import contextlib
 import decimal
+import glob
 import json
 import os
 import shlex
@@ -202,8 +203,15 @@ def locked(path):
 
 
 def has_checkpoint(path):
-    """Returns whether a run has saved a checkpoint in `path`."""
-    return os.path.exists(os.path.join(path, "checkpoints", "checkpoint"))
+    """Returns whether a run has saved a checkpoint in `path`.
+
+    The files of a checkpoint suffice: the list in the file `checkpoint` may be missing
+    in a copy, or after a kill.
+    """
+    folder = os.path.join(path, "checkpoints")
+    return os.path.exists(os.path.join(folder, "checkpoint")) or bool(
+        glob.glob(os.path.join(glob.escape(folder), "ckpt-*.index"))
+    )
 
 
 def write_image_counts(path, counts):

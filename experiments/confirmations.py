@@ -40,8 +40,7 @@ are 1.0 points for PCA color augmentation and 1.7 points for dropout. With 1.7 p
 pairs find a difference of 1.5 points with a probability of only 21% at the strictest
 level. With the 1.1 points of the pilot, 20 pairs find the paper's .4 points of
 overlapping pooling with a probability of only 11%. With 50,000 images, the order of the
-images is not entirely random: the next image is drawn from a buffer of 16,384. The
-table and the figure have the comparisons of which all pairs are done.
+images is not entirely random: the next image is drawn from a buffer of 16,384.
 """
 
 import dataclasses

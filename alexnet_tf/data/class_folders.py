@@ -12,6 +12,7 @@ from alexnet_tf.data.folder_contents import IMAGE_EXTENSIONS
 from alexnet_tf.data.folder_contents import log_once
 from alexnet_tf.data.folder_contents import name_prefix
 from alexnet_tf.data.folder_contents import subfolders
+from alexnet_tf import settings
 
 # Names such as Train, training_set, test1 and val_images.
 _SPLIT_NAME = re.compile(
@@ -170,7 +171,7 @@ def _unmatched_error(root, train_root, folders, classes):
     missing = [name for key, name in classes.items() if key not in folders]
     unknown = [name for key, name in folders.items() if key not in classes]
     unmatched = [
-        f"{_some_of(names)} only in {parent}"
+        f"{settings.some_of(names)} only in {parent}"
         for names, parent in ((missing, train_root), (unknown, root))
         if names
     ]
@@ -178,13 +179,6 @@ def _unmatched_error(root, train_root, folders, classes):
         "Expected the same class folders in each split. Received: "
         f"{' and '.join(unmatched)}. {advice}"
     )
-
-
-def _some_of(names):
-    """Returns at most four names as text, such as "a, b, c and 7 others"."""
-    if len(names) <= 4:
-        return ", ".join(names)
-    return f"{', '.join(names[:3])} and {len(names) - 3} others"
 
 
 def _check_split_names(path, names):

@@ -35,8 +35,9 @@ def find(patterns):
             - the path of a file. Whether it exists is not checked: a missing file is
               reported when it is read.
             - a glob pattern, in which `**` stands for folders of any depth. The matches
-              are sorted, and each image is returned once. Without a match, the pattern
-              is kept as a path.
+              are sorted, and each image is returned once. Folders without images are
+              left out if the pattern has `**`. Without a match, the pattern is kept as
+              a path.
             - a folder, which stands for the images in it and in its subfolders, see
               `folder_contents.find_images`.
             - "list:FILE". Each line of the file has a path, which is relative to the
@@ -94,24 +95,22 @@ def _find_pattern(pattern):
     matches = [] if exists else sorted(glob.glob(pattern, recursive=True))
     paths = []
     for path in matches or [pattern]:
-        if not os.path.isdir(path):
-            paths.append(path)
         # `**` matches all folders, of which some have no images.
-        elif "**" not in pattern or exists or find_images(path)[0]:
-            paths += _images_in(path)
+        may_be_empty = "**" in pattern and not exists
+        paths += _images_in(path, may_be_empty) if os.path.isdir(path) else [path]
     # `**` also matches the images in the folders that it matches.
     return [(path, None) for path in dict.fromkeys(paths)]
 
 
-def _images_in(folder):
+def _images_in(folder, may_be_empty):
     """Returns the sorted paths of the images in a folder and its subfolders.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if there are none, unless `may_be_empty`.
         OSError: if the folder or a subfolder cannot be read.
     """
     images, undecodable, _ = find_images(folder)
-    if not images:
+    if not images and not may_be_empty:
         found = "none"
         if undecodable:
             found += f", but {describe_undecodable(undecodable)}"

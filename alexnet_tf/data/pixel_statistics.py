@@ -297,7 +297,8 @@ def _file_name(source, preprocessing):
     """Returns a file name that depends on all that determines the statistics.
 
     These are the images, their size, the method of resizing, and whether images are
-    turned upright.
+    turned upright. The name also depends on the labels of a list, which are a part of
+    the fingerprint.
     """
     key = f"{source.fingerprint} {preprocessing.image_size} {preprocessing.resize}"
     if preprocessing.exif_orientation:

@@ -209,9 +209,12 @@ def _load_splits(load, all_splits, splits):
         try:
             sources[split] = load(split)
         except ValueError as error:
+            others = [name for name in all_splits if name != split]
+            if splits or not others:
+                raise
             raise ValueError(
                 f"The split {split!r} cannot be copied. Leave it out by naming the "
-                f"splits to copy, of {', '.join(all_splits)}. {error}"
+                f"splits to copy, such as {','.join(others)}. {error}"
             ) from error
     return sources
 

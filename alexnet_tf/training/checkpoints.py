@@ -308,19 +308,6 @@ class CheckpointSaver:
             )
         return self._manager
 
-    def remove_leftovers(self):
-        """Deletes the checkpoints of an earlier run, which a new run must not resume.
-
-        Without the file `checkpoint`, a launch begins a new run. Its first checkpoint
-        creates this file, and a later launch would restore the newest checkpoint of
-        both runs.
-        """
-        leftovers = [*pathlib.Path(self._folder).glob("ckpt-*.*")]
-        if leftovers:
-            _log.warning("Removing checkpoints of an earlier run: %s.", self._folder)
-        for path in leftovers:
-            path.unlink()
-
     def remove_unfinished(self):
         """Deletes the parts of checkpoints that a full disk or a kill cut short."""
         folder = pathlib.Path(self._folder)

@@ -251,7 +251,6 @@ def train(
         saver.check_same_position(mean_over_workers)
         if chief:
             if not resuming:
-                saver.remove_leftovers()
                 _describe_data(workdir, image_counts, statistics)
             write_network(workdir, preset, source.classes, settings)
             files.remove_unfinished(workdir)

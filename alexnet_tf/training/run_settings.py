@@ -122,22 +122,24 @@ def check_same_classes(workdir, classes):
         [unicodedata.normalize("NFC", name) for name in names]
         for names in (read_network(workdir)[1], classes)
     )
-    if before != now:
-        raise ValueError(
-            f"Expected the {len(before)} classes of the run in {workdir}"
-            f"{_describe_others(before, now)}. Received: {len(now)} classes"
-            f"{_describe_others(now, before)}. Restore the names of the classes, or "
-            "give another work directory to start a new run."
-        )
+    if before == now:
+        return
+    if sorted(before) == sorted(now):
+        received = f"the same classes in the order {settings.some_of(now)}"
+    else:
+        received = f"{len(now)} classes{_describe_others(now, before)}"
+    expected = _describe_others(before, now) or f", {settings.some_of(before)}"
+    raise ValueError(
+        f"Expected the {len(before)} classes of the run in {workdir}{expected}. "
+        f"Received: {received}. Restore the names of the classes, or give another work "
+        "directory to start a new run."
+    )
 
 
 def _describe_others(names, known):
-    """Returns a phrase with up to three names that are not among the known ones."""
-    others = [name for name in names if name not in known]
-    if not others:
-        return " in another order" if len(names) == len(known) else ""
-    more = f" and {len(others) - 3} others" if len(others) > 3 else ""
-    return f" with {', '.join(map(repr, others[:3]))}{more}"
+    """Returns a phrase with names that are not among the known ones."""
+    others = [repr(name) for name in names if name not in known]
+    return f" with {settings.some_of(others)}" if others else ""
 
 
 def check_length(workdir, recipe, options, progress, steps_per_epoch, prefix=""):

@@ -370,8 +370,10 @@ def test_copies_only_the_given_splits(tmp_path):
     data = data.removesuffix("/train")
     (tmp_path / "pets" / "test").mkdir()
     (tmp_path / "pets" / "test" / "1.jpg").touch()
-    with pytest.raises(ValueError, match="The split 'test' cannot be copied. .* train"):
+    with pytest.raises(ValueError, match="The split 'test' cannot .* as train. Exp"):
         prepare(data, tmp_path / "out")
+    with pytest.raises(ValueError, match="^Expected the class folders of the training"):
+        prepare(data, tmp_path / "out", splits=["test"])
     with pytest.raises(ValueError, match="Expected splits .* train. Received: .*'tra'"):
         prepare(data, tmp_path / "out", splits=["tra"])
     code, out, err = command(
