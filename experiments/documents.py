@@ -10,8 +10,8 @@ import re
 
 from experiments import ablations
 from experiments import api_page
-from experiments import confirmations
 from experiments.benchmarks import comparison_page
+from experiments import confirmations
 from experiments import differences_page
 from experiments import finetune_cifar10
 from experiments import relu_tanh

@@ -89,7 +89,7 @@ class _NpyWriter:
         # The stack renames the file with the names first: the .npy file, which appears
         # after it, always has its names.
         self._array = _ArrayFile(stack.enter_context(files.atomic_write(path)), stack)
-        self._names_path = stack.enter_context(files.atomic_write(names_path(path)))
+        self._names_file = stack.enter_context(files.atomic_text(names_path(path)))
 
     def append(self, features):
         (block,) = features.values()
@@ -100,14 +100,7 @@ class _NpyWriter:
         lines = [name.replace("\n", "\\n") for name in names]
         if labels is not None:
             lines = [f"{line}\t{label}" for line, label in zip(lines, labels)]
-        with open(
-            self._names_path,
-            "w",
-            encoding="utf-8",
-            errors="surrogateescape",
-            newline="\n",
-        ) as file:
-            file.writelines(f"{line}\n" for line in lines)
+        self._names_file.writelines(f"{line}\n" for line in lines)
 
 
 class _NpzWriter:
